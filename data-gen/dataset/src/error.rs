@@ -1,0 +1,65 @@
+//! What can go wrong with a dataset, said for people.
+
+use std::{io, path::PathBuf};
+
+/// An error in reading or writing datasets.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}{}", path.display(), hint(source))]
+    Io {
+        /// What was tried, e.g. `write`.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A Parquet file is damaged or not what it claims to be.
+    #[error("{}: not a readable Parquet shard: {message}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        message: String,
+    },
+    /// A shard's bytes do not match its manifest.
+    #[error("{}: expected checksum {expected}, found {found}\nhint: the file changed after it was written; delete its folder to have the stage run again", path.display())]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// What the manifest says.
+        expected: String,
+        /// What the bytes say.
+        found: String,
+    },
+    /// A manifest that cannot be understood.
+    #[error("{}: not a manifest of this version: {message}", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        message: String,
+    },
+    /// Another process is at work on the same stage.
+    #[error("{} is being written by another process\nhint: wait for it, or end it; its work is resumed by the next run", path.display())]
+    Busy {
+        /// The stage's folder.
+        path: PathBuf,
+    },
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull => "\nhint: free some space and run the same command again; finished work is kept",
+        _ => "",
+    }
+}
+
+impl DatasetError {
+    /// Wraps an I/O error with what was tried on which file.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> DatasetError {
+        let path = path.into();
+        move |source| DatasetError::Io { action, path, source }
+    }
+}

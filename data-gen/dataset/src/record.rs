@@ -1,0 +1,311 @@
+//! The records, in the order in which a row of data lives through them:
+//! `Problem` → `Trace` → `Measure` → `Decision` → `Example`.
+//!
+//! Every record is one Arrow schema (see `shard.rs`); enums without data are stored as their kebab-case names.
+
+use crate::digest::Digest;
+use serde::{Deserialize, Serialize};
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Instructions that precede the conversation.
+    System,
+    /// The person who asks.
+    User,
+    /// The model that answers.
+    Assistant,
+}
+
+impl Role {
+    /// The name that chat templates and OpenAI-compatible endpoints use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+}
+
+/// One turn of a conversation. Text is bytes: `content` is never trimmed or normalised.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What was said, exactly.
+    pub content: String,
+}
+
+impl Message {
+    /// A user's turn.
+    pub fn user(content: impl Into<String>) -> Self {
+        Message { role: Role::User, content: content.into() }
+    }
+
+    /// An assistant's turn.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Message { role: Role::Assistant, content: content.into() }
+    }
+
+    /// A system prompt.
+    pub fn system(content: impl Into<String>) -> Self {
+        Message { role: Role::System, content: content.into() }
+    }
+}
+
+/// Which part of the data a problem belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// Sampled from the teacher and trained on.
+    Train,
+    /// Never sampled for training; evaluation only.
+    Holdout,
+}
+
+/// How a problem's right answer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reference {
+    /// A number or expression, compared as mathematics.
+    Math,
+    /// Text, compared exactly after trimming.
+    Text,
+    /// Nobody knows: every verdict is unknown.
+    None,
+}
+
+/// Something to be solved.
+///
+/// Invariant: `id` is the hash of `messages` alone, so that correcting an answer re-buys nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `problem_id(&messages)`, 32 hex digits.
+    pub id: String,
+    /// The conversation up to the answer.
+    pub messages: Vec<Message>,
+    /// The field it belongs to, e.g. `math`.
+    pub domain: String,
+    /// How the right answer is known.
+    pub reference: Reference,
+    /// The right answer; empty when `reference` is `None`.
+    pub answer: String,
+    /// A worked solution without tags, one step a line, where the source has one.
+    pub solution: Option<String>,
+    /// Which source it came from.
+    pub source: String,
+    /// Training or held out.
+    pub split: Split,
+    /// SPDX identifier, where the source states one.
+    pub licence: Option<String>,
+}
+
+/// The identity of a problem: a hash of its messages and of nothing else. 32 hex digits (128 bits).
+pub fn problem_id(messages: &[Message]) -> String {
+    let mut digest = Digest::new("problem");
+    for message in messages {
+        digest.field(message.role.as_str()).field(&message.content);
+    }
+    digest.finish_short()
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FinishReason {
+    /// The model ended its turn.
+    Stop,
+    /// The token limit cut it: censored data, kept and counted, never silently retried.
+    Length,
+    /// The endpoint withheld it.
+    ContentFilter,
+}
+
+/// A half-open range of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The text it covers; empty when the span does not lie on character boundaries inside `text`.
+    pub fn of(self, text: &str) -> &str {
+        text.get(self.start as usize..self.end as usize).unwrap_or("")
+    }
+}
+
+/// One uninterrupted generation. A trace that was continued has several; a seam lies where one ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Bytes of `Trace::text` that it produced.
+    pub num_bytes: u32,
+    /// Tokens that it produced.
+    pub num_tokens: u32,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+/// What the sampler was asked for. Part of a sample's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SamplingParams {
+    /// Softmax temperature; 0 is greedy.
+    pub temperature: f32,
+    /// Nucleus mass, in (0, 1].
+    pub top_p: f32,
+    /// Limit on generated tokens.
+    pub max_new_tokens: u32,
+}
+
+/// One sample of a teacher's answer to a problem.
+///
+/// Invariant: `text` is exactly what was generated; everything else about it derives from it. `prefill` is what the
+/// prompt already began the turn with (for R1, `<think>\n`); the spans index `prefill + text`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// `trace_id(...)`, 32 hex digits.
+    pub id: String,
+    /// The problem it answers.
+    pub problem_id: String,
+    /// Which of the problem's samples this is, from 0.
+    pub sample_index: u32,
+    /// What the prompt already put into the assistant's turn.
+    pub prefill: String,
+    /// Raw text as generated, end-of-turn token excluded.
+    pub text: String,
+    /// The reasoning inside `prefill + text`, tags excluded; absent when it was never closed or never opened.
+    pub reasoning: Option<Span>,
+    /// What follows the reasoning in `prefill + text`; absent when the reasoning was never closed.
+    pub answer: Option<Span>,
+    /// Why the last segment ended.
+    pub finish_reason: FinishReason,
+    /// The generations that make it up.
+    pub segments: Vec<Segment>,
+    /// The teacher's name in the recipe.
+    pub teacher: String,
+    /// The model that the response named (or the checkpoint's digest).
+    pub response_model: String,
+    /// Digest of the chat template used; empty when the endpoint applied its own.
+    pub template_hash: String,
+    /// What was asked of the sampler.
+    pub sampling: SamplingParams,
+    /// The sampler's seed for this very sample.
+    pub seed: u64,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens generated.
+    pub completion_tokens: u32,
+    /// The generated tokens, where the teacher tells them.
+    pub token_ids: Option<Vec<u32>>,
+    /// What it cost, in US dollars.
+    pub cost_usd: f64,
+}
+
+impl Trace {
+    /// The assistant's whole turn: `prefill + text`.
+    pub fn turn(&self) -> String {
+        format!("{}{}", self.prefill, self.text)
+    }
+
+    /// Finds the reasoning between `<think>` and the last `</think>` of `turn`, and the answer after it.
+    ///
+    /// A turn that closes a block it never opened is legitimate: templates inject the opening tag.
+    pub fn split_turn(turn: &str) -> (Option<Span>, Option<Span>) {
+        let Some(close) = turn.rfind("</think>") else { return (None, None) };
+        let open = turn.find("<think>").filter(|open| *open < close).map_or(0, |open| open + "<think>".len());
+        let span = |start: usize, end: usize| Span { start: start as u32, end: end as u32 };
+        (Some(span(open, close)), Some(span(close + "</think>".len(), turn.len())))
+    }
+}
+
+/// The identity of a sample: (problem, teacher and revision, template, sampling parameters, sample index).
+/// Reordering the input changes nothing; raising the samples from 4 to 16 buys 12.
+pub fn trace_id(
+    problem_id: &str,
+    teacher: &str,
+    template_hash: &str,
+    sampling: &SamplingParams,
+    sample_index: u32,
+) -> String {
+    let mut digest = Digest::new("trace");
+    digest.field(problem_id).field(teacher).field(template_hash);
+    digest.field(&sampling.temperature.to_bits().to_string()).field(&sampling.top_p.to_bits().to_string());
+    digest.field(&sampling.max_new_tokens.to_string()).field(&sample_index.to_string());
+    digest.finish_short()
+}
+
+/// What a judge says. Unknown is never folded into wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It holds.
+    Pass,
+    /// It does not hold.
+    Fail,
+    /// It could not be decided.
+    Unknown,
+}
+
+/// One filter's typed measurement of one trace, with its evidence. A side table per filter, keyed by the parameters of
+/// the measurement alone: thresholds are not in here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// The trace measured.
+    pub trace_id: String,
+    /// The verdict, for filters that judge (format, verify).
+    pub verdict: Option<Verdict>,
+    /// The measured quantity, for filters that count (length in tokens, index among duplicates).
+    pub value: Option<f64>,
+    /// A short machine-readable reason, e.g. `no-closing-tag`.
+    pub reason: String,
+    /// What was seen, for people: the extracted answer, the neighbour's id.
+    pub evidence: String,
+}
+
+/// What becomes of one trace under one filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Kept.
+    Accept,
+    /// Dropped, for a reason.
+    Reject,
+    /// Undecided, for a reason; whether it is kept is the recipe's choice.
+    Unknown,
+    /// An earlier filter already dropped it.
+    NotRun,
+}
+
+/// The decision on one trace. Every trace has one; the funnel always sums.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The trace decided on.
+    pub trace_id: String,
+    /// Its problem.
+    pub problem_id: String,
+    /// Whether it becomes an example.
+    pub kept: bool,
+    /// The filter that dropped it; empty when kept.
+    pub dropped_by: String,
+    /// Why it was dropped; empty when kept.
+    pub reason: String,
+    /// The outcome of each filter, in the recipe's order.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// A conversation to be trained on. No model-specific tokens in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    /// The trace it was made from.
+    pub trace_id: String,
+    /// The problem it belongs to.
+    pub problem_id: String,
+    /// The conversation; the assistant's turns carry the loss.
+    pub messages: Vec<Message>,
+    /// Weight of its tokens in the loss.
+    pub weight: f32,
+}

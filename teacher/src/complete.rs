@@ -1,0 +1,88 @@
+//! The trait between those who ask (sampling, evaluation) and those who answer (endpoints, the local engine).
+
+use distill_dataset::{Cancel, FinishReason, Message, SamplingParams};
+use std::ops::ControlFlow;
+
+/// One sample asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The asker's own handle; comes back with the answer.
+    pub id: u64,
+    /// The conversation up to the assistant's turn.
+    pub messages: Vec<Message>,
+    /// What is asked of the sampler.
+    pub sampling: SamplingParams,
+    /// Seed of this very sample: the answer depends on (model, messages, sampling, seed) and on nothing else in flight.
+    pub seed: u64,
+}
+
+/// One sample, as generated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// What the prompt already put into the assistant's turn, e.g. `<think>\n`; empty when the model wrote everything.
+    pub prefill: String,
+    /// Raw text after the prefill, end-of-turn token excluded, `<think>` tags in place. Where an endpoint returns the
+    /// reasoning separately, it is put back as `<think>\n…</think>` before the answer.
+    pub text: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// The model that the response named.
+    pub response_model: String,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens generated, end-of-turn included.
+    pub completion_tokens: u32,
+    /// The generated tokens, where known.
+    pub token_ids: Option<Vec<u32>>,
+    /// What it cost, in US dollars.
+    pub cost_usd: f64,
+}
+
+/// Who answers: part of a sample's identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Name and revision: for a checkpoint the digest of its weights, for an endpoint the model's name and revision.
+    pub teacher: String,
+    /// Digest of the chat template; empty when the endpoint applies its own.
+    pub template_hash: String,
+}
+
+/// Work to be done, pulled by the teacher as it has room, and answers handed back in whatever order they come.
+pub trait Queue {
+    /// The next request, or nothing when all have been handed out.
+    fn next(&mut self) -> Option<Request>;
+
+    /// Takes the outcome of a request. `Break` asks the teacher to stop: nothing more is pulled, what is in flight is
+    /// dropped.
+    fn deliver(&mut self, id: u64, outcome: Result<Completion, TeacherError>) -> ControlFlow<()>;
+}
+
+/// Somebody who answers.
+pub trait Complete: Sync {
+    /// Who it is.
+    fn identity(&self) -> Identity;
+
+    /// Answers everything in the queue, many at a time. A request that fails is delivered as such and the rest goes
+    /// on. Returns early, without an error, when cancelled or when the queue asks to stop.
+    ///
+    /// # Errors
+    /// When no request can be answered at all: unreachable, unauthorised, unknown model.
+    fn complete(&self, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError>;
+}
+
+/// Why a teacher did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TeacherError {
+    /// Nobody is there. `message` says where, what was tried, and what to do.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The endpoint refused for good (400, 401, 402, 403, 404, 422): trying again changes nothing.
+    #[error("{0}")]
+    Refused(String),
+    /// This request failed after every retry.
+    #[error("{0}")]
+    Failed(String),
+    /// The local engine could not do it.
+    #[error("{0}")]
+    Local(String),
+}

@@ -1,0 +1,6 @@
+//! Who answers. `Complete` is the one trait through which problems become text: an HTTP endpoint here, the in-process
+//! engine in `teacher/local`. Sampling and evaluation see only this trait.
+
+mod complete;
+
+pub use complete::{Complete, Completion, Identity, Queue, Request, TeacherError};
