@@ -216,3 +216,8 @@ impl Manifest {
     /// The version that this program writes.
     pub const FORMAT: u32 = 1;
 }
+
+/// Now, UTC, RFC 3339, to the second.
+pub fn timestamp() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_else(|_| jiff::Timestamp::now()).to_string()
+}

@@ -1,0 +1,229 @@
+//! TOML values into the stages' own configuration types, with every mistake recorded instead of only the first.
+//!
+//! serde stops at the first error of a table. Decoding therefore records the error, takes the offending entry out, and
+//! tries again until the table is clean or the error cannot be taken out (a missing key).
+
+use super::diagnostic::Diagnostic;
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{collections::BTreeSet, ops::Range};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, ValueDeserializer},
+};
+
+/// A value with its place.
+pub(super) type Value<'s> = Spanned<DeValue<'s>>;
+
+/// Collects mistakes.
+#[derive(Default)]
+pub(super) struct Diagnostics {
+    pub(super) found: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    pub(super) fn push(&mut self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
+        self.found.push(Diagnostic { span, message: message.into(), help });
+    }
+
+    /// Decodes a value as `T`; `what` names it in messages, e.g. `student.training`.
+    pub(super) fn decode<T: DeserializeOwned>(&mut self, mut value: Value<'_>, what: &str) -> Option<T> {
+        let before = self.found.len();
+        let mut removed = BTreeSet::new();
+        loop {
+            let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
+                Ok(decoded) => return (self.found.len() == before).then_some(decoded),
+                Err(error) => error,
+            };
+            let message = error.message().to_owned();
+            if let Some(key) = quoted(&message, "missing field") {
+                if !removed.contains(key) {
+                    self.push(value.span(), format!("`{what}` lacks the key `{key}`"), None);
+                }
+                return None;
+            }
+            let span = error.span().unwrap_or(value.span());
+            let unknown = quoted(&message, "unknown field").map(str::to_owned);
+            let entry = take_entry(&mut value, &span, unknown.as_deref());
+            let (place, key) = entry.clone().unwrap_or((span, String::new()));
+            match &unknown {
+                Some(key) => self.unknown_key(place, key, &alternatives(&message), what),
+                None => {
+                    let subject = if key.is_empty() { format!("`{what}`") } else { format!("`{what}.{key}`") };
+                    self.push(place, format!("{subject}: {}", wording(&message)), choice_help(&message));
+                }
+            }
+            match entry {
+                Some((_, key)) => removed.insert(key),
+                None => return None,
+            };
+        }
+    }
+
+    /// Records an unknown key with the nearest known one.
+    pub(super) fn unknown_key(&mut self, span: Range<usize>, key: &str, known: &[String], what: &str) {
+        let place = if what.is_empty() { String::new() } else { format!(" in `{what}`") };
+        self.push(span, format!("unknown key `{key}`{place}"), suggestion(key, known));
+    }
+}
+
+/// A table whose keys are taken one by one; what is left over is unknown.
+pub(super) struct Section<'s> {
+    table: DeTable<'s>,
+    pub(super) span: Range<usize>,
+    pub(super) what: String,
+    asked: Vec<String>,
+}
+
+impl<'s> Section<'s> {
+    pub(super) fn new(value: Value<'s>, what: &str, diagnostics: &mut Diagnostics) -> Option<Section<'s>> {
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(table) => Some(Section { table, span, what: what.to_owned(), asked: Vec::new() }),
+            other => {
+                diagnostics.push(span, format!("`{what}`: expected a table, found {}", other.type_str()), None);
+                None
+            }
+        }
+    }
+
+    pub(super) fn root(root: Spanned<DeTable<'s>>) -> Section<'s> {
+        Section { span: 0..0, table: root.into_inner(), what: String::new(), asked: Vec::new() }
+    }
+
+    /// Takes an entry out, with the place of its key.
+    pub(super) fn take(&mut self, key: &str) -> Option<Value<'s>> {
+        self.asked.push(key.to_owned());
+        self.table.remove(key)
+    }
+
+    /// Takes and decodes an entry that must be there.
+    pub(super) fn required<T: DeserializeOwned>(&mut self, key: &str, diagnostics: &mut Diagnostics) -> Option<T> {
+        match self.take(key) {
+            Some(value) => diagnostics.decode(value, &self.path(key)),
+            None => {
+                let message = if self.what.is_empty() { format!("the recipe lacks the key `{key}`") } else { format!("`{}` lacks the key `{key}`", self.what) };
+                diagnostics.push(self.span.clone(), message, None);
+                None
+            }
+        }
+    }
+
+    /// Takes and decodes an entry that may be absent.
+    pub(super) fn optional<T: DeserializeOwned>(&mut self, key: &str, diagnostics: &mut Diagnostics) -> Option<T> {
+        self.take(key).and_then(|value| diagnostics.decode(value, &self.path(key)))
+    }
+
+    /// Which of `keys` is there: the one that says what kind of table this is.
+    pub(super) fn one_of(&mut self, keys: &[&'static str], diagnostics: &mut Diagnostics) -> Option<&'static str> {
+        self.asked.extend(keys.iter().map(|key| (*key).to_owned()));
+        let found: Vec<&'static str> = keys.iter().copied().filter(|key| self.table.contains_key(*key)).collect();
+        match found[..] {
+            [key] => Some(key),
+            _ => {
+                let present = if found.is_empty() { "none of them".to_owned() } else { list(&found) };
+                let message = format!("`{}`: expected one of the keys {}, found {present}", self.what, list(keys));
+                let help = self.table.keys().find_map(|key| nearest(key.get_ref(), keys)).map(|near| format!("did you mean `{near}`?"));
+                diagnostics.push(self.span.clone(), message, help);
+                None
+            }
+        }
+    }
+
+    /// The rest of the table as one value.
+    pub(super) fn rest(self) -> Value<'s> {
+        Spanned::new(self.span, DeValue::Table(self.table))
+    }
+
+    /// Records what nobody asked for.
+    pub(super) fn finish(self, diagnostics: &mut Diagnostics) {
+        for key in self.table.keys() {
+            diagnostics.unknown_key(key.span(), key.get_ref(), &self.asked, &self.what);
+        }
+    }
+
+    /// The dotted name of an entry.
+    pub(super) fn path(&self, key: &str) -> String {
+        if self.what.is_empty() { key.to_owned() } else { format!("{}.{key}", self.what) }
+    }
+}
+
+/// Removes the entry at `span` (or named `key`) from the table, however deep; returns the place to show and its key.
+fn take_entry(value: &mut Value<'_>, span: &Range<usize>, key: Option<&str>) -> Option<(Range<usize>, String)> {
+    let DeValue::Table(table) = value.get_mut() else { return None };
+    let hit = table.iter().find(|(name, value)| {
+        name.span() == *span || value.span() == *span || key.is_some_and(|key| name.get_ref() == key && name.span() == *span)
+    });
+    if let Some((name, value)) = hit {
+        let (name, name_span, value_span) = (name.get_ref().to_string(), name.span(), value.span());
+        table.remove(name.as_str());
+        let place = if key.is_some() { name_span } else { value_span };
+        return Some((place, name));
+    }
+    let deeper: Vec<String> = table.iter().filter(|(_, value)| value.span().start <= span.start && span.end <= value.span().end).map(|(name, _)| name.get_ref().to_string()).collect();
+    for name in deeper {
+        let Some(child) = table.get_mut(name.as_str()) else { continue };
+        if let Some((place, key)) = take_entry(child, span, key) {
+            return Some((place, format!("{name}.{key}")));
+        }
+        // Inside a list: the list as a whole is what is wrong.
+        let place = span.clone();
+        table.remove(name.as_str());
+        return Some((place, name));
+    }
+    None
+}
+
+/// The backquoted word after `lead`, if the message starts with it.
+fn quoted<'m>(message: &'m str, lead: &str) -> Option<&'m str> {
+    message.strip_prefix(lead)?.trim_start().strip_prefix('`')?.split('`').next()
+}
+
+/// The backquoted words after `expected`.
+fn alternatives(message: &str) -> Vec<String> {
+    let Some((_, expected)) = message.split_once("expected") else { return Vec::new() };
+    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// serde's `invalid type: string "x", expected u32` the way people say it.
+fn wording(message: &str) -> String {
+    match message.strip_prefix("invalid type: ").or(message.strip_prefix("invalid value: ")).and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((found, expected)) => format!("expected {}, found {found}", plain_type(expected)),
+        None => message.replace("unknown variant", "unknown choice"),
+    }
+}
+
+fn plain_type(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not negative",
+        "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        other => other,
+    }
+}
+
+fn choice_help(message: &str) -> Option<String> {
+    let found = quoted(message, "unknown variant")?;
+    suggestion(found, &alternatives(message))
+}
+
+fn suggestion(found: &str, known: &[String]) -> Option<String> {
+    if known.is_empty() {
+        return None;
+    }
+    let all = known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    Some(match nearest(found, &known) {
+        Some(near) => format!("did you mean `{near}`? known here: {all}"),
+        None => format!("known here: {all}"),
+    })
+}
+
+/// The most similar known word, if it is similar at all.
+pub(crate) fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
+    let close = known.iter().map(|key| (strsim::jaro_winkler(found, key), *key)).filter(|(similarity, _)| *similarity > 0.75);
+    close.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, key)| key)
+}
+
+fn list(keys: &[&str]) -> String {
+    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,49 @@
+//! What can be wrong with a checkpoint, said for people.
+
+use std::{io, path::PathBuf};
+
+/// An error in reading or writing a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `config.json` or an index is not what it should be.
+    #[error("{}: {message}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Which key, expected and found.
+        message: String,
+    },
+    /// A safetensors file is damaged or lies about its contents.
+    #[error("{}: {message}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which tensor, expected and found.
+        message: String,
+    },
+    /// A tensor that the model needs is not there, or has another shape.
+    #[error("{}: {message}", path.display())]
+    Tensor {
+        /// The folder.
+        path: PathBuf,
+        /// Which tensor, expected and found.
+        message: String,
+    },
+}
+
+impl CheckpointError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> CheckpointError {
+        let path = path.into();
+        move |source| CheckpointError::Io { action, path, source }
+    }
+}
