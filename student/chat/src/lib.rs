@@ -1,1 +1,215 @@
-//! distill-chat.
+//! Messages ↔ tokens. A chat folder (`tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja`,
+//! `generation_config.json`) goes in; prompts, training examples with their loss masks, and decoded text come out.
+//!
+//! Shared by the teacher, the student and the evaluation, so that all of them see the same bytes. Knows nothing of Burn.
+
+mod example;
+mod template;
+
+pub use example::TokenisedExample;
+pub use template::Rendered;
+
+use distill_dataset::{Digest, Message};
+use serde_json::Value;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use template::Template;
+use tokenizers::Tokenizer;
+
+/// What can be wrong with a tokenizer, a template or a conversation.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Expected and found.
+        message: String,
+    },
+    /// The template failed on a conversation.
+    #[error("chat template: {0}")]
+    Template(String),
+    /// A conversation cannot be trained on with this template.
+    #[error("{0}")]
+    Example(String),
+    /// The tokenizer failed on a text.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+}
+
+/// The files that make up a chat folder; the last is optional.
+const FILES: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+
+/// A tokenizer with its chat template.
+pub struct Chat {
+    tokenizer: Tokenizer,
+    template: Template,
+    template_hash: String,
+    eos_ids: Vec<u32>,
+    pad_id: u32,
+    prefill: String,
+    specials: Vec<String>,
+}
+
+impl Chat {
+    /// Loads a chat folder. The template is `chat_template.jinja`, or the one inside `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, no end-of-turn token is named, or the template does not compile.
+    pub fn load(dir: &Path) -> Result<Chat, ChatError> {
+        let tokenizer_path = dir.join("tokenizer.json");
+        let bytes = fs::read(&tokenizer_path).map_err(|source| ChatError::Io { action: "read", path: tokenizer_path.clone(), source })?;
+        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| ChatError::File { path: tokenizer_path, message: format!("not a tokenizer: {error}") })?;
+        let config_path = dir.join("tokenizer_config.json");
+        let config = read_json(&config_path)?;
+        let source = template_source(dir, &config)?;
+        let named = |key: &str| match &config[key] {
+            Value::String(text) => Some(text.clone()),
+            Value::Object(token) => token.get("content").and_then(Value::as_str).map(str::to_owned),
+            _ => None,
+        };
+        let (bos, eos) = (named("bos_token"), named("eos_token"));
+        let eos_ids = eos_ids(dir, eos.as_deref(), &tokenizer)?;
+        if eos_ids.is_empty() {
+            let message = "expected `eos_token`, a token of the tokenizer; without it no turn ever ends".to_owned();
+            return Err(ChatError::File { path: config_path, message });
+        }
+        let pad_id = named("pad_token").and_then(|pad| tokenizer.token_to_id(&pad)).unwrap_or(eos_ids[0]);
+        let specials = tokenizer.get_added_tokens_decoder().into_values().filter(|token| token.special).map(|token| token.content);
+        let mut specials: Vec<String> = specials.collect();
+        specials.sort();
+        let template_hash = Digest::new("template").field(&source).finish_short();
+        let template = Template::compile(&source, bos.unwrap_or_default(), eos.unwrap_or_default())?;
+        let mut chat = Chat { tokenizer, template, template_hash, eos_ids, pad_id, prefill: String::new(), specials };
+        let prompt = chat.render(&[Message::user("?")], true)?.text;
+        chat.prefill = ["<think>\n", "<think>"].iter().find(|prefill| prompt.ends_with(*prefill)).map_or(String::new(), |prefill| (*prefill).to_owned());
+        Ok(chat)
+    }
+
+    /// Digest of the template's source.
+    pub fn template_hash(&self) -> &str {
+        &self.template_hash
+    }
+
+    /// The part of the generation prompt that already belongs to the assistant's turn: `<think>\n` or nothing.
+    pub fn prefill(&self) -> &str {
+        &self.prefill
+    }
+
+    /// Tokens that end a turn.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos_ids
+    }
+
+    /// The token that fills up batches; never labelled.
+    pub fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
+    /// Number of tokens, added ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// Renders a conversation; with `add_generation_prompt`, up to where the assistant goes on.
+    ///
+    /// # Errors
+    /// What the template raises.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Rendered, ChatError> {
+        self.template.render(messages, add_generation_prompt)
+    }
+
+    /// Text → tokens. Never adds special tokens: the template has already written them (no double BOS).
+    ///
+    /// # Errors
+    /// When the tokenizer cannot encode the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, ChatError> {
+        let encoding = self.tokenizer.encode(text, false).map_err(|error| ChatError::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// A conversation → the tokens after which the assistant goes on.
+    ///
+    /// # Errors
+    /// When a message contains a special token's text (it could forge a turn), or rendering fails.
+    pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
+        if let Some(special) = messages.iter().find_map(|message| self.find_special(&message.content)) {
+            return Err(ChatError::Example(format!("a message contains {special:?}, which the tokenizer would take for a control token")));
+        }
+        self.encode(&self.render(messages, true)?.text)
+    }
+
+    /// A special token's text inside `text`, if there is one.
+    pub fn find_special(&self, text: &str) -> Option<&str> {
+        self.specials.iter().map(String::as_str).find(|special| text.contains(special))
+    }
+
+    /// Tokens → text, special tokens written out.
+    ///
+    /// # Errors
+    /// When a token is unknown.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, ChatError> {
+        self.tokenizer.decode(ids, false).map_err(|error| ChatError::Tokenizer(error.to_string()))
+    }
+
+    /// Copies the files of a chat folder beside a checkpoint's weights.
+    ///
+    /// # Errors
+    /// When a file cannot be copied; `generation_config.json` may be absent.
+    pub fn copy_files(from: &Path, to: &Path) -> Result<(), ChatError> {
+        for name in FILES {
+            let (source, target) = (from.join(name), to.join(name));
+            match fs::copy(&source, &target) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && name != FILES[0] => {}
+                Err(error) => return Err(ChatError::Io { action: "copy", path: source, source: error }),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_json(path: &Path) -> Result<Value, ChatError> {
+    let text = fs::read_to_string(path).map_err(|source| ChatError::Io { action: "read", path: path.to_owned(), source })?;
+    serde_json::from_str(&text).map_err(|error| ChatError::File { path: path.to_owned(), message: format!("not JSON: {error}") })
+}
+
+fn template_source(dir: &Path, config: &Value) -> Result<String, ChatError> {
+    let path = dir.join("chat_template.jinja");
+    match (fs::read_to_string(&path), &config["chat_template"]) {
+        (Ok(source), _) => Ok(source),
+        (Err(_), Value::String(source)) => Ok(source.clone()),
+        (Err(source), _) => Err(ChatError::Io { action: "read", path, source }),
+    }
+}
+
+/// End-of-turn tokens: `eos_token`, and what `generation_config.json` adds.
+fn eos_ids(dir: &Path, eos: Option<&str>, tokenizer: &Tokenizer) -> Result<Vec<u32>, ChatError> {
+    let mut ids: Vec<u32> = eos.and_then(|eos| tokenizer.token_to_id(eos)).into_iter().collect();
+    let path = dir.join("generation_config.json");
+    if path.exists() {
+        let listed = match &read_json(&path)?["eos_token_id"] {
+            Value::Array(ids) => ids.clone(),
+            other => vec![other.clone()],
+        };
+        for id in listed.iter().filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+    }
+    Ok(ids)
+}

@@ -1,0 +1,126 @@
+//! Chat templates as Transformers renders them: Jinja2 with trimmed blocks, `tojson` without HTML escapes,
+//! `raise_exception`, and `{% generation %}` blocks whose places are reported instead of ignored.
+
+use crate::ChatError;
+use distill_dataset::Message;
+use minijinja::{Environment, Error, ErrorKind, Value, context, syntax::SyntaxConfig};
+use std::ops::Range;
+
+/// Stands where a generation block begins or ends until rendering is over. Conversations that contain it are refused.
+const MARK: &str = "\u{f8ff}distill-generation\u{f8ff}";
+
+/// A rendered conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The text that is tokenised.
+    pub text: String,
+    /// Bytes that the assistant generated, end of turn included: where the loss lies.
+    pub generation: Vec<Range<usize>>,
+}
+
+pub(crate) struct Template {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+impl Template {
+    pub(crate) fn compile(source: &str, bos: String, eos: String) -> Result<Template, ChatError> {
+        let mut environment = Environment::new();
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_syntax(SyntaxConfig::default());
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> { Err(Error::new(ErrorKind::InvalidOperation, message)) });
+        environment.add_filter("tojson", |value: Value| serde_json::to_string(&value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string())));
+        environment.set_fuel(Some(10_000_000));
+        environment.add_template_owned("chat", mark_generation(source)).map_err(failed)?;
+        Ok(Template { environment, bos, eos })
+    }
+
+    pub(crate) fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Rendered, ChatError> {
+        if messages.iter().any(|message| message.content.contains(MARK)) {
+            return Err(ChatError::Example("a message contains the mark of generation blocks".to_owned()));
+        }
+        let template = self.environment.get_template("chat").map_err(failed)?;
+        let marked = template
+            .render(context! { messages, add_generation_prompt, bos_token => self.bos, eos_token => self.eos })
+            .map_err(failed)?;
+        let mut rendered = Rendered { text: String::with_capacity(marked.len()), generation: Vec::new() };
+        let mut open = None;
+        for (index, piece) in marked.split(MARK).enumerate() {
+            let here = rendered.text.len();
+            if index > 0 {
+                open = match open {
+                    None => Some(here),
+                    Some(start) => {
+                        rendered.generation.push(start..here);
+                        None
+                    }
+                };
+            }
+            rendered.text.push_str(piece);
+        }
+        Ok(rendered)
+    }
+}
+
+fn failed(error: Error) -> ChatError {
+    ChatError::Template(format!("{error:#}"))
+}
+
+/// Replaces the tags of generation blocks by marks, trimming around them as Jinja2 trims around block tags.
+fn mark_generation(source: &str) -> String {
+    let mut marked = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let Some(length) = rest[at..].find("%}").map(|end| end + 2) else { break };
+        let tag = &rest[at..at + length];
+        let inner = tag[2..length - 2].trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
+        if inner != "generation" && inner != "endgeneration" {
+            marked.push_str(&rest[..at + length]);
+            rest = &rest[at + length..];
+            continue;
+        }
+        marked.push_str(&rest[..at]);
+        rest = &rest[at + length..];
+        let line_start = marked.rfind('\n').map_or(0, |newline| newline + 1);
+        if tag.starts_with("{%-") {
+            marked.truncate(marked.trim_end().len());
+        } else if marked[line_start..].chars().all(|c| c == ' ' || c == '\t') {
+            marked.truncate(line_start);
+        }
+        rest = if tag.ends_with("-%}") { rest.trim_start() } else { rest.strip_prefix('\n').unwrap_or(rest) };
+        marked.push_str("{{ '");
+        marked.push_str(MARK);
+        marked.push_str("' }}");
+    }
+    marked + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generation_blocks_become_byte_ranges() {
+        let source = "{% for m in messages %}\n<{{ m.role }}>\n  {% generation %}\n{{ m.content }};\n  {% endgeneration %}\n{% endfor %}";
+        let template = Template::compile(source, String::new(), String::new()).expect("a template");
+        let rendered = template.render(&[Message::user("ü"), Message::assistant("b")], false).expect("a rendering");
+        assert_eq!(rendered.text, "<user>\nü;\n<assistant>\nb;\n");
+        let spans: Vec<&str> = rendered.generation.iter().map(|span| &rendered.text[span.clone()]).collect();
+        assert_eq!(spans, ["ü;\n", "b;\n"]);
+    }
+
+    #[test]
+    fn a_message_cannot_forge_a_generation_block() {
+        let template = Template::compile("{{ messages[0].content }}", String::new(), String::new()).expect("a template");
+        assert!(template.render(&[Message::user(MARK)], false).is_err());
+    }
+
+    #[test]
+    fn a_template_that_never_ends_is_stopped() {
+        let template = Template::compile("{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}", String::new(), String::new());
+        assert!(template.expect("a template").render(&[Message::user("")], false).is_err());
+    }
+}
