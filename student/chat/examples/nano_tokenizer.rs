@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": null, "eos_token": "<|end|>", "pad_token": "<|pad|>",
         "add_bos_token": false, "clean_up_tokenization_spaces": false, "model_max_length": 256,
     });
-    let template = "{% for message in messages %}\n{% if message['role'] == 'assistant' %}\n{{ '<|assistant|>' }}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}\n{% elif message['role'] == 'user' %}\n{{ '<|user|>' + message['content'] + '<|end|>' }}\n{% else %}\n{{ raise_exception('nano models know the roles user and assistant, found ' + message['role']) }}\n{% endif %}\n{% endfor %}\n{% if add_generation_prompt %}\n{{ '<|assistant|><think>\\n' }}\n{% endif %}\n";
+    let template = "{% for message in messages %}\n{% if message['role'] == 'assistant' %}\n{{ '<|assistant|>' }}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}\n{% elif message['role'] == 'user' %}\n{{ '<|user|>' + message['content'] + '<|end|>' -}}\n{% else %}\n{{ raise_exception('nano models know the roles user and assistant, found ' + message['role']) }}\n{% endif %}\n{% endfor %}\n{% if add_generation_prompt %}\n{{ '<|assistant|><think>\\n' -}}\n{% endif %}\n";
     let generation = json!({"eos_token_id": 3, "pad_token_id": 0, "do_sample": true, "temperature": 0.6, "top_p": 0.95, "max_new_tokens": 160});
     fs::write(dir.join("tokenizer.json"), format!("{tokenizer:#}\n"))?;
     fs::write(dir.join("tokenizer_config.json"), format!("{config:#}\n"))?;

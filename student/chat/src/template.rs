@@ -27,9 +27,8 @@ pub(crate) struct Template {
 impl Template {
     pub(crate) fn compile(source: &str, bos: String, eos: String) -> Result<Template, ChatError> {
         let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_syntax(SyntaxConfig::default());
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
+        environment.set_syntax(syntax);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> { Err(Error::new(ErrorKind::InvalidOperation, message)) });
         environment.add_filter("tojson", |value: Value| serde_json::to_string(&value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string())));
@@ -44,7 +43,7 @@ impl Template {
         }
         let template = self.environment.get_template("chat").map_err(failed)?;
         let marked = template
-            .render(context! { messages, add_generation_prompt, bos_token => self.bos, eos_token => self.eos })
+            .render(context! { messages => conversation(messages), add_generation_prompt, bos_token => self.bos.as_str(), eos_token => self.eos.as_str() })
             .map_err(failed)?;
         let mut rendered = Rendered { text: String::with_capacity(marked.len()), generation: Vec::new() };
         let mut open = None;
@@ -63,6 +62,11 @@ impl Template {
         }
         Ok(rendered)
     }
+}
+
+/// The messages as a template sees them: dictionaries with `role` and `content`.
+fn conversation(messages: &[Message]) -> Vec<Value> {
+    messages.iter().map(|message| context! { role => message.role.as_str(), content => message.content.as_str() }).collect()
 }
 
 fn failed(error: Error) -> ChatError {
