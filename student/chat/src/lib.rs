@@ -5,6 +5,8 @@
 
 mod example;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use example::TokenisedExample;
 pub use template::Rendered;
