@@ -1,0 +1,26 @@
+//! RMSNorm (Zhang and Sennrich, 2019) as Qwen2 has it: statistics in float32.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor},
+};
+
+/// Scales each row to a root mean square of one, then by a learnt weight.
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    pub(crate) weight: Param<Tensor<1>>,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl RmsNorm {
+    pub(crate) fn new(size: usize, eps: f64, device: &Device) -> Self {
+        RmsNorm { weight: Param::from_tensor(Tensor::ones([size], device)), eps }
+    }
+
+    /// `[batch, seq, hidden]` → the same shape.
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let mean_square = x.clone().square().mean_dim(2);
+        x * mean_square.add_scalar(self.eps).sqrt().recip() * self.weight.val().unsqueeze()
+    }
+}

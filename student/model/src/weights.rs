@@ -1,0 +1,155 @@
+//! Named tensors ↔ parameters. One list says which parameter has which name in the Hugging Face layout; loading, saving
+//! and random initialisation all walk it.
+
+use crate::{ModelError, attention::Projection, decoder::Decoder};
+use burn::{
+    module::Param,
+    tensor::{Device, Tensor, TensorData},
+};
+use distill_checkpoint::{Checkpoint, ModelConfig, Tensor as NamedTensor};
+use rand::RngExt;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+/// A parameter, by what its bytes mean.
+enum Slot<'m> {
+    /// `[vocab, hidden]`, stored as it is.
+    Embedding(&'m mut Param<Tensor<2>>),
+    /// Stored `[out, in]`, held `[in, out]`.
+    Weight(&'m mut Param<Tensor<2>>),
+    /// One number for each output.
+    Bias(&'m mut Param<Tensor<1>>),
+    /// The scale of a norm.
+    Scale(&'m mut Param<Tensor<1>>),
+}
+
+impl Decoder {
+    /// Random weights: normal with the configuration's standard deviation, norms one, biases zero. They depend on the
+    /// seed and the shape alone.
+    pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Decoder {
+        let mut decoder = Decoder::zeros(config, device);
+        let mut random = Normal { rng: ChaCha8Rng::seed_from_u64(seed), spare: None };
+        for (_, slot) in decoder.slots() {
+            let (Slot::Embedding(param) | Slot::Weight(param)) = slot else { continue };
+            let shape = param.dims();
+            let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (random.next() * config.initializer_range) as f32).collect();
+            *param = Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device));
+        }
+        decoder
+    }
+
+    /// Loads a checkpoint, one tensor at a time.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn load(checkpoint: &Checkpoint, device: &Device) -> Result<Decoder, ModelError> {
+        let mut decoder = Decoder::zeros(checkpoint.config(), device);
+        for (name, slot) in decoder.slots() {
+            match slot {
+                Slot::Embedding(param) => {
+                    let shape = param.dims();
+                    let data = checkpoint.read(&name, &shape)?.data;
+                    *param = Param::from_tensor(Tensor::from_data(TensorData::new(data, shape), device));
+                }
+                Slot::Weight(param) => {
+                    let [input, output] = param.dims();
+                    let data = checkpoint.read(&name, &[output, input])?.data;
+                    let stored = Tensor::<2>::from_data(TensorData::new(data, [output, input]), device);
+                    // A copy in the held layout, so that no product transposes it again.
+                    let held = stored.transpose().into_data();
+                    *param = Param::from_tensor(Tensor::from_data(held, device));
+                }
+                Slot::Bias(param) | Slot::Scale(param) => {
+                    let shape = param.dims();
+                    let data = checkpoint.read(&name, &shape)?.data;
+                    *param = Param::from_tensor(Tensor::from_data(TensorData::new(data, shape), device));
+                }
+            }
+        }
+        Ok(decoder)
+    }
+
+    /// All parameters in the Hugging Face layout; a tied output projection is not stored.
+    pub fn tensors(&self) -> Vec<NamedTensor> {
+        let values = |data: TensorData| data.try_to_vec::<f32>().unwrap_or_default();
+        let mut copy = self.clone();
+        let tensors = copy.slots().into_iter().map(|(name, slot)| match slot {
+            Slot::Embedding(param) => NamedTensor { name, shape: param.dims().to_vec(), data: values(param.val().into_data()) },
+            Slot::Weight(param) => {
+                let [input, output] = param.dims();
+                NamedTensor { name, shape: vec![output, input], data: values(param.val().transpose().into_data()) }
+            }
+            Slot::Bias(param) | Slot::Scale(param) => NamedTensor { name, shape: param.dims().to_vec(), data: values(param.val().into_data()) },
+        });
+        tensors.collect()
+    }
+
+    /// All gradients in the Hugging Face layout.
+    #[cfg(test)]
+    pub(crate) fn gradients(&self, gradients: &burn::tensor::Gradients) -> Vec<NamedTensor> {
+        let mut copy = self.clone();
+        for (_, slot) in copy.slots() {
+            match slot {
+                Slot::Embedding(param) | Slot::Weight(param) => *param = Param::from_tensor(param.val().grad(gradients).expect("a gradient")),
+                Slot::Bias(param) | Slot::Scale(param) => *param = Param::from_tensor(param.val().grad(gradients).expect("a gradient")),
+            }
+        }
+        copy.tensors()
+    }
+
+    fn slots(&mut self) -> Vec<(String, Slot<'_>)> {
+        let mut slots = vec![("model.embed_tokens.weight".to_owned(), Slot::Embedding(&mut self.embedding))];
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            let at = |name: &str| format!("model.layers.{index}.{name}");
+            slots.push((at("input_layernorm.weight"), Slot::Scale(&mut block.input_norm.weight)));
+            let attention = &mut block.attention;
+            let projections = [
+                ("self_attn.q_proj", &mut attention.q),
+                ("self_attn.k_proj", &mut attention.k),
+                ("self_attn.v_proj", &mut attention.v),
+                ("self_attn.o_proj", &mut attention.o),
+            ];
+            for (name, projection) in projections {
+                projection_slots(&at(name), projection, &mut slots);
+            }
+            slots.push((at("post_attention_layernorm.weight"), Slot::Scale(&mut block.post_norm.weight)));
+            for (name, projection) in [("mlp.gate_proj", &mut block.gate), ("mlp.up_proj", &mut block.up), ("mlp.down_proj", &mut block.down)] {
+                projection_slots(&at(name), projection, &mut slots);
+            }
+        }
+        slots.push(("model.norm.weight".to_owned(), Slot::Scale(&mut self.norm.weight)));
+        if let Some(head) = &mut self.head {
+            projection_slots("lm_head", head, &mut slots);
+        }
+        slots
+    }
+}
+
+fn projection_slots<'m>(name: &str, projection: &'m mut Projection, slots: &mut Vec<(String, Slot<'m>)>) {
+    slots.push((format!("{name}.weight"), Slot::Weight(&mut projection.weight)));
+    if let Some(bias) = &mut projection.bias {
+        slots.push((format!("{name}.bias"), Slot::Bias(bias)));
+    }
+}
+
+/// Standard normal numbers by the polar method (Marsaglia and Bray, 1964), in float64.
+struct Normal {
+    rng: ChaCha8Rng,
+    spare: Option<f64>,
+}
+
+impl Normal {
+    fn next(&mut self) -> f64 {
+        if let Some(spare) = self.spare.take() {
+            return spare;
+        }
+        loop {
+            let (u, v) = (self.rng.random::<f64>() * 2.0 - 1.0, self.rng.random::<f64>() * 2.0 - 1.0);
+            let s = u * u + v * v;
+            if s > 0.0 && s < 1.0 {
+                let factor = (-2.0 * s.ln() / s).sqrt();
+                self.spare = Some(v * factor);
+                return u * factor;
+            }
+        }
+    }
+}
