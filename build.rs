@@ -8,7 +8,9 @@ fn main() {
     let version = env!("CARGO_PKG_VERSION");
     let git = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     let revision = match git {
-        Ok(output) if output.status.success() => format!("{version}+{}", String::from_utf8_lossy(&output.stdout).trim()),
+        Ok(output) if output.status.success() => {
+            format!("{version}+{}", String::from_utf8_lossy(&output.stdout).trim())
+        }
         _ => version.to_owned(),
     };
     println!("cargo::rustc-env=DISTILL_REVISION={revision}");

@@ -1,1 +1,4 @@
-//! Integration tests.
+//! Integration tests, one binary.
+
+mod architecture;
+mod cli;

@@ -1,22 +1,7 @@
-//! `distill` as a library: the recipe, the plan and the run, behind the command line.
-//!
-//! A recipe (`recipe/`) is read, its stages are sequenced (`run.rs`) inside a session (`session.rs`) that knows keys,
-//! claims and manifests; what happened is read back from manifests by `status.rs`, `show.rs` and `report/`.
+//! `distill` as a library: reading recipes with every mistake reported at once (`recipe/`), and sequencing stages with
+//! keys, claims and manifests (`session.rs`).
 
-pub mod cli;
+pub mod doctor;
+pub mod progress;
 pub mod recipe;
 pub mod session;
-
-mod command;
-mod doctor;
-mod identity;
-mod plan;
-mod progress;
-mod report;
-mod run;
-mod show;
-mod stages;
-mod status;
-mod teacher;
-
-pub use command::execute;

@@ -1,23 +1,40 @@
-//! The binary: reads the command line and the environment, calls the library, turns the outcome into an exit code.
+//! The binary: reads the command line, calls the library, turns the outcome into an exit code.
 
-use clap::Parser;
-use distill::cli::Cli;
-use std::{io::IsTerminal, process::ExitCode};
+use clap::{Parser, Subcommand};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
-/// Burn's CPU backend allocates a fresh buffer for every operation: the system's allocator costs a fifth of the speed.
+/// Burn's CPU backend allocates a fresh buffer for every operation; this allocator hands them out faster.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
-    log_to_stderr(&cli.log);
-    let secrets = |name: &str| std::env::var(name).ok();
-    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    distill::execute(cli, &secrets, color)
+/// Turns a reasoning teacher into small dense students that people can own and run.
+#[derive(Debug, Parser)]
+#[command(name = "distill", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
 }
 
-fn log_to_stderr(filter: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() { logs.compact().init() } else { logs.json().init() }
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What this machine has: devices, memory, disk.
+    Doctor {
+        /// The folder whose disk is looked at.
+        #[arg(long, default_value = "store", value_name = "DIR")]
+        store: PathBuf,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let Command::Doctor { store, json } = Cli::parse().command;
+    let findings = distill::doctor::look(&store);
+    let text = if json { serde_json::json!(findings).to_string() + "\n" } else { distill::doctor::describe(&findings) };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }

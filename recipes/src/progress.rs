@@ -52,7 +52,11 @@ impl Reporter {
         let tally = &manifest.tally;
         match self {
             Reporter::Terminal => {
-                let time = if event == "done" { format!("{:>8.1} s", manifest.time.wall_s) } else { "   (already done)".to_owned() };
+                let time = if event == "done" {
+                    format!("{:>8.1} s", manifest.time.wall_s)
+                } else {
+                    "   (already done)".to_owned()
+                };
                 say(&format!("{mark} {label:<22} {:>9} rows {time}", tally.rows_out));
             }
             Reporter::Lines => say_json(&serde_json::json!({
@@ -72,7 +76,9 @@ fn terminal() -> Progress {
             ProgressEvent::Begin { task, total, unit } => {
                 let template = match total {
                     0 => format!("  {{spinner}} {task:<10} {{human_pos}} {unit}  {{elapsed}}  {{wide_msg:.dim}}"),
-                    _ => format!("  {task:<10} {{bar:28.cyan/dim}} {{human_pos}}/{{human_len}} {unit}  {{eta}} left  {{wide_msg:.dim}}"),
+                    _ => format!(
+                        "  {task:<10} {{bar:28.cyan/dim}} {{human_pos}}/{{human_len}} {unit}  {{eta}} left  {{wide_msg:.dim}}"
+                    ),
                 };
                 let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
                 *bar = Some(ProgressBar::new(total).with_style(style.progress_chars("━╸─")));
@@ -104,7 +110,9 @@ fn lines(label: String) -> Progress {
     Progress::new(move |event| {
         let Ok(mut state) = state.lock() else { return };
         match event {
-            ProgressEvent::Begin { task, total, unit } => *state = Some(Logged { task, total, unit, last: Instant::now() }),
+            ProgressEvent::Begin { task, total, unit } => {
+                *state = Some(Logged { task, total, unit, last: Instant::now() })
+            }
             ProgressEvent::Advance { done, note } => {
                 let Some(logged) = state.as_mut() else { return };
                 if logged.last.elapsed() < LOG_INTERVAL {
@@ -112,7 +120,9 @@ fn lines(label: String) -> Progress {
                 }
                 logged.last = Instant::now();
                 let (task, total, unit) = (&logged.task, logged.total, logged.unit);
-                say_json(&serde_json::json!({"event": "progress", "stage": label, "task": task, "done": done, "total": total, "unit": unit, "note": note}));
+                say_json(
+                    &serde_json::json!({"event": "progress", "stage": label, "task": task, "done": done, "total": total, "unit": unit, "note": note}),
+                );
             }
             ProgressEvent::End => *state = None,
         }

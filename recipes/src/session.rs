@@ -259,7 +259,9 @@ fn key(spec: &Spec, seed: u64, inputs: &[Input]) -> String {
 /// Writes a small file under a temporary name, then renames it: a reader sees the old text or the new, never half.
 pub fn write_whole(path: &Path, text: &str) -> Result<()> {
     let temporary = path.with_extension("tmp");
-    fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path)).with_context(|| format!("cannot write {}", path.display()))
+    fs::write(&temporary, text)
+        .and_then(|()| fs::rename(&temporary, path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Points `link` at `target`, replacing an earlier link and never a real file.
@@ -270,7 +272,8 @@ fn link(link: &Path, target: &Path) -> Result<()> {
         Ok(_) => fs::remove_file(link)?,
         Err(_) => {}
     }
-    std::os::unix::fs::symlink(&target, link).with_context(|| format!("cannot link {} to {}", link.display(), target.display()))
+    std::os::unix::fs::symlink(&target, link)
+        .with_context(|| format!("cannot link {} to {}", link.display(), target.display()))
 }
 
 /// Seconds that earlier, interrupted attempts at a stage took.
@@ -286,3 +289,6 @@ impl Elapsed {
         let _ = fs::write(scratch.join("elapsed-s"), self.0.to_string());
     }
 }
+
+#[cfg(test)]
+mod tests;

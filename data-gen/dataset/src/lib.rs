@@ -14,7 +14,9 @@ mod store;
 pub use context::{Cancel, Context, Progress, ProgressEvent};
 pub use digest::{Digest, digest_file, digest_json};
 pub use error::DatasetError;
-pub use manifest::{Curve, Detail, Funnel, FunnelStep, Histogram, Input, Manifest, Score, ShardInfo, StageTime, Tally, timestamp};
+pub use manifest::{
+    Curve, Detail, Funnel, FunnelStep, Histogram, Input, Manifest, Score, ShardInfo, StageTime, Tally, timestamp,
+};
 pub use record::{
     Decision, Example, FinishReason, Measure, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment,
     Span, Split, Trace, Verdict, problem_id, trace_id,

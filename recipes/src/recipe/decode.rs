@@ -4,7 +4,7 @@
 //! tries again until the table is clean or the error cannot be taken out (a missing key).
 
 use super::diagnostic::Diagnostic;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use std::{collections::BTreeSet, ops::Range};
 use toml::{
     Spanned,
@@ -12,21 +12,23 @@ use toml::{
 };
 
 /// A value with its place.
-pub(super) type Value<'s> = Spanned<DeValue<'s>>;
+pub type Value<'s> = Spanned<DeValue<'s>>;
 
 /// Collects mistakes.
 #[derive(Default)]
-pub(super) struct Diagnostics {
-    pub(super) found: Vec<Diagnostic>,
+pub struct Diagnostics {
+    /// In the order in which they were found.
+    pub found: Vec<Diagnostic>,
 }
 
 impl Diagnostics {
-    pub(super) fn push(&mut self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
+    /// Records a mistake.
+    pub fn push(&mut self, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
         self.found.push(Diagnostic { span, message: message.into(), help });
     }
 
     /// Decodes a value as `T`; `what` names it in messages, e.g. `student.training`.
-    pub(super) fn decode<T: DeserializeOwned>(&mut self, mut value: Value<'_>, what: &str) -> Option<T> {
+    pub fn decode<T: DeserializeOwned>(&mut self, mut value: Value<'_>, what: &str) -> Option<T> {
         let before = self.found.len();
         let mut removed = BTreeSet::new();
         loop {
@@ -60,22 +62,25 @@ impl Diagnostics {
     }
 
     /// Records an unknown key with the nearest known one.
-    pub(super) fn unknown_key(&mut self, span: Range<usize>, key: &str, known: &[String], what: &str) {
+    pub fn unknown_key(&mut self, span: Range<usize>, key: &str, known: &[String], what: &str) {
         let place = if what.is_empty() { String::new() } else { format!(" in `{what}`") };
         self.push(span, format!("unknown key `{key}`{place}"), suggestion(key, known));
     }
 }
 
 /// A table whose keys are taken one by one; what is left over is unknown.
-pub(super) struct Section<'s> {
+pub struct Section<'s> {
     table: DeTable<'s>,
-    pub(super) span: Range<usize>,
-    pub(super) what: String,
+    /// Its place.
+    pub span: Range<usize>,
+    /// Its dotted name; empty for the whole recipe.
+    pub what: String,
     asked: Vec<String>,
 }
 
 impl<'s> Section<'s> {
-    pub(super) fn new(value: Value<'s>, what: &str, diagnostics: &mut Diagnostics) -> Option<Section<'s>> {
+    /// The table in `value`; anything else is a mistake.
+    pub fn new(value: Value<'s>, what: &str, diagnostics: &mut Diagnostics) -> Option<Section<'s>> {
         let span = value.span();
         match value.into_inner() {
             DeValue::Table(table) => Some(Section { table, span, what: what.to_owned(), asked: Vec::new() }),
@@ -86,22 +91,27 @@ impl<'s> Section<'s> {
         }
     }
 
-    pub(super) fn root(root: Spanned<DeTable<'s>>) -> Section<'s> {
+    /// The whole recipe.
+    pub fn root(root: Spanned<DeTable<'s>>) -> Section<'s> {
         Section { span: 0..0, table: root.into_inner(), what: String::new(), asked: Vec::new() }
     }
 
     /// Takes an entry out, with the place of its key.
-    pub(super) fn take(&mut self, key: &str) -> Option<Value<'s>> {
+    pub fn take(&mut self, key: &str) -> Option<Value<'s>> {
         self.asked.push(key.to_owned());
         self.table.remove(key)
     }
 
     /// Takes and decodes an entry that must be there.
-    pub(super) fn required<T: DeserializeOwned>(&mut self, key: &str, diagnostics: &mut Diagnostics) -> Option<T> {
+    pub fn required<T: DeserializeOwned>(&mut self, key: &str, diagnostics: &mut Diagnostics) -> Option<T> {
         match self.take(key) {
             Some(value) => diagnostics.decode(value, &self.path(key)),
             None => {
-                let message = if self.what.is_empty() { format!("the recipe lacks the key `{key}`") } else { format!("`{}` lacks the key `{key}`", self.what) };
+                let message = if self.what.is_empty() {
+                    format!("the recipe lacks the key `{key}`")
+                } else {
+                    format!("`{}` lacks the key `{key}`", self.what)
+                };
                 diagnostics.push(self.span.clone(), message, None);
                 None
             }
@@ -109,12 +119,12 @@ impl<'s> Section<'s> {
     }
 
     /// Takes and decodes an entry that may be absent.
-    pub(super) fn optional<T: DeserializeOwned>(&mut self, key: &str, diagnostics: &mut Diagnostics) -> Option<T> {
+    pub fn optional<T: DeserializeOwned>(&mut self, key: &str, diagnostics: &mut Diagnostics) -> Option<T> {
         self.take(key).and_then(|value| diagnostics.decode(value, &self.path(key)))
     }
 
     /// Which of `keys` is there: the one that says what kind of table this is.
-    pub(super) fn one_of(&mut self, keys: &[&'static str], diagnostics: &mut Diagnostics) -> Option<&'static str> {
+    pub fn one_of(&mut self, keys: &[&'static str], diagnostics: &mut Diagnostics) -> Option<&'static str> {
         self.asked.extend(keys.iter().map(|key| (*key).to_owned()));
         let found: Vec<&'static str> = keys.iter().copied().filter(|key| self.table.contains_key(*key)).collect();
         match found[..] {
@@ -122,7 +132,11 @@ impl<'s> Section<'s> {
             _ => {
                 let present = if found.is_empty() { "none of them".to_owned() } else { list(&found) };
                 let message = format!("`{}`: expected one of the keys {}, found {present}", self.what, list(keys));
-                let help = self.table.keys().find_map(|key| nearest(key.get_ref(), keys)).map(|near| format!("did you mean `{near}`?"));
+                let help = self
+                    .table
+                    .keys()
+                    .find_map(|key| nearest(key.get_ref(), keys))
+                    .map(|near| format!("did you mean `{near}`?"));
                 diagnostics.push(self.span.clone(), message, help);
                 None
             }
@@ -130,19 +144,19 @@ impl<'s> Section<'s> {
     }
 
     /// The rest of the table as one value.
-    pub(super) fn rest(self) -> Value<'s> {
+    pub fn rest(self) -> Value<'s> {
         Spanned::new(self.span, DeValue::Table(self.table))
     }
 
     /// Records what nobody asked for.
-    pub(super) fn finish(self, diagnostics: &mut Diagnostics) {
+    pub fn finish(self, diagnostics: &mut Diagnostics) {
         for key in self.table.keys() {
             diagnostics.unknown_key(key.span(), key.get_ref(), &self.asked, &self.what);
         }
     }
 
     /// The dotted name of an entry.
-    pub(super) fn path(&self, key: &str) -> String {
+    pub fn path(&self, key: &str) -> String {
         if self.what.is_empty() { key.to_owned() } else { format!("{}.{key}", self.what) }
     }
 }
@@ -151,7 +165,9 @@ impl<'s> Section<'s> {
 fn take_entry(value: &mut Value<'_>, span: &Range<usize>, key: Option<&str>) -> Option<(Range<usize>, String)> {
     let DeValue::Table(table) = value.get_mut() else { return None };
     let hit = table.iter().find(|(name, value)| {
-        name.span() == *span || value.span() == *span || key.is_some_and(|key| name.get_ref() == key && name.span() == *span)
+        name.span() == *span
+            || value.span() == *span
+            || key.is_some_and(|key| name.get_ref() == key && name.span() == *span)
     });
     if let Some((name, value)) = hit {
         let (name, name_span, value_span) = (name.get_ref().to_string(), name.span(), value.span());
@@ -159,7 +175,11 @@ fn take_entry(value: &mut Value<'_>, span: &Range<usize>, key: Option<&str>) -> 
         let place = if key.is_some() { name_span } else { value_span };
         return Some((place, name));
     }
-    let deeper: Vec<String> = table.iter().filter(|(_, value)| value.span().start <= span.start && span.end <= value.span().end).map(|(name, _)| name.get_ref().to_string()).collect();
+    let deeper: Vec<String> = table
+        .iter()
+        .filter(|(_, value)| value.span().start <= span.start && span.end <= value.span().end)
+        .map(|(name, _)| name.get_ref().to_string())
+        .collect();
     for name in deeper {
         let Some(child) = table.get_mut(name.as_str()) else { continue };
         if let Some((place, key)) = take_entry(child, span, key) {
@@ -186,7 +206,11 @@ fn alternatives(message: &str) -> Vec<String> {
 
 /// serde's `invalid type: string "x", expected u32` the way people say it.
 fn wording(message: &str) -> String {
-    match message.strip_prefix("invalid type: ").or(message.strip_prefix("invalid value: ")).and_then(|rest| rest.rsplit_once(", expected ")) {
+    match message
+        .strip_prefix("invalid type: ")
+        .or(message.strip_prefix("invalid value: "))
+        .and_then(|rest| rest.rsplit_once(", expected "))
+    {
         Some((found, expected)) => format!("expected {}, found {found}", plain_type(expected)),
         None => message.replace("unknown variant", "unknown choice"),
     }
@@ -219,8 +243,9 @@ fn suggestion(found: &str, known: &[String]) -> Option<String> {
 }
 
 /// The most similar known word, if it is similar at all.
-pub(crate) fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
-    let close = known.iter().map(|key| (strsim::jaro_winkler(found, key), *key)).filter(|(similarity, _)| *similarity > 0.75);
+pub fn nearest<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
+    let close =
+        known.iter().map(|key| (strsim::jaro_winkler(found, key), *key)).filter(|(similarity, _)| *similarity > 0.75);
     close.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, key)| key)
 }
 

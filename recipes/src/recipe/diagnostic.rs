@@ -46,7 +46,8 @@ impl RecipeError {
                 true => (0, &self.source.text[..self.source.file_end]),
                 false => (self.source.file_end, &self.source.text[self.source.file_end..]),
             };
-            let span = first_line(text, diagnostic.span.start.saturating_sub(base)..diagnostic.span.end.saturating_sub(base));
+            let span =
+                first_line(text, diagnostic.span.start.saturating_sub(base)..diagnostic.span.end.saturating_sub(base));
             let snippet = Snippet::source(text).path(origin).annotation(AnnotationKind::Primary.span(span));
             let mut group = Level::ERROR.primary_title(&diagnostic.message).element(snippet);
             if let Some(help) = &diagnostic.help {

@@ -11,7 +11,7 @@ use toml::{
 ///
 /// # Errors
 /// When the file cannot be read as UTF-8 text.
-pub(super) fn read(path: &Path, overrides: &[String]) -> anyhow::Result<Source> {
+pub fn read(path: &Path, overrides: &[String]) -> anyhow::Result<Source> {
     let mut text = std::fs::read_to_string(path).map_err(|error| {
         let hint = if path.is_dir() { "\nhint: name the .toml file inside it" } else { "" };
         anyhow::anyhow!("cannot read the recipe {}: {error}{hint}", path.display())
@@ -31,7 +31,7 @@ pub(super) fn read(path: &Path, overrides: &[String]) -> anyhow::Result<Source> 
 ///
 /// # Errors
 /// Every syntax error at once.
-pub(super) fn parse(source: &Source) -> Result<Spanned<DeTable<'_>>, RecipeError> {
+pub fn parse(source: &Source) -> Result<Spanned<DeTable<'_>>, RecipeError> {
     let mut diagnostics = Vec::new();
     let (mut root, errors) = DeTable::parse_recoverable(&source.text[..source.file_end]);
     for error in errors {
@@ -80,7 +80,12 @@ fn moved(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
 }
 
 /// Puts `value` at the dotted `path`; a number steps into a list.
-fn lay<'s>(root: &mut DeTable<'s>, path: &'s str, value: Spanned<DeValue<'s>>, place: &Range<usize>) -> Result<(), String> {
+fn lay<'s>(
+    root: &mut DeTable<'s>,
+    path: &'s str,
+    value: Spanned<DeValue<'s>>,
+    place: &Range<usize>,
+) -> Result<(), String> {
     let mut table = root;
     let mut keys = path.split('.').peekable();
     while let Some(key) = keys.next() {
@@ -92,7 +97,10 @@ fn lay<'s>(root: &mut DeTable<'s>, path: &'s str, value: Spanned<DeValue<'s>>, p
             return Ok(());
         }
         if !table.contains_key(key) {
-            table.insert(Spanned::new(place.clone(), key.into()), Spanned::new(place.clone(), DeValue::Table(DeTable::new())));
+            table.insert(
+                Spanned::new(place.clone(), key.into()),
+                Spanned::new(place.clone(), DeValue::Table(DeTable::new())),
+            );
         }
         let child = table.get_mut(key).ok_or_else(|| format!("`{key}` cannot be set"))?.get_mut();
         table = match child {
@@ -103,7 +111,12 @@ fn lay<'s>(root: &mut DeTable<'s>, path: &'s str, value: Spanned<DeValue<'s>>, p
                 let item = index.parse().ok().and_then(|index: usize| array.get_mut(index));
                 match item.map(Spanned::get_mut) {
                     Some(DeValue::Table(table)) => table,
-                    _ => return Err(format!("`{key}` is a list of {length}: expected `{key}.0` to `{key}.{}`, found `{key}.{index}`", length.saturating_sub(1))),
+                    _ => {
+                        return Err(format!(
+                            "`{key}` is a list of {length}: expected `{key}.0` to `{key}.{}`, found `{key}.{index}`",
+                            length.saturating_sub(1)
+                        ));
+                    }
                 }
             }
             other => return Err(format!("`{key}` is a {}, not a table", other.type_str())),

@@ -21,16 +21,22 @@ impl Chat {
     pub fn encode_example(&self, messages: &[Message]) -> Result<TokenisedExample, ChatError> {
         let rendered = self.render(messages, false)?;
         if rendered.generation.is_empty() {
-            return Err(wrong("the template has no {% generation %} block: nothing would be learnt\nhint: use a training variant of the template that marks the assistant's turns"));
+            return Err(wrong(
+                "the template has no {% generation %} block: nothing would be learnt\nhint: use a training variant of the template that marks the assistant's turns",
+            ));
         }
         for message in messages.iter().filter(|message| message.role == Role::Assistant) {
             if !rendered.generation.iter().any(|span| rendered.text[span.clone()].contains(&message.content)) {
-                return Err(wrong("the template changes the assistant's turn (does it strip the reasoning before </think>?)\nhint: use a training variant of the template that keeps the turn whole"));
+                return Err(wrong(
+                    "the template changes the assistant's turn (does it strip the reasoning before </think>?)\nhint: use a training variant of the template that keeps the turn whole",
+                ));
             }
         }
         for message in messages {
             if let Some(special) = self.find_special(&message.content) {
-                return Err(ChatError::Example(format!("a message contains {special:?}, which the tokenizer would take for a control token")));
+                return Err(ChatError::Example(format!(
+                    "a message contains {special:?}, which the tokenizer would take for a control token"
+                )));
             }
         }
         let example = self.mask(&rendered)?;
@@ -40,7 +46,10 @@ impl Chat {
 
     /// A token is learnt when it begins inside a generated range.
     fn mask(&self, rendered: &Rendered) -> Result<TokenisedExample, ChatError> {
-        let encoding = self.tokenizer.encode(rendered.text.as_str(), false).map_err(|error| ChatError::Tokenizer(error.to_string()))?;
+        let encoding = self
+            .tokenizer
+            .encode(rendered.text.as_str(), false)
+            .map_err(|error| ChatError::Tokenizer(error.to_string()))?;
         let mut spans = rendered.generation.iter().peekable();
         let mut inside = |start: usize| {
             while spans.next_if(|span| span.end <= start).is_some() {}
@@ -51,10 +60,14 @@ impl Chat {
     }
 
     fn check(&self, example: &TokenisedExample) -> Result<(), ChatError> {
-        let Some(last) = example.loss.iter().rposition(|loss| *loss) else { return Err(wrong("no token carries loss")) };
+        let Some(last) = example.loss.iter().rposition(|loss| *loss) else {
+            return Err(wrong("no token carries loss"));
+        };
         let ends = example.loss[..=last].iter().zip(&example.ids[..=last]).rev().take_while(|(loss, _)| **loss).take(2);
         if !ends.into_iter().any(|(_, id)| self.eos_ids.contains(id)) {
-            return Err(wrong("the end of turn carries no loss: the student would never learn to stop\nhint: put the end-of-turn token inside the {% generation %} block"));
+            return Err(wrong(
+                "the end of turn carries no loss: the student would never learn to stop\nhint: put the end-of-turn token inside the {% generation %} block",
+            ));
         }
         if example.ids.len() > 1 && example.ids[0] == example.ids[1] {
             return Err(wrong("the text begins with the same token twice (a doubled BOS?)"));

@@ -73,8 +73,13 @@ impl Chat {
     /// When a file is missing or damaged, no end-of-turn token is named, or the template does not compile.
     pub fn load(dir: &Path) -> Result<Chat, ChatError> {
         let tokenizer_path = dir.join("tokenizer.json");
-        let bytes = fs::read(&tokenizer_path).map_err(|source| ChatError::Io { action: "read", path: tokenizer_path.clone(), source })?;
-        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| ChatError::File { path: tokenizer_path, message: format!("not a tokenizer: {error}") })?;
+        let bytes = fs::read(&tokenizer_path).map_err(|source| ChatError::Io {
+            action: "read",
+            path: tokenizer_path.clone(),
+            source,
+        })?;
+        let tokenizer = Tokenizer::from_bytes(bytes)
+            .map_err(|error| ChatError::File { path: tokenizer_path, message: format!("not a tokenizer: {error}") })?;
         let config_path = dir.join("tokenizer_config.json");
         let config = read_json(&config_path)?;
         let source = template_source(dir, &config)?;
@@ -90,14 +95,18 @@ impl Chat {
             return Err(ChatError::File { path: config_path, message });
         }
         let pad_id = named("pad_token").and_then(|pad| tokenizer.token_to_id(&pad)).unwrap_or(eos_ids[0]);
-        let specials = tokenizer.get_added_tokens_decoder().into_values().filter(|token| token.special).map(|token| token.content);
+        let specials =
+            tokenizer.get_added_tokens_decoder().into_values().filter(|token| token.special).map(|token| token.content);
         let mut specials: Vec<String> = specials.collect();
         specials.sort();
         let template_hash = Digest::new("template").field(&source).finish_short();
         let template = Template::compile(&source, bos.unwrap_or_default(), eos.unwrap_or_default())?;
         let mut chat = Chat { tokenizer, template, template_hash, eos_ids, pad_id, prefill: String::new(), specials };
         let prompt = chat.render(&[Message::user("?")], true)?.text;
-        chat.prefill = ["<think>\n", "<think>"].iter().find(|prefill| prompt.ends_with(*prefill)).map_or(String::new(), |prefill| (*prefill).to_owned());
+        chat.prefill = ["<think>\n", "<think>"]
+            .iter()
+            .find(|prefill| prompt.ends_with(*prefill))
+            .map_or(String::new(), |prefill| (*prefill).to_owned());
         Ok(chat)
     }
 
@@ -149,7 +158,9 @@ impl Chat {
     /// When a message contains a special token's text (it could forge a turn), or rendering fails.
     pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
         if let Some(special) = messages.iter().find_map(|message| self.find_special(&message.content)) {
-            return Err(ChatError::Example(format!("a message contains {special:?}, which the tokenizer would take for a control token")));
+            return Err(ChatError::Example(format!(
+                "a message contains {special:?}, which the tokenizer would take for a control token"
+            )));
         }
         self.encode(&self.render(messages, true)?.text)
     }
@@ -185,8 +196,10 @@ impl Chat {
 }
 
 fn read_json(path: &Path) -> Result<Value, ChatError> {
-    let text = fs::read_to_string(path).map_err(|source| ChatError::Io { action: "read", path: path.to_owned(), source })?;
-    serde_json::from_str(&text).map_err(|error| ChatError::File { path: path.to_owned(), message: format!("not JSON: {error}") })
+    let text =
+        fs::read_to_string(path).map_err(|source| ChatError::Io { action: "read", path: path.to_owned(), source })?;
+    serde_json::from_str(&text)
+        .map_err(|error| ChatError::File { path: path.to_owned(), message: format!("not JSON: {error}") })
 }
 
 fn template_source(dir: &Path, config: &Value) -> Result<String, ChatError> {

@@ -30,8 +30,12 @@ impl Template {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
         environment.set_syntax(syntax);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> { Err(Error::new(ErrorKind::InvalidOperation, message)) });
-        environment.add_filter("tojson", |value: Value| serde_json::to_string(&value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string())));
+        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_filter("tojson", |value: Value| {
+            serde_json::to_string(&value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+        });
         environment.set_fuel(Some(10_000_000));
         environment.add_template_owned("chat", mark_generation(source)).map_err(failed)?;
         Ok(Template { environment, bos, eos })
@@ -66,7 +70,10 @@ impl Template {
 
 /// The messages as a template sees them: dictionaries with `role` and `content`.
 fn conversation(messages: &[Message]) -> Vec<Value> {
-    messages.iter().map(|message| context! { role => message.role.as_str(), content => message.content.as_str() }).collect()
+    messages
+        .iter()
+        .map(|message| context! { role => message.role.as_str(), content => message.content.as_str() })
+        .collect()
 }
 
 fn failed(error: Error) -> ChatError {
@@ -118,13 +125,18 @@ mod tests {
 
     #[test]
     fn a_message_cannot_forge_a_generation_block() {
-        let template = Template::compile("{{ messages[0].content }}", String::new(), String::new()).expect("a template");
+        let template =
+            Template::compile("{{ messages[0].content }}", String::new(), String::new()).expect("a template");
         assert!(template.render(&[Message::user(MARK)], false).is_err());
     }
 
     #[test]
     fn a_template_that_never_ends_is_stopped() {
-        let template = Template::compile("{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}", String::new(), String::new());
+        let template = Template::compile(
+            "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+            String::new(),
+            String::new(),
+        );
         assert!(template.expect("a template").render(&[Message::user("")], false).is_err());
     }
 }

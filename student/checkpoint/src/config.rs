@@ -57,7 +57,8 @@ impl ModelConfig {
     pub fn load(path: &Path) -> Result<ModelConfig, CheckpointError> {
         let path = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
         let text = fs::read_to_string(&path).map_err(CheckpointError::io("read", &path))?;
-        let keys: Map<String, Value> = serde_json::from_str(&text).map_err(|error| wrong(&path, format!("not a JSON object: {error}")))?;
+        let keys: Map<String, Value> =
+            serde_json::from_str(&text).map_err(|error| wrong(&path, format!("not a JSON object: {error}")))?;
         let config = Keys { path: &path, keys }.read()?;
         config.check().map_err(|message| wrong(&path, message))?;
         Ok(config)
@@ -108,12 +109,20 @@ impl ModelConfig {
         }
         let (h, heads, kv) = (self.hidden_size, self.num_attention_heads, self.num_key_value_heads);
         if h % heads != 0 || (h / heads) % 2 != 0 {
-            return Err(format!("`hidden_size`: expected an even multiple of `num_attention_heads` ({heads}), found {h}"));
+            return Err(format!(
+                "`hidden_size`: expected an even multiple of `num_attention_heads` ({heads}), found {h}"
+            ));
         }
         if heads % kv != 0 {
-            return Err(format!("`num_key_value_heads`: expected a divisor of `num_attention_heads` ({heads}), found {kv}"));
+            return Err(format!(
+                "`num_key_value_heads`: expected a divisor of `num_attention_heads` ({heads}), found {kv}"
+            ));
         }
-        for (key, value) in [("rms_norm_eps", self.rms_norm_eps), ("rope_theta", self.rope_theta), ("initializer_range", self.initializer_range)] {
+        for (key, value) in [
+            ("rms_norm_eps", self.rms_norm_eps),
+            ("rope_theta", self.rope_theta),
+            ("initializer_range", self.initializer_range),
+        ] {
             if !value.is_finite() || value <= 0.0 {
                 return Err(format!("`{key}`: expected a positive number, found {value}"));
             }
@@ -156,18 +165,30 @@ impl Keys<'_> {
 
     fn refuse_unsupported(&self) -> Result<(), CheckpointError> {
         let model_type = self.keys.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let named = self.keys.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str).unwrap_or("Qwen2ForCausalLM");
+        let named = self
+            .keys
+            .get("architectures")
+            .and_then(|names| names.get(0))
+            .and_then(Value::as_str)
+            .unwrap_or("Qwen2ForCausalLM");
         if model_type != "qwen2" || named != "Qwen2ForCausalLM" {
-            let message = format!("expected `model_type` \"qwen2\" and `architectures` [\"Qwen2ForCausalLM\"], found \"{model_type}\" and [\"{named}\"]");
+            let message = format!(
+                "expected `model_type` \"qwen2\" and `architectures` [\"Qwen2ForCausalLM\"], found \"{model_type}\" and [\"{named}\"]"
+            );
             return Err(wrong(self.path, message));
         }
-        for (key, wanted) in [("use_sliding_window", json!(false)), ("hidden_act", json!("silu")), ("rope_scaling", Value::Null)] {
+        for (key, wanted) in
+            [("use_sliding_window", json!(false)), ("hidden_act", json!("silu")), ("rope_scaling", Value::Null)]
+        {
             if let Some(found) = self.keys.get(key).filter(|found| !found.is_null() && **found != wanted) {
                 return Err(self.wrong(key, &wanted.to_string(), found));
             }
         }
         for key in ["quantization_config", "layer_types"] {
-            let plain = |value: &Value| value.is_null() || value.as_array().is_some_and(|layers| layers.iter().all(|layer| layer == "full_attention"));
+            let plain = |value: &Value| {
+                value.is_null()
+                    || value.as_array().is_some_and(|layers| layers.iter().all(|layer| layer == "full_attention"))
+            };
             if let Some(found) = self.keys.get(key).filter(|found| !plain(found)) {
                 return Err(self.wrong(key, "nothing, or full attention in every layer", found));
             }
@@ -176,7 +197,9 @@ impl Keys<'_> {
     }
 
     fn rope_theta(&self) -> Result<f64, CheckpointError> {
-        let Some(parameters) = self.keys.get("rope_parameters").filter(|value| !value.is_null()) else { return self.number("rope_theta", 10_000.0) };
+        let Some(parameters) = self.keys.get("rope_parameters").filter(|value| !value.is_null()) else {
+            return self.number("rope_theta", 10_000.0);
+        };
         let kind = parameters.get("rope_type").and_then(Value::as_str).unwrap_or("default");
         if kind != "default" {
             return Err(self.wrong("rope_parameters.rope_type", "\"default\"", &json!(kind)));
@@ -190,7 +213,10 @@ impl Keys<'_> {
 
     fn count(&self, key: &str) -> Result<usize, CheckpointError> {
         let found = self.keys.get(key).unwrap_or(&Value::Null);
-        found.as_u64().and_then(|value| usize::try_from(value).ok()).ok_or_else(|| self.wrong(key, "a whole number", found))
+        found
+            .as_u64()
+            .and_then(|value| usize::try_from(value).ok())
+            .ok_or_else(|| self.wrong(key, "a whole number", found))
     }
 
     fn number(&self, key: &str, default: f64) -> Result<f64, CheckpointError> {

@@ -52,10 +52,12 @@ impl Checkpoint {
             return Ok(checkpoint);
         }
         let text = fs::read_to_string(&index).map_err(CheckpointError::io("read", &index))?;
-        let parsed: Index = serde_json::from_str(&text).map_err(|error| damaged(&index, format!("not a shard index: {error}")))?;
+        let parsed: Index =
+            serde_json::from_str(&text).map_err(|error| damaged(&index, format!("not a shard index: {error}")))?;
         let names: std::collections::BTreeSet<&String> = parsed.weight_map.values().collect();
         for name in names {
-            let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) && !name.contains('/');
+            let plain =
+                Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) && !name.contains('/');
             if !plain {
                 return Err(damaged(&index, format!("expected shard names in this folder, found {name:?}")));
             }
@@ -87,7 +89,10 @@ impl Checkpoint {
     /// # Errors
     /// When it is missing, has another shape, or an element type that holds no weights.
     pub fn read(&self, name: &str, shape: &[usize]) -> Result<Tensor, CheckpointError> {
-        let place = self.tensors.get(name).ok_or_else(|| CheckpointError::Tensor { path: self.dir.clone(), message: format!("tensor {name:?} is missing") })?;
+        let place = self.tensors.get(name).ok_or_else(|| CheckpointError::Tensor {
+            path: self.dir.clone(),
+            message: format!("tensor {name:?} is missing"),
+        })?;
         if place.shape != shape {
             let message = format!("tensor {name:?}: expected shape {shape:?}, found {:?}", place.shape);
             return Err(CheckpointError::Tensor { path: self.dir.clone(), message });
@@ -99,7 +104,10 @@ impl Checkpoint {
         file.read_exact_at(&mut bytes, place.offset).map_err(CheckpointError::io("read", path))?;
         let data = match place.dtype {
             Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::BF16 => bytes.chunks_exact(2).map(|b| f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16)).collect(),
+            Dtype::BF16 => bytes
+                .chunks_exact(2)
+                .map(|b| f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16))
+                .collect(),
             _ => bytes.chunks_exact(2).map(|b| half_to_single(u16::from_le_bytes([b[0], b[1]]))).collect(),
         };
         Ok(Tensor { name: name.to_owned(), shape: shape.to_vec(), data })
@@ -119,22 +127,35 @@ impl Checkpoint {
         }
         let mut header = vec![0; header_length as usize];
         file.read_exact_at(&mut header, 8).map_err(CheckpointError::io("read", path))?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(path, format!("its header does not hold together: {error}")))?;
+        let metadata: Metadata = serde_json::from_slice(&header)
+            .map_err(|error| damaged(path, format!("its header does not hold together: {error}")))?;
         let data = 8 + header_length;
         let index = self.files.len();
         let mut ends = BTreeMap::new();
         for (name, info) in metadata.tensors() {
             let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
             let Some(width) = width(info.dtype) else {
-                return Err(damaged(path, format!("tensor {name:?}: expected F32, F16 or BF16, found {:?}", info.dtype)));
+                return Err(damaged(
+                    path,
+                    format!("tensor {name:?}: expected F32, F16 or BF16, found {:?}", info.dtype),
+                ));
             };
             let elements = info.shape.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim as u64));
             let claimed = elements.and_then(|elements| elements.checked_mul(width as u64));
             if start > end || claimed != Some(end - start) {
-                return Err(damaged(path, format!("tensor {name:?}: shape {:?} of {:?} does not fill bytes {start}..{end}", info.shape, info.dtype)));
+                return Err(damaged(
+                    path,
+                    format!(
+                        "tensor {name:?}: shape {:?} of {:?} does not fill bytes {start}..{end}",
+                        info.shape, info.dtype
+                    ),
+                ));
             }
             if end > length - data {
-                return Err(damaged(path, format!("tensor {name:?}: ends at byte {end} of {} (truncated?)", length - data)));
+                return Err(damaged(
+                    path,
+                    format!("tensor {name:?}: ends at byte {end} of {} (truncated?)", length - data),
+                ));
             }
             let place = Place { file: index, offset: data + start, dtype: info.dtype, shape: info.shape.clone() };
             if self.tensors.insert(name.clone(), place).is_some() {
@@ -182,7 +203,14 @@ mod tests {
 
     #[test]
     fn halves_convert_exactly() {
-        for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x8000, -0.0), (0x7bff, 65504.0), (0x7c00, f32::INFINITY)] {
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x0001, 5.960_464_5e-8),
+            (0x8000, -0.0),
+            (0x7bff, 65504.0),
+            (0x7c00, f32::INFINITY),
+        ] {
             assert_eq!(half_to_single(bits).to_bits(), f32::to_bits(value), "{bits:#06x}");
         }
         assert!(half_to_single(0x7e00).is_nan());

@@ -31,7 +31,8 @@ pub fn write_safetensors(path: &Path, tensors: &[Tensor], dtype: Dtype) -> Resul
     };
     let mut views = Vec::with_capacity(tensors.len());
     for (tensor, bytes) in tensors.iter().zip(&encoded) {
-        let view = TensorView::new(element, tensor.shape.clone(), bytes).map_err(|error| damaged(format!("tensor {:?}: {error}", tensor.name)))?;
+        let view = TensorView::new(element, tensor.shape.clone(), bytes)
+            .map_err(|error| damaged(format!("tensor {:?}: {error}", tensor.name)))?;
         views.push((tensor.name.as_str(), view));
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);

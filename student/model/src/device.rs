@@ -22,10 +22,14 @@ fn cuda(index: usize) -> Result<Device, ModelError> {
     if index < found {
         return Ok(Device::cuda(index));
     }
-    Err(ModelError::Device(format!("no device cuda:{index}: this machine shows {found}\nhint: `distill doctor` tells what is here; --device cpu works everywhere")))
+    Err(ModelError::Device(format!(
+        "no device cuda:{index}: this machine shows {found}\nhint: `distill doctor` tells what is here; --device cpu works everywhere"
+    )))
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(index: usize) -> Result<Device, ModelError> {
-    Err(ModelError::Device(format!("cuda:{index} is not compiled in\nhint: build with `--features cuda`, or use --device cpu")))
+    Err(ModelError::Device(format!(
+        "cuda:{index} is not compiled in\nhint: build with `--features cuda`, or use --device cpu"
+    )))
 }

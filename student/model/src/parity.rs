@@ -72,7 +72,8 @@ fn decoding_with_a_cache_equals_the_whole_forward_pass() {
         last = model.decode(tokens.clone().slice([0..2, position..position + 1]), &mut cache);
     }
     assert_eq!(cache.len(), 17);
-    let whole: Vec<f32> = [16, 33].iter().flat_map(|row| expected["logits"][row * 96..(row + 1) * 96].to_vec()).collect();
+    let whole: Vec<f32> =
+        [16, 33].iter().flat_map(|row| expected["logits"][row * 96..(row + 1) * 96].to_vec()).collect();
     assert_close("last logits", &values(last), &whole, 1e-4, 1e-5);
 
     // The second row alone goes on as it would have beside the first.

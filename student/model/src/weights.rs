@@ -31,7 +31,8 @@ impl Decoder {
         for (_, slot) in decoder.slots() {
             let (Slot::Embedding(param) | Slot::Weight(param)) = slot else { continue };
             let shape = param.dims();
-            let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (random.next() * config.initializer_range) as f32).collect();
+            let values: Vec<f32> =
+                (0..shape[0] * shape[1]).map(|_| (random.next() * config.initializer_range) as f32).collect();
             *param = Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device));
         }
         decoder
@@ -73,12 +74,16 @@ impl Decoder {
         let values = |data: TensorData| data.try_to_vec::<f32>().unwrap_or_default();
         let mut copy = self.clone();
         let tensors = copy.slots().into_iter().map(|(name, slot)| match slot {
-            Slot::Embedding(param) => NamedTensor { name, shape: param.dims().to_vec(), data: values(param.val().into_data()) },
+            Slot::Embedding(param) => {
+                NamedTensor { name, shape: param.dims().to_vec(), data: values(param.val().into_data()) }
+            }
             Slot::Weight(param) => {
                 let [input, output] = param.dims();
                 NamedTensor { name, shape: vec![output, input], data: values(param.val().transpose().into_data()) }
             }
-            Slot::Bias(param) | Slot::Scale(param) => NamedTensor { name, shape: param.dims().to_vec(), data: values(param.val().into_data()) },
+            Slot::Bias(param) | Slot::Scale(param) => {
+                NamedTensor { name, shape: param.dims().to_vec(), data: values(param.val().into_data()) }
+            }
         });
         tensors.collect()
     }
@@ -89,8 +94,12 @@ impl Decoder {
         let mut copy = self.clone();
         for (_, slot) in copy.slots() {
             match slot {
-                Slot::Embedding(param) | Slot::Weight(param) => *param = Param::from_tensor(param.val().grad(gradients).expect("a gradient")),
-                Slot::Bias(param) | Slot::Scale(param) => *param = Param::from_tensor(param.val().grad(gradients).expect("a gradient")),
+                Slot::Embedding(param) | Slot::Weight(param) => {
+                    *param = Param::from_tensor(param.val().grad(gradients).expect("a gradient"))
+                }
+                Slot::Bias(param) | Slot::Scale(param) => {
+                    *param = Param::from_tensor(param.val().grad(gradients).expect("a gradient"))
+                }
             }
         }
         copy.tensors()
@@ -112,7 +121,9 @@ impl Decoder {
                 projection_slots(&at(name), projection, &mut slots);
             }
             slots.push((at("post_attention_layernorm.weight"), Slot::Scale(&mut block.post_norm.weight)));
-            for (name, projection) in [("mlp.gate_proj", &mut block.gate), ("mlp.up_proj", &mut block.up), ("mlp.down_proj", &mut block.down)] {
+            for (name, projection) in
+                [("mlp.gate_proj", &mut block.gate), ("mlp.up_proj", &mut block.up), ("mlp.down_proj", &mut block.down)]
+            {
                 projection_slots(&at(name), projection, &mut slots);
             }
         }
