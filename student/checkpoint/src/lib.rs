@@ -5,6 +5,8 @@
 
 mod config;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod read;
 mod write;
 

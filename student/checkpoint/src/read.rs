@@ -56,8 +56,9 @@ impl Checkpoint {
             serde_json::from_str(&text).map_err(|error| damaged(&index, format!("not a shard index: {error}")))?;
         let names: std::collections::BTreeSet<&String> = parsed.weight_map.values().collect();
         for name in names {
+            let mut parts = Path::new(name).components();
             let plain =
-                Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) && !name.contains('/');
+                matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) && !name.contains('/');
             if !plain {
                 return Err(damaged(&index, format!("expected shard names in this folder, found {name:?}")));
             }
