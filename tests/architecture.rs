@@ -4,8 +4,9 @@ use cargo_metadata::MetadataCommand;
 use std::collections::BTreeMap;
 
 /// What each crate may depend on among ours.
-const ALLOWED: [(&str, &[&str]); 6] = [
+const ALLOWED: [(&str, &[&str]); 7] = [
     ("distill", &["distill-dataset", "distill-model"]),
+    ("distill-data-gen", &["distill-dataset"]),
     ("distill-dataset", &[]),
     ("distill-teacher", &["distill-dataset"]),
     ("distill-chat", &["distill-dataset"]),
