@@ -45,7 +45,7 @@ impl Diagnostics {
             }
             let span = error.span().unwrap_or(value.span());
             let unknown = quoted(&message, "unknown field").map(str::to_owned);
-            let entry = take_entry(&mut value, &span, unknown.as_deref());
+            let entry = take_entry(&mut value, &span, unknown.is_some());
             let (place, key) = entry.clone().unwrap_or((span, String::new()));
             match &unknown {
                 Some(key) => self.unknown_key(place, key, &alternatives(&message), what),
@@ -161,36 +161,25 @@ impl<'s> Section<'s> {
     }
 }
 
-/// Removes the entry at `span` (or named `key`) from the table, however deep; returns the place to show and its key.
-fn take_entry(value: &mut Value<'_>, span: &Range<usize>, key: Option<&str>) -> Option<(Range<usize>, String)> {
+/// Removes the entry at `span` from the table, however deep; returns the place to show and its key. The place is the
+/// key's own when the key is what is wrong.
+fn take_entry(value: &mut Value<'_>, span: &Range<usize>, key_is_wrong: bool) -> Option<(Range<usize>, String)> {
     let DeValue::Table(table) = value.get_mut() else { return None };
-    let hit = table.iter().find(|(name, value)| {
-        name.span() == *span
-            || value.span() == *span
-            || key.is_some_and(|key| name.get_ref() == key && name.span() == *span)
-    });
+    let hit = table.iter().find(|(name, value)| name.span() == *span || value.span() == *span);
     if let Some((name, value)) = hit {
         let (name, name_span, value_span) = (name.get_ref().to_string(), name.span(), value.span());
         table.remove(name.as_str());
-        let place = if key.is_some() { name_span } else { value_span };
+        let place = if key_is_wrong { name_span } else { value_span };
         return Some((place, name));
     }
-    let deeper: Vec<String> = table
-        .iter()
-        .filter(|(_, value)| value.span().start <= span.start && span.end <= value.span().end)
-        .map(|(name, _)| name.get_ref().to_string())
-        .collect();
-    for name in deeper {
-        let Some(child) = table.get_mut(name.as_str()) else { continue };
-        if let Some((place, key)) = take_entry(child, span, key) {
-            return Some((place, format!("{name}.{key}")));
-        }
-        // Inside a list: the list as a whole is what is wrong.
-        let place = span.clone();
-        table.remove(name.as_str());
-        return Some((place, name));
+    let encloses = |value: &Value<'_>| value.span().start <= span.start && span.end <= value.span().end;
+    let name = table.iter().find(|(_, value)| encloses(value)).map(|(name, _)| name.get_ref().to_string())?;
+    if let Some((place, key)) = take_entry(table.get_mut(name.as_str())?, span, key_is_wrong) {
+        return Some((place, format!("{name}.{key}")));
     }
-    None
+    // Inside a list: the list as a whole is what is wrong.
+    table.remove(name.as_str());
+    Some((span.clone(), name))
 }
 
 /// The backquoted word after `lead`, if the message starts with it.
@@ -234,8 +223,8 @@ fn suggestion(found: &str, known: &[String]) -> Option<String> {
     if known.is_empty() {
         return None;
     }
-    let all = known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let all = list(&known);
     Some(match nearest(found, &known) {
         Some(near) => format!("did you mean `{near}`? known here: {all}"),
         None => format!("known here: {all}"),

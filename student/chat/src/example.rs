@@ -32,13 +32,7 @@ impl Chat {
                 ));
             }
         }
-        for message in messages {
-            if let Some(special) = self.find_special(&message.content) {
-                return Err(ChatError::Example(format!(
-                    "a message contains {special:?}, which the tokenizer would take for a control token"
-                )));
-            }
-        }
+        self.refuse_specials(messages)?;
         let example = self.mask(&rendered)?;
         self.check(&example)?;
         Ok(example)

@@ -157,12 +157,18 @@ impl Chat {
     /// # Errors
     /// When a message contains a special token's text (it could forge a turn), or rendering fails.
     pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
-        if let Some(special) = messages.iter().find_map(|message| self.find_special(&message.content)) {
-            return Err(ChatError::Example(format!(
-                "a message contains {special:?}, which the tokenizer would take for a control token"
-            )));
-        }
+        self.refuse_specials(messages)?;
         self.encode(&self.render(messages, true)?.text)
+    }
+
+    /// Refuses conversations that could forge a turn.
+    fn refuse_specials(&self, messages: &[Message]) -> Result<(), ChatError> {
+        match messages.iter().find_map(|message| self.find_special(&message.content)) {
+            None => Ok(()),
+            Some(special) => Err(ChatError::Example(format!(
+                "a message contains {special:?}, which the tokenizer would take for a control token"
+            ))),
+        }
     }
 
     /// A special token's text inside `text`, if there is one.
