@@ -16,6 +16,7 @@ mod weights;
 pub use cache::KvCache;
 pub use decoder::Decoder;
 pub use device::device;
+pub use weights::Parameter;
 
 use distill_checkpoint::CheckpointError;
 

@@ -4,7 +4,7 @@
 use crate::{ModelError, attention::Projection, decoder::Decoder};
 use burn::{
     module::Param,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Gradients, Tensor, TensorData},
 };
 use distill_checkpoint::{Checkpoint, ModelConfig, Tensor as NamedTensor};
 use rand::RngExt;
@@ -20,6 +20,17 @@ enum Slot<'m> {
     Bias(&'m mut Param<Tensor<1>>),
     /// The scale of a norm.
     Scale(&'m mut Param<Tensor<1>>),
+}
+
+/// One parameter of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name in the Hugging Face layout.
+    pub name: String,
+    /// How many numbers it holds.
+    pub len: usize,
+    /// Whether it is a matrix (and decays) or a bias or scale.
+    pub is_matrix: bool,
 }
 
 impl Decoder {
@@ -88,21 +99,52 @@ impl Decoder {
         tensors.collect()
     }
 
-    /// All gradients in the Hugging Face layout.
-    #[cfg(test)]
-    pub(crate) fn gradients(&self, gradients: &burn::tensor::Gradients) -> Vec<NamedTensor> {
+    /// All parameters in a fixed order, by their Hugging Face names.
+    pub fn parameters(&self) -> Vec<Parameter> {
         let mut copy = self.clone();
-        for (_, slot) in copy.slots() {
+        let parameters = copy.slots().into_iter().map(|(name, slot)| match slot {
+            Slot::Embedding(param) | Slot::Weight(param) => {
+                Parameter { name, len: param.dims().iter().product(), is_matrix: true }
+            }
+            Slot::Bias(param) | Slot::Scale(param) => Parameter { name, len: param.dims()[0], is_matrix: false },
+        });
+        parameters.collect()
+    }
+
+    /// The gradients of all parameters in the order of [`Decoder::parameters`], flat in the held layout, on the plain
+    /// device; zero for a parameter that the loss does not depend on.
+    pub fn gradients(&self, gradients: &Gradients) -> Vec<Tensor<1>> {
+        let mut copy = self.clone();
+        let flat = copy.slots().into_iter().map(|(_, slot)| match slot {
+            Slot::Embedding(param) | Slot::Weight(param) => {
+                let value = param.val();
+                let len = value.dims().iter().product::<usize>();
+                let gradient = value.grad(gradients).unwrap_or_else(|| value.inner().zeros_like());
+                gradient.reshape([len])
+            }
+            Slot::Bias(param) | Slot::Scale(param) => {
+                let value = param.val();
+                value.grad(gradients).unwrap_or_else(|| value.inner().zeros_like())
+            }
+        });
+        flat.collect()
+    }
+
+    /// Replaces every parameter by what `step` makes of its index and its value, flat and on the plain device.
+    pub fn update(&mut self, mut step: impl FnMut(usize, Tensor<1>) -> Tensor<1>) {
+        for (index, (_, slot)) in self.slots().into_iter().enumerate() {
             match slot {
                 Slot::Embedding(param) | Slot::Weight(param) => {
-                    *param = Param::from_tensor(param.val().grad(gradients).expect("a gradient"))
+                    let value = param.val().inner();
+                    let shape = value.dims();
+                    let stepped = step(index, value.reshape([shape[0] * shape[1]])).reshape(shape);
+                    *param = Param::from_tensor(Tensor::from_inner(stepped));
                 }
                 Slot::Bias(param) | Slot::Scale(param) => {
-                    *param = Param::from_tensor(param.val().grad(gradients).expect("a gradient"))
+                    *param = Param::from_tensor(Tensor::from_inner(step(index, param.val().inner())));
                 }
             }
         }
-        copy.tensors()
     }
 
     fn slots(&mut self) -> Vec<(String, Slot<'_>)> {

@@ -1,0 +1,84 @@
+//! The trainer: a base checkpoint and examples in, a checkpoint out.
+//!
+//! `examples` → tokens and loss mask (`corpus`) → length-bucketed batches (`batch`) → loss (`loss`) → AdamW under a
+//! schedule (`optimizer`), saved as it goes (`state`) and written in the Hugging Face layout (`train`).
+
+mod batch;
+mod config;
+mod corpus;
+mod loss;
+mod optimizer;
+mod state;
+#[cfg(test)]
+mod tests;
+mod train;
+
+pub use config::{Answers, TrainingConfig};
+pub use corpus::{Preview, preview};
+pub use train::{initialise, train};
+
+use distill_chat::ChatError;
+use distill_checkpoint::CheckpointError;
+use distill_dataset::DatasetError;
+use distill_model::ModelError;
+use std::{io, path::PathBuf};
+
+/// Why a student was not trained.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nothing to learn from, or something that must not be learnt from.
+    #[error("{0}")]
+    Examples(String),
+    /// The tokenizer and the weights do not belong together.
+    #[error(
+        "expected a tokenizer of at most {rows} tokens, found {tokens}\nhint: the configuration's vocab_size counts the embedding's rows"
+    )]
+    Vocabulary {
+        /// Rows of the embedding.
+        rows: usize,
+        /// Tokens of the tokenizer.
+        tokens: usize,
+    },
+    /// Training blew up.
+    #[error(
+        "the loss is {loss} at step {step}\nhint: lower `learning-rate` or `max-grad-norm`; the state before is kept, the next run resumes from it"
+    )]
+    Diverged {
+        /// Optimiser step, from 1.
+        step: u64,
+        /// The loss there.
+        loss: f32,
+    },
+    /// Asked to stop; the state is saved.
+    #[error("interrupted")]
+    Interrupted,
+    /// The examples could not be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The tokenizer or template refused.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// The base checkpoint is damaged.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The model could not be set up.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl TrainError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> TrainError {
+        let path = path.into();
+        move |source| TrainError::Io { action, path, source }
+    }
+}

@@ -1,0 +1,173 @@
+//! The trainer as a stage: exact resume, micro-batches, divergence, and a student that really learns.
+
+use crate::{Answers, TrainError, TrainingConfig, initialise, train};
+use distill_checkpoint::{Checkpoint, ModelConfig};
+use distill_dataset::{Cancel, Context, Dataset, Detail, Example, Message, Progress, ProgressEvent};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+fn nano() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/nano")
+}
+
+fn config() -> TrainingConfig {
+    TrainingConfig {
+        epochs: 3,
+        batch_size: 4,
+        micro_batch_size: None,
+        max_tokens: 64,
+        learning_rate: 1e-2,
+        min_learning_rate_ratio: 0.1,
+        warmup_ratio: 0.1,
+        weight_decay: 0.1,
+        betas: [0.9, 0.95],
+        epsilon: 1e-8,
+        max_grad_norm: 1.0,
+        answers: Answers::Own,
+    }
+}
+
+struct Bench {
+    root: tempfile::TempDir,
+    examples: Dataset,
+}
+
+impl Bench {
+    /// A tiny base of random weights and 21 sums.
+    fn new() -> Bench {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let shape = ModelConfig {
+            vocab_size: 272,
+            hidden_size: 16,
+            intermediate_size: 32,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            max_position_embeddings: 128,
+            rms_norm_eps: 1e-6,
+            rope_theta: 10_000.0,
+            tie_word_embeddings: true,
+            initializer_range: 0.02,
+        };
+        let path = root.path().join("config.json");
+        fs::write(&path, shape.to_json()).expect("a file");
+        let folder = |name: &str| {
+            let folder = root.path().join(name);
+            fs::create_dir_all(&folder).expect("a folder");
+            folder
+        };
+        let (base, data) = (folder("base"), folder("examples"));
+        initialise(&path, &nano(), "cpu", &context(root.path()), &base).expect("a base");
+        let examples = (0..21).map(|index| Example {
+            trace_id: index.to_string(),
+            problem_id: index.to_string(),
+            messages: vec![
+                Message::user(format!("What is {index}+{}?", index % 5)),
+                Message::assistant(format!("<think>\n</think>\n\n\\boxed{{{}}}", index + index % 5)),
+            ],
+            weight: 1.0,
+        });
+        let examples = Dataset::write(&data, examples).expect("examples");
+        Bench { root, examples }
+    }
+
+    fn train(&self, name: &str, config: &TrainingConfig, context: &Context) -> Result<Vec<u8>, TrainError> {
+        let out = self.root.path().join(name);
+        fs::create_dir_all(&out).expect("a folder");
+        let examples = [self.examples.clone()];
+        let tally = train(&self.root.path().join("base"), &examples, config, "cpu", context, &out)?;
+        assert_eq!(tally.rows_out, 21);
+        Ok(fs::read(out.join("model.safetensors")).expect("weights"))
+    }
+
+    fn scratch(&self, name: &str) -> Context {
+        let scratch = self.root.path().join(name);
+        fs::create_dir_all(&scratch).expect("a folder");
+        context(&scratch)
+    }
+}
+
+fn context(scratch: &Path) -> Context {
+    Context { scratch: scratch.to_owned(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 17 }
+}
+
+#[test]
+fn a_run_that_was_stopped_twice_ends_with_the_same_weights_and_metrics() {
+    let bench = Bench::new();
+    let whole = bench.train("whole", &config(), &bench.scratch("s-whole")).expect("a run");
+    let scratch = bench.scratch("s-parts");
+    for _ in 0..2 {
+        // Stops at the first report after a resume: ten steps, or what is left.
+        let cancel = Cancel::default();
+        let (stop, seen) = (cancel.clone(), Mutex::new(0));
+        let progress = Progress::new(move |event| {
+            if matches!(event, ProgressEvent::Advance { .. }) {
+                *seen.lock().expect("a lock") += 1;
+                stop.cancel();
+            }
+        });
+        let context = Context { cancel, progress, ..scratch.clone() };
+        let _ = bench.train("parts", &config(), &context);
+    }
+    let parts = bench.train("parts", &config(), &scratch).expect("the rest");
+    assert!(whole == parts, "a resumed run must end with the very same weights");
+    let metrics = |name: &str| fs::read_to_string(bench.root.path().join(name).join("metrics.jsonl")).expect("metrics");
+    assert_eq!(metrics("whole"), metrics("parts"));
+    assert_eq!(metrics("whole").lines().count(), 18, "3 epochs of 6 steps");
+}
+
+#[test]
+fn micro_batches_take_the_same_step_as_the_whole_batch() {
+    let bench = Bench::new();
+    let losses = |name: &str, config: &TrainingConfig| {
+        bench.train(name, config, &bench.scratch(&format!("s-{name}"))).expect("a run");
+        let text = fs::read_to_string(bench.root.path().join(name).join("metrics.jsonl")).expect("metrics");
+        let loss = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["loss"].as_f64();
+        text.lines().map(|line| loss(line).expect("a loss")).collect::<Vec<f64>>()
+    };
+    let whole = losses("whole", &config());
+    let micro = losses("micro", &TrainingConfig { micro_batch_size: Some(1), ..config() });
+    for (step, (whole, micro)) in whole.iter().zip(&micro).enumerate() {
+        assert!((whole - micro).abs() < 2e-3 * whole, "step {step}: {whole} with one batch, {micro} with four");
+    }
+    assert!(whole[17] < whole[0] * 0.8, "the loss falls: {whole:?}");
+}
+
+#[test]
+fn a_loss_that_blows_up_is_an_error_that_says_where() {
+    let bench = Bench::new();
+    let config =
+        TrainingConfig { learning_rate: 1.0, max_grad_norm: 1e30, weight_decay: 10.0, epochs: 300, ..config() };
+    match bench.train("hot", &config, &bench.scratch("s-hot")) {
+        Err(TrainError::Diverged { step, .. }) => assert!(step > 1),
+        other => panic!("expected divergence, found {:?}", other.map(|weights| weights.len())),
+    }
+}
+
+#[test]
+fn examples_that_are_too_long_are_counted_and_none_left_is_an_error() {
+    let bench = Bench::new();
+    let config = TrainingConfig { max_tokens: 5, ..config() };
+    let error = bench.train("short", &config, &bench.scratch("s-short")).expect_err("nothing fits");
+    assert!(error.to_string().contains("too-long"), "{error}");
+}
+
+#[test]
+fn the_manifest_tells_of_the_training() {
+    let bench = Bench::new();
+    let out = bench.root.path().join("told");
+    fs::create_dir_all(&out).expect("a folder");
+    let base = bench.root.path().join("base");
+    let tally =
+        train(&base, &[bench.examples.clone()], &config(), "cpu", &bench.scratch("s-told"), &out).expect("a run");
+    let Detail::Training { steps, num_parameters, loss, .. } = tally.detail else { panic!("training detail") };
+    let stored: usize = {
+        let checkpoint = Checkpoint::open(&out).expect("a checkpoint");
+        checkpoint.config().num_parameters()
+    };
+    assert_eq!((steps, num_parameters as usize, loss.x.len()), (18, stored, 18));
+    assert!(tally.trained_tokens > 1000);
+}
