@@ -1,13 +1,22 @@
-//! Problems: seeded generators in, `Problem` rows of two disjoint splits out.
+//! Problems and traces. Generators and files in, `Problem` rows of two disjoint splits out (`problems`); problems in,
+//! a teacher's traces out (`sample`).
 
-mod chain_sum;
+mod files;
+mod generators;
+mod sampling;
 mod split;
 
-pub use chain_sum::ChainSumConfig;
-pub use split::{normalised_key, write_split};
+pub use files::{AnswerFormat, AnswerKind, Columns, FileConfig, FileFormat, problem_files};
+pub use generators::{BaseConversionConfig, ChainSumConfig, CountdownConfig, GeneratorConfig, LinearEquationConfig};
+pub use sampling::{SamplingConfig, SamplingError, sample, worked_solutions};
+pub use split::normalised_key;
 
 use distill_dataset::{Context, DatasetError, Tally};
-use std::path::Path;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Why problems could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -32,20 +41,78 @@ pub enum ProblemsError {
         /// Problems after duplicates are dropped.
         available: u64,
     },
+    /// A file lacks a column.
+    #[error("{}: expected a column `{column}`, found {found}\nhint: `columns` in the recipe says which column holds what", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column that the recipe names.
+        column: String,
+        /// Those that are there.
+        found: String,
+    },
+    /// A file of problems cannot be read.
+    #[error("cannot read {}: {source}\nhint: paths in a recipe are relative to the recipe's own folder", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The dataset could not be written.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
 }
 
-/// Makes chained sums and splits them: `holdout` of them for evaluation, the rest for training.
+impl ProblemsError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> ProblemsError {
+        let path = path.to_owned();
+        move |source| ProblemsError::File { path, source }
+    }
+}
+
+/// Where problems come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemsConfig {
+    /// A seeded generator.
+    Generator(GeneratorConfig),
+    /// A file.
+    File {
+        /// Where it is; its content, not its path, decides.
+        #[serde(skip)]
+        path: PathBuf,
+        /// How it is stored.
+        format: FileFormat,
+        /// Which column holds what.
+        config: FileConfig,
+    },
+}
+
+impl Default for FileFormat {
+    fn default() -> Self {
+        FileFormat::Jsonl
+    }
+}
+
+/// Makes or reads problems and splits them: `holdout` of them for evaluation, the rest for training.
 ///
 /// # Errors
-/// When the settings allow too few distinct problems, or the disk refuses.
-pub fn chain_sums(
-    config: &ChainSumConfig,
-    holdout: u32,
-    context: &Context,
-    out: &Path,
-) -> Result<Tally, ProblemsError> {
-    write_split(chain_sum::generate(config, context.seed)?, holdout, context.seed, out)
+/// When there are too few, a file cannot be read, or the disk refuses.
+pub fn problems(config: &ProblemsConfig, holdout: u32, context: &Context, out: &Path) -> Result<Tally, ProblemsError> {
+    let (problems, rejected) = match config {
+        ProblemsConfig::Generator(generator) => (generators::generate(generator, context.seed)?, Vec::new()),
+        ProblemsConfig::File { path, format, config } => files::read(config, path, *format)?,
+    };
+    if !rejected.is_empty() {
+        let lines: String = rejected.iter().map(|row| serde_json::to_string(row).unwrap_or_default() + "\n").collect();
+        let path = out.join("rejected.jsonl");
+        fs::write(&path, lines).map_err(DatasetError::io("write", path))?;
+    }
+    let mut tally = split::write_split(problems, holdout, context.seed, out)?;
+    tally.rows_in += rejected.len() as u64;
+    for (reason, count) in files::count(&rejected) {
+        *tally.rejected.entry(reason).or_default() += count;
+    }
+    Ok(tally)
 }

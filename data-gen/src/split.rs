@@ -8,12 +8,18 @@ use std::{
 };
 
 /// What two problems share when they differ only in case, white space or the spacing of punctuation. Digits, operators
-/// and LaTeX are kept: dropping them, as prose normalisers do, makes different mathematics equal.
+/// and LaTeX are kept: dropping them, as prose normalisers do, makes different mathematics equal. A space between two
+/// letters or digits stays: `12 3` is not `123`.
 pub fn normalised_key(messages: &[Message]) -> String {
     let mut digest = Digest::new("normalised-problem");
     for message in messages {
-        let text: String =
-            message.content.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
+        let mut text = String::with_capacity(message.content.len());
+        for word in message.content.split_whitespace() {
+            if text.ends_with(char::is_alphanumeric) && word.starts_with(char::is_alphanumeric) {
+                text.push(' ');
+            }
+            text.extend(word.chars().flat_map(char::to_lowercase));
+        }
         digest.field(message.role.as_str()).field(&text);
     }
     digest.finish_short()
@@ -24,7 +30,7 @@ pub fn normalised_key(messages: &[Message]) -> String {
 ///
 /// # Errors
 /// When fewer problems are left than are to be held out, or the disk refuses.
-pub fn write_split(problems: Vec<Problem>, holdout: u32, seed: u64, out: &Path) -> Result<Tally, ProblemsError> {
+pub(crate) fn write_split(problems: Vec<Problem>, holdout: u32, seed: u64, out: &Path) -> Result<Tally, ProblemsError> {
     let rows_in = problems.len() as u64;
     let mut keys = HashSet::new();
     let distinct: Vec<Problem> =
@@ -115,6 +121,9 @@ mod tests {
             "Solve $2x+3=-7$",
             "Solve $\\frac{2}{3}$",
             "Solve $\\frac{3}{2}$",
+            "Add 12 3",
+            "Add 1 23",
+            "Add 123",
         ];
         let keys: HashSet<String> = texts.iter().map(|text| normalised_key(&[Message::user(*text)])).collect();
         assert_eq!(keys.len(), texts.len());
@@ -150,7 +159,9 @@ mod tests {
             progress: Progress::hidden(),
             seed: 17,
         };
-        let tally = crate::chain_sums(&crate::ChainSumConfig::default(), 256, &context, dir.path()).expect("problems");
+        let config =
+            crate::ProblemsConfig::Generator(crate::GeneratorConfig::ChainSum(crate::ChainSumConfig::default()));
+        let tally = crate::problems(&config, 256, &context, dir.path()).expect("problems");
         assert_eq!(tally.detail, Detail::Problems { train: 744, holdout: 256 });
     }
 }

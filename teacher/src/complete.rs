@@ -62,6 +62,11 @@ pub trait Complete: Sync {
     /// Who it is.
     fn identity(&self) -> Identity;
 
+    /// The most that one request may cost, in US dollars: reserved before it is sent.
+    fn max_cost_usd(&self, _request: &Request) -> f64 {
+        0.0
+    }
+
     /// Answers everything in the queue, many at a time. A request that fails is delivered as such and the rest goes
     /// on. Returns early, without an error, when cancelled or when the queue asks to stop.
     ///

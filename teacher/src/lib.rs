@@ -2,5 +2,7 @@
 //! engine in `teacher/local`. Sampling and evaluation see only this trait.
 
 mod complete;
+mod http;
 
 pub use complete::{Complete, Completion, Identity, Queue, Request, TeacherError};
+pub use http::{Api, ApiKey, HttpTeacher, HttpTeacherConfig, Render};

@@ -37,6 +37,13 @@ impl Digest {
         hex
     }
 
+    /// The first 16 bytes: for sets of seen rows.
+    pub fn finish_bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.0.finalize().as_bytes()[..16]);
+        bytes
+    }
+
     /// The first eight bytes as a number: for seeds.
     pub fn finish_u64(&self) -> u64 {
         let hash = self.0.finalize();

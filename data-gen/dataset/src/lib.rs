@@ -6,6 +6,8 @@
 mod context;
 mod digest;
 mod error;
+mod foreign;
+mod journal;
 mod manifest;
 mod record;
 mod shard;
@@ -14,6 +16,8 @@ mod store;
 pub use context::{Cancel, Context, Progress, ProgressEvent};
 pub use digest::{Digest, digest_file, digest_json};
 pub use error::DatasetError;
+pub use foreign::TextRows;
+pub use journal::{Entry, Journal};
 pub use manifest::{
     Curve, Detail, Funnel, FunnelStep, Histogram, Input, Manifest, Score, ShardInfo, StageTime, Tally, timestamp,
 };

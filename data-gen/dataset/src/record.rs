@@ -112,15 +112,27 @@ pub fn problem_id(messages: &[Message]) -> String {
 }
 
 /// Why a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FinishReason {
     /// The model ended its turn.
+    #[default]
     Stop,
     /// The token limit cut it: censored data, kept and counted, never silently retried.
     Length,
     /// The endpoint withheld it.
     ContentFilter,
+}
+
+impl FinishReason {
+    /// The name it is stored under.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+            FinishReason::ContentFilter => "content-filter",
+        }
+    }
 }
 
 /// A half-open range of bytes.
@@ -159,6 +171,25 @@ pub struct SamplingParams {
     pub top_p: f32,
     /// Limit on generated tokens.
     pub max_new_tokens: u32,
+}
+
+impl SamplingParams {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Which key, expected and found.
+    pub fn check(&self) -> Result<(), String> {
+        if !(0.0..=10.0).contains(&self.temperature) {
+            return Err(format!("`temperature`: expected 0 to 10, found {}", self.temperature));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return Err(format!("`top-p`: expected above 0 to 1, found {}", self.top_p));
+        }
+        match self.max_new_tokens {
+            1..=16_777_216 => Ok(()),
+            found => Err(format!("`max-new-tokens`: expected 1 to 16777216, found {found}")),
+        }
+    }
 }
 
 /// One sample of a teacher's answer to a problem.
@@ -209,6 +240,16 @@ impl Trace {
     /// The assistant's whole turn: `prefill + text`.
     pub fn turn(&self) -> String {
         format!("{}{}", self.prefill, self.text)
+    }
+
+    /// What a turn answers: the text after the reasoning, all of it where there are no tags, nothing while the reasoning
+    /// is not closed.
+    pub fn answer_text(turn: &str) -> &str {
+        match Trace::split_turn(turn).1 {
+            Some(span) => span.of(turn),
+            None if turn.contains("<think>") => "",
+            None => turn,
+        }
     }
 
     /// Finds the reasoning between `<think>` and the last `</think>` of `turn`, and the answer after it.

@@ -1,0 +1,129 @@
+//! The shareable dataset: one Parquet row for each kept trace, with the columns of OpenR1-Math-220k where they apply and
+//! the trace's provenance beside them.
+
+use crate::{
+    FilterError,
+    examples::{index, kept, problem_of},
+};
+use distill_dataset::{Context, Dataset, FinishReason, Measure, Message, ShardWriter, Tally, Verdict};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// One row. Lists hold one entry, the trace: OpenR1-Math-220k puts a problem's generations side by side, here every kept
+/// one is a row of its own, so that `messages` loses none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportedRow {
+    /// The question.
+    pub problem: String,
+    /// The source's own worked solution.
+    pub solution: Option<String>,
+    /// The right answer.
+    pub answer: String,
+    /// The field, e.g. `math`.
+    pub problem_type: String,
+    /// Where the problem comes from.
+    pub source: String,
+    /// The trace's id.
+    pub uuid: String,
+    /// Whether the reasoning was closed.
+    pub is_reasoning_complete: Vec<bool>,
+    /// The whole turn.
+    pub generations: Vec<String>,
+    /// The verifier's verdict; null when it could not decide or did not look.
+    pub correctness_math_verify: Vec<Option<bool>>,
+    /// How many generations are right.
+    pub correctness_count: i64,
+    /// Why each generation ended.
+    pub finish_reasons: Vec<String>,
+    /// The conversation to train on.
+    pub messages: Vec<Message>,
+    /// The problem's id.
+    pub problem_id: String,
+    /// Which of the problem's samples it is.
+    pub sample_index: u32,
+    /// Who answered.
+    pub teacher: String,
+    /// The model that the response named.
+    pub response_model: String,
+    /// Softmax temperature.
+    pub temperature: f32,
+    /// Nucleus mass.
+    pub top_p: f32,
+    /// Limit on generated tokens.
+    pub max_new_tokens: u32,
+    /// The sampler's seed; the digits of a u64.
+    pub seed: String,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens generated.
+    pub completion_tokens: u32,
+    /// The source's licence, where it states one.
+    pub licence: Option<String>,
+}
+
+/// Writes the kept traces. `verdicts` is the side table of `verify`, if that filter is used.
+///
+/// # Errors
+/// When a table cannot be read or written, or the tables do not belong together.
+pub fn export(
+    problems: &[Dataset],
+    traces: &[Dataset],
+    decisions: &Dataset,
+    verdicts: Option<&Dataset>,
+    context: &Context,
+    out: &Path,
+) -> Result<Tally, FilterError> {
+    let problems = index(problems)?;
+    let mut verdicts = verdicts.map(Dataset::rows::<Measure>);
+    let mut writer = ShardWriter::new(out)?;
+    let mut rows_in = 0;
+    context.progress.begin("export", decisions.num_rows(), "traces");
+    for pair in kept(traces, decisions) {
+        let (trace, decision) = pair?;
+        rows_in += 1;
+        let verdict = match &mut verdicts {
+            Some(rows) => rows.next().transpose()?.and_then(|measure| measure.verdict),
+            None => None,
+        };
+        if !decision.kept {
+            continue;
+        }
+        let problem = problem_of(&problems, &trace)?;
+        let correct = match verdict {
+            Some(Verdict::Pass) => Some(true),
+            Some(Verdict::Fail) => Some(false),
+            Some(Verdict::Unknown) | None => None,
+        };
+        let mut messages = problem.messages.clone();
+        messages.push(Message::assistant(trace.turn()));
+        let question: Vec<&str> = problem.messages.iter().map(|message| message.content.as_str()).collect();
+        writer.push(ExportedRow {
+            problem: question.join("\n\n"),
+            solution: problem.solution.clone(),
+            answer: problem.answer.clone(),
+            problem_type: problem.domain.clone(),
+            source: problem.source.clone(),
+            is_reasoning_complete: vec![trace.reasoning.is_some() && trace.finish_reason == FinishReason::Stop],
+            generations: vec![trace.turn()],
+            correctness_math_verify: vec![correct],
+            correctness_count: i64::from(correct == Some(true)),
+            finish_reasons: vec![trace.finish_reason.as_str().to_owned()],
+            messages,
+            problem_id: trace.problem_id,
+            sample_index: trace.sample_index,
+            uuid: trace.id,
+            teacher: trace.teacher,
+            response_model: trace.response_model,
+            temperature: trace.sampling.temperature,
+            top_p: trace.sampling.top_p,
+            max_new_tokens: trace.sampling.max_new_tokens,
+            seed: trace.seed.to_string(),
+            prompt_tokens: trace.prompt_tokens,
+            completion_tokens: trace.completion_tokens,
+            licence: problem.licence.clone(),
+        })?;
+    }
+    context.progress.end();
+    let rows_out = writer.finish()?;
+    Ok(Tally { rows_in, rows_out, ..Tally::default() })
+}

@@ -1,0 +1,208 @@
+//! The filters as stages: every trace measured, every trace decided on, the funnel sums, thresholds measure nothing again.
+
+use crate::*;
+use distill_dataset::*;
+use std::{collections::BTreeMap, fs, path::Path};
+
+fn problem(index: u32) -> Problem {
+    let messages = vec![Message::user(format!("problem {index}"))];
+    Problem {
+        id: problem_id(&messages),
+        messages,
+        domain: "math".to_owned(),
+        reference: Reference::Math,
+        answer: index.to_string(),
+        solution: None,
+        source: "test".to_owned(),
+        split: Split::Train,
+        licence: None,
+    }
+}
+
+fn trace(index: u32, sample_index: u32, turn: &str, tokens: u32, finish_reason: FinishReason) -> Trace {
+    let (reasoning, answer) = Trace::split_turn(turn);
+    Trace {
+        id: format!("{index}-{sample_index}"),
+        problem_id: problem(index).id,
+        sample_index,
+        prefill: String::new(),
+        text: turn.to_owned(),
+        reasoning,
+        answer,
+        finish_reason,
+        segments: vec![],
+        teacher: "test".to_owned(),
+        response_model: String::new(),
+        template_hash: String::new(),
+        sampling: SamplingParams { temperature: 1.0, top_p: 1.0, max_new_tokens: 99 },
+        seed: 1,
+        prompt_tokens: 3,
+        completion_tokens: tokens,
+        token_ids: None,
+        cost_usd: 0.0,
+    }
+}
+
+/// What is sampled, by the reason for which it goes; the empty reason is kept.
+fn cases() -> Vec<(Trace, &'static str)> {
+    use FinishReason::{ContentFilter, Length, Stop};
+    let good = "<think>\nsteps\n</think>\n\n\\boxed{1}";
+    vec![
+        (trace(1, 0, good, 20, Stop), ""),
+        (trace(1, 1, good, 20, Stop), "duplicate"),
+        (trace(1, 2, "<think>\nother\n</think>\\boxed{2}", 20, Stop), "unequal"),
+        (trace(1, 3, "<think>\nno end", 99, Length), "truncated"),
+        (trace(2, 0, "", 0, ContentFilter), "withheld"),
+        (trace(2, 1, "\\boxed{2}", 20, Stop), "no-closing-tag"),
+        (trace(2, 2, "<think>a</think>b</think>\\boxed{2}", 20, Stop), "several-closing-tags"),
+        (trace(2, 3, "<think> </think>\\boxed{2}", 20, Stop), "empty-reasoning"),
+        (trace(2, 4, "<think>a</think> ", 20, Stop), "empty-answer"),
+        (trace(2, 5, "<think>\\boxed{2}</think>two", 20, Stop), "no-boxed-answer"),
+        (trace(2, 6, "<think>a</think>\\boxed{2} or \\boxed{3}", 20, Stop), "several-boxed-answers"),
+        (trace(2, 7, "<think>a</think>\\boxed{x}", 20, Stop), "answer-not-a-number"),
+        (trace(2, 8, "<think>a</think>\\boxed{2}", 3, Stop), "too-short"),
+        (trace(2, 9, "a</think>\\boxed{2.0}", 20, Stop), ""),
+    ]
+}
+
+fn filters(on_unknown: OnUnknown) -> Vec<FilterConfig> {
+    vec![
+        FilterConfig::Format(FormatConfig::default()),
+        FilterConfig::Length(LengthConfig { min_tokens: 10, max_tokens: Some(50) }),
+        FilterConfig::Duplicates(DuplicatesConfig::default()),
+        FilterConfig::Verify(VerifyConfig { on_unknown }),
+    ]
+}
+
+struct Bench {
+    root: tempfile::TempDir,
+    problems: Dataset,
+    traces: Dataset,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let problems = write(root.path(), "problems", (1..3).map(problem));
+        let traces = write(root.path(), "traces", cases().into_iter().map(|(trace, _)| trace));
+        Bench { root, problems, traces }
+    }
+
+    fn folder(&self, name: &str) -> std::path::PathBuf {
+        let folder = self.root.path().join(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        folder
+    }
+
+    fn decide(&self, filters: &[FilterConfig]) -> (Tally, Dataset, Vec<Dataset>) {
+        let context = context(self.root.path());
+        let (problems, traces) = ([self.problems.clone()], [self.traces.clone()]);
+        let measures: Vec<Dataset> = filters
+            .iter()
+            .map(|filter| {
+                let out = self.folder(filter.kind());
+                measure(&filter.measurement(), &problems, &traces, &context, &out).expect("measures");
+                reread(&out)
+            })
+            .collect();
+        let out = self.folder("selection");
+        let tally = select(filters, &traces, &measures, &context, &out).expect("a selection");
+        (tally, reread(&out), measures)
+    }
+}
+
+fn context(scratch: &Path) -> Context {
+    Context { scratch: scratch.to_owned(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 1 }
+}
+
+fn write<R: Record>(root: &Path, name: &str, rows: impl Iterator<Item = R>) -> Dataset {
+    let dir = root.join(name);
+    fs::create_dir_all(&dir).expect("a folder");
+    Dataset::write(&dir, rows).expect("rows")
+}
+
+fn reread(dir: &Path) -> Dataset {
+    let file = ShardInfo { file: "part-00000.parquet".to_owned(), rows: 0, bytes: 0, digest: String::new() };
+    Dataset { dir: dir.to_owned(), manifest: Manifest { files: vec![file], ..Manifest::default() } }
+}
+
+#[test]
+fn every_trace_is_kept_or_dropped_for_its_reason() {
+    let bench = Bench::new();
+    let (tally, decisions, _) = bench.decide(&filters(OnUnknown::Reject));
+    let decisions: Vec<Decision> = decisions.rows().collect::<Result<_, _>>().expect("decisions");
+    assert_eq!(decisions.len(), cases().len());
+    for (decision, (trace, reason)) in decisions.iter().zip(cases()) {
+        assert_eq!(
+            (decision.trace_id.as_str(), decision.reason.as_str()),
+            (trace.id.as_str(), reason),
+            "{}",
+            trace.text
+        );
+        assert_eq!(decision.kept, reason.is_empty());
+    }
+    let Detail::Selection { funnel, .. } = tally.detail else { panic!("a selection") };
+    let mut entered = tally.rows_in;
+    for step in &funnel.steps {
+        assert_eq!(step.entered, entered, "the funnel sums at `{}`", step.filter);
+        entered -= step.dropped.values().sum::<u64>();
+    }
+    assert_eq!((entered, funnel.kept), (tally.rows_out, tally.rows_out));
+    assert_eq!(tally.rows_out, 2);
+}
+
+#[test]
+fn what_cannot_be_judged_goes_on_when_the_recipe_says_so() {
+    let bench = Bench::new();
+    let (tally, decisions, _) = bench.decide(&filters(OnUnknown::Keep));
+    assert_eq!(tally.rows_out, 3);
+    let undecided = decisions.rows::<Decision>().map(|row| row.expect("a decision")).find(|row| row.trace_id == "2-7");
+    let undecided = undecided.expect("the trace that boxed x");
+    assert!(undecided.kept && undecided.outcomes[3] == Outcome::Unknown);
+}
+
+#[test]
+fn thresholds_are_no_part_of_the_measurement() {
+    let strict = FilterConfig::Length(LengthConfig { min_tokens: 10, max_tokens: Some(20) });
+    let lax = FilterConfig::Length(LengthConfig { min_tokens: 0, max_tokens: None });
+    assert_eq!(strict.measurement(), lax.measurement());
+    let keep = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep });
+    let reject = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Reject });
+    assert_eq!(keep.measurement(), reject.measurement());
+}
+
+#[test]
+fn a_side_table_of_other_traces_is_refused() {
+    let bench = Bench::new();
+    let filters = filters(OnUnknown::Reject);
+    let (_, _, mut measures) = bench.decide(&filters);
+    let mut rows: Vec<Measure> = measures[1].rows().collect::<Result<_, _>>().expect("measures");
+    rows.swap(0, 1);
+    measures[1] = write(bench.root.path(), "swapped", rows.into_iter());
+    let out = bench.folder("again");
+    let error = select(&filters, &[bench.traces.clone()], &measures, &context(bench.root.path()), &out);
+    assert!(matches!(error, Err(FilterError::Mismatch { .. })));
+}
+
+#[test]
+fn examples_and_export_hold_the_kept_turns_whole() {
+    let bench = Bench::new();
+    let (_, decisions, measures) = bench.decide(&filters(OnUnknown::Reject));
+    let (problems, traces) = ([bench.problems.clone()], [bench.traces.clone()]);
+    let context = context(bench.root.path());
+    let out = bench.folder("examples");
+    examples(&problems, &traces, &decisions, &context, &out).expect("examples");
+    let kept: BTreeMap<String, Example> = reread(&out)
+        .rows()
+        .map(|row: Result<Example, _>| row.map(|row| (row.trace_id.clone(), row)).expect("a row"))
+        .collect();
+    assert_eq!(kept.keys().collect::<Vec<_>>(), ["1-0", "2-9"]);
+    assert_eq!(kept["1-0"].messages[1].content, cases()[0].0.text);
+
+    let out = bench.folder("export");
+    export(&problems, &traces, &decisions, Some(&measures[3]), &context, &out).expect("an export");
+    let rows: Vec<ExportedRow> = reread(&out).rows().collect::<Result<_, _>>().expect("rows");
+    assert_eq!(rows.len(), 2);
+    assert_eq!((rows[0].correctness_math_verify[0], rows[0].correctness_count), (Some(true), 1));
+    assert_eq!((rows[0].problem.as_str(), rows[0].generations[0].as_str()), ("problem 1", cases()[0].0.text.as_str()));
+}

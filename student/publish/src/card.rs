@@ -1,0 +1,204 @@
+//! Cards, rendered from manifests and from nothing else.
+
+use crate::{PublishConfig, PublishError};
+use distill_dataset::{Detail, Manifest, Score};
+use std::{collections::BTreeSet, fmt::Write};
+
+/// The manifests behind a checkpoint or a dataset.
+#[derive(Clone, Debug, Default)]
+pub struct Lineage {
+    /// Where the problems come from.
+    pub problems: Vec<Manifest>,
+    /// Who answered them.
+    pub traces: Vec<Manifest>,
+    /// What was kept.
+    pub selection: Option<Manifest>,
+    /// How the student was trained.
+    pub training: Option<Manifest>,
+    /// How well it does, and how well before, and its teacher.
+    pub evaluations: Vec<Manifest>,
+    /// Licences that the problems state.
+    pub licences: BTreeSet<String>,
+}
+
+impl Lineage {
+    fn scores(&self) -> impl Iterator<Item = (&str, &Score)> {
+        self.evaluations.iter().filter_map(|manifest| match &manifest.tally.detail {
+            Detail::Evaluation { subject, score } => Some((subject.as_str(), score)),
+            _ => None,
+        })
+    }
+}
+
+fn percent(value: f64) -> String {
+    format!("{:.1} %", value * 100.0)
+}
+
+/// Text from outside in a Markdown table or YAML header: one line, nothing that begins markup.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || "|<>`*_[]#".contains(c) { ' ' } else { c }).collect()
+}
+
+/// The model card of a trained checkpoint.
+///
+/// # Errors
+/// When the training manifest is missing.
+pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, PublishError> {
+    let training = lineage.training.as_ref().ok_or(PublishError::Missing("a training manifest"))?;
+    let Detail::Training { steps, num_parameters, loss, .. } = &training.tally.detail else {
+        return Err(PublishError::Missing("the training's figures"));
+    };
+    let mut card = String::new();
+    // Writing into a string cannot fail.
+    let _ = writeln!(
+        card,
+        "---\nlicense: {}\nlibrary_name: transformers\npipeline_tag: text-generation",
+        yaml(&config.license)
+    );
+    if let Some(base) = &config.base_model {
+        let _ = writeln!(card, "base_model: {}", yaml(base));
+    }
+    let _ = writeln!(card, "tags:\n- distill\n- reasoning\n---\n\n# {}\n", plain(&config.model_name));
+    let _ = writeln!(
+        card,
+        "A Qwen2 decoder of {num_parameters} parameters, fine-tuned on reasoning traces of a teacher. It writes its reasoning between `<think>` and `</think>` and boxes its answer.\n"
+    );
+    let _ = writeln!(card, "## How well it does\n");
+    let mut scores = lineage.scores().peekable();
+    if scores.peek().is_none() {
+        let _ = writeln!(card, "It was not evaluated.\n");
+    } else {
+        let _ = writeln!(
+            card,
+            "| model | pass@1 | 95 % interval | problems × samples | cut by the limit | undecided |\n|---|---|---|---|---|---|"
+        );
+        let mut protocol = "";
+        for (subject, score) in scores {
+            protocol = &score.protocol;
+            let _ = writeln!(
+                card,
+                "| {} | {} | {} to {} | {} × {} | {} | {} |",
+                subject_name(subject),
+                percent(score.mean),
+                percent(score.low),
+                percent(score.high),
+                score.num_problems,
+                score.samples_per_problem,
+                percent(score.censored),
+                score.num_unknown
+            );
+        }
+        let _ = writeln!(
+            card,
+            "\nProtocol: {protocol}. The problems were held out; they are disjoint from training, exactly and after normalisation. Undecided counts as not passed.\n"
+        );
+    }
+    data_section(&mut card, lineage);
+    let _ = writeln!(card, "## Training\n");
+    let last = loss.y.last().copied().unwrap_or(f64::NAN);
+    let _ = writeln!(
+        card,
+        "{steps} optimiser steps over {} examples, {} tokens; loss at the end {last:.4}. Settings:\n\n```json\n{}\n```\n",
+        training.tally.rows_out,
+        training.tally.trained_tokens,
+        serde_json_pretty(&training.config)
+    );
+    let _ = writeln!(card, "## Provenance\n\n| stage | key | made |\n|---|---|---|");
+    let all = lineage
+        .problems
+        .iter()
+        .chain(&lineage.traces)
+        .chain(&lineage.selection)
+        .chain([training])
+        .chain(&lineage.evaluations);
+    for manifest in all {
+        let _ = writeln!(
+            card,
+            "| {} | `{}` | {} |",
+            manifest.stage,
+            &manifest.key[..16.min(manifest.key.len())],
+            manifest.time.finished_at
+        );
+    }
+    let _ = writeln!(
+        card,
+        "\nSeed {}, program {}, device {}. Teacher's licence: {}.",
+        training.seed,
+        training.revision,
+        training.device,
+        plain(&config.teacher_license)
+    );
+    Ok(card)
+}
+
+/// The card of an exported dataset.
+pub fn data_card(name: &str, license: &str, lineage: &Lineage, num_rows: u64) -> String {
+    let mut card = String::new();
+    // Writing into a string cannot fail.
+    let _ = writeln!(
+        card,
+        "---\nlicense: {}\ntask_categories:\n- text-generation\ntags:\n- reasoning\n- distillation\nconfigs:\n- config_name: default\n  data_files: part-*.parquet\n---\n\n# {}\n",
+        yaml(license),
+        plain(name)
+    );
+    let _ = writeln!(
+        card,
+        "{num_rows} verified reasoning traces, one a row, in `part-*.parquet`. `messages` is the conversation to train on; the columns `problem`, `solution`, `answer`, `problem_type`, `source`, `uuid`, `is_reasoning_complete`, `generations`, `correctness_math_verify`, `correctness_count` and `finish_reasons` are those of OpenR1-Math-220k, with lists of one entry, because every kept trace is a row of its own.\n"
+    );
+    data_section(&mut card, lineage);
+    card
+}
+
+fn data_section(card: &mut String, lineage: &Lineage) {
+    let _ = writeln!(card, "## Data\n");
+    for manifest in &lineage.problems {
+        if let Detail::Problems { train, holdout } = manifest.tally.detail {
+            let _ = writeln!(card, "- Problems: {train} for training, {holdout} held out.");
+        }
+    }
+    if !lineage.licences.is_empty() {
+        let licences: Vec<String> = lineage.licences.iter().map(|licence| plain(licence)).collect();
+        let _ = writeln!(card, "- Licences of the problems: {}.", licences.join(", "));
+    }
+    for manifest in &lineage.traces {
+        if let Detail::Traces { teacher, finish_reasons, .. } = &manifest.tally.detail {
+            let ends: Vec<String> = finish_reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            let _ = writeln!(
+                card,
+                "- Traces: {} from the teacher {}, {} tokens ({}), ${:.2}.",
+                manifest.tally.rows_out,
+                plain(teacher),
+                manifest.tally.completion_tokens,
+                ends.join(", "),
+                manifest.tally.cost_usd
+            );
+        }
+    }
+    if let Some(Detail::Selection { funnel, .. }) = lineage.selection.as_ref().map(|manifest| &manifest.tally.detail) {
+        let _ = writeln!(card, "\n| filter | entered | dropped | reasons |\n|---|---|---|---|");
+        for step in &funnel.steps {
+            let reasons: Vec<String> = step.dropped.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            let dropped: u64 = step.dropped.values().sum();
+            let _ = writeln!(card, "| {} | {} | {dropped} | {} |", step.filter, step.entered, reasons.join(", "));
+        }
+        let _ = writeln!(card, "| kept | {} | | |", funnel.kept);
+    }
+    let _ = writeln!(card);
+}
+
+fn subject_name(subject: &str) -> &str {
+    match subject {
+        "before" => "student before",
+        "after" => "**student after**",
+        other => other,
+    }
+}
+
+/// A YAML scalar in double quotes; YAML takes JSON's.
+fn yaml(text: &str) -> String {
+    format!("{:?}", plain(text))
+}
+
+fn serde_json_pretty(value: &impl std::fmt::Display) -> String {
+    format!("{value:#}")
+}

@@ -1,0 +1,135 @@
+//! Publishing: a trained checkpoint and the manifests of everything behind it in; a folder that any tool loads, with a
+//! card whose every figure comes from a manifest, out.
+
+mod card;
+mod licence;
+#[cfg(test)]
+mod tests;
+
+pub use card::{Lineage, data_card, model_card};
+pub use licence::{LicenceError, check_licences};
+
+use distill_dataset::{Context, DatasetError, Tally};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    fmt::Write,
+    fs,
+    io::{self, Read},
+    path::Path,
+};
+
+/// What a recipe says of publishing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PublishConfig {
+    /// The model's name on its card.
+    pub model_name: String,
+    /// SPDX identifier of its licence.
+    pub license: String,
+    /// Licence under which the teacher's outputs may be used.
+    pub teacher_license: String,
+    /// The model the student started from, where that is somebody's.
+    #[serde(default)]
+    pub base_model: Option<String>,
+    /// Restrictive licences of the inputs that were read and are respected.
+    #[serde(default)]
+    pub accepted_restrictions: Vec<String>,
+}
+
+impl PublishConfig {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// Which key, expected and found.
+    pub fn check(&self) -> Result<(), String> {
+        for (key, value) in
+            [("model-name", &self.model_name), ("license", &self.license), ("teacher-license", &self.teacher_license)]
+        {
+            if value.trim().is_empty() || value.contains(['\n', '\r']) {
+                return Err(format!("`{key}`: expected one line of text, found {value:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a checkpoint was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A licence forbids it.
+    #[error(transparent)]
+    Licence(#[from] LicenceError),
+    /// A figure is missing.
+    #[error("the card needs {0}, and no manifest has it")]
+    Missing(&'static str),
+    /// The disk refused.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+}
+
+/// Files of a checkpoint folder that are published, as far as they are there.
+const FILES: [&str; 6] = [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+];
+
+/// Writes the folder: the checkpoint's files, the card, their checksums.
+///
+/// # Errors
+/// When a licence forbids it, a figure is missing, or the disk refuses.
+pub fn publish(
+    config: &PublishConfig,
+    checkpoint: &Path,
+    lineage: &Lineage,
+    context: &Context,
+    out: &Path,
+) -> Result<Tally, PublishError> {
+    check_licences(config, &lineage.licences)?;
+    context.progress.begin("publish", FILES.len() as u64, "files");
+    let card = model_card(config, lineage)?;
+    for (index, name) in FILES.iter().enumerate() {
+        let (from, to) = (checkpoint.join(name), out.join(name));
+        match fs::copy(&from, &to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && *name != "model.safetensors" => {}
+            Err(error) => return Err(DatasetError::io("copy", from)(error).into()),
+            Ok(_) => {}
+        }
+        context.progress.advance(index as u64 + 1, *name);
+    }
+    write(out, "README.md", &card)?;
+    let mut sums = String::new();
+    let mut names: Vec<&str> =
+        FILES.iter().copied().chain(["README.md"]).filter(|name| out.join(name).exists()).collect();
+    names.sort_unstable();
+    for name in &names {
+        let hex = sha256(&out.join(name))?;
+        // Writing into a string cannot fail.
+        let _ = writeln!(sums, "{hex}  {name}");
+    }
+    write(out, "SHA256SUMS", &sums)?;
+    context.progress.end();
+    Ok(Tally { rows_out: names.len() as u64, ..Tally::default() })
+}
+
+/// The SHA-256 of a file, read in pieces, as `sha256sum` prints it.
+fn sha256(path: &Path) -> Result<String, DatasetError> {
+    let mut file = fs::File::open(path).map_err(DatasetError::io("open", path))?;
+    let (mut hasher, mut piece) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut piece).map_err(DatasetError::io("read", path))? {
+            0 => break,
+            length => hasher.update(&piece[..length]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn write(out: &Path, name: &str, text: &str) -> Result<(), DatasetError> {
+    let path = out.join(name);
+    fs::write(&path, text).map_err(DatasetError::io("write", path))
+}

@@ -1,0 +1,89 @@
+//! The card says what the manifests say, and the gate holds.
+
+use super::*;
+use distill_dataset::{Cancel, Curve, Detail, Manifest, Progress, Score};
+
+fn config() -> PublishConfig {
+    PublishConfig {
+        model_name: "tiny".to_owned(),
+        license: "apache-2.0".to_owned(),
+        teacher_license: "apache-2.0".to_owned(),
+        base_model: None,
+        accepted_restrictions: vec![],
+    }
+}
+
+fn manifest(stage: &str, detail: Detail) -> Manifest {
+    Manifest {
+        stage: stage.to_owned(),
+        key: "0123456789abcdef99".to_owned(),
+        tally: Tally { detail, ..Tally::default() },
+        ..Manifest::default()
+    }
+}
+
+fn lineage() -> Lineage {
+    let score = Score {
+        metric: "pass@1".to_owned(),
+        mean: 0.8125,
+        low: 0.7712,
+        high: 0.8479,
+        num_problems: 256,
+        samples_per_problem: 2,
+        censored: 0.01,
+        num_unknown: 7,
+        protocol: "the protocol".to_owned(),
+    };
+    let training = Detail::Training {
+        steps: 321,
+        num_parameters: 331_104,
+        loss: Curve { x: vec![1.0], y: vec![0.1234] },
+        tokens_per_s: 1.0,
+    };
+    Lineage {
+        training: Some(manifest("training", training)),
+        evaluations: vec![manifest("evaluation", Detail::Evaluation { subject: "after".to_owned(), score })],
+        ..Lineage::default()
+    }
+}
+
+#[test]
+fn the_folder_holds_the_checkpoint_its_card_and_true_checksums() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let (from, out) = (root.path().join("from"), root.path().join("out"));
+    fs::create_dir_all(&from).expect("a folder");
+    fs::create_dir_all(&out).expect("a folder");
+    fs::write(from.join("model.safetensors"), "weights").expect("a file");
+    fs::write(from.join("config.json"), "{}").expect("a file");
+    fs::write(from.join("metrics.jsonl"), "not published").expect("a file");
+    let context =
+        Context { scratch: root.path().to_owned(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 1 };
+    publish(&config(), &from, &lineage(), &context, &out).expect("a folder");
+    assert!(!out.join("metrics.jsonl").exists());
+    let sums = fs::read_to_string(out.join("SHA256SUMS")).expect("checksums");
+    // SHA-256 of the seven bytes "weights".
+    let line = sums.lines().find(|line| line.ends_with("  model.safetensors")).expect("a line");
+    assert_eq!(line.len(), 64 + 2 + "model.safetensors".len());
+    assert_eq!(sums.lines().count(), 3, "{sums}");
+    let card = fs::read_to_string(out.join("README.md")).expect("the card");
+    for figure in ["81.2 %", "77.1 % to 84.8 %", "256 × 2", "331104 parameters", "321 optimiser steps", "0.1234"] {
+        assert!(card.contains(figure), "the card lacks {figure}:\n{card}");
+    }
+}
+
+#[test]
+fn restrictive_licences_need_a_decision() {
+    let data = |licence: &str| [licence.to_owned()].into();
+    assert!(check_licences(&config(), &data("MIT")).is_ok());
+    let error = check_licences(&config(), &data("CC-BY-NC-4.0")).expect_err("a restriction");
+    assert!(error.to_string().contains("no commercial use"), "{error}");
+    let accepting = PublishConfig { accepted_restrictions: vec!["cc-by-nc-4.0".to_owned()], ..config() };
+    assert!(check_licences(&accepting, &data("CC-BY-NC-4.0")).is_ok());
+    let llama = PublishConfig { teacher_license: "llama3.1".to_owned(), ..config() };
+    assert!(check_licences(&llama, &data("MIT")).is_err());
+}
+
+#[test]
+fn a_card_without_training_is_refused() {
+    assert!(matches!(model_card(&config(), &Lineage::default()), Err(PublishError::Missing(_))));
+}
