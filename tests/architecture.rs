@@ -4,18 +4,41 @@ use cargo_metadata::MetadataCommand;
 use std::collections::BTreeMap;
 
 /// What each crate may depend on among ours.
-const ALLOWED: [(&str, &[&str]); 8] = [
-    ("distill", &["distill-dataset", "distill-model"]),
-    ("distill-data-gen", &["distill-dataset"]),
+const ALLOWED: [(&str, &[&str]); 13] = [
+    (
+        "distill",
+        &[
+            "distill-dataset",
+            "distill-data-gen",
+            "distill-teacher",
+            "distill-teacher-local",
+            "distill-filters",
+            "distill-student",
+            "distill-chat",
+            "distill-checkpoint",
+            "distill-model",
+            "distill-evaluate",
+            "distill-publish",
+        ],
+    ),
+    ("distill-data-gen", &["distill-dataset", "distill-teacher"]),
     ("distill-dataset", &[]),
     ("distill-teacher", &["distill-dataset"]),
+    (
+        "distill-teacher-local",
+        &["distill-dataset", "distill-teacher", "distill-chat", "distill-checkpoint", "distill-model"],
+    ),
+    ("distill-filters", &["distill-dataset", "distill-verify"]),
+    ("distill-verify", &[]),
     ("distill-chat", &["distill-dataset"]),
     ("distill-checkpoint", &[]),
     ("distill-model", &["distill-checkpoint"]),
     ("distill-student", &["distill-dataset", "distill-chat", "distill-checkpoint", "distill-model"]),
+    ("distill-evaluate", &["distill-dataset", "distill-teacher", "distill-verify"]),
+    ("distill-publish", &["distill-dataset"]),
 ];
 /// The crates that may see Burn.
-const BURN: [&str; 2] = ["distill-model", "distill-student"];
+const BURN: [&str; 3] = ["distill-model", "distill-student", "distill-teacher-local"];
 
 #[test]
 fn crates_depend_only_on_what_the_map_says() {

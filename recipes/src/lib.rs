@@ -1,7 +1,17 @@
-//! `distill` as a library: reading recipes with every mistake reported at once (`recipe/`), and sequencing stages with
-//! keys, claims and manifests (`session.rs`).
+//! `distill` as a library: a recipe is read (`recipe/`), its stages are sequenced (`run.rs`) with keys, claims and
+//! manifests (`session.rs`), and what came of it is told (`status.rs`, `report/`, `show.rs`, `plan.rs`).
 
+pub mod cli;
+pub mod command;
 pub mod doctor;
+pub mod identity;
+pub mod plan;
 pub mod progress;
 pub mod recipe;
+pub mod report;
+pub mod run;
 pub mod session;
+pub mod show;
+pub mod status;
+pub mod teachers;
+pub mod view;

@@ -1,40 +1,28 @@
-//! The binary: reads the command line, calls the library, turns the outcome into an exit code.
+//! The binary: reads the command line and the environment, calls the library, turns the outcome into an exit code.
 
-use clap::{Parser, Subcommand};
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use clap::Parser;
+use distill::{cli::Cli, command};
+use std::{
+    io::{IsTerminal, stderr},
+    process::ExitCode,
+};
+use tracing_subscriber::EnvFilter;
 
 /// Burn's CPU backend allocates a fresh buffer for every operation; this allocator hands them out faster.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Turns a reasoning teacher into small dense students that people can own and run.
-#[derive(Debug, Parser)]
-#[command(name = "distill", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// What this machine has: devices, memory, disk.
-    Doctor {
-        /// The folder whose disk is looked at.
-        #[arg(long, default_value = "store", value_name = "DIR")]
-        store: PathBuf,
-        /// Prints JSON.
-        #[arg(long)]
-        json: bool,
-    },
-}
-
 fn main() -> ExitCode {
-    let Command::Doctor { store, json } = Cli::parse().command;
-    let findings = distill::doctor::look(&store);
-    let text = if json { serde_json::json!(findings).to_string() + "\n" } else { distill::doctor::describe(&findings) };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+    let cli = Cli::parse();
+    let terminal = stderr().is_terminal();
+    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    if terminal {
+        log.without_time().init()
+    } else {
+        log.json().init()
     }
+    let secrets = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let color = terminal && std::env::var_os("NO_COLOR").is_none();
+    command::execute(cli, &secrets, color)
 }

@@ -24,13 +24,14 @@ pub struct Spec {
     pub version: u32,
     config: serde_json::Value,
     inputs: Vec<(String, Option<String>)>,
+    datasets: Vec<Dataset>,
 }
 
 impl Spec {
     /// A stage of that name and version, with the configuration that decides its result.
     pub fn new(stage: &'static str, version: u32, config: &impl Serialize) -> Result<Spec> {
         let config = serde_json::to_value(config).context("the configuration does not serialise")?;
-        Ok(Spec { label: stage.to_owned(), stage, version, config, inputs: Vec::new() })
+        Ok(Spec { label: stage.to_owned(), stage, version, config, inputs: Vec::new(), datasets: Vec::new() })
     }
 
     /// Another name within the run, where a stage occurs more than once.
@@ -42,6 +43,7 @@ impl Spec {
     /// Adds the output of another stage as an input.
     pub fn input(mut self, name: &str, slot: &Slot) -> Spec {
         self.inputs.push((name.to_owned(), slot.0.as_ref().map(|dataset| dataset.manifest.digest.clone())));
+        self.datasets.extend(slot.0.clone());
         self
     }
 
@@ -196,6 +198,8 @@ impl Session {
             return Ok(Slot::of(Dataset { dir: dir.path().to_owned(), manifest }));
         }
         self.enter(&spec, &key, State::Pending)?;
+        // What a stage reads is what its key says: files that changed since are noticed before they are used.
+        spec.datasets.iter().try_for_each(Dataset::verify)?;
         let context = Context {
             scratch: claim.scratch(),
             cancel: self.cancel.clone(),

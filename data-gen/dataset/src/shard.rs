@@ -2,6 +2,7 @@
 //! then renamed, so that a shard that exists is complete.
 
 use crate::{
+    digest::digest_file,
     error::DatasetError,
     manifest::{Manifest, ShardInfo},
     store::describe,
@@ -163,6 +164,21 @@ impl Dataset {
             Ok(rows) => Rows::Some(rows.into_iter()),
             Err(error) => Rows::Error(Some(error)),
         })
+    }
+
+    /// Checks every file against the manifest.
+    ///
+    /// # Errors
+    /// `Checksum` for the first file that differs.
+    pub fn verify(&self) -> Result<(), DatasetError> {
+        for file in &self.manifest.files {
+            let path = self.dir.join(&file.file);
+            let found = digest_file(&path).map_err(DatasetError::io("read", &path))?;
+            if found != file.digest {
+                return Err(DatasetError::Checksum { path, expected: file.digest.clone(), found });
+            }
+        }
+        Ok(())
     }
 
     /// How many rows it holds.

@@ -115,21 +115,6 @@ impl StageDir {
         }
         Ok(claim)
     }
-
-    /// Checks every file against the manifest.
-    ///
-    /// # Errors
-    /// `Checksum` for the first file that differs.
-    pub fn verify(&self, manifest: &Manifest) -> Result<(), DatasetError> {
-        for file in &manifest.files {
-            let path = self.path.join(&file.file);
-            let found = digest_file(&path).map_err(DatasetError::io("read", &path))?;
-            if found != file.digest {
-                return Err(DatasetError::Checksum { path, expected: file.digest.clone(), found });
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The right to write one stage's folder.
@@ -283,9 +268,10 @@ mod tests {
         fs::write(claim.output().join("model/weights"), "1234").expect("a file");
         let manifest = claim.commit(draft()).expect("a commit");
         assert_eq!(dir.manifest().expect("no error").as_ref(), Some(&manifest));
-        dir.verify(&manifest).expect("unchanged files pass");
+        let dataset = crate::Dataset { dir: dir.path().to_owned(), manifest };
+        dataset.verify().expect("unchanged files pass");
         fs::write(dir.path().join("model/weights"), "1235").expect("a changed file");
-        assert!(matches!(dir.verify(&manifest), Err(DatasetError::Checksum { .. })));
+        assert!(matches!(dataset.verify(), Err(DatasetError::Checksum { .. })));
     }
 
     #[test]

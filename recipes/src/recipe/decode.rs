@@ -96,6 +96,11 @@ impl<'s> Section<'s> {
         Section { span: 0..0, table: root.into_inner(), what: String::new(), asked: Vec::new() }
     }
 
+    /// The place of an entry's value.
+    pub fn span_of(&self, key: &str) -> Option<Range<usize>> {
+        self.table.get(key).map(Spanned::span)
+    }
+
     /// Takes an entry out, with the place of its key.
     pub fn take(&mut self, key: &str) -> Option<Value<'s>> {
         self.asked.push(key.to_owned());

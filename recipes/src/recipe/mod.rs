@@ -1,9 +1,134 @@
-//! Reading a recipe: TOML with `--set` overrides in (`source`), typed tables out (`decode`), every mistake reported at
-//! once with its place, the offending text and what would have been right (`diagnostic`).
+//! The recipe: what was written. TOML with `--set` overrides in (`source`), typed tables out (here, by `decode`), every
+//! mistake reported at once with its place, the offending text and what would have been right (`diagnostic`).
+//!
+//! Paths are resolved against the recipe's folder here, and nowhere else.
 
 pub mod decode;
 pub mod diagnostic;
+mod read;
 pub mod source;
-
 #[cfg(test)]
 mod tests;
+
+use diagnostic::RecipeError;
+use distill_data_gen::{ProblemsConfig, SamplingConfig};
+use distill_evaluate::EvaluationConfig;
+use distill_filters::FilterConfig;
+use distill_publish::PublishConfig;
+use distill_student::TrainingConfig;
+use distill_teacher::HttpTeacherConfig;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A recipe as written, with its paths resolved.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The file.
+    pub path: PathBuf,
+    /// Its name: the folder of its runs.
+    pub name: String,
+    /// The seed of everything random in it.
+    pub seed: u64,
+    /// Where problems come from and who answers them.
+    pub sources: Vec<SourceConfig>,
+    /// What judges the traces, in order.
+    pub filters: Vec<FilterConfig>,
+    /// The shareable dataset.
+    pub export: Option<ExportConfig>,
+    /// Who learns.
+    pub student: Option<StudentConfig>,
+    /// How models are compared.
+    pub evaluation: Option<EvaluationConfig>,
+    /// What is published.
+    pub publish: Option<PublishConfig>,
+    /// The `--set` overrides, as given.
+    pub overrides: Vec<String>,
+}
+
+/// Problems, and who answers them how often.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// Where the problems come from.
+    pub problems: ProblemsConfig,
+    /// How many of them are held out for evaluation.
+    pub holdout: u32,
+    /// Who answers.
+    pub teacher: TeacherConfig,
+    /// How it is asked; absent for worked solutions.
+    pub sampling: Option<SamplingConfig>,
+}
+
+/// Who answers.
+#[derive(Clone, Debug)]
+pub enum TeacherConfig {
+    /// A checkpoint folder, decoded in this process.
+    Local(PathBuf),
+    /// An OpenAI-compatible endpoint.
+    Http(Box<HttpConfig>),
+    /// Nobody: the problems' own worked solutions become the traces.
+    WorkedSolutions,
+}
+
+/// An endpoint, and where its key is found.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// The endpoint.
+    pub endpoint: HttpTeacherConfig,
+    /// The environment variable that holds the key; the key itself never enters a recipe.
+    pub api_key_env: Option<String>,
+    /// For `api = "completions"`: the folder with the tokenizer and chat template that renders prompts.
+    pub chat: Option<PathBuf>,
+}
+
+/// The shareable dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ExportConfig {
+    /// Its name on its card.
+    pub dataset_name: String,
+    /// SPDX identifier of its licence.
+    pub license: String,
+}
+
+/// Who learns, and how.
+#[derive(Clone, Debug)]
+pub struct StudentConfig {
+    /// What it starts from.
+    pub base: BaseConfig,
+    /// How it is trained.
+    pub training: TrainingConfig,
+}
+
+/// What a student starts from.
+#[derive(Clone, Debug)]
+pub enum BaseConfig {
+    /// A Hugging Face folder with weights.
+    Checkpoint(PathBuf),
+    /// A `config.json` for random weights, and the folder with tokenizer and chat template.
+    Config {
+        /// The `config.json`.
+        config: PathBuf,
+        /// Folder of `tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja`, `generation_config.json`.
+        tokenizer: PathBuf,
+    },
+}
+
+impl Recipe {
+    /// Reads a recipe and lays `KEY=VALUE` overrides over it.
+    ///
+    /// # Errors
+    /// `RecipeError` with every mistake in it, or that the file cannot be read.
+    pub fn load(path: &Path, overrides: &[String]) -> anyhow::Result<Recipe> {
+        let source = source::read(path, overrides)?;
+        let mut diagnostics = decode::Diagnostics::default();
+        let recipe = read::read(source::parse(&source)?, path, overrides, &mut diagnostics);
+        match recipe {
+            Some(recipe) if diagnostics.found.is_empty() => Ok(recipe),
+            _ => {
+                let mut found = diagnostics.found;
+                found.sort_by_key(|diagnostic| diagnostic.span.start);
+                Err(RecipeError { source, diagnostics: found }.into())
+            }
+        }
+    }
+}

@@ -52,9 +52,6 @@ pub enum ChatError {
     Tokenizer(String),
 }
 
-/// The files that make up a chat folder; the last is optional.
-const FILES: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
-
 /// A tokenizer with its chat template.
 pub struct Chat {
     tokenizer: Tokenizer,
@@ -67,6 +64,10 @@ pub struct Chat {
 }
 
 impl Chat {
+    /// The files that make up a chat folder; the last is optional.
+    pub const FILES: [&str; 4] =
+        ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+
     /// Loads a chat folder. The template is `chat_template.jinja`, or the one inside `tokenizer_config.json`.
     ///
     /// # Errors
@@ -189,10 +190,10 @@ impl Chat {
     /// # Errors
     /// When a file cannot be copied; `generation_config.json` may be absent.
     pub fn copy_files(from: &Path, to: &Path) -> Result<(), ChatError> {
-        for name in FILES {
+        for name in Self::FILES {
             let (source, target) = (from.join(name), to.join(name));
             match fs::copy(&source, &target) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && name != FILES[0] => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && name != Self::FILES[0] => {}
                 Err(error) => return Err(ChatError::Io { action: "copy", path: source, source: error }),
                 Ok(_) => {}
             }

@@ -29,6 +29,13 @@ pub struct EvaluationConfig {
     /// Evaluates only so many of the held-out problems, the first by id; all when absent.
     #[serde(default)]
     pub max_problems: Option<u32>,
+    /// Whether the teacher is evaluated too: with a paid endpoint that costs.
+    #[serde(default = "yes", skip_serializing)]
+    pub teacher: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> f32 {

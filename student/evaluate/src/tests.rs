@@ -71,7 +71,14 @@ fn problems(dir: &Path) -> Dataset {
 }
 
 fn config() -> EvaluationConfig {
-    EvaluationConfig { samples_per_problem: 2, temperature: 0.6, top_p: 0.95, max_new_tokens: 9, max_problems: None }
+    EvaluationConfig {
+        samples_per_problem: 2,
+        temperature: 0.6,
+        top_p: 0.95,
+        max_new_tokens: 9,
+        max_problems: None,
+        teacher: true,
+    }
 }
 
 fn run(root: &Path, name: &str, model: &Fake) -> Result<Tally, EvaluateError> {

@@ -1,8 +1,10 @@
 //! The engine against itself: alone or in company, in whatever order, the same answers.
 
 use crate::LocalTeacher;
-use distill_checkpoint::ModelConfig;
-use distill_dataset::{Cancel, Context, FinishReason, Message, Progress, SamplingParams};
+use distill_chat::Chat;
+use distill_checkpoint::{Dtype, ModelConfig, write_safetensors};
+use distill_dataset::{Cancel, FinishReason, Message, SamplingParams};
+use distill_model::Decoder;
 use distill_teacher::{Complete, Completion, Queue, Request, TeacherError};
 use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path};
 
@@ -38,12 +40,11 @@ fn teacher(root: &Path) -> LocalTeacher {
         tie_word_embeddings: true,
         initializer_range: 0.4,
     };
-    let config = root.join("shape.json");
-    fs::write(&config, shape.to_json()).expect("a file");
-    let context =
-        Context { scratch: root.to_owned(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 3 };
     let nano = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/nano");
-    distill_student::initialise(&config, &nano, "cpu", &context, root).expect("a checkpoint");
+    let model = Decoder::init(&shape, 3, &distill_model::device("cpu").expect("the CPU"));
+    fs::write(root.join("config.json"), shape.to_json()).expect("a file");
+    write_safetensors(&root.join("model.safetensors"), &model.tensors(), Dtype::F32).expect("weights");
+    Chat::copy_files(&nano, root).expect("a chat folder");
     LocalTeacher::load(root, "random", "cpu").expect("a teacher")
 }
 

@@ -1,0 +1,136 @@
+//! The command line: what was typed. The recipe says what is computed; flags say only how to run it here.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Turns a reasoning teacher into small dense students that people can own and run.
+#[derive(Debug, Parser)]
+#[command(
+    name = "distill",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 stopped by a budget, 130 interrupted with everything saved."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What is logged to standard error, e.g. `info` or `distill_teacher=debug`.
+    #[arg(long, global = true, default_value = "warn", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run every stage that is not already done.
+    Run(RecipeArgs),
+    /// Say what would run and what is done: requests, tokens, money, memory, before anything is spent.
+    Plan(RecipeArgs),
+    /// Up to the teacher's traces.
+    Sample(RecipeArgs),
+    /// Up to measured, judged and selected traces.
+    Filter(RecipeArgs),
+    /// Up to the shareable dataset in Parquet.
+    Export(RecipeArgs),
+    /// Up to the trained checkpoint.
+    Train(RecipeArgs),
+    /// Up to the evaluation before, after and of the teacher.
+    Evaluate(RecipeArgs),
+    /// Up to the published checkpoint: all stages.
+    Publish(RecipeArgs),
+    /// Where a run stands.
+    Status(StatusArgs),
+    /// Write a run's report.html again.
+    Report(RunArgs),
+    /// Read traces with their decisions: why a row was kept or dropped.
+    Show(ShowArgs),
+    /// What this machine has: devices, memory, disk.
+    Doctor(DoctorArgs),
+}
+
+/// A recipe, and how to run it here.
+#[derive(Args, Debug)]
+pub struct RecipeArgs {
+    /// The recipe's TOML file.
+    pub recipe: PathBuf,
+    /// Overrides one value of the recipe, e.g. `--set student.training.epochs=2`; recorded with the run.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Where models run: `cpu`, `cuda` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Threads for computing; all cores by default. Weights are reproducible for one number of threads.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// Prints the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where results live.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// The folder of all results, shared by every run.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// The folder of runs: links into the store, and reports.
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    pub runs: PathBuf,
+}
+
+/// A run, by its recipe's name or its folder.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The recipe's name, or the folder of its run.
+    pub run: String,
+    /// The folder of runs.
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    pub runs: PathBuf,
+}
+
+/// Where a run stands.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Where.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Prints stages, funnel and evaluation as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which traces to read.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// Where.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// A trace's id, or its beginning: that trace, whole.
+    pub id: Option<String>,
+    /// Only traces dropped for this reason, e.g. `unequal` or `verify`.
+    #[arg(long, value_name = "REASON")]
+    pub dropped: Option<String>,
+    /// Only traces on which a filter could not decide.
+    #[arg(long)]
+    pub unknown: bool,
+    /// How many at most.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub limit: usize,
+    /// Prints JSON lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to look at.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// The folder whose disk is looked at.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}

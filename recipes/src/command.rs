@@ -1,0 +1,154 @@
+//! One command: from what was typed to an exit code.
+
+use crate::{
+    cli::{Cli, Command, RecipeArgs, RunArgs},
+    doctor, plan,
+    progress::Reporter,
+    recipe::{Recipe, diagnostic::RecipeError},
+    report,
+    run::{self, Until},
+    session::{Mode, RunRecord, Session},
+    show, status,
+    teachers::Secrets,
+};
+use anyhow::{Context, Result};
+use distill_dataset::{Cancel, Store};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// How a command ended, when it did not simply succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Failed = 1,
+    UsedWrongly = 2,
+    Budget = 3,
+    Interrupted = 130,
+}
+
+/// Runs a command. Data goes to standard output, everything else to standard error.
+pub fn execute(cli: Cli, secrets: Secrets<'_>, color: bool) -> ExitCode {
+    let outcome = dispatch(cli.command, secrets);
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let mut stderr = std::io::stderr();
+    let ending = ending(&error);
+    // Nothing can be done about a closed standard error.
+    let _ = match (error.downcast_ref::<RecipeError>(), ending) {
+        (Some(recipe), _) => writeln!(stderr, "{}", recipe.render(color)),
+        (None, Ending::Interrupted) => {
+            writeln!(stderr, "interrupted: everything so far is saved; run the same command again to go on")
+        }
+        (None, _) => writeln!(stderr, "error: {error:#}"),
+    };
+    ExitCode::from(ending as u8)
+}
+
+fn dispatch(command: Command, secrets: Secrets<'_>) -> Result<()> {
+    match command {
+        Command::Run(args) | Command::Publish(args) => run_recipe(&args, Until::Publish, secrets),
+        Command::Plan(args) => plan_recipe(&args),
+        Command::Sample(args) => run_recipe(&args, Until::Sample, secrets),
+        Command::Filter(args) => run_recipe(&args, Until::Filter, secrets),
+        Command::Export(args) => run_recipe(&args, Until::Export, secrets),
+        Command::Train(args) => run_recipe(&args, Until::Train, secrets),
+        Command::Evaluate(args) => run_recipe(&args, Until::Evaluate, secrets),
+        Command::Status(args) => print(&status::render(&folder(&args.run)?, args.json)?),
+        Command::Report(args) => {
+            let path = report::write(&folder(&args)?)?;
+            print(&format!("{}\n", path.display()))
+        }
+        Command::Show(args) => print(&show::render(&folder(&args.run)?, &args)?),
+        Command::Doctor(args) => {
+            let findings = doctor::look(&args.store);
+            print(&if args.json { serde_json::to_string(&findings)? + "\n" } else { doctor::describe(&findings) })
+        }
+    }
+}
+
+fn run_recipe(args: &RecipeArgs, until: Until, secrets: Secrets<'_>) -> Result<()> {
+    set_threads(args.threads)?;
+    let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+    let mut session = session(args, &recipe, Mode::Run, Reporter::detect());
+    stop_on_signal(session.cancel.clone())?;
+    run::run(&mut session, &recipe, until, secrets)?;
+    let report = report::write(&session.folder)?;
+    print(&status::summary(&session, &report, args.json)?)
+}
+
+fn plan_recipe(args: &RecipeArgs) -> Result<()> {
+    let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+    let mut session = session(args, &recipe, Mode::Plan, Reporter::Silent);
+    run::run(&mut session, &recipe, Until::Publish, &|_| None)?;
+    print(&plan::render(&session, &recipe, args.json)?)
+}
+
+fn session(args: &RecipeArgs, recipe: &Recipe, mode: Mode, reporter: Reporter) -> Session {
+    let record = RunRecord {
+        name: recipe.name.clone(),
+        recipe: recipe.path.clone(),
+        overrides: recipe.overrides.clone(),
+        seed: recipe.seed,
+        store: args.place.store.clone(),
+        stages: Vec::new(),
+    };
+    Session::new(mode, Store::new(&args.place.store), &args.place.runs, &args.device, record, reporter)
+}
+
+/// The first signal asks for an orderly stop, the second ends the process.
+fn stop_on_signal(cancel: Cancel) -> Result<()> {
+    let handler = move || {
+        if cancel.is_cancelled() {
+            std::process::exit(Ending::Interrupted as i32);
+        }
+        let _ = writeln!(std::io::stderr(), "\nstopping in order; press Ctrl-C again to stop at once");
+        cancel.cancel();
+    };
+    ctrlc::set_handler(handler).context("cannot watch for Ctrl-C")
+}
+
+fn set_threads(threads: Option<usize>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot set the number of threads")
+}
+
+/// A run's folder, from a recipe's name, its file or the folder itself.
+fn folder(args: &RunArgs) -> Result<PathBuf> {
+    let given = Path::new(&args.run);
+    let name = given.file_stem().unwrap_or_default();
+    let candidates = [args.runs.join(&args.run), given.to_owned(), args.runs.join(name)];
+    let found = candidates.iter().find(|folder| folder.join("run.json").is_file());
+    found.cloned().with_context(|| {
+        format!(
+            "no run `{}`: expected {}\nhint: `distill run RECIPE` makes it",
+            args.run,
+            candidates[0].join("run.json").display()
+        )
+    })
+}
+
+/// Writes data to standard output; a reader that went away is not an error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn ending(error: &anyhow::Error) -> Ending {
+    let is = |wanted: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(wanted);
+    if error.downcast_ref::<RecipeError>().is_some() {
+        Ending::UsedWrongly
+    } else if is(|cause| {
+        cause.downcast_ref().is_some_and(|cause| matches!(cause, distill_data_gen::SamplingError::Budget { .. }))
+    }) {
+        Ending::Budget
+    } else if is(run::is_interruption) {
+        Ending::Interrupted
+    } else {
+        Ending::Failed
+    }
+}

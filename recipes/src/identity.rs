@@ -1,0 +1,67 @@
+//! What things from outside the store are: digests of checkpoint folders and of input files, never of their paths.
+
+use anyhow::{Context, Result, bail};
+use distill_chat::Chat;
+use distill_dataset::{Digest, digest_file};
+use std::path::{Path, PathBuf};
+
+/// The digest of what decides a checkpoint's output: weights, configuration, tokenizer, templates.
+///
+/// # Errors
+/// When the folder is not there or cannot be read.
+pub fn checkpoint(dir: &Path) -> Result<String> {
+    if !dir.is_dir() {
+        bail!(
+            "no checkpoint at {}: expected a folder with config.json, model.safetensors and tokenizer.json",
+            dir.display()
+        );
+    }
+    let decides = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.ends_with(".safetensors")
+            || name.ends_with(".safetensors.index.json")
+            || [
+                "config.json",
+                "generation_config.json",
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "chat_template.jinja",
+            ]
+            .contains(&name.as_str())
+    };
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .with_context(|| format!("cannot list {}", dir.display()))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    files.retain(decides);
+    files.sort();
+    digest_all("checkpoint", &files)
+}
+
+/// The digest of input files, in order.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn digest_all(kind: &str, files: &[PathBuf]) -> Result<String> {
+    let mut digest = Digest::new(kind);
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        digest.field(&name).field(&digest_file(file).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    Ok(digest.finish())
+}
+
+/// The digest of a chat folder: tokenizer and template.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn chat(dir: &Path) -> Result<String> {
+    let mut files: Vec<PathBuf> = Chat::FILES.iter().map(|name| dir.join(name)).collect();
+    files.retain(|file| file.exists());
+    anyhow::ensure!(
+        !files.is_empty(),
+        "no chat folder at {}: expected tokenizer.json and chat_template.jinja",
+        dir.display()
+    );
+    digest_all("chat", &files)
+}

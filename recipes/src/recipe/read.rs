@@ -1,0 +1,275 @@
+//! The tables of a recipe, one function each, in the order in which a recipe has them.
+
+use super::{
+    BaseConfig, HttpConfig, Recipe, SourceConfig, StudentConfig, TeacherConfig,
+    decode::{Diagnostics, Section, Value, nearest},
+};
+use distill_data_gen::{FileConfig, FileFormat, GeneratorConfig, ProblemsConfig, SamplingConfig};
+use distill_evaluate::EvaluationConfig;
+use distill_filters::{DuplicatesConfig, FilterConfig, FormatConfig, LengthConfig, VerifyConfig};
+use distill_publish::PublishConfig;
+use distill_student::TrainingConfig;
+use distill_teacher::HttpTeacherConfig;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+/// The whole recipe.
+pub(super) fn read(
+    root: Spanned<DeTable<'_>>,
+    path: &Path,
+    overrides: &[String],
+    diagnostics: &mut Diagnostics,
+) -> Option<Recipe> {
+    let mut root = Section::root(root);
+    let recipe = read_tables(&mut root, path, overrides, diagnostics);
+    root.finish(diagnostics);
+    recipe
+}
+
+fn read_tables(
+    root: &mut Section<'_>,
+    path: &Path,
+    overrides: &[String],
+    diagnostics: &mut Diagnostics,
+) -> Option<Recipe> {
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    let name = root.required::<String>("name", diagnostics);
+    if let Some(name) = name.as_deref().filter(|name| !is_file_name(name)) {
+        diagnostics.push(
+            0..0,
+            format!("`name` names a folder: expected letters, digits, `-`, `_` and `.`, found `{name}`"),
+            None,
+        );
+    }
+    let seed = root.required::<u64>("seed", diagnostics);
+    let sources = read_list(root, "sources", diagnostics, |value, what, diagnostics| {
+        read_source(value, what, &folder, diagnostics)
+    });
+    if sources.is_empty() && diagnostics.found.is_empty() {
+        diagnostics.push(0..0, "the recipe lacks `[[sources]]`: nothing to sample from", None);
+    }
+    let filters = read_list(root, "filters", diagnostics, read_filter);
+    let export = root.optional("export", diagnostics);
+    let student = root.take("student").and_then(|value| read_student(value, &folder, diagnostics));
+    let evaluation = checked(root, "evaluation", diagnostics, EvaluationConfig::check);
+    let publish = checked(root, "publish", diagnostics, PublishConfig::check);
+    Some(Recipe {
+        path: path.to_owned(),
+        name: name?,
+        seed: seed?,
+        sources,
+        filters,
+        export,
+        student,
+        evaluation,
+        publish,
+        overrides: overrides.to_vec(),
+    })
+}
+
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+fn read_list<T>(
+    root: &mut Section<'_>,
+    key: &str,
+    diagnostics: &mut Diagnostics,
+    read_item: impl Fn(Value<'_>, &str, &mut Diagnostics) -> Option<T>,
+) -> Vec<T> {
+    let Some(value) = root.take(key) else { return Vec::new() };
+    let span = value.span();
+    match value.into_inner() {
+        DeValue::Array(items) => items
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, item)| read_item(item, &format!("{key}.{index}"), diagnostics))
+            .collect(),
+        other => {
+            diagnostics.push(
+                span,
+                format!("`{key}`: expected a list of tables, found {}", other.type_str()),
+                Some(format!("write `[[{key}]]`")),
+            );
+            Vec::new()
+        }
+    }
+}
+
+fn read_source(value: Value<'_>, what: &str, folder: &Path, diagnostics: &mut Diagnostics) -> Option<SourceConfig> {
+    let mut section = Section::new(value, what, diagnostics)?;
+    let problems =
+        take_section(&mut section, "problems", diagnostics).and_then(|table| read_problems(table, folder, diagnostics));
+    let teacher =
+        take_section(&mut section, "teacher", diagnostics).and_then(|table| read_teacher(table, folder, diagnostics));
+    let holdout = section.optional("holdout", diagnostics).unwrap_or(0);
+    let worked = matches!(teacher, Some(TeacherConfig::WorkedSolutions));
+    let span = section.span.clone();
+    let sampling = checked(&mut section, "sampling", diagnostics, SamplingConfig::check);
+    if sampling.is_none() && teacher.is_some() && !worked && diagnostics.found.is_empty() {
+        diagnostics.push(
+            span,
+            format!("`{what}` lacks the key `sampling`"),
+            Some(
+                "e.g. sampling = { samples-per-problem = 4, temperature = 0.6, top-p = 0.95, max-new-tokens = 4096 }"
+                    .to_owned(),
+            ),
+        );
+    }
+    section.finish(diagnostics);
+    Some(SourceConfig { problems: problems?, holdout, teacher: teacher?, sampling })
+}
+
+fn take_section<'s>(section: &mut Section<'s>, key: &str, diagnostics: &mut Diagnostics) -> Option<Section<'s>> {
+    let what = section.path(key);
+    match section.take(key) {
+        Some(value) => Section::new(value, &what, diagnostics),
+        None => {
+            diagnostics.push(section.span.clone(), format!("`{}` lacks the key `{key}`", section.what), None);
+            None
+        }
+    }
+}
+
+fn read_problems(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<ProblemsConfig> {
+    let kind = section.one_of(&["generator", "jsonl", "parquet"], diagnostics)?;
+    let (what, span) = (section.what.clone(), section.span.clone());
+    if kind == "generator" {
+        let name_span = section.span_of("generator").unwrap_or(span.clone());
+        let name: String = section.required("generator", diagnostics)?;
+        let rest = section.rest();
+        let config = match name.as_str() {
+            "chain-sum" => GeneratorConfig::ChainSum(diagnostics.decode(rest, &what)?),
+            "linear-equation" => GeneratorConfig::LinearEquation(diagnostics.decode(rest, &what)?),
+            "countdown" => GeneratorConfig::Countdown(diagnostics.decode(rest, &what)?),
+            "base-conversion" => GeneratorConfig::BaseConversion(diagnostics.decode(rest, &what)?),
+            other => {
+                unknown_choice("generator", other, GeneratorConfig::KINDS, name_span, diagnostics);
+                return None;
+            }
+        };
+        return reported(config.check(), &what, span, diagnostics).then_some(ProblemsConfig::Generator(config));
+    }
+    let path = folder.join(section.required::<PathBuf>(kind, diagnostics)?);
+    let format = if kind == "jsonl" { FileFormat::Jsonl } else { FileFormat::Parquet };
+    let config: FileConfig = diagnostics.decode(section.rest(), &what)?;
+    Some(ProblemsConfig::File { path, format, config })
+}
+
+fn unknown_choice(of: &str, found: &str, known: &[&str], span: std::ops::Range<usize>, diagnostics: &mut Diagnostics) {
+    let known_here = format!("known: {}", known.join(", "));
+    let help = match nearest(found, known) {
+        Some(near) => format!("did you mean `{near}`? {known_here}"),
+        None => known_here,
+    };
+    diagnostics.push(span, format!("unknown {of} `{found}`"), Some(help));
+}
+
+fn read_teacher(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<TeacherConfig> {
+    let teacher = match section.one_of(&["local", "http", "worked-solutions"], diagnostics)? {
+        "local" => TeacherConfig::Local(folder.join(section.required::<PathBuf>("local", diagnostics)?)),
+        "worked-solutions" => {
+            let span = section.span.clone();
+            if !section.required::<bool>("worked-solutions", diagnostics)? {
+                diagnostics.push(span, "`worked-solutions` can only be true", None);
+            }
+            TeacherConfig::WorkedSolutions
+        }
+        _ => {
+            let mut http = take_section(&mut section, "http", diagnostics)?;
+            let api_key_env = http.optional("api-key-env", diagnostics);
+            let chat = http.optional::<PathBuf>("chat", diagnostics).map(|path| folder.join(path));
+            let (what, span) = (http.what.clone(), http.span.clone());
+            let endpoint = diagnostics.decode::<HttpTeacherConfig>(http.rest(), &what)?;
+            if !reported(endpoint.check(), &what, span, diagnostics) {
+                return None;
+            }
+            TeacherConfig::Http(Box::new(HttpConfig { endpoint, api_key_env, chat }))
+        }
+    };
+    section.finish(diagnostics);
+    Some(teacher)
+}
+
+fn read_filter(value: Value<'_>, what: &str, diagnostics: &mut Diagnostics) -> Option<FilterConfig> {
+    let span = value.span();
+    let mut section = Section::new(value, what, diagnostics)?;
+    let kind_value = section.take("kind");
+    let kind_span = kind_value.as_ref().map_or(span.clone(), |kind| kind.span());
+    let kind: String = match kind_value {
+        Some(kind) => diagnostics.decode(kind, &section.path("kind"))?,
+        None => {
+            diagnostics.push(
+                span,
+                format!("`{what}` lacks the key `kind`"),
+                Some(format!("one of {}", FilterConfig::KINDS.join(", "))),
+            );
+            return None;
+        }
+    };
+    let rest = section.rest();
+    let config = match kind.as_str() {
+        "format" => FilterConfig::Format(diagnostics.decode::<FormatConfig>(rest, what)?),
+        "length" => FilterConfig::Length(diagnostics.decode::<LengthConfig>(rest, what)?),
+        "duplicates" => FilterConfig::Duplicates(diagnostics.decode::<DuplicatesConfig>(rest, what)?),
+        "verify" => FilterConfig::Verify(diagnostics.decode::<VerifyConfig>(rest, what)?),
+        other => {
+            unknown_choice("filter", other, FilterConfig::KINDS, kind_span, diagnostics);
+            return None;
+        }
+    };
+    reported(config.check(), what, span, diagnostics).then_some(config)
+}
+
+fn read_student(value: Value<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<StudentConfig> {
+    let mut section = Section::new(value, "student", diagnostics)?;
+    let base = take_section(&mut section, "base", diagnostics).and_then(|table| read_base(table, folder, diagnostics));
+    let training = checked(&mut section, "training", diagnostics, TrainingConfig::check);
+    if training.is_none() && diagnostics.found.is_empty() {
+        diagnostics.push(section.span.clone(), "`student` lacks the table `[student.training]`", None);
+    }
+    section.finish(diagnostics);
+    Some(StudentConfig { base: base?, training: training? })
+}
+
+fn read_base(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<BaseConfig> {
+    let base = match section.one_of(&["checkpoint", "config"], diagnostics)? {
+        "checkpoint" => BaseConfig::Checkpoint(folder.join(section.required::<PathBuf>("checkpoint", diagnostics)?)),
+        _ => {
+            let config = section.required::<PathBuf>("config", diagnostics);
+            let tokenizer = section.required::<PathBuf>("tokenizer", diagnostics);
+            BaseConfig::Config { config: folder.join(config?), tokenizer: folder.join(tokenizer?) }
+        }
+    };
+    section.finish(diagnostics);
+    Some(base)
+}
+
+/// An optional table whose ranges are checked once it decodes.
+fn checked<T: DeserializeOwned>(
+    section: &mut Section<'_>,
+    key: &str,
+    diagnostics: &mut Diagnostics,
+    check: impl Fn(&T) -> Result<(), String>,
+) -> Option<T> {
+    let what = section.path(key);
+    let value = section.take(key)?;
+    let span = value.span();
+    let config = diagnostics.decode::<T>(value, &what)?;
+    reported(check(&config), &what, span, diagnostics).then_some(config)
+}
+
+fn reported(
+    checked: Result<(), String>,
+    what: &str,
+    span: std::ops::Range<usize>,
+    diagnostics: &mut Diagnostics,
+) -> bool {
+    let Err(message) = checked else { return true };
+    diagnostics.push(span, format!("`{what}`: {message}"), None);
+    false
+}

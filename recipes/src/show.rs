@@ -1,0 +1,130 @@
+//! Traces with their decisions: why a row was kept or dropped.
+
+use crate::{cli::ShowArgs, view::View};
+use anyhow::{Context, Result, bail};
+use distill_dataset::{Dataset, Decision, Measure, Outcome, Problem, Trace};
+use serde::Serialize;
+use std::{collections::HashMap, fmt::Write, path::Path};
+
+/// A trace with everything that was decided on it.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// The question.
+    pub question: String,
+    /// The right answer.
+    pub answer: String,
+    /// The trace.
+    pub trace: Trace,
+    /// What became of it; absent before the selection is made.
+    pub decision: Option<Decision>,
+    /// What each filter saw.
+    pub evidence: Vec<(String, Measure)>,
+}
+
+/// Traces of a run that `wanted` picks, at most `limit`, in order.
+///
+/// # Errors
+/// When a dataset cannot be read.
+pub fn rows(view: &View, limit: usize, mut wanted: impl FnMut(&Trace, Option<&Decision>) -> bool) -> Result<Vec<Row>> {
+    let mut decisions = view.of("selection").next().map(Dataset::rows::<Decision>);
+    let measured = view.stages.iter().filter(|(stage, _)| stage.stage == "measures");
+    let mut tables: Vec<_> = measured
+        .filter_map(|(stage, dataset)| Some((stage.label.clone(), dataset.as_ref()?.rows::<Measure>())))
+        .collect();
+    let mut found = Vec::new();
+    for trace in view.of("traces").flat_map(Dataset::rows::<Trace>) {
+        let trace = trace?;
+        let decision = decisions.as_mut().and_then(Iterator::next).transpose()?;
+        let mut evidence = Vec::new();
+        for (label, table) in &mut tables {
+            if let Some(measure) = table.next().transpose()? {
+                evidence.push((label.clone(), measure));
+            }
+        }
+        if found.len() < limit && wanted(&trace, decision.as_ref()) {
+            found.push(Row { question: String::new(), answer: String::new(), trace, decision, evidence });
+        }
+        if found.len() == limit {
+            break;
+        }
+    }
+    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+    for (index, row) in found.iter().enumerate() {
+        places.entry(row.trace.problem_id.clone()).or_default().push(index);
+    }
+    for problem in view.of("problems").flat_map(Dataset::rows::<Problem>) {
+        let problem = problem?;
+        for index in places.get(&problem.id).into_iter().flatten() {
+            let texts: Vec<&str> = problem.messages.iter().map(|message| message.content.as_str()).collect();
+            found[*index].question = texts.join("\n\n");
+            found[*index].answer.clone_from(&problem.answer);
+        }
+    }
+    Ok(found)
+}
+
+/// What `distill show` prints.
+///
+/// # Errors
+/// When the run cannot be read or no trace has that id.
+pub fn render(folder: &Path, args: &ShowArgs) -> Result<String> {
+    let view = View::read(folder)?;
+    view.of("traces").next().context("no traces yet\nhint: `distill sample RECIPE` makes them")?;
+    let wanted = |trace: &Trace, decision: Option<&Decision>| {
+        let dropped = |reason: &String| {
+            decision.is_some_and(|decision| &decision.reason == reason || &decision.dropped_by == reason)
+        };
+        args.id.as_ref().is_none_or(|id| trace.id.starts_with(id.as_str()))
+            && args.dropped.as_ref().is_none_or(dropped)
+            && (!args.unknown || decision.is_some_and(|decision| decision.outcomes.contains(&Outcome::Unknown)))
+    };
+    let rows = rows(&view, args.limit, wanted)?;
+    if let (Some(id), true) = (&args.id, rows.is_empty()) {
+        bail!("no trace of this run has an id that begins with `{id}`");
+    }
+    let mut text = String::new();
+    for row in &rows {
+        if args.json {
+            text.push_str(&serde_json::to_string(row)?);
+            text.push('\n');
+        } else {
+            describe(row, &mut text);
+        }
+    }
+    Ok(text)
+}
+
+fn describe(row: &Row, text: &mut String) {
+    let trace = &row.trace;
+    let fate = match &row.decision {
+        None => "not decided yet".to_owned(),
+        Some(decision) if decision.kept => "kept".to_owned(),
+        Some(decision) => format!("dropped by `{}`: {}", decision.dropped_by, decision.reason),
+    };
+    // Writing into a string cannot fail.
+    let _ = writeln!(
+        text,
+        "trace {} (sample {}, {} tokens, {})",
+        trace.id,
+        trace.sample_index,
+        trace.completion_tokens,
+        trace.finish_reason.as_str()
+    );
+    let _ = writeln!(text, "  {fate}");
+    let outcomes = row.decision.iter().flat_map(|decision| &decision.outcomes);
+    for ((label, measure), outcome) in row.evidence.iter().zip(outcomes) {
+        let value = measure.value.map_or(String::new(), |value| format!(" {value}"));
+        let _ = writeln!(text, "  {label:<24} {outcome:?}{value} {} {}", measure.reason, printable(&measure.evidence));
+    }
+    let _ = writeln!(text, "  question  {}", printable(&row.question));
+    let _ = writeln!(text, "  expected  {}", printable(&row.answer));
+    for line in trace.turn().lines() {
+        let _ = writeln!(text, "  | {}", printable(line));
+    }
+    text.push('\n');
+}
+
+/// A model's text must not move the cursor or colour the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}

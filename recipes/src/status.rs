@@ -1,0 +1,102 @@
+//! Where a run stands, for people and for programs, and the few lines that end a run.
+
+use crate::{
+    session::{Session, State},
+    view::View,
+};
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::{fmt::Write, path::Path};
+
+/// The status of a run.
+///
+/// # Errors
+/// When the run cannot be read.
+pub fn render(folder: &Path, as_json: bool) -> Result<String> {
+    let view = View::read(folder)?;
+    if as_json {
+        return Ok(serde_json::to_string_pretty(&as_value(&view))? + "\n");
+    }
+    let mut text = format!("{} (seed {})\n\n", view.record.name, view.record.seed);
+    for (stage, dataset) in &view.stages {
+        // Writing into a string cannot fail.
+        let _ = match dataset {
+            Some(dataset) => writeln!(
+                text,
+                "  done     {:<22} {:>9} rows {:>9.1} s",
+                stage.label, dataset.manifest.tally.rows_out, dataset.manifest.time.wall_s
+            ),
+            None => writeln!(text, "  pending  {}", stage.label),
+        };
+    }
+    text.push_str(&scores(&view));
+    Ok(text)
+}
+
+fn as_value(view: &View) -> Value {
+    let stages: Vec<Value> = view
+        .stages
+        .iter()
+        .map(|(stage, dataset)| {
+            let mut value =
+                json!({ "label": stage.label, "stage": stage.stage, "key": stage.key, "done": dataset.is_some() });
+            if let Some(dataset) = dataset {
+                value["digest"] = json!(dataset.manifest.digest);
+                value["time"] = json!(dataset.manifest.time);
+                value["device"] = json!(dataset.manifest.device);
+                value["tally"] = json!(dataset.manifest.tally);
+            }
+            value
+        })
+        .collect();
+    let evaluation: serde_json::Map<String, Value> =
+        view.scores().map(|(subject, score)| (subject.to_owned(), json!(score))).collect();
+    json!({
+        "name": view.record.name, "seed": view.record.seed, "recipe": view.record.recipe,
+        "overrides": view.record.overrides, "stages": stages, "funnel": view.funnel(), "evaluation": evaluation,
+    })
+}
+
+/// What a run ends with: scores and where to look.
+///
+/// # Errors
+/// When the run cannot be read.
+pub fn summary(session: &Session, report: &Path, as_json: bool) -> Result<String> {
+    let view = View::read(&session.folder)?;
+    if as_json {
+        return Ok(serde_json::to_string_pretty(&as_value(&view))? + "\n");
+    }
+    let mut text = String::new();
+    if session.num_made() == 0 {
+        text.push_str("nothing to do: every stage is already done\n");
+    }
+    text.push_str(&scores(&view));
+    let published = view.stages.iter().find(|(stage, _)| stage.stage == "published" && stage.state != State::Pending);
+    let export = view.stages.iter().find(|(stage, _)| stage.stage == "export" && stage.state != State::Pending);
+    for (what, found) in [("dataset", export), ("published", published)] {
+        if let Some((stage, _)) = found {
+            // Writing into a string cannot fail.
+            let _ = writeln!(text, "{what:<10} {}", session.folder.join(&stage.label).display());
+        }
+    }
+    let _ = writeln!(text, "report     {}", report.display());
+    Ok(text)
+}
+
+fn scores(view: &View) -> String {
+    let mut text = String::new();
+    for (subject, score) in view.scores() {
+        // Writing into a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{subject:<10} {:>5.1} % {}  (95 %: {:.1} to {:.1}; {} held-out problems, {} samples each)",
+            score.mean * 100.0,
+            score.metric,
+            score.low * 100.0,
+            score.high * 100.0,
+            score.num_problems,
+            score.samples_per_problem
+        );
+    }
+    if text.is_empty() { text } else { format!("\n{text}") }
+}

@@ -1,0 +1,73 @@
+//! A run as it stands on disk: its record, and the manifests that its links lead to. What status, report and show read.
+
+use crate::session::{RunRecord, StageRecord, State};
+use anyhow::{Context, Result};
+use distill_dataset::{Dataset, Detail, Funnel, Manifest, Score};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A run.
+pub struct View {
+    /// `runs/<recipe>`.
+    pub folder: PathBuf,
+    /// What it uses.
+    pub record: RunRecord,
+    /// Its stages in order, those that are done with their datasets.
+    pub stages: Vec<(StageRecord, Option<Dataset>)>,
+}
+
+impl View {
+    /// Reads a run's folder.
+    ///
+    /// # Errors
+    /// When its record or a manifest cannot be read.
+    pub fn read(folder: &Path) -> Result<View> {
+        let path = folder.join("run.json");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let record: RunRecord =
+            serde_json::from_str(&text).with_context(|| format!("{} is not the record of a run", path.display()))?;
+        let stages = record.stages.iter().map(|stage| Ok((stage.clone(), dataset(folder, stage)?)));
+        let stages = stages.collect::<Result<_>>()?;
+        Ok(View { folder: folder.to_owned(), record, stages })
+    }
+
+    /// The finished datasets of a stage.
+    pub fn of<'v>(&'v self, stage: &'v str) -> impl Iterator<Item = &'v Dataset> {
+        self.stages.iter().filter(move |(record, _)| record.stage == stage).filter_map(|(_, dataset)| dataset.as_ref())
+    }
+
+    /// Manifests of what is done.
+    pub fn manifests(&self) -> impl Iterator<Item = (&StageRecord, &Manifest)> {
+        self.stages.iter().filter_map(|(record, dataset)| Some((record, &dataset.as_ref()?.manifest)))
+    }
+
+    /// What became of all traces.
+    pub fn funnel(&self) -> Option<&Funnel> {
+        self.manifests().find_map(|(_, manifest)| match &manifest.tally.detail {
+            Detail::Selection { funnel, .. } => Some(funnel),
+            _ => None,
+        })
+    }
+
+    /// Scores by subject, in order.
+    pub fn scores(&self) -> impl Iterator<Item = (&str, &Score)> {
+        self.manifests().filter_map(|(_, manifest)| match &manifest.tally.detail {
+            Detail::Evaluation { subject, score } => Some((subject.as_str(), score)),
+            _ => None,
+        })
+    }
+}
+
+fn dataset(folder: &Path, stage: &StageRecord) -> Result<Option<Dataset>> {
+    if stage.state == State::Pending {
+        return Ok(None);
+    }
+    let dir = folder.join(&stage.label);
+    let path = dir.join("manifest.json");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+    let manifest: Manifest =
+        serde_json::from_str(&text).with_context(|| format!("{} is not a manifest", path.display()))?;
+    Ok((manifest.key == stage.key).then_some(Dataset { dir, manifest }))
+}
