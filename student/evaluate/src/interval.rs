@@ -18,7 +18,8 @@ pub fn mean_with_interval(means: &[f64], samples: u32) -> (f64, f64, f64) {
     let effective = effective.clamp(count.min(effective.max(1.0)), count * f64::from(samples));
     let center = (mean + Z * Z / (2.0 * effective)) / (1.0 + Z * Z / effective);
     let half = Z / (1.0 + Z * Z / effective) * (spread / effective + Z * Z / (4.0 * effective * effective)).sqrt();
-    (mean, (center - half).max(0.0), (center + half).min(1.0))
+    // Rounding must not put the mean outside its own interval.
+    (mean, (center - half).clamp(0.0, mean), (center + half).clamp(mean, 1.0))
 }
 
 #[cfg(test)]

@@ -1,0 +1,304 @@
+//! The whole path through the binary, small: skipped, re-run, shared, resumed, stopped, killed.
+
+use serde_json::Value;
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+/// The quickstart in small: 120 problems, 40 steps. Nobody learns sums from that, but every stage runs.
+const SMALL: [&str; 6] = [
+    "name=small",
+    "sources.0.problems.count=200",
+    "sources.0.holdout=20",
+    "student.training.epochs=3",
+    "evaluation.max-new-tokens=24",
+    "filters.1.max-tokens=60",
+];
+
+fn recipes() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes")
+}
+
+/// A folder to run in.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn command(&self, verb: &str, sets: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+        command.current_dir(self.path()).arg(verb).arg(recipes().join("quickstart.toml")).args(["--threads", "2"]);
+        for set in SMALL.iter().chain(sets) {
+            command.args(["--set", set]);
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, verb: &str, sets: &[&str]) -> Output {
+        self.command(verb, sets).output().expect("the binary runs")
+    }
+
+    fn done(&self, verb: &str, sets: &[&str]) -> Vec<String> {
+        let output = self.run(verb, sets);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        made(&output)
+    }
+
+    fn status(&self, name: &str) -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+        let output =
+            command.current_dir(self.path()).args(["status", name, "--json"]).output().expect("the binary runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// The content digest of a stage.
+    fn digest(&self, label: &str) -> String {
+        let status = self.status("small");
+        let stages = status["stages"].as_array().expect("stages");
+        let stage = stages.iter().find(|stage| stage["label"] == label).expect("the stage");
+        stage["digest"].as_str().expect("a digest").to_owned()
+    }
+}
+
+/// The stages that a run made, from the JSON lines on standard error.
+fn made(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events
+        .filter(|event| event["event"] == "done")
+        .map(|event| event["stage"].as_str().expect("a stage").to_owned())
+        .collect()
+}
+
+const ALL: [&str; 15] = [
+    "problems",
+    "traces",
+    "measure-1-format",
+    "measure-2-length",
+    "measure-3-duplicates",
+    "measure-4-verify",
+    "selection",
+    "export",
+    "examples",
+    "base",
+    "training",
+    "evaluation-before",
+    "evaluation-after",
+    "evaluation-teacher",
+    "published",
+];
+
+#[test]
+fn a_second_run_does_nothing_and_a_threshold_measures_nothing_again() {
+    let place = Place::new();
+    assert_eq!(place.done("run", &[]), ALL);
+    let again = place.run("run", &[]);
+    assert!(made(&again).is_empty());
+    assert!(String::from_utf8_lossy(&again.stdout).contains("nothing to do"));
+
+    assert_eq!(
+        place.done("filter", &["filters.1.max-tokens=40"]),
+        ["selection"],
+        "a threshold re-cuts, and that is all"
+    );
+    assert_eq!(
+        place.done("run", &["evaluation.temperature=0.5"]),
+        ["evaluation-before", "evaluation-after", "evaluation-teacher", "published"]
+    );
+    // Another recipe with the same first half shares it.
+    let control = place.done("run", &["name=other", "student.training.answers=shuffled"]);
+    assert_eq!(control, ["training", "evaluation-after", "published"]);
+
+    let status = place.status("small");
+    let funnel = &status["funnel"];
+    let entered = funnel["steps"][0]["entered"].as_u64().expect("a count");
+    let dropped: u64 = funnel["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .flat_map(|step| step["dropped"].as_object().expect("reasons").values())
+        .map(|count| count.as_u64().expect("a count"))
+        .sum();
+    assert_eq!(entered, dropped + funnel["kept"].as_u64().expect("a count"), "the funnel sums");
+    assert!(status["evaluation"]["after"]["high"].as_f64().expect("an interval") > 0.0);
+    let report = fs::read_to_string(place.path().join("runs/small/report.html")).expect("the report");
+    assert!(report.contains("Funnel") && report.contains("</html>") && !report.contains("<script"));
+}
+
+#[test]
+fn the_same_recipe_gives_the_same_bytes_and_twenty_kills_change_nothing() {
+    let whole = Place::new();
+    whole.done("run", &[]);
+    let broken = Place::new();
+    let mut killed = 0;
+    for attempt in 0..20_u64 {
+        let mut child = broken.command("run", &[]).stderr(Stdio::null()).spawn().expect("the binary runs");
+        std::thread::sleep(Duration::from_millis(40 + attempt * 97 % 400));
+        let _ = child.kill();
+        let status = child.wait().expect("an end");
+        killed += u32::from(status.signal() == Some(9));
+    }
+    assert!(killed >= 10, "only {killed} of 20 kills hit a running process");
+    broken.done("run", &[]);
+    for label in ["problems", "traces", "selection", "export", "examples", "training"] {
+        assert_eq!(broken.digest(label), whole.digest(label), "{label} differs after {killed} kills");
+    }
+    let weights =
+        |place: &Place| fs::read(place.path().join("runs/small/published/model.safetensors")).expect("weights");
+    assert!(weights(&broken) == weights(&whole));
+}
+
+#[test]
+fn an_interrupt_saves_everything_and_exits_with_130() {
+    let place = Place::new();
+    let child = place.command("run", &["student.training.epochs=60"]).spawn().expect("the binary runs");
+    std::thread::sleep(Duration::from_millis(1500));
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
+    let output = child.wait_with_output().expect("an end");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("run the same command again"), "{stderr}");
+    assert!(!place.path().join("runs/small/training").exists(), "no stage that is not done is linked");
+}
+
+#[test]
+fn a_budget_stops_with_3_and_keeps_what_was_bought() {
+    let place = Place::new();
+    let output = place.run("sample", &["sources.0.sampling.budget-tokens=3000"]);
+    assert_eq!(output.status.code(), Some(3));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("the budget of 3000 tokens is reached") && stderr.contains("budget-tokens"), "{stderr}");
+    assert_eq!(made(&output), ["problems"]);
+    assert_eq!(place.done("sample", &[]), ["traces"]);
+}
+
+#[test]
+fn a_changed_file_is_noticed_before_it_is_used() {
+    let place = Place::new();
+    place.done("sample", &[]);
+    let shard = place.path().join("runs/small/traces/part-00000.parquet");
+    let mut bytes = fs::read(&shard).expect("a shard");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(&shard, bytes).expect("a changed shard");
+    let output = place.run("filter", &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("expected checksum") && stderr.contains("part-00000.parquet"), "{stderr}");
+}
+
+#[test]
+fn a_disk_that_refuses_leaves_no_manifest_and_the_next_run_goes_on() {
+    let place = Place::new();
+    // No file may grow past 16 KiB: weights and journal do.
+    let command = place.command("run", &[]);
+    let line = format!("trap '' XFSZ; ulimit -f 16; exec {}", quoted(&command));
+    let output = Command::new("bash").current_dir(place.path()).args(["-c", &line]).output().expect("a shell");
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("error: ") && stderr.contains("cannot write"), "{stderr}");
+    let whole = Place::new();
+    whole.done("run", &[]);
+    place.done("run", &[]);
+    assert_eq!(place.digest("training"), whole.digest("training"));
+}
+
+fn quoted(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| format!("'{}'", word.to_str().expect("text"))).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn traces_can_be_read_with_their_decisions() {
+    let place = Place::new();
+    place.done("filter", &[]);
+    let show = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+        command.current_dir(place.path()).args(["show", "small"]).args(arguments);
+        let output = command.output().expect("the binary runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let (code, text) = show(&["--limit", "1", "--json"]);
+    assert_eq!(code, Some(0), "{text}");
+    let row: Value = serde_json::from_str(text.trim()).expect("JSON");
+    assert!(row["question"].as_str().expect("text").starts_with("What is"));
+    let id = row["trace"]["id"].as_str().expect("an id");
+    let (_, text) = show(&[&id[..8]]);
+    assert!(text.contains("measure-4-verify") && text.contains("kept"), "{text}");
+    assert_eq!(show(&["ffffffffffffffffff"]).0, Some(1));
+}
+
+#[test]
+fn plan_spends_nothing_and_says_what_is_missing() {
+    let place = Place::new();
+    let output = place.run("plan", &[]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("to do  traces"), "{text}");
+    assert!(!place.path().join("store").exists() && !place.path().join("runs").exists());
+    place.done("sample", &[]);
+    let output = place.run("plan", &["sources.0.sampling.samples-per-problem=4"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("done   problems") && text.contains("to do  traces"), "{text}");
+    assert!(text.contains("requests                   720") && text.contains(&(720 * 96).to_string()), "{text}");
+}
+
+#[test]
+fn errors_name_what_was_expected_and_where() {
+    let place = Place::new();
+    let cases: [(&[&str], &[&str], i32); 5] = [
+        (&["sources.0.teacher.local=nowhere"], &["no checkpoint at", "nowhere"], 1),
+        (&["student.training.epoch=3"], &["unknown key `epoch`", "did you mean `epochs`?"], 2),
+        (&["student.training.learning-rate=-1"], &["`learning-rate`: expected above 0 to 1, found -1"], 2),
+        (&["filters.0.kind=formt"], &["unknown filter `formt`", "did you mean `format`?"], 2),
+        (&["sources.0.problems.generator=sums"], &["unknown generator `sums`", "chain-sum"], 2),
+    ];
+    for (sets, expected, code) in cases {
+        let output = place.run("run", sets);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{sets:?}: {stderr}");
+        for expected in expected {
+            assert!(stderr.contains(expected), "{sets:?}: expected {expected:?} in\n{stderr}");
+        }
+    }
+}
+
+#[test]
+fn every_shipped_recipe_is_one() {
+    let mut pending = vec![recipes()];
+    let mut seen = 0;
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(folder).expect("recipes") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "toml") {
+                let recipe = distill::recipe::Recipe::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(
+                    Some(recipe.name.as_str()),
+                    path.file_stem().and_then(|stem| stem.to_str()),
+                    "named as its file"
+                );
+                let text = fs::read_to_string(&path).expect("text");
+                assert!(text.starts_with("# distill "), "{} begins with the command that runs it", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 4, "found {seen} recipes");
+}
