@@ -259,7 +259,7 @@ fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
 }
 
 fn evaluation(config: &EvaluationConfig, subject: &str, problems: &[Slot]) -> Result<Spec> {
-    let spec = Spec::new("evaluation", 1, &(subject, config))?.label(format!("evaluation-{subject}"));
+    let spec = Spec::new("evaluation", 2, &(subject, config))?.label(format!("evaluation-{subject}"));
     Ok(spec.inputs("problems", problems))
 }
 

@@ -112,6 +112,8 @@ pub struct Attempt {
     pub prompt_tokens: u32,
     /// Tokens generated.
     pub completion_tokens: u32,
+    /// The generated tokens, end of turn included, where the model tells them.
+    pub token_ids: Option<Vec<u32>>,
     /// Right, wrong or undecided; undecided counts as not passed and is counted apart.
     pub verdict: Verdict,
     /// The judge's reason.
@@ -314,6 +316,7 @@ fn judge(problem: &Problem, sample_index: u32, seed: u64, completion: Completion
         finish_reason: completion.finish_reason,
         prompt_tokens: completion.prompt_tokens,
         completion_tokens: completion.completion_tokens,
+        token_ids: completion.token_ids,
         verdict,
         reason: judgement.reason.to_owned(),
         found: judgement.found,
