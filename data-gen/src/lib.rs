@@ -89,12 +89,6 @@ pub enum ProblemsConfig {
     },
 }
 
-impl Default for FileFormat {
-    fn default() -> Self {
-        FileFormat::Jsonl
-    }
-}
-
 /// Makes or reads problems and splits them: `holdout` of them for evaluation, the rest for training.
 ///
 /// # Errors

@@ -52,7 +52,7 @@ impl SamplingConfig {
             return Err(format!("`max-failed-share`: expected 0 to 1, found {}", self.max_failed_share));
         }
         match self.budget_usd {
-            Some(usd) if !(usd >= 0.0) => Err(format!("`budget-usd`: expected 0 or more, found {usd}")),
+            Some(usd) if usd.is_nan() || usd < 0.0 => Err(format!("`budget-usd`: expected 0 or more, found {usd}")),
             _ => Ok(()),
         }
     }

@@ -95,7 +95,7 @@ pub fn run(session: &mut Session, recipe: &Recipe, until: Until, secrets: Secret
 
     let mut evaluations = Vec::new();
     if let Some(config) = &recipe.evaluation {
-        let after = Model::Made(trained.clone());
+        let after = Model::Made(Box::new(trained.clone()));
         for (subject, model) in [("before", &base), ("after", &after)] {
             evaluations.push(evaluate_checkpoint(session, config, subject, model, &problems)?);
         }
@@ -216,14 +216,14 @@ fn manifests(slots: &[Slot]) -> Result<Vec<Manifest>> {
 /// A model: a folder from outside, or one that a stage makes.
 enum Model {
     Given { dir: PathBuf, digest: String },
-    Made(Slot),
+    Made(Box<Slot>),
 }
 
 impl Model {
     fn input(&self, spec: Spec, name: &str) -> Spec {
         match self {
             Model::Given { digest, .. } => spec.outside(name, digest.clone()),
-            Model::Made(slot) => spec.input(name, slot),
+            Model::Made(slot) => spec.input(name, slot.as_ref()),
         }
     }
 
@@ -253,7 +253,7 @@ fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
             let slot = session.stage(spec, |context, out| {
                 Ok(distill_student::initialise(config, tokenizer, &device, context, out)?)
             })?;
-            Ok(Model::Made(slot))
+            Ok(Model::Made(Box::new(slot)))
         }
     }
 }

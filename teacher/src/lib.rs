@@ -5,4 +5,4 @@ mod complete;
 mod http;
 
 pub use complete::{Complete, Completion, Identity, Queue, Request, TeacherError};
-pub use http::{Api, ApiKey, HttpTeacher, HttpTeacherConfig, Render};
+pub use http::{Api, ApiKey, HttpTeacher, HttpTeacherConfig, Render, RenderPrompt};

@@ -90,7 +90,7 @@ impl HttpTeacherConfig {
                 return Err(format!("`{key}`: expected 1 to {most}, found {found}"));
             }
         }
-        match self.usd_per_million_tokens.iter().find(|price| !(**price >= 0.0)) {
+        match self.usd_per_million_tokens.iter().find(|price| price.is_nan() || **price < 0.0) {
             Some(price) => Err(format!("`usd-per-million-tokens`: expected 0 or more, found {price}")),
             None => Ok(()),
         }

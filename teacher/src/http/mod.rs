@@ -24,6 +24,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 /// How often cancellation is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Messages → prompt, or why not.
+pub type RenderPrompt = Box<dyn Fn(&[Message]) -> Result<String, String> + Sync>;
+
 /// Renders a conversation into the prompt for `/completions`; `template_hash` says by which template.
 pub struct Render {
     /// Digest of the template.
@@ -31,7 +34,7 @@ pub struct Render {
     /// What the template already puts into the assistant's turn.
     pub prefill: String,
     /// Messages → prompt.
-    pub render: Box<dyn Fn(&[Message]) -> Result<String, String> + Sync>,
+    pub render: RenderPrompt,
 }
 
 /// An endpoint.

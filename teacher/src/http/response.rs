@@ -56,7 +56,7 @@ pub(super) async fn read(response: Response, api: Api, idle: Duration, key: Opti
             Err(_) => Attempt::Retry(format!("silent for {} s", idle.as_secs()), None),
             Ok(Err(error)) => Attempt::Retry(super::source_of(&error), None),
             Ok(Ok(bytes)) => match serde_json::from_slice::<Chunk>(&bytes) {
-                Ok(chunk) => parts.take(chunk).map_or_else(|| parts.finish(api), |attempt| attempt),
+                Ok(chunk) => parts.take(chunk).unwrap_or_else(|| parts.finish(api)),
                 Err(error) => Attempt::Retry(format!("expected a completion as JSON: {error}"), None),
             },
         };
