@@ -180,7 +180,7 @@ fn a_side_table_of_other_traces_is_refused() {
     rows.swap(0, 1);
     measures[1] = write(bench.root.path(), "swapped", rows.into_iter());
     let out = bench.folder("again");
-    let error = select(&filters, &[bench.traces.clone()], &measures, &context(bench.root.path()), &out);
+    let error = select(&filters, std::slice::from_ref(&bench.traces), &measures, &context(bench.root.path()), &out);
     assert!(matches!(error, Err(FilterError::Mismatch { .. })));
 }
 

@@ -112,9 +112,10 @@ pub fn run(session: &mut Session, recipe: &Recipe, until: Until, secrets: Secret
     }
 
     if let Some(config) = &recipe.publish {
-        let spec = data.inputs(Spec::new("published", 1, config)?).input("checkpoint", &trained);
+        let spec = data.inputs(Spec::new("published", 1, &(config, &recipe.name))?).input("checkpoint", &trained);
         session.stage(spec.inputs("evaluation", &evaluations), |context, out| {
             let lineage = Lineage {
+                recipe: recipe.name.clone(),
                 training: Some(trained.ready()?.manifest.clone()),
                 evaluations: manifests(&evaluations)?,
                 ..data.lineage()?

@@ -161,8 +161,8 @@ fn the_manifest_tells_of_the_training() {
     let out = bench.root.path().join("told");
     fs::create_dir_all(&out).expect("a folder");
     let base = bench.root.path().join("base");
-    let tally =
-        train(&base, &[bench.examples.clone()], &config(), "cpu", &bench.scratch("s-told"), &out).expect("a run");
+    let tally = train(&base, std::slice::from_ref(&bench.examples), &config(), "cpu", &bench.scratch("s-told"), &out)
+        .expect("a run");
     let Detail::Training { steps, num_parameters, loss, .. } = tally.detail else { panic!("training detail") };
     let stored: usize = {
         let checkpoint = Checkpoint::open(&out).expect("a checkpoint");

@@ -5,7 +5,7 @@
 set -euo pipefail
 root=$(realpath "$(dirname "$0")/../..")
 folder=${1:-$(mktemp -d)}
-distill="$root/target/release/distill"
+distill=${DISTILL:-$root/target/release/distill}
 run() { "$distill" run "$root/recipes/quickstart.toml" --store "$1/store" --runs "$1/runs" > "$1/log" 2>&1; }
 digests() {
   "$distill" status quickstart --runs "$1/runs" --json | python3 -c "

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 folder = pathlib.Path(sys.argv[1])
 files = str(folder / "part-*.parquet")
 table = pq.read_table(sorted(folder.glob("part-*.parquet")))
-count, right = duckdb.sql(f"select count(*), sum(correctness_count) from read_parquet('{files}')").fetchone()
+count, right = duckdb.sql(f"select count(*), sum(correctness_count) from read_parquet('{files}')").fetchall()[0]
 frame = polars.read_parquet(files)
 assert table.num_rows == count == frame.height and frame.columns == table.column_names
 row = table.slice(0, 1).to_pylist()[0]

@@ -28,10 +28,10 @@ impl Complete for Fake {
             let number: u64 = request.messages[0].content.parse().expect("a number");
             let text = match number {
                 n if n < self.right_below => format!("<think>\n</think>\\boxed{{{n}}}"),
-                n if n % 2 == 0 => "<think>\nno end".to_owned(),
+                n if n.is_multiple_of(2) => "<think>\nno end".to_owned(),
                 n => format!("<think>\n\\boxed{{{n}}}</think>\\boxed{{{}}}", n + 1),
             };
-            let cut = if number % 2 == 0 { FinishReason::Length } else { FinishReason::Stop };
+            let cut = if number.is_multiple_of(2) { FinishReason::Length } else { FinishReason::Stop };
             let completion = Completion {
                 prefill: String::new(),
                 text,

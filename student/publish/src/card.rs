@@ -7,6 +7,8 @@ use std::{collections::BTreeSet, fmt::Write};
 /// The manifests behind a checkpoint or a dataset.
 #[derive(Clone, Debug, Default)]
 pub struct Lineage {
+    /// The recipe's name.
+    pub recipe: String,
     /// Where the problems come from.
     pub problems: Vec<Manifest>,
     /// Who answered them.
@@ -61,7 +63,8 @@ pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, P
     let _ = writeln!(card, "tags:\n- distill\n- reasoning\n---\n\n# {}\n", plain(&config.model_name));
     let _ = writeln!(
         card,
-        "A Qwen2 decoder of {num_parameters} parameters, fine-tuned on reasoning traces of a teacher. It writes its reasoning between `<think>` and `</think>` and boxes its answer.\n"
+        "A Qwen2 decoder of {num_parameters} parameters, fine-tuned on reasoning traces of a teacher. It writes its reasoning between `<think>` and `</think>` and boxes its answer. Made by distill from the recipe `{}`.\n",
+        plain(&lineage.recipe)
     );
     let _ = writeln!(card, "## How well it does\n");
     let mut scores = lineage.scores().peekable();
