@@ -64,7 +64,8 @@ impl GeneratorConfig {
         }
     }
 
-    fn count(&self) -> u32 {
+    /// How many distinct problems it makes.
+    pub fn count(&self) -> u32 {
         match self {
             GeneratorConfig::ChainSum(config) => config.count,
             GeneratorConfig::LinearEquation(config) => config.count,

@@ -6,6 +6,7 @@ use crate::{
 };
 use anyhow::Result;
 use distill_checkpoint::ModelConfig;
+use distill_data_gen::ProblemsConfig;
 use distill_dataset::Detail;
 use serde::Serialize;
 use std::fmt::Write;
@@ -14,7 +15,7 @@ use std::fmt::Write;
 #[derive(Debug, Serialize)]
 struct Sampling {
     teacher: String,
-    /// Requests, where the number of problems is known already.
+    /// Requests at most, where the number of problems is known already.
     requests: Option<u64>,
     completion_tokens_at_most: Option<u64>,
     usd_at_most: Option<f64>,
@@ -73,7 +74,10 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Option<Samplin
     let made = stage.and_then(|stage| session.store.stage(&stage.stage, &stage.key).manifest().ok().flatten());
     let train = match made.map(|manifest| manifest.tally.detail) {
         Some(Detail::Problems { train, .. }) => Some(train),
-        _ => None,
+        _ => match &source.problems {
+            ProblemsConfig::Generator(generator) => Some(u64::from(generator.count().saturating_sub(source.holdout))),
+            ProblemsConfig::File { .. } => None,
+        },
     };
     let requests = train.map(|train| train * u64::from(sampling.samples_per_problem));
     let tokens = requests.map(|requests| requests * u64::from(sampling.max_new_tokens));
