@@ -8,6 +8,8 @@ mod config;
 mod corpus;
 mod loss;
 mod optimizer;
+#[cfg(test)]
+mod parity;
 mod state;
 #[cfg(test)]
 mod tests;
