@@ -372,19 +372,29 @@ impl Asking<'_> {
         Ok(())
     }
 
-    /// Whether one more request fits, counting all that are under way at their most.
+    fn advance_place(&mut self) {
+        self.place.1 += 1;
+        if self.place.1 == self.config.samples_per_problem {
+            self.place = (self.place.0 + 1, 0);
+        }
+    }
+
+    /// Whether one more request fits, counting all that are under way at their most. One that does not fit now may fit
+    /// once those have cost less; with none under way, the budget is reached.
     fn affordable(&mut self, usd: f64) -> bool {
         let most = u64::from(self.config.max_new_tokens);
-        if let Some(budget) = self.config.budget_tokens
-            && self.spent.tokens + (self.in_flight.len() as u64 + 1) * most > budget
-        {
-            self.out_of = Some((format!("{budget} tokens"), "sampling.budget-tokens"));
-        } else if let Some(budget) = self.config.budget_usd
-            && self.spent.usd + self.spent.reserved_usd + usd > budget
-        {
-            self.out_of = Some((format!("${budget}"), "sampling.budget-usd"));
+        let tokens = self.spent.tokens + (self.in_flight.len() as u64 + 1) * most;
+        let reached = match (self.config.budget_tokens, self.config.budget_usd) {
+            (Some(budget), _) if tokens > budget => (format!("{budget} tokens"), "sampling.budget-tokens"),
+            (_, Some(budget)) if self.spent.usd + self.spent.reserved_usd + usd > budget => {
+                (format!("${budget}"), "sampling.budget-usd")
+            }
+            _ => return true,
+        };
+        if self.in_flight.is_empty() {
+            self.out_of = Some(reached);
         }
-        self.out_of.is_none()
+        false
     }
 }
 
@@ -440,15 +450,6 @@ impl Queue for Asking<'_> {
         let note = if self.failed.is_empty() { String::new() } else { format!("{} failed", self.failed.len()) };
         self.context.progress.advance(self.done, note);
         ControlFlow::Continue(())
-    }
-}
-
-impl Asking<'_> {
-    fn advance_place(&mut self) {
-        self.place.1 += 1;
-        if self.place.1 == self.config.samples_per_problem {
-            self.place = (self.place.0 + 1, 0);
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::{
     identity,
     recipe::{BaseConfig, Recipe, SourceConfig},
-    session::{Session, Slot, Spec, ready},
+    session::{Interrupted, Session, Slot, Spec, ready},
     teachers::{Secrets, Teacher},
 };
 use anyhow::{Context as _, Result};
@@ -295,7 +295,8 @@ fn evaluate_teacher(
 
 /// Whether an error says that somebody asked to stop.
 pub fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(cause.downcast_ref(), Some(SamplingError::Interrupted))
+    cause.is::<Interrupted>()
+        || matches!(cause.downcast_ref(), Some(SamplingError::Interrupted))
         || matches!(cause.downcast_ref(), Some(EvaluateError::Interrupted))
         || matches!(cause.downcast_ref(), Some(FilterError::Interrupted))
         || matches!(cause.downcast_ref(), Some(TrainError::Interrupted))

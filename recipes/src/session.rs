@@ -14,6 +14,11 @@ use std::{
     time::Instant,
 };
 
+/// Somebody asked to stop before a stage began.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
 /// What a stage is: everything that its key depends on.
 pub struct Spec {
     /// What it is called in this run, e.g. `evaluation-before`.
@@ -191,6 +196,9 @@ impl Session {
             self.enter(&spec, &key, State::Pending)?;
             return Ok(Slot(None));
         }
+        if self.cancel.is_cancelled() {
+            return Err(Interrupted.into());
+        }
         let claim = dir.claim()?;
         if let Some(manifest) = dir.manifest()? {
             // Another process finished it between the look and the claim.
@@ -206,6 +214,7 @@ impl Session {
             progress: self.reporter.progress(&spec.label),
             seed: self.record.seed,
         };
+        tracing::info!(stage = spec.label, key = &key[..16], "stage begins");
         let (started, earlier) = (Instant::now(), Elapsed::read(&claim.scratch()));
         let outcome = work(&context, claim.output()).with_context(|| format!("stage `{}`", spec.label));
         let wall_s = earlier.0 + started.elapsed().as_secs_f64();

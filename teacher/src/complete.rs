@@ -49,7 +49,8 @@ pub struct Identity {
 
 /// Work to be done, pulled by the teacher as it has room, and answers handed back in whatever order they come.
 pub trait Queue {
-    /// The next request, or nothing when all have been handed out.
+    /// The next request, or nothing while there is none to be had. A delivery may change that (a budget's reserve is
+    /// freed), so it is asked again; all is done when there is none and nothing is in flight.
     fn next(&mut self) -> Option<Request>;
 
     /// Takes the outcome of a request. `Break` asks the teacher to stop: nothing more is pulled, what is in flight is

@@ -83,13 +83,9 @@ impl Complete for LocalTeacher {
         // Requests by prompt length: a cohort never needs padding.
         let mut waiting: BTreeMap<usize, Vec<Waiting>> = BTreeMap::new();
         let mut held = 0;
-        let mut exhausted = false;
         loop {
-            while !exhausted && held < 4 * MAX_ROWS {
-                let Some(request) = queue.next() else {
-                    exhausted = true;
-                    break;
-                };
+            while held < 4 * MAX_ROWS {
+                let Some(request) = queue.next() else { break };
                 match self.admit(request) {
                     Ok(admitted) => {
                         waiting.entry(admitted.prompt.len()).or_default().push(admitted);

@@ -2,17 +2,11 @@
 //! errors inside a 200.
 
 use super::*;
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::State,
-    http::{HeaderMap, StatusCode},
-    response::Response,
-    routing::post,
-};
 use distill_dataset::{FinishReason, SamplingParams};
 use std::{
     collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     ops::ControlFlow,
     sync::{
         Arc, Mutex,
@@ -20,8 +14,10 @@ use std::{
     },
 };
 
+/// A response: status, headers, body.
+type Reply = (u16, Vec<(&'static str, String)>, String);
 /// What the server does with the n-th request (from 0), given its body.
-type Behaviour = fn(usize, &serde_json::Value) -> (StatusCode, Vec<(&'static str, String)>, String);
+type Behaviour = fn(usize, &serde_json::Value) -> Reply;
 
 struct Server {
     behaviour: Behaviour,
@@ -31,39 +27,55 @@ struct Server {
     keys: Mutex<Vec<String>>,
 }
 
-async fn answer(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes) -> Response {
-    let call = server.calls.fetch_add(1, Ordering::SeqCst);
-    let now = server.now.fetch_add(1, Ordering::SeqCst) + 1;
-    server.peak.fetch_max(now, Ordering::SeqCst);
-    let key = headers.get("authorization").map_or("", |value| value.to_str().expect("text")).to_owned();
-    server.keys.lock().expect("a lock").push(key);
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    let (status, headers, text) = (server.behaviour)(call, &serde_json::from_slice(&body).expect("JSON"));
-    server.now.fetch_sub(1, Ordering::SeqCst);
-    let mut response = Response::builder().status(status);
-    for (name, value) in headers {
-        response = response.header(name, value);
+impl Server {
+    /// Reads one HTTP/1.1 request, answers it and closes.
+    fn answer(&self, stream: &TcpStream) -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream);
+        let (mut length, mut key) = (0, String::new());
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            match line.trim().split_once(": ") {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.parse().unwrap_or(0)
+                }
+                Some((name, value)) if name.eq_ignore_ascii_case("authorization") => value.clone_into(&mut key),
+                None if line.trim().is_empty() => break,
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.peak.fetch_max(now, Ordering::SeqCst);
+        self.keys.lock().expect("a lock").push(key);
+        std::thread::sleep(Duration::from_millis(5));
+        let (status, headers, text) = (self.behaviour)(call, &serde_json::from_slice(&body).expect("JSON"));
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head =
+            format!("HTTP/1.1 {status} Said\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n", text.len());
+        let mut stream = stream;
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(text.as_bytes())
     }
-    response.body(Body::from(text)).expect("a response")
 }
 
 /// Starts a server; it ends with the test's process.
 fn serve(behaviour: Behaviour) -> (String, Arc<Server>) {
     let zero = || AtomicUsize::new(0);
     let server = Arc::new(Server { behaviour, calls: zero(), now: zero(), peak: zero(), keys: Mutex::default() });
-    let state = server.clone();
-    let (tell, told) = std::sync::mpsc::channel();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    let serving = server.clone();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async move {
-            let routes =
-                Router::new().route("/v1/chat/completions", post(answer)).route("/v1/completions", post(answer));
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            tell.send(listener.local_addr().expect("an address")).expect("a listener");
-            axum::serve(listener, routes.with_state(state)).await.expect("a server");
-        });
+        for stream in listener.incoming().flatten() {
+            let server = serving.clone();
+            std::thread::spawn(move || server.answer(&stream));
+        }
     });
-    (format!("http://{}/v1", told.recv().expect("an address")), server)
+    (url, server)
 }
 
 fn config(url: String) -> HttpTeacherConfig {
@@ -103,9 +115,9 @@ fn one(behaviour: Behaviour) -> Result<Completion, TeacherError> {
     ask(&teacher, 1)?.remove(&0).expect("an outcome")
 }
 
-fn stream(chunks: &[&str]) -> (StatusCode, Vec<(&'static str, String)>, String) {
+fn stream(chunks: &[&str]) -> Reply {
     let text: String = chunks.iter().map(|chunk| format!(": keep-alive\n\ndata: {chunk}\n\n")).collect();
-    (StatusCode::OK, vec![("content-type", "text/event-stream".to_owned())], text)
+    (200, vec![("content-type", "text/event-stream".to_owned())], text)
 }
 
 const STOP: &str = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
@@ -144,7 +156,7 @@ fn reasoning_is_found_in_all_three_places() {
             ])
         },
         |_, _| {
-            (StatusCode::OK, vec![("content-type", "application/json".to_owned())], r#"{"model":"r1-0528","choices":[{"message":{"content":"42","reasoning_content":"steps\n"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":5}}"#.to_owned())
+            (200, vec![("content-type", "application/json".to_owned())], r#"{"model":"r1-0528","choices":[{"message":{"content":"42","reasoning_content":"steps\n"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":5}}"#.to_owned())
         },
     ];
     for (index, case) in cases.into_iter().enumerate() {
@@ -167,7 +179,7 @@ fn reasoning_cut_by_the_limit_stays_open() {
 fn what_broke_is_tried_again_and_half_an_answer_is_none() {
     let completion = one(|call, _| match call {
         0 => stream(&[r#"{"choices":[{"delta":{"content":"half"}}]}"#]),
-        1 => (StatusCode::BAD_GATEWAY, vec![], "upstream".to_owned()),
+        1 => (502, vec![], "upstream".to_owned()),
         2 => stream(&[r#"{"error":{"code":502,"message":"inside a 200"}}"#]),
         _ => stream(&[r#"{"choices":[{"delta":{"content":"whole"}}]}"#, STOP, "[DONE]"]),
     });
@@ -178,7 +190,7 @@ fn what_broke_is_tried_again_and_half_an_answer_is_none() {
 fn a_request_that_always_fails_fails_alone() {
     let (url, server) = serve(|_, body| {
         if body["messages"][0]["content"] == "question 1" {
-            return (StatusCode::INTERNAL_SERVER_ERROR, vec![], "broken".to_owned());
+            return (500, vec![], "broken".to_owned());
         }
         stream(&[r#"{"choices":[{"delta":{"content":"fine"}}]}"#, STOP])
     });
@@ -191,7 +203,7 @@ fn a_request_that_always_fails_fails_alone() {
 
 #[test]
 fn refusals_for_good_are_not_repeated_and_show_no_key() {
-    let (url, server) = serve(|_, _| (StatusCode::UNAUTHORIZED, vec![], "key sk-secret is wrong".to_owned()));
+    let (url, server) = serve(|_, _| (401, vec![], "key sk-secret is wrong".to_owned()));
     let key = ApiKey::new("sk-secret\n".to_owned());
     assert_eq!(format!("{key:?}"), "[key]");
     let teacher = HttpTeacher::new(config(url), Some(key), None).expect("a teacher");
@@ -204,7 +216,7 @@ fn refusals_for_good_are_not_repeated_and_show_no_key() {
 #[test]
 fn a_busy_server_sets_the_pace() {
     let (url, server) = serve(|call, _| match call {
-        0..4 => (StatusCode::TOO_MANY_REQUESTS, vec![("retry-after", "0".to_owned())], String::new()),
+        0..4 => (429, vec![("retry-after", "0".to_owned())], String::new()),
         _ => stream(&[r#"{"choices":[{"delta":{"content":"fine"}}]}"#, STOP]),
     });
     let answers = ask(&HttpTeacher::new(config(url), None, None).expect("a teacher"), 20).expect("answers");
@@ -220,7 +232,7 @@ fn a_busy_server_sets_the_pace() {
 
 #[test]
 fn a_pause_of_hours_is_not_slept() {
-    let error = one(|_, _| (StatusCode::TOO_MANY_REQUESTS, vec![("retry-after", "24367".to_owned())], String::new()));
+    let error = one(|_, _| (429, vec![("retry-after", "24367".to_owned())], String::new()));
     assert!(error.expect_err("a failure").to_string().contains("wait 24367 s"));
 }
 
