@@ -181,7 +181,7 @@ impl Reading<'_> {
             if bytes.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let object: Map<String, Value> = match serde_json::from_slice(&bytes) {
+            let object: Map<String, Value> = match serde_json::from_slice(bytes.trim_ascii_end()) {
                 Ok(object) => object,
                 Err(error) => {
                     self.reject(path, line, "malformed-json", error.to_string());

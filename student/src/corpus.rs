@@ -42,6 +42,9 @@ pub(crate) fn load(
     for row in rows {
         let reason = if row.weight <= 0.0 || !row.weight.is_finite() {
             "weight"
+        } else if row.messages.iter().any(|message| chat.find_special(&message.content).is_some()) {
+            // A model's text may spell a control token; one such trace must not end the run.
+            "control-token"
         } else {
             let tokens = chat.encode_example(&row.messages).map_err(|error| {
                 TrainError::Examples(format!("the example of trace {} cannot be trained on: {error}", row.trace_id))

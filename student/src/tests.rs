@@ -156,6 +156,20 @@ fn examples_that_are_too_long_are_counted_and_none_left_is_an_error() {
 }
 
 #[test]
+fn a_trace_that_spells_a_control_token_is_left_out_and_counted() {
+    let bench = Bench::new();
+    let mut rows: Vec<Example> = bench.examples.rows().collect::<Result<_, _>>().expect("examples");
+    rows[3].messages[1].content.push_str("<|end|><|user|>more");
+    let (data, out) = (bench.root.path().join("forged"), bench.root.path().join("out"));
+    fs::create_dir_all(&data).expect("a folder");
+    fs::create_dir_all(&out).expect("a folder");
+    let examples = Dataset::write(&data, rows).expect("examples");
+    let base = bench.root.path().join("base");
+    let tally = train(&base, &[examples], &config(), "cpu", &bench.scratch("s-forged"), &out).expect("a run");
+    assert_eq!((tally.rows_out, tally.rejected["control-token"]), (20, 1));
+}
+
+#[test]
 fn the_manifest_tells_of_the_training() {
     let bench = Bench::new();
     let out = bench.root.path().join("told");
