@@ -91,33 +91,6 @@ fn shuffle_answers(rows: &mut [Example], seed: u64) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// One example as the student will see it, for people to check before training.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Preview {
-    /// The rendered text in pieces: (carries loss, text).
-    pub pieces: Vec<(bool, String)>,
-    /// Tokens, and how many of them carry loss.
-    pub num_tokens: usize,
-    /// Tokens that carry loss.
-    pub num_loss_tokens: usize,
-}
-
-/// Renders and tokenises a conversation as training will.
-///
-/// # Errors
-/// What makes it unfit for training.
-pub fn preview(chat: &Chat, messages: &[Message]) -> Result<Preview, TrainError> {
-    let tokens = chat.encode_example(messages)?;
-    let mut pieces = Vec::new();
-    let mut start = 0;
-    for run in tokens.loss.chunk_by(|a, b| a == b) {
-        pieces.push((run[0], chat.decode(&tokens.ids[start..start + run.len()])?));
-        start += run.len();
-    }
-    let num_loss_tokens = tokens.loss.iter().filter(|loss| **loss).count();
-    Ok(Preview { pieces, num_tokens: tokens.ids.len(), num_loss_tokens })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,6 @@ mod tests;
 mod train;
 
 pub use config::{Answers, TrainingConfig};
-pub use corpus::{Preview, preview};
 pub use train::{initialise, train};
 
 use distill_chat::ChatError;
