@@ -302,3 +302,29 @@ fn every_shipped_recipe_is_one() {
     }
     assert!(seen >= 4, "found {seen} recipes");
 }
+
+#[test]
+fn wrong_types_and_values_out_of_range_come_together_each_at_its_key() {
+    let place = Place::new();
+    let path = place.path().join("bad.toml");
+    let text = "name = \"bad\"\nseed = 1\n[[sources]]\nproblems = { generator = \"chain-sum\", terms = [9, 3], first = \"x\", operand = [5, 1] }\nteacher = { local = \"t\" }\nsampling = { samples-per-problem = 0, temperature = 11.0, max-new-tokens = 9 }\n[student]\nbase = { checkpoint = \"b\" }\n[student.training]\nepochs = 0\nbatch-size = \"many\"\nweight-decay = -1.0\n";
+    fs::write(&path, text).expect("a recipe");
+    let error = distill::recipe::Recipe::load(&path, &[]).expect_err("a bad recipe").to_string();
+    for expected in [
+        "bad.toml:4:47",
+        "`terms`: expected [low, high]",
+        "`sources.0.problems.first`: expected",
+        "`operand`: expected [low, high]",
+        "bad.toml:6:36",
+        "`samples-per-problem`: expected 1 to 65536, found 0",
+        "`temperature`: expected 0 to 10, found 11",
+        "bad.toml:10:10",
+        "`epochs`: expected 1 to 10000, found 0",
+        "`student.training.batch-size`: expected a whole number",
+        "`weight-decay`: expected 0 to 10, found -1",
+        "`student.training` lacks the key `learning-rate`",
+        "9 errors; nothing was run",
+    ] {
+        assert!(error.contains(expected), "expected {expected:?} in\n{error}");
+    }
+}

@@ -117,12 +117,13 @@ pub(crate) fn generate(config: &GeneratorConfig, seed: u64) -> Result<Vec<Proble
 
 /// Checks inclusive ranges `(key, [low, high], least, most)`.
 fn check_ranges<const N: usize>(ranges: [(&str, [i64; 2], i64, i64); N]) -> Result<(), String> {
+    let mut wrong = Vec::new();
     for (key, [low, high], least, most) in ranges {
         if low > high || low < least || high > most {
-            return Err(format!("`{key}`: expected [low, high] within {least} to {most}, found [{low}, {high}]"));
+            wrong.push(format!("`{key}`: expected [low, high] within {least} to {most}, found [{low}, {high}]"));
         }
     }
-    Ok(())
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
 #[cfg(test)]

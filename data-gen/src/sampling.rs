@@ -45,30 +45,27 @@ impl SamplingConfig {
     /// Checks the ranges.
     ///
     /// # Errors
-    /// Which key, expected and found.
+    /// A line for each key out of range: expected and found.
     pub fn check(&self) -> Result<(), String> {
-        check_params(self.samples_per_problem, &self.params())?;
+        let mut wrong = Vec::new();
+        if self.samples_per_problem == 0 || self.samples_per_problem > 1 << 16 {
+            let found = self.samples_per_problem;
+            wrong.push(format!("`samples-per-problem`: expected 1 to {}, found {found}", 1 << 16));
+        }
+        wrong.extend(self.params().check().err());
         if !(0.0..=1.0).contains(&self.max_failed_share) {
-            return Err(format!("`max-failed-share`: expected 0 to 1, found {}", self.max_failed_share));
+            wrong.push(format!("`max-failed-share`: expected 0 to 1, found {}", self.max_failed_share));
         }
-        match self.budget_usd {
-            Some(usd) if usd.is_nan() || usd < 0.0 => Err(format!("`budget-usd`: expected 0 or more, found {usd}")),
-            _ => Ok(()),
+        if let Some(usd) = self.budget_usd.filter(|usd| usd.is_nan() || *usd < 0.0) {
+            wrong.push(format!("`budget-usd`: expected 0 or more, found {usd}"));
         }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
     /// What is asked of the sampler.
     pub fn params(&self) -> SamplingParams {
         SamplingParams { temperature: self.temperature, top_p: self.top_p, max_new_tokens: self.max_new_tokens }
     }
-}
-
-/// Checks what is asked of a sampler.
-fn check_params(samples: u32, params: &SamplingParams) -> Result<(), String> {
-    if samples == 0 || samples > 1 << 16 {
-        return Err(format!("`samples-per-problem`: expected 1 to {}, found {samples}", 1 << 16));
-    }
-    params.check()
 }
 
 /// Why sampling stopped.

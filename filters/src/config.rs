@@ -110,7 +110,7 @@ impl FilterConfig {
     pub fn check(&self) -> Result<(), String> {
         match self {
             FilterConfig::Length(LengthConfig { min_tokens, max_tokens: Some(max) }) if min_tokens > max => {
-                Err(format!("expected min-tokens at most max-tokens = {max}, found {min_tokens}"))
+                Err(format!("`min-tokens`: expected at most max-tokens = {max}, found {min_tokens}"))
             }
             FilterConfig::Duplicates(DuplicatesConfig { max_copies: 0 }) => {
                 Err("`max-copies`: expected at least 1, found 0".to_owned())

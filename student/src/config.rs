@@ -75,8 +75,9 @@ impl TrainingConfig {
     /// Checks the ranges.
     ///
     /// # Errors
-    /// Which key, expected and found.
+    /// A line for each key out of range: expected and found.
     pub fn check(&self) -> Result<(), String> {
+        let mut wrong = Vec::new();
         let counts = [
             ("epochs", self.epochs, 10_000),
             ("batch-size", self.batch_size, 1 << 20),
@@ -85,7 +86,7 @@ impl TrainingConfig {
         ];
         for (key, found, most) in counts {
             if found == 0 || found > most {
-                return Err(format!("`{key}`: expected 1 to {most}, found {found}"));
+                wrong.push(format!("`{key}`: expected 1 to {most}, found {found}"));
             }
         }
         let numbers = [
@@ -102,10 +103,10 @@ impl TrainingConfig {
             if !(least..=most).contains(&found) {
                 let least = if least == f64::MIN_POSITIVE { "above 0".to_owned() } else { format!("{least}") };
                 let most = if most == f64::MAX { String::new() } else { format!(" to {most}") };
-                return Err(format!("`{key}`: expected {least}{most}, found {found}"));
+                wrong.push(format!("`{key}`: expected {least}{most}, found {found}"));
             }
         }
-        Ok(())
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
     /// The learning rate of `step` (from 0) of `total`: linear warm-up, then a cosine (Loshchilov and Hutter, 2017) down

@@ -177,18 +177,19 @@ impl SamplingParams {
     /// Checks the ranges.
     ///
     /// # Errors
-    /// Which key, expected and found.
+    /// A line for each key out of range: expected and found.
     pub fn check(&self) -> Result<(), String> {
+        let mut wrong = Vec::new();
         if !(0.0..=10.0).contains(&self.temperature) {
-            return Err(format!("`temperature`: expected 0 to 10, found {}", self.temperature));
+            wrong.push(format!("`temperature`: expected 0 to 10, found {}", self.temperature));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return Err(format!("`top-p`: expected above 0 to 1, found {}", self.top_p));
+            wrong.push(format!("`top-p`: expected above 0 to 1, found {}", self.top_p));
         }
-        match self.max_new_tokens {
-            1..=16_777_216 => Ok(()),
-            found => Err(format!("`max-new-tokens`: expected 1 to 16777216, found {found}")),
+        if !(1..=1 << 24).contains(&self.max_new_tokens) {
+            wrong.push(format!("`max-new-tokens`: expected 1 to {}, found {}", 1 << 24, self.max_new_tokens));
         }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 }
 

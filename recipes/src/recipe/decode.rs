@@ -5,7 +5,10 @@
 
 use super::diagnostic::Diagnostic;
 use serde::de::DeserializeOwned;
-use std::{collections::BTreeSet, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 use toml::{
     Spanned,
     de::{DeTable, DeValue, ValueDeserializer},
@@ -28,12 +31,24 @@ impl Diagnostics {
     }
 
     /// Decodes a value as `T`; `what` names it in messages, e.g. `student.training`.
-    pub fn decode<T: DeserializeOwned>(&mut self, mut value: Value<'_>, what: &str) -> Option<T> {
+    pub fn decode<T: DeserializeOwned>(&mut self, value: Value<'_>, what: &str) -> Option<T> {
         let before = self.found.len();
+        let (decoded, _) = self.decode_for_check(value, what)?;
+        (self.found.len() == before).then_some(decoded)
+    }
+
+    /// Decodes as far as it goes: a missing value, or one of the wrong type, is recorded and gets a stand-in, so that the
+    /// others can still be checked. Returns the keys of the stand-ins beside the value.
+    pub fn decode_for_check<T: DeserializeOwned>(
+        &mut self,
+        mut value: Value<'_>,
+        what: &str,
+    ) -> Option<(T, BTreeSet<String>)> {
         let mut removed = BTreeSet::new();
+        let mut stand_ins: BTreeMap<String, usize> = BTreeMap::new();
         loop {
             let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
-                Ok(decoded) => return (self.found.len() == before).then_some(decoded),
+                Ok(decoded) => return Some((decoded, stand_ins.into_keys().collect())),
                 Err(error) => error,
             };
             let message = error.message().to_owned();
@@ -41,11 +56,16 @@ impl Diagnostics {
                 if !removed.contains(key) {
                     self.push(value.span(), format!("`{what}` lacks the key `{key}`"), None);
                 }
-                return None;
+                stand_in(&mut value, key, &mut stand_ins)?;
+                continue;
             }
             let span = error.span().unwrap_or(value.span());
             let unknown = quoted(&message, "unknown field").map(str::to_owned);
             let entry = take_entry(&mut value, &span, unknown.is_some());
+            if let Some((_, key)) = entry.as_ref().filter(|(_, key)| stand_ins.contains_key(key)) {
+                stand_in(&mut value, key, &mut stand_ins)?;
+                continue;
+            }
             let (place, key) = entry.clone().unwrap_or((span, String::new()));
             match &unknown {
                 Some(key) => self.unknown_key(place, key, &alternatives(&message), what),
@@ -164,6 +184,17 @@ impl<'s> Section<'s> {
     pub fn path(&self, key: &str) -> String {
         if self.what.is_empty() { key.to_owned() } else { format!("{}.{key}", self.what) }
     }
+}
+
+/// Puts the next stand-in for `key` into a table; nothing when there is none left to try.
+fn stand_in(value: &mut Value<'_>, key: &str, tried: &mut BTreeMap<String, usize>) -> Option<()> {
+    let DeValue::Table(table) = value.get_mut() else { return None };
+    let place = usize::MAX - 2 * tried.len() - 2;
+    let count = tried.get(key).map_or(0, |count| count + 1);
+    let next = DeValue::parse(["1", "\"1\"", "true", "[1, 1]"].get(count)?).ok()?.into_inner();
+    tried.insert(key.to_owned(), count);
+    table.insert(Spanned::new(place..place + 1, key.to_owned().into()), Spanned::new(place..place + 1, next));
+    Some(())
 }
 
 /// Removes the entry at `span` from the table, however deep; returns the place to show and its key. The place is the

@@ -11,7 +11,10 @@ use distill_publish::PublishConfig;
 use distill_student::TrainingConfig;
 use distill_teacher::HttpTeacherConfig;
 use serde::de::DeserializeOwned;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -143,16 +146,40 @@ fn read_problems(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diag
         let name: String = section.required("generator", diagnostics)?;
         let rest = section.rest();
         let config = match name.as_str() {
-            "chain-sum" => GeneratorConfig::ChainSum(diagnostics.decode(rest, &what)?),
-            "linear-equation" => GeneratorConfig::LinearEquation(diagnostics.decode(rest, &what)?),
-            "countdown" => GeneratorConfig::Countdown(diagnostics.decode(rest, &what)?),
-            "base-conversion" => GeneratorConfig::BaseConversion(diagnostics.decode(rest, &what)?),
+            "chain-sum" => GeneratorConfig::ChainSum(decode_checked(
+                rest,
+                &what,
+                diagnostics,
+                |config: &distill_data_gen::ChainSumConfig| GeneratorConfig::ChainSum(config.clone()).check(),
+            )?),
+            "linear-equation" => GeneratorConfig::LinearEquation(decode_checked(
+                rest,
+                &what,
+                diagnostics,
+                |config: &distill_data_gen::LinearEquationConfig| {
+                    GeneratorConfig::LinearEquation(config.clone()).check()
+                },
+            )?),
+            "countdown" => GeneratorConfig::Countdown(decode_checked(
+                rest,
+                &what,
+                diagnostics,
+                |config: &distill_data_gen::CountdownConfig| GeneratorConfig::Countdown(config.clone()).check(),
+            )?),
+            "base-conversion" => GeneratorConfig::BaseConversion(decode_checked(
+                rest,
+                &what,
+                diagnostics,
+                |config: &distill_data_gen::BaseConversionConfig| {
+                    GeneratorConfig::BaseConversion(config.clone()).check()
+                },
+            )?),
             other => {
                 unknown_choice("generator", other, GeneratorConfig::KINDS, name_span, diagnostics);
                 return None;
             }
         };
-        return reported(config.check(), &what, span, diagnostics).then_some(ProblemsConfig::Generator(config));
+        return Some(ProblemsConfig::Generator(config));
     }
     let path = folder.join(section.required::<PathBuf>(kind, diagnostics)?);
     let format = if kind == "jsonl" { FileFormat::Jsonl } else { FileFormat::Parquet };
@@ -183,11 +210,8 @@ fn read_teacher(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagn
             let mut http = take_section(&mut section, "http", diagnostics)?;
             let api_key_env = http.optional("api-key-env", diagnostics);
             let chat = http.optional::<PathBuf>("chat", diagnostics).map(|path| folder.join(path));
-            let (what, span) = (http.what.clone(), http.span.clone());
-            let endpoint = diagnostics.decode::<HttpTeacherConfig>(http.rest(), &what)?;
-            if !reported(endpoint.check(), &what, span, diagnostics) {
-                return None;
-            }
+            let what = http.what.clone();
+            let endpoint = decode_checked(http.rest(), &what, diagnostics, HttpTeacherConfig::check)?;
             TeacherConfig::Http(Box::new(HttpConfig { endpoint, api_key_env, chat }))
         }
     };
@@ -213,16 +237,26 @@ fn read_filter(value: Value<'_>, what: &str, diagnostics: &mut Diagnostics) -> O
     };
     let rest = section.rest();
     let config = match kind.as_str() {
-        "format" => FilterConfig::Format(diagnostics.decode::<FormatConfig>(rest, what)?),
-        "length" => FilterConfig::Length(diagnostics.decode::<LengthConfig>(rest, what)?),
-        "duplicates" => FilterConfig::Duplicates(diagnostics.decode::<DuplicatesConfig>(rest, what)?),
-        "verify" => FilterConfig::Verify(diagnostics.decode::<VerifyConfig>(rest, what)?),
+        "format" => FilterConfig::Format(decode_checked(rest, what, diagnostics, |config: &FormatConfig| {
+            FilterConfig::Format(config.clone()).check()
+        })?),
+        "length" => FilterConfig::Length(decode_checked(rest, what, diagnostics, |config: &LengthConfig| {
+            FilterConfig::Length(config.clone()).check()
+        })?),
+        "duplicates" => {
+            FilterConfig::Duplicates(decode_checked(rest, what, diagnostics, |config: &DuplicatesConfig| {
+                FilterConfig::Duplicates(config.clone()).check()
+            })?)
+        }
+        "verify" => FilterConfig::Verify(decode_checked(rest, what, diagnostics, |config: &VerifyConfig| {
+            FilterConfig::Verify(config.clone()).check()
+        })?),
         other => {
             unknown_choice("filter", other, FilterConfig::KINDS, kind_span, diagnostics);
             return None;
         }
     };
-    reported(config.check(), what, span, diagnostics).then_some(config)
+    Some(config)
 }
 
 fn read_student(value: Value<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<StudentConfig> {
@@ -249,7 +283,7 @@ fn read_base(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagnost
     Some(base)
 }
 
-/// An optional table whose ranges are checked once it decodes.
+/// An optional table whose ranges are checked as well.
 fn checked<T: DeserializeOwned>(
     section: &mut Section<'_>,
     key: &str,
@@ -257,19 +291,29 @@ fn checked<T: DeserializeOwned>(
     check: impl Fn(&T) -> Result<(), String>,
 ) -> Option<T> {
     let what = section.path(key);
-    let value = section.take(key)?;
-    let span = value.span();
-    let config = diagnostics.decode::<T>(value, &what)?;
-    reported(check(&config), &what, span, diagnostics).then_some(config)
+    decode_checked(section.take(key)?, &what, diagnostics, check)
 }
 
-fn reported(
-    checked: Result<(), String>,
+/// Decodes a table and checks its ranges; every message of `check` begins with its key, and points at that key's value.
+fn decode_checked<T: DeserializeOwned>(
+    value: Value<'_>,
     what: &str,
-    span: std::ops::Range<usize>,
     diagnostics: &mut Diagnostics,
-) -> bool {
-    let Err(message) = checked else { return true };
-    diagnostics.push(span, format!("`{what}`: {message}"), None);
-    false
+    check: impl Fn(&T) -> Result<(), String>,
+) -> Option<T> {
+    let before = diagnostics.found.len();
+    let span = value.span();
+    let places: BTreeMap<String, std::ops::Range<usize>> = match value.get_ref() {
+        DeValue::Table(table) => table.iter().map(|(key, value)| (key.get_ref().to_string(), value.span())).collect(),
+        _ => BTreeMap::new(),
+    };
+    let (config, stand_ins) = diagnostics.decode_for_check::<T>(value, what)?;
+    for message in check(&config).err().iter().flat_map(|messages| messages.lines()) {
+        let key = message.split('`').nth(1).and_then(|key| key.split('.').next()).unwrap_or_default();
+        if !stand_ins.contains(key) {
+            let place = places.get(key).unwrap_or(&span).clone();
+            diagnostics.push(place, format!("`{what}`: {message}"), None);
+        }
+    }
+    (diagnostics.found.len() == before).then_some(config)
 }

@@ -48,10 +48,15 @@ impl EvaluationConfig {
     /// # Errors
     /// Which key, expected and found.
     pub fn check(&self) -> Result<(), String> {
-        if self.samples_per_problem == 0 || self.max_problems == Some(0) {
-            return Err("`samples-per-problem` and `max-problems`: expected at least 1, found 0".to_owned());
+        let mut wrong = Vec::new();
+        if self.samples_per_problem == 0 {
+            wrong.push("`samples-per-problem`: expected at least 1, found 0".to_owned());
         }
-        self.params().check()
+        if self.max_problems == Some(0) {
+            wrong.push("`max-problems`: expected at least 1, found 0".to_owned());
+        }
+        wrong.extend(self.params().check().err());
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
     fn params(&self) -> SamplingParams {

@@ -43,14 +43,15 @@ impl PublishConfig {
     /// # Errors
     /// Which key, expected and found.
     pub fn check(&self) -> Result<(), String> {
+        let mut wrong = Vec::new();
         for (key, value) in
             [("model-name", &self.model_name), ("license", &self.license), ("teacher-license", &self.teacher_license)]
         {
             if value.trim().is_empty() || value.contains(['\n', '\r']) {
-                return Err(format!("`{key}`: expected one line of text, found {value:?}"));
+                wrong.push(format!("`{key}`: expected one line of text, found {value:?}"));
             }
         }
-        Ok(())
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 }
 

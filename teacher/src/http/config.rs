@@ -68,18 +68,17 @@ impl HttpTeacherConfig {
     /// # Errors
     /// Which key, expected and found.
     pub fn check(&self) -> Result<(), String> {
-        let url = reqwest::Url::parse(&self.url).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
-        let Some(url) = url else {
-            return Err(format!("`url`: expected http://… or https://…, found {:?}", self.url));
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(
-                "`url`: expected no user or password in it\nhint: name the key's environment variable in `api-key-env`"
+        let mut wrong = Vec::new();
+        match reqwest::Url::parse(&self.url).ok().filter(|url| ["http", "https"].contains(&url.scheme())) {
+            None => wrong.push(format!("`url`: expected http://… or https://…, found {:?}", self.url)),
+            Some(url) if !url.username().is_empty() || url.password().is_some() => wrong.push(
+                "`url`: expected no user or password in it (`api-key-env` names a key's environment variable)"
                     .to_owned(),
-            );
+            ),
+            Some(_) => {}
         }
         if self.model.is_empty() {
-            return Err("`model`: expected the model's name, found nothing".to_owned());
+            wrong.push("`model`: expected the model's name, found nothing".to_owned());
         }
         for (key, found, most) in [
             ("concurrency", u64::from(self.concurrency), 4096),
@@ -87,13 +86,13 @@ impl HttpTeacherConfig {
             ("idle-timeout-s", self.idle_timeout_s, 1 << 20),
         ] {
             if found == 0 || found > most {
-                return Err(format!("`{key}`: expected 1 to {most}, found {found}"));
+                wrong.push(format!("`{key}`: expected 1 to {most}, found {found}"));
             }
         }
-        match self.usd_per_million_tokens.iter().find(|price| price.is_nan() || **price < 0.0) {
-            Some(price) => Err(format!("`usd-per-million-tokens`: expected 0 or more, found {price}")),
-            None => Ok(()),
+        if let Some(price) = self.usd_per_million_tokens.iter().find(|price| price.is_nan() || **price < 0.0) {
+            wrong.push(format!("`usd-per-million-tokens`: expected 0 or more, found {price}"));
         }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
     /// Where requests go.
