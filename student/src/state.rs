@@ -3,8 +3,8 @@
 
 use crate::{TrainError, optimizer::AdamW};
 use burn::tensor::{Device, Tensor, TensorData};
-use distill_checkpoint::{Checkpoint, Dtype, Tensor as NamedTensor, write_safetensors};
-use distill_model::Decoder;
+use distill_checkpoint::{Checkpoint, CheckpointError, Dtype, write_safetensors};
+use distill_model::{Decoder, Parameter};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -26,14 +26,25 @@ pub(crate) fn save(
     fs::create_dir_all(&temporary).map_err(TrainError::io("create", &temporary))?;
     let file = temporary.join("config.json");
     fs::write(&file, config_json).map_err(TrainError::io("write", &file))?;
-    let mut tensors = model.tensors();
-    for (kind, moments) in [("first", &optimizer.first), ("second", &optimizer.second)] {
-        for (parameter, moment) in model.parameters().iter().zip(moments) {
-            let data = moment.to_data().try_to_vec::<f32>().unwrap_or_default();
-            tensors.push(NamedTensor { name: format!("{kind}.{}", parameter.name), shape: vec![data.len()], data });
-        }
+    let parameters = model.parameters();
+    let moments = [("first.", &optimizer.first), ("second.", &optimizer.second)];
+    let mut layout: Vec<_> =
+        parameters.iter().map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
+    for (kind, _) in moments {
+        let flat = |parameter: &Parameter| (format!("{kind}{}", parameter.name), vec![parameter.len]);
+        layout.extend(parameters.iter().map(flat));
     }
-    write_safetensors(&temporary.join("model.safetensors"), &tensors, Dtype::F32)?;
+    let moment = |name: &str| {
+        let (kind, moments) = moments.iter().find(|(kind, _)| name.starts_with(kind))?;
+        let index = parameters.iter().position(|parameter| parameter.name == name[kind.len()..])?;
+        moments[index].to_data().try_to_vec::<f32>().ok()
+    };
+    let path_of_weights = temporary.join("model.safetensors");
+    let mut read = |name: &str| {
+        let values = moment(name).or_else(|| model.read(name));
+        values.ok_or_else(|| CheckpointError::missing(&temporary, name))
+    };
+    write_safetensors(&path_of_weights, &layout, Dtype::F32, &mut read)?;
     fs::rename(&temporary, &path).map_err(TrainError::io("rename", &temporary))?;
     for (other, folder) in saved(scratch) {
         if other != step {
@@ -51,7 +62,7 @@ pub(crate) fn load(scratch: &Path, device: &Device) -> Result<Option<(u64, Decod
     let mut optimizer = AdamW::new(&model, device);
     for (kind, moments) in [("first", &mut optimizer.first), ("second", &mut optimizer.second)] {
         for (parameter, moment) in model.parameters().iter().zip(moments) {
-            let data = checkpoint.read(&format!("{kind}.{}", parameter.name), &[parameter.len])?.data;
+            let data = checkpoint.read(&format!("{kind}.{}", parameter.name), &[parameter.len])?;
             *moment = Tensor::from_data(TensorData::new(data, [parameter.len]), device);
         }
     }

@@ -39,19 +39,12 @@ impl Bench {
     /// A tiny base of random weights and 21 sums.
     fn new() -> Bench {
         let root = tempfile::tempdir().expect("a temporary folder");
-        let shape = ModelConfig {
-            vocab_size: 272,
-            hidden_size: 16,
-            intermediate_size: 32,
-            num_hidden_layers: 2,
-            num_attention_heads: 4,
-            num_key_value_heads: 2,
-            max_position_embeddings: 128,
-            rms_norm_eps: 1e-6,
-            rope_theta: 10_000.0,
-            tie_word_embeddings: true,
-            initializer_range: 0.02,
-        };
+        let shape = ModelConfig::from_json(
+            r#"{"model_type": "qwen2", "vocab_size": 272, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+            "tie_word_embeddings": true, "initializer_range": 0.02}"#,
+        )
+        .expect("a shape");
         let path = root.path().join("config.json");
         fs::write(&path, shape.to_json()).expect("a file");
         let folder = |name: &str| {

@@ -10,7 +10,7 @@ use crate::{
 };
 use burn::tensor::{Device, Tensor};
 use distill_chat::Chat;
-use distill_checkpoint::{Checkpoint, Dtype, ModelConfig, write_safetensors};
+use distill_checkpoint::{Checkpoint, CheckpointError, Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
 use distill_dataset::{Context, Curve, Dataset, Detail, Tally};
 use distill_model::Decoder;
 use serde::{Deserialize, Serialize};
@@ -108,9 +108,8 @@ fn fits(config: &ModelConfig, chat: &Chat) -> Result<(), TrainError> {
 }
 
 fn write_model(model: &Decoder, config: &ModelConfig, chat_dir: &Path, out: &Path) -> Result<(), TrainError> {
-    write_safetensors(&out.join("model.safetensors"), &model.tensors(), Dtype::F32)?;
-    let path = out.join("config.json");
-    fs::write(&path, config.to_json()).map_err(TrainError::io("write", &path))?;
+    let mut read = |name: &str| model.read(name).ok_or_else(|| CheckpointError::missing(out, name));
+    write_folder(out, config, Dtype::F32, MAX_SHARD_BYTES, &mut read)?;
     Ok(Chat::copy_files(chat_dir, out)?)
 }
 

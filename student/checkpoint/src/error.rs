@@ -1,6 +1,9 @@
 //! What can be wrong with a checkpoint, said for people.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// An error in reading or writing a checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +26,7 @@ pub enum CheckpointError {
         /// Which key, expected and found.
         message: String,
     },
-    /// A safetensors file is damaged or lies about its contents.
+    /// A safetensors or GGUF file is damaged or lies about its contents.
     #[error("{}: {message}", path.display())]
     Damaged {
         /// The file.
@@ -31,7 +34,7 @@ pub enum CheckpointError {
         /// Which tensor, expected and found.
         message: String,
     },
-    /// A tensor that the model needs is not there, or has another shape.
+    /// A tensor that the model needs is not there, has another shape, or holds what is no number.
     #[error("{}: {message}", path.display())]
     Tensor {
         /// The folder.
@@ -42,8 +45,17 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// A tensor that should be there and is not.
+    pub fn missing(path: &Path, name: &str) -> CheckpointError {
+        CheckpointError::Tensor { path: path.to_owned(), message: format!("tensor {name:?} is missing") }
+    }
+
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> CheckpointError {
         let path = path.into();
         move |source| CheckpointError::Io { action, path, source }
     }
+}
+
+pub(crate) fn damaged(path: &Path, message: String) -> CheckpointError {
+    CheckpointError::Damaged { path: path.to_owned(), message }
 }

@@ -1,27 +1,24 @@
-//! Checkpoints on disk: `config.json` and safetensors, bytes ↔ named tensors. Knows nothing of Burn.
+//! Checkpoints on disk: `config.json`, safetensors and GGUF, bytes ↔ named tensors. Knows nothing of Burn.
 //!
-//! A Hugging Face folder goes in through [`Checkpoint`], one tensor at a time; tensors go out through
-//! [`write_safetensors`], whole or not at all. Files are untrusted: nothing is allocated on a header's word.
+//! In: a Hugging Face folder or a GGUF file → [`Checkpoint`] (`open`, `safetensors`, `gguf`). Out: [`write_folder`] and
+//! [`write_gguf`], which take one tensor at a time. Tensors have their Hugging Face names everywhere, row-major float32, a
+//! linear layer's weight `[out, in]`; element types are [`Dtype`]'s business (`dtype`, `blocks`). Files are untrusted:
+//! nothing is allocated on a header's word.
 
+mod blocks;
 mod config;
+mod dtype;
 mod error;
+mod gguf;
+mod open;
+mod safetensors;
 #[cfg(test)]
-mod hostile;
-mod read;
+mod tests;
 mod write;
 
-pub use config::ModelConfig;
+pub use config::{Architecture, ModelConfig, Rope, RopeScaling, SlidingWindow};
+pub use dtype::Dtype;
 pub use error::CheckpointError;
-pub use read::Checkpoint;
-pub use write::{Dtype, write_safetensors};
-
-/// A tensor by name, row-major float32.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Its name in the Hugging Face layout, e.g. `model.layers.0.mlp.up_proj.weight`.
-    pub name: String,
-    /// Its dimensions, outermost first; a linear layer's weight is `[out, in]`.
-    pub shape: Vec<usize>,
-    /// Its values.
-    pub data: Vec<f32>,
-}
+pub use gguf::{TokenKind, Vocabulary, write_gguf};
+pub use open::Checkpoint;
+pub use write::{Layout, MAX_SHARD_BYTES, ReadTensor, write_folder, write_safetensors};

@@ -1,59 +1,235 @@
-//! Safetensors out: whole or not at all, bytes decided by the tensors alone.
+//! A Hugging Face folder out: shards of a stated size, one tensor in memory at a time, every byte re-read before any file
+//! has its name. A crash leaves the old checkpoint or none: never a mixture.
 
-use crate::{Tensor, error::CheckpointError};
-use safetensors::tensor::{Dtype as Element, TensorView};
+use crate::{
+    Dtype,
+    config::ModelConfig,
+    error::{CheckpointError, damaged},
+    safetensors::{INDEX, SINGLE},
+};
+use serde_json::{Map, json};
 use std::{
-    collections::HashMap,
     fs::{self, File},
-    io::Write,
-    path::Path,
+    io::{BufWriter, Read, Write},
+    path::{Path, PathBuf},
 };
 
-/// The element type of stored weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
-    /// IEEE 754 single precision.
-    F32,
-    /// The upper half of single precision, rounded to nearest even.
-    BF16,
-}
+/// Names and shapes, in the order in which they are stored.
+pub type Layout = [(String, Vec<usize>)];
+/// Where weights come from: a name of the layout → as many numbers as its shape says.
+pub type ReadTensor<'r> = &'r mut dyn FnMut(&str) -> Result<Vec<f32>, CheckpointError>;
 
-/// Writes tensors under a temporary name, syncs, renames. The header says `{"format": "pt"}`, as loaders expect.
+/// Bytes of a shard at most, where one tensor is not larger: 5 GB.
+pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
+
+/// Writes `config.json` and the weights it describes, in `dtype`, into shards of at most `max_shard_bytes`. Shards of an
+/// earlier checkpoint in that folder are removed.
 ///
 /// # Errors
-/// When the disk refuses, or a shape does not fit its data; then no file of that name appears.
-pub fn write_safetensors(path: &Path, tensors: &[Tensor], dtype: Dtype) -> Result<(), CheckpointError> {
-    let damaged = |message: String| CheckpointError::Damaged { path: path.to_owned(), message };
-    let encoded: Vec<Vec<u8>> = tensors.iter().map(|tensor| encode(&tensor.data, dtype)).collect();
-    let element = match dtype {
-        Dtype::F32 => Element::F32,
-        Dtype::BF16 => Element::BF16,
+/// When the disk refuses, a tensor cannot be read, or what was written does not read back.
+pub fn write_folder(
+    dir: &Path,
+    config: &ModelConfig,
+    dtype: Dtype,
+    max_shard_bytes: u64,
+    read: ReadTensor<'_>,
+) -> Result<(), CheckpointError> {
+    let layout = config.layout();
+    let shards = shards(&layout, dtype, max_shard_bytes).map_err(|message| damaged(dir, message))?;
+    let name = |index: usize| match shards.len() {
+        1 => SINGLE.to_owned(),
+        count => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
     };
-    let mut views = Vec::with_capacity(tensors.len());
-    for (tensor, bytes) in tensors.iter().zip(&encoded) {
-        let view = TensorView::new(element, tensor.shape.clone(), bytes)
-            .map_err(|error| damaged(format!("tensor {:?}: {error}", tensor.name)))?;
-        views.push((tensor.name.as_str(), view));
+    let temporary = |name: &str| dir.join(format!("{name}.tmp"));
+    let (mut weight_map, mut total) = (Map::new(), 0);
+    for (index, shard) in shards.iter().enumerate() {
+        let name = name(index);
+        total += write_file(&temporary(&name), shard, dtype, read)?;
+        weight_map.extend(shard.iter().map(|(tensor, _)| (tensor.clone(), json!(name))));
     }
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| damaged(error.to_string()))?;
+    let text = ModelConfig { dtype, ..config.clone() }.to_json();
+    write_text(&temporary("config.json"), &text)?;
+    if shards.len() > 1 {
+        let metadata = json!({"total_parameters": config.num_parameters(), "total_size": total});
+        let index = json!({"metadata": metadata, "weight_map": weight_map});
+        write_text(&temporary(INDEX), &format!("{index:#}\n"))?;
+    }
+
+    // From here to the last rename the folder holds no checkpoint.
+    for stale in stale(dir)? {
+        fs::remove_file(&stale).map_err(CheckpointError::io("remove", &stale))?;
+    }
+    let last = if shards.len() > 1 { Some(INDEX) } else { None };
+    let names: Vec<String> = (0..shards.len()).map(name).collect();
+    for name in ["config.json"].into_iter().chain(names.iter().map(String::as_str)).chain(last) {
+        let path = dir.join(name);
+        fs::rename(temporary(name), &path).map_err(CheckpointError::io("rename", path))?;
+    }
+    sync_dir(dir)
+}
+
+/// Writes one safetensors file under its name, whole or not at all.
+///
+/// # Errors
+/// When the disk refuses, a tensor cannot be read, or what was written does not read back.
+pub fn write_safetensors(
+    path: &Path,
+    layout: &Layout,
+    dtype: Dtype,
+    read: ReadTensor<'_>,
+) -> Result<(), CheckpointError> {
     let temporary = path.with_extension("safetensors.tmp");
-    let mut file = File::create(&temporary).map_err(CheckpointError::io("create", &temporary))?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(CheckpointError::io("write", &temporary))?;
+    write_file(&temporary, layout, dtype, read)?;
     fs::rename(&temporary, path).map_err(CheckpointError::io("rename", &temporary))
 }
 
-fn encode(data: &[f32], dtype: Dtype) -> Vec<u8> {
-    match dtype {
-        Dtype::F32 => data.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        Dtype::BF16 => data.iter().flat_map(|value| round_to_bf16(*value).to_le_bytes()).collect(),
+/// Cuts a layout into runs of at most `max` bytes; a tensor is never cut.
+fn shards(layout: &Layout, dtype: Dtype, max: u64) -> Result<Vec<&Layout>, String> {
+    let (mut shards, mut begin, mut held) = (Vec::new(), 0, 0_u64);
+    for (index, (name, shape)) in layout.iter().enumerate() {
+        let bytes = dtype.num_bytes(shape).ok_or_else(|| format!("tensor {name:?}: shape {shape:?} is too large"))?;
+        if index > begin && held.saturating_add(bytes) > max {
+            shards.push(&layout[begin..index]);
+            (begin, held) = (index, 0);
+        }
+        held = held.saturating_add(bytes);
+    }
+    shards.push(&layout[begin..]);
+    Ok(shards)
+}
+
+/// Header, tensors, sync, and the whole file read again; returns the bytes of the tensors.
+fn write_file(path: &Path, layout: &Layout, dtype: Dtype, read: ReadTensor<'_>) -> Result<u64, CheckpointError> {
+    let element = match dtype {
+        Dtype::F32 => "F32",
+        Dtype::F16 => "F16",
+        Dtype::BF16 => "BF16",
+        other => return Err(damaged(path, format!("safetensors hold F32, F16 or BF16, not {}", other.name()))),
+    };
+    let mut header = Map::new();
+    header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
+    let mut offset = 0;
+    for (name, shape) in layout {
+        let bytes = dtype.num_bytes(shape).ok_or_else(|| damaged(path, format!("tensor {name:?} is too large")))?;
+        let entry = json!({"dtype": element, "shape": shape, "data_offsets": [offset, offset + bytes]});
+        header.insert(name.clone(), entry);
+        offset += bytes;
+    }
+    let mut header = serde_json::to_string(&header).unwrap_or_default();
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    let mut file = Checked::create(path)?;
+    file.write(&(header.len() as u64).to_le_bytes())?;
+    file.write(header.as_bytes())?;
+    for (name, shape) in layout {
+        file.write_weights(name, shape, dtype, &read(name)?)?;
+    }
+    file.finish()?;
+    Ok(offset)
+}
+
+/// A file whose every byte is checked once it is on the disk.
+pub(crate) struct Checked {
+    path: PathBuf,
+    file: BufWriter<File>,
+    digest: crc32fast::Hasher,
+    length: u64,
+}
+
+impl Checked {
+    pub(crate) fn create(path: &Path) -> Result<Checked, CheckpointError> {
+        let file = File::create(path).map_err(CheckpointError::io("create", path))?;
+        Ok(Checked {
+            path: path.to_owned(),
+            file: BufWriter::with_capacity(1 << 20, file),
+            digest: crc32fast::Hasher::new(),
+            length: 0,
+        })
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), CheckpointError> {
+        self.digest.update(bytes);
+        self.length += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(CheckpointError::io("write", &self.path))
+    }
+
+    /// Weights in `dtype`, in pieces.
+    pub(crate) fn write_weights(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: Dtype,
+        values: &[f32],
+    ) -> Result<(), CheckpointError> {
+        if values.len() != shape.iter().product::<usize>() {
+            let message = format!("tensor {name:?}: expected shape {shape:?}, found {} numbers", values.len());
+            return Err(damaged(&self.path, message));
+        }
+        let mut bytes = Vec::new();
+        for piece in values.chunks(1 << 16) {
+            bytes.clear();
+            if let Some(at) = piece.iter().position(|value| !value.is_finite()) {
+                let message = format!("tensor {name:?}: expected finite numbers, found {}", piece[at]);
+                return Err(damaged(&self.path, message));
+            }
+            dtype
+                .encode(piece, &mut bytes)
+                .ok_or_else(|| damaged(&self.path, format!("{} is read and not written", dtype.name())))?;
+            self.write(&bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Syncs, then reads the file again and compares.
+    pub(crate) fn finish(self) -> Result<(), CheckpointError> {
+        let Checked { path, file, digest, length } = self;
+        let file = file.into_inner().map_err(|error| CheckpointError::io("write", &path)(error.into_error()))?;
+        file.sync_all().map_err(CheckpointError::io("sync", &path))?;
+        drop(file);
+        let mut file = File::open(&path).map_err(CheckpointError::io("open", &path))?;
+        let (mut again, mut found, mut piece) = (crc32fast::Hasher::new(), 0, vec![0; 1 << 20]);
+        loop {
+            match file.read(&mut piece).map_err(CheckpointError::io("read", &path))? {
+                0 => break,
+                count => {
+                    again.update(&piece[..count]);
+                    found += count as u64;
+                }
+            }
+        }
+        if (found, again.finalize()) == (length, digest.finalize()) {
+            return Ok(());
+        }
+        Err(damaged(&path, "does not read back as it was written: the disk or its driver is failing".to_owned()))
     }
 }
 
-fn round_to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    if value.is_nan() {
-        return (bits >> 16) as u16 | 0x40;
+fn write_text(path: &Path, text: &str) -> Result<(), CheckpointError> {
+    let written =
+        File::create(path).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(CheckpointError::io("write", path))
+}
+
+/// Weights and indexes of an earlier checkpoint, index first.
+fn stale(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(CheckpointError::io("list", dir))? {
+        let name = entry.map_err(CheckpointError::io("list", dir))?.file_name().to_string_lossy().into_owned();
+        let shard = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+        let numbered = shard.and_then(|rest| rest.split_once("-of-")).is_some_and(|(index, count)| {
+            [index, count].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+        });
+        if name == SINGLE || name == INDEX || numbered {
+            found.push((name != INDEX, dir.join(name)));
+        }
     }
-    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+fn sync_dir(dir: &Path) -> Result<(), CheckpointError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(CheckpointError::io("sync", dir))
 }

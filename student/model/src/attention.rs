@@ -1,10 +1,12 @@
-//! Causal self-attention with grouped queries: biased q, k, v projections and a plain output projection.
+//! Causal self-attention with grouped queries: biases, norms on query and key heads, and a sliding window where the
+//! configuration says so.
 
-use crate::{cache::LayerCache, rope::Rope};
+use crate::{cache::LayerCache, norm::RmsNorm, rope::Rope};
 use burn::{
     module::{Module, Param},
     tensor::{Bool, Device, Tensor, activation::softmax},
 };
+use distill_checkpoint::ModelConfig;
 
 /// A linear map; the weight is `[in, out]`, as Burn multiplies, the bias optional.
 #[derive(Module, Debug)]
@@ -39,33 +41,54 @@ pub struct Attention {
     pub(crate) k: Projection,
     pub(crate) v: Projection,
     pub(crate) o: Projection,
+    /// Norms of every query and key head, before they are rotated.
+    pub(crate) q_norm: Option<RmsNorm>,
+    pub(crate) k_norm: Option<RmsNorm>,
     #[module(skip)]
     heads: usize,
     #[module(skip)]
     kv_heads: usize,
+    #[module(skip)]
+    head_dim: usize,
+    /// Positions that a token sees, its own included, if that is limited.
+    #[module(skip)]
+    window: Option<usize>,
 }
 
 impl Attention {
-    pub(crate) fn zeros(hidden: usize, heads: usize, kv_heads: usize, device: &Device) -> Self {
-        let kv = hidden / heads * kv_heads;
+    pub(crate) fn zeros(config: &ModelConfig, layer: usize, device: &Device) -> Self {
+        let (hidden, dim) = (config.hidden_size, config.head_dim);
+        let (q, kv) = (config.num_attention_heads * dim, config.num_key_value_heads * dim);
+        let norm = || config.qk_norm().then(|| RmsNorm::new(dim, config.rms_norm_eps, device));
         Attention {
-            q: Projection::zeros(hidden, hidden, true, device),
-            k: Projection::zeros(hidden, kv, true, device),
-            v: Projection::zeros(hidden, kv, true, device),
-            o: Projection::zeros(hidden, hidden, false, device),
-            heads,
-            kv_heads,
+            q: Projection::zeros(hidden, q, config.qkv_bias(), device),
+            k: Projection::zeros(hidden, kv, config.qkv_bias(), device),
+            v: Projection::zeros(hidden, kv, config.qkv_bias(), device),
+            o: Projection::zeros(q, hidden, config.output_bias(), device),
+            q_norm: norm(),
+            k_norm: norm(),
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            head_dim: dim,
+            window: config.window(layer),
         }
     }
 
     /// `[batch, seq, hidden]` → the same shape. With a cache, the new rows attend to what it holds as well.
     pub(crate) fn forward(&self, x: Tensor<3>, rope: &Rope, cache: Option<&mut LayerCache>) -> Tensor<3> {
-        let [batch, seq, hidden] = x.dims();
-        let dim = hidden / self.heads;
-        let split = |x: Tensor<3>, heads: usize| x.reshape([batch, seq, heads, dim]).swap_dims(1, 2);
-        let q = rope.rotate(split(self.q.forward(x.clone()), self.heads));
-        let k = rope.rotate(split(self.k.forward(x.clone()), self.kv_heads));
-        let v = split(self.v.forward(x), self.kv_heads);
+        let [batch, seq, _] = x.dims();
+        let dim = self.head_dim;
+        let heads = |projection: &Projection, norm: &Option<RmsNorm>, heads: usize| {
+            let x = projection.forward(x.clone()).reshape([batch, seq, heads, dim]);
+            let x = match norm {
+                Some(norm) => norm.forward(x),
+                None => x,
+            };
+            x.swap_dims(1, 2)
+        };
+        let q = rope.rotate(heads(&self.q, &self.q_norm, self.heads));
+        let k = rope.rotate(heads(&self.k, &self.k_norm, self.kv_heads));
+        let v = heads(&self.v, &None, self.kv_heads);
         let (k, v) = match cache {
             Some(cache) => cache.extend(k, v),
             None => (k, v),
@@ -75,13 +98,26 @@ impl Attention {
         let group = self.heads / self.kv_heads;
         let q = q.reshape([batch, self.kv_heads, group * seq, dim]).mul_scalar((dim as f64).powf(-0.5));
         let mut scores = q.matmul(k.swap_dims(2, 3));
-        if seq > 1 {
-            let future = Tensor::<2, Bool>::tril_mask([seq, total], (total - seq) as i64, &scores.device());
-            let future = future.reshape([1, 1, 1, seq, total]).expand([batch, self.kv_heads, group, seq, total]);
+        if let Some(unseen) = self.unseen(seq, total, &scores.device()) {
+            let unseen = unseen.reshape([1, 1, 1, seq, total]).expand([batch, self.kv_heads, group, seq, total]);
             let grouped = scores.reshape([batch, self.kv_heads, group, seq, total]);
-            scores = grouped.mask_fill(future, f32::NEG_INFINITY).reshape([batch, self.kv_heads, group * seq, total]);
+            scores = grouped.mask_fill(unseen, f32::NEG_INFINITY).reshape([batch, self.kv_heads, group * seq, total]);
         }
         let mixed = softmax(scores, 3).matmul(v).reshape([batch, self.heads, seq, dim]);
-        self.o.forward(mixed.swap_dims(1, 2).reshape([batch, seq, hidden]))
+        self.o.forward(mixed.swap_dims(1, 2).reshape([batch, seq, self.heads * dim]))
+    }
+
+    /// Which of `total` positions each of the last `seq` does not see, `[seq, total]`; nothing if all see all.
+    fn unseen(&self, seq: usize, total: usize, device: &Device) -> Option<Tensor<2, Bool>> {
+        let first = (total - seq) as i64;
+        let future = (seq > 1).then(|| Tensor::<2, Bool>::tril_mask([seq, total], first, device));
+        let past = self.window.filter(|window| total > *window).map(|window| {
+            // Below the diagonal on which a token sees its `window`-th position.
+            Tensor::<2, Bool>::triu_mask([seq, total], first - window as i64 + 1, device)
+        });
+        match (future, past) {
+            (Some(future), Some(past)) => Some(future.bool_or(past)),
+            (future, past) => future.or(past),
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     attention::{Attention, Projection},
     cache::KvCache,
     norm::RmsNorm,
-    rope::Rope,
+    rope::{Frequencies, Rope},
 };
 use burn::{
     module::{Module, Param},
@@ -23,7 +23,7 @@ pub struct Block {
     pub(crate) down: Projection,
 }
 
-/// A Qwen2 decoder.
+/// A Llama, Qwen2 or Qwen3 decoder.
 #[derive(Module, Debug)]
 pub struct Decoder {
     pub(crate) embedding: Param<Tensor<2>>,
@@ -32,9 +32,7 @@ pub struct Decoder {
     /// Absent when the embedding is the output projection.
     pub(crate) head: Option<Projection>,
     #[module(skip)]
-    pub(crate) theta: f64,
-    #[module(skip)]
-    pub(crate) head_dim: usize,
+    frequencies: Frequencies,
 }
 
 impl Decoder {
@@ -42,21 +40,23 @@ impl Decoder {
     pub(crate) fn zeros(config: &ModelConfig, device: &Device) -> Decoder {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let norm = || RmsNorm::new(hidden, config.rms_norm_eps, device);
-        let block = |_| Block {
+        let block = |layer| Block {
             input_norm: norm(),
-            attention: Attention::zeros(hidden, config.num_attention_heads, config.num_key_value_heads, device),
+            attention: Attention::zeros(config, layer, device),
             post_norm: norm(),
-            gate: Projection::zeros(hidden, inner, false, device),
-            up: Projection::zeros(hidden, inner, false, device),
-            down: Projection::zeros(inner, hidden, false, device),
+            gate: Projection::zeros(hidden, inner, config.mlp_bias, device),
+            up: Projection::zeros(hidden, inner, config.mlp_bias, device),
+            down: Projection::zeros(inner, hidden, config.mlp_bias, device),
         };
         Decoder {
             embedding: Param::from_tensor(Tensor::zeros([config.vocab_size, hidden], device)),
             blocks: (0..config.num_hidden_layers).map(block).collect(),
             norm: norm(),
             head: (!config.tie_word_embeddings).then(|| Projection::zeros(hidden, config.vocab_size, false, device)),
-            theta: config.rope_theta,
-            head_dim: config.head_dim(),
+            frequencies: Frequencies {
+                per_position: config.rope.inverse_frequencies(config.head_dim),
+                factor: config.rope.attention_factor(),
+            },
         }
     }
 
@@ -90,7 +90,7 @@ impl Decoder {
         let [_, width] = self.embedding.dims();
         let start = cache.as_ref().map_or(0, |cache| cache.len);
         let mut x = self.embedding.val().select(0, tokens.reshape([batch * seq])).reshape([batch, seq, width]);
-        let rope = Rope::new(start, seq, self.head_dim, self.theta, &x.device());
+        let rope = Rope::new(start, seq, &self.frequencies, &x.device());
         if let Some(cache) = cache.as_deref_mut() {
             cache.layers.resize_with(self.blocks.len(), Default::default);
             cache.len += seq;

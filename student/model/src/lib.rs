@@ -1,4 +1,4 @@
-//! Qwen2 in Burn: a checkpoint's named tensors in, logits out, with or without a key-value cache.
+//! Llama, Qwen2 and Qwen3 in Burn: a checkpoint's named tensors in, logits out, with or without a key-value cache.
 //!
 //! The arithmetic follows the reference implementation to float32 rounding: half-split rotary embeddings, RMSNorm
 //! statistics in float32, causal attention with grouped queries.

@@ -1,4 +1,4 @@
-//! RMSNorm (Zhang and Sennrich, 2019) as Qwen2 has it: statistics in float32.
+//! RMSNorm (Zhang and Sennrich, 2019) as Llama and Qwen have it: statistics in float32.
 
 use burn::{
     module::{Module, Param},
@@ -18,9 +18,9 @@ impl RmsNorm {
         RmsNorm { weight: Param::from_tensor(Tensor::ones([size], device)), eps }
     }
 
-    /// `[batch, seq, hidden]` → the same shape.
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let mean_square = x.clone().square().mean_dim(2);
+    /// `[.., size]` → the same shape.
+    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let mean_square = x.clone().square().mean_dim(D - 1);
         x * mean_square.add_scalar(self.eps).sqrt().recip() * self.weight.val().unsqueeze()
     }
 }

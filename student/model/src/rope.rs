@@ -3,6 +3,13 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+/// What turns the positions of a model: radians per position for each pair, and a factor on cosines and sines.
+#[derive(Clone, Debug)]
+pub(crate) struct Frequencies {
+    pub(crate) per_position: Vec<f32>,
+    pub(crate) factor: f32,
+}
+
 /// Cosines and sines of the positions of one forward pass, `[1, 1, seq, head_dim]` each.
 #[derive(Clone, Debug)]
 pub(crate) struct Rope {
@@ -11,16 +18,16 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// Angles for the positions `start..start + seq`, computed in float64.
-    pub(crate) fn new(start: usize, seq: usize, head_dim: usize, theta: f64, device: &Device) -> Self {
-        let half = head_dim / 2;
-        let angle = |index: usize| {
-            let (position, dimension) = (start + index / head_dim, index % head_dim % half);
-            position as f64 / theta.powf(2.0 * dimension as f64 / head_dim as f64)
-        };
+    /// Angles for the positions `start..start + seq`: float32 products, as the reference forms them.
+    pub(crate) fn new(start: usize, seq: usize, frequencies: &Frequencies, device: &Device) -> Self {
+        let half = frequencies.per_position.len();
         let table = |function: fn(f64) -> f64| {
-            let values: Vec<f32> = (0..seq * head_dim).map(|index| function(angle(index)) as f32).collect();
-            Tensor::from_data(TensorData::new(values, [1, 1, seq, head_dim]), device)
+            let value = |index: usize| {
+                let angle = (start + index / (2 * half)) as f32 * frequencies.per_position[index % half];
+                function(f64::from(angle)) as f32 * frequencies.factor
+            };
+            let values: Vec<f32> = (0..seq * 2 * half).map(value).collect();
+            Tensor::from_data(TensorData::new(values, [1, 1, seq, 2 * half]), device)
         };
         Rope { cos: table(f64::cos), sin: table(f64::sin) }
     }

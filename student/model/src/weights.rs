@@ -6,7 +6,7 @@ use burn::{
     module::Param,
     tensor::{Device, Gradients, Tensor, TensorData},
 };
-use distill_checkpoint::{Checkpoint, ModelConfig, Tensor as NamedTensor};
+use distill_checkpoint::{Checkpoint, ModelConfig};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
@@ -27,6 +27,8 @@ enum Slot<'m> {
 pub struct Parameter {
     /// Its name in the Hugging Face layout.
     pub name: String,
+    /// Its dimensions in the Hugging Face layout.
+    pub shape: Vec<usize>,
     /// How many numbers it holds.
     pub len: usize,
     /// Whether it is a matrix (and decays) or a bias or scale.
@@ -49,22 +51,23 @@ impl Decoder {
         decoder
     }
 
-    /// Loads a checkpoint, one tensor at a time.
+    /// Loads a checkpoint: every weight goes straight from the file to its place.
     ///
     /// # Errors
-    /// When a tensor is missing or has another shape.
+    /// When a tensor is missing, has another shape, or cannot be read; when the checkpoint holds one that the model does
+    /// not have.
     pub fn load(checkpoint: &Checkpoint, device: &Device) -> Result<Decoder, ModelError> {
         let mut decoder = Decoder::zeros(checkpoint.config(), device);
         for (name, slot) in decoder.slots() {
             match slot {
                 Slot::Embedding(param) => {
                     let shape = param.dims();
-                    let data = checkpoint.read(&name, &shape)?.data;
+                    let data = checkpoint.read(&name, &shape)?;
                     *param = Param::from_tensor(Tensor::from_data(TensorData::new(data, shape), device));
                 }
                 Slot::Weight(param) => {
                     let [input, output] = param.dims();
-                    let data = checkpoint.read(&name, &[output, input])?.data;
+                    let data = checkpoint.read(&name, &[output, input])?;
                     let stored = Tensor::<2>::from_data(TensorData::new(data, [output, input]), device);
                     // A copy in the held layout, so that no product transposes it again.
                     let held = stored.transpose().into_data();
@@ -72,7 +75,7 @@ impl Decoder {
                 }
                 Slot::Bias(param) | Slot::Scale(param) => {
                     let shape = param.dims();
-                    let data = checkpoint.read(&name, &shape)?.data;
+                    let data = checkpoint.read(&name, &shape)?;
                     *param = Param::from_tensor(Tensor::from_data(TensorData::new(data, shape), device));
                 }
             }
@@ -80,33 +83,29 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// All parameters in the Hugging Face layout; a tied output projection is not stored.
-    pub fn tensors(&self) -> Vec<NamedTensor> {
+    /// One parameter by its Hugging Face name, row-major in the Hugging Face layout; nothing for an unknown name. A tied
+    /// output projection has no name of its own.
+    pub fn read(&self, name: &str) -> Option<Vec<f32>> {
         let values = |data: TensorData| data.try_to_vec::<f32>().unwrap_or_default();
         let mut copy = self.clone();
-        let tensors = copy.slots().into_iter().map(|(name, slot)| match slot {
-            Slot::Embedding(param) => {
-                NamedTensor { name, shape: param.dims().to_vec(), data: values(param.val().into_data()) }
-            }
-            Slot::Weight(param) => {
-                let [input, output] = param.dims();
-                NamedTensor { name, shape: vec![output, input], data: values(param.val().transpose().into_data()) }
-            }
-            Slot::Bias(param) | Slot::Scale(param) => {
-                NamedTensor { name, shape: param.dims().to_vec(), data: values(param.val().into_data()) }
-            }
-        });
-        tensors.collect()
+        let (_, slot) = copy.slots().into_iter().find(|(found, _)| found == name)?;
+        Some(match slot {
+            Slot::Embedding(param) => values(param.val().into_data()),
+            Slot::Weight(param) => values(param.val().transpose().into_data()),
+            Slot::Bias(param) | Slot::Scale(param) => values(param.val().into_data()),
+        })
     }
 
     /// All parameters in a fixed order, by their Hugging Face names.
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut copy = self.clone();
-        let parameters = copy.slots().into_iter().map(|(name, slot)| match slot {
-            Slot::Embedding(param) | Slot::Weight(param) => {
-                Parameter { name, len: param.dims().iter().product(), is_matrix: true }
-            }
-            Slot::Bias(param) | Slot::Scale(param) => Parameter { name, len: param.dims()[0], is_matrix: false },
+        let parameters = copy.slots().into_iter().map(|(name, slot)| {
+            let (shape, is_matrix) = match slot {
+                Slot::Embedding(param) => (param.dims().to_vec(), true),
+                Slot::Weight(param) => (param.dims().into_iter().rev().collect(), true),
+                Slot::Bias(param) | Slot::Scale(param) => (param.dims().to_vec(), false),
+            };
+            Parameter { name, len: shape.iter().product(), shape, is_matrix }
         });
         parameters.collect()
     }
@@ -161,6 +160,13 @@ impl Decoder {
             ];
             for (name, projection) in projections {
                 projection_slots(&at(name), projection, &mut slots);
+            }
+            for (name, norm) in
+                [("self_attn.q_norm", &mut attention.q_norm), ("self_attn.k_norm", &mut attention.k_norm)]
+            {
+                if let Some(norm) = norm {
+                    slots.push((at(&format!("{name}.weight")), Slot::Scale(&mut norm.weight)));
+                }
             }
             slots.push((at("post_attention_layernorm.weight"), Slot::Scale(&mut block.post_norm.weight)));
             for (name, projection) in

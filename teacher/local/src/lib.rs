@@ -55,7 +55,7 @@ impl LocalTeacher {
     fn max_rows(&self, positions: usize) -> usize {
         let config = &self.config;
         let per_position =
-            2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim() * size_of::<f32>();
+            2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * size_of::<f32>();
         (MAX_CACHE_BYTES / (per_position * positions).max(1)).clamp(1, MAX_ROWS)
     }
 

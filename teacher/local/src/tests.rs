@@ -2,11 +2,11 @@
 
 use crate::LocalTeacher;
 use distill_chat::Chat;
-use distill_checkpoint::{Dtype, ModelConfig, write_safetensors};
+use distill_checkpoint::{Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
 use distill_dataset::{Cancel, FinishReason, Message, SamplingParams};
 use distill_model::Decoder;
 use distill_teacher::{Complete, Completion, Queue, Request, TeacherError};
-use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path};
+use std::{collections::BTreeMap, ops::ControlFlow, path::Path};
 
 /// A queue over a list.
 struct List {
@@ -27,23 +27,16 @@ impl Queue for List {
 }
 
 fn teacher(root: &Path) -> LocalTeacher {
-    let shape = ModelConfig {
-        vocab_size: 272,
-        hidden_size: 32,
-        intermediate_size: 48,
-        num_hidden_layers: 2,
-        num_attention_heads: 4,
-        num_key_value_heads: 2,
-        max_position_embeddings: 64,
-        rms_norm_eps: 1e-6,
-        rope_theta: 10_000.0,
-        tie_word_embeddings: true,
-        initializer_range: 0.4,
-    };
+    let shape = ModelConfig::from_json(
+            r#"{"model_type": "qwen2", "vocab_size": 272, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+            "tie_word_embeddings": true, "initializer_range": 0.4}"#,
+        )
+        .expect("a shape");
     let nano = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/nano");
     let model = Decoder::init(&shape, 3, &distill_model::device("cpu").expect("the CPU"));
-    fs::write(root.join("config.json"), shape.to_json()).expect("a file");
-    write_safetensors(&root.join("model.safetensors"), &model.tensors(), Dtype::F32).expect("weights");
+    let mut read = |name: &str| Ok(model.read(name).expect("a parameter"));
+    write_folder(root, &shape, Dtype::F32, MAX_SHARD_BYTES, &mut read).expect("weights");
     Chat::copy_files(&nano, root).expect("a chat folder");
     LocalTeacher::load(root, "random", "cpu").expect("a teacher")
 }

@@ -1,0 +1,173 @@
+//! A checkpoint in: a Hugging Face folder or a GGUF file, one interface. Tensors are read in pieces straight into where
+//! they are wanted, so nothing but the model itself takes memory.
+//!
+//! Files are untrusted: every header is checked against the file's real length before anything is allocated.
+
+use crate::{Dtype, Vocabulary, config::ModelConfig, error::CheckpointError, gguf, safetensors};
+use rayon::prelude::*;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+/// Weights that are read at once by one thread.
+const PIECE: usize = 1 << 16;
+
+/// An opened checkpoint.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    config: ModelConfig,
+    vocabulary: Option<Vocabulary>,
+    tensors: Tensors,
+}
+
+/// Where the tensors of one or several files lie.
+#[derive(Debug, Default)]
+pub(crate) struct Tensors {
+    pub(crate) files: Vec<(PathBuf, File)>,
+    pub(crate) places: BTreeMap<String, Place>,
+}
+
+/// Where one tensor lies, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) file: usize,
+    pub(crate) offset: u64,
+    pub(crate) dtype: Dtype,
+    /// Outermost dimension first.
+    pub(crate) shape: Vec<usize>,
+    /// Rows of a head, where GGUF's order of rotated pairs has to be undone; 0 elsewhere.
+    pub(crate) interleaved: usize,
+}
+
+impl Checkpoint {
+    /// Opens a folder with `config.json` and `model.safetensors` (or the shards that `model.safetensors.index.json`
+    /// names), or a `.gguf` file.
+    ///
+    /// # Errors
+    /// When a file is missing or its header does not hold together.
+    pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        if !path.is_dir() {
+            let (config, vocabulary, tensors) = gguf::open(path)?;
+            return Ok(Checkpoint { path: path.to_owned(), config, vocabulary: Some(vocabulary), tensors });
+        }
+        let config = ModelConfig::load(path)?;
+        let checkpoint =
+            Checkpoint { path: path.to_owned(), config, vocabulary: None, tensors: safetensors::open(path)? };
+        checkpoint.refuse_strangers()?;
+        Ok(checkpoint)
+    }
+
+    /// Weights that the model has no place for would be left out of its result. Some exporters store the rotary
+    /// frequencies, and a tied output projection a second time: both follow from the rest.
+    fn refuse_strangers(&self) -> Result<(), CheckpointError> {
+        let known: BTreeSet<String> = self.config.layout().into_iter().map(|(name, _)| name).collect();
+        let harmless = |name: &str| name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq");
+        let stranger = self.names().find(|name| {
+            (name.starts_with("model.") || name.starts_with("lm_head.")) && !known.contains(*name) && !harmless(name)
+        });
+        match stranger {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("tensor {name:?} belongs to no such {} model", self.config.architecture.class());
+                Err(CheckpointError::Tensor { path: self.path.clone(), message })
+            }
+        }
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The tokenizer inside a GGUF file.
+    pub fn vocabulary(&self) -> Option<&Vocabulary> {
+        self.vocabulary.as_ref()
+    }
+
+    /// Names of all tensors in the Hugging Face layout, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.places.keys().map(String::as_str)
+    }
+
+    /// How a tensor is stored, if it is there.
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.tensors.places.get(name).map(|place| place.dtype)
+    }
+
+    /// Reads one tensor as float32.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read_into`].
+    pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
+        self.place(name, shape)?;
+        let mut values = vec![0.0; shape.iter().product()];
+        self.read_into(name, shape, &mut values)?;
+        Ok(values)
+    }
+
+    /// Reads one tensor as float32 into `out`, which holds as many numbers as `shape` says.
+    ///
+    /// # Errors
+    /// When it is missing, has another shape, is cut short, or holds a number that is not finite.
+    pub fn read_into(&self, name: &str, shape: &[usize], out: &mut [f32]) -> Result<(), CheckpointError> {
+        let place = self.place(name, shape)?;
+        let (path, file) = &self.tensors.files[place.file];
+        if out.len() != shape.iter().product::<usize>() {
+            let message = format!("tensor {name:?}: expected room for shape {shape:?}, found {}", out.len());
+            return Err(CheckpointError::Tensor { path: path.clone(), message });
+        }
+        // A vector is cut anywhere between blocks, a matrix between rows, interleaved heads between heads.
+        let width = if shape.len() < 2 { 1 } else { shape[shape.len() - 1].max(1) };
+        let piece = match (shape.len(), place.interleaved) {
+            (_, rows @ 1..) => rows * width,
+            (0 | 1, 0) => PIECE,
+            _ => (PIECE / width).max(1) * width,
+        };
+        out.par_chunks_mut(piece).enumerate().try_for_each_init(
+            Default::default,
+            |(bytes, scratch): &mut (Vec<u8>, Vec<f32>), (index, out)| {
+                let blocks = |weights: usize| weights / place.dtype.block_len() * place.dtype.block_bytes();
+                bytes.resize(blocks(out.len()), 0);
+                let at = place.offset + blocks(index * piece) as u64;
+                file.read_exact_at(bytes, at).map_err(CheckpointError::io("read", path))?;
+                place.dtype.decode(bytes, out);
+                if place.interleaved > 0 {
+                    uninterleave(out, width, scratch);
+                }
+                match out.iter().position(|value| !value.is_finite()) {
+                    None => Ok(()),
+                    Some(found) => {
+                        let at = index * piece + found;
+                        let message = format!("tensor {name:?}: expected finite numbers, found {} at {at}", out[found]);
+                        Err(CheckpointError::Tensor { path: path.clone(), message })
+                    }
+                }
+            },
+        )
+    }
+
+    fn place(&self, name: &str, shape: &[usize]) -> Result<&Place, CheckpointError> {
+        let wrong = |message: String| CheckpointError::Tensor { path: self.path.clone(), message };
+        let place = self.tensors.places.get(name).ok_or_else(|| wrong(format!("tensor {name:?} is missing")))?;
+        if place.shape != shape {
+            return Err(wrong(format!("tensor {name:?}: expected shape {shape:?}, found {:?}", place.shape)));
+        }
+        Ok(place)
+    }
+}
+
+/// One head's rows from GGUF's order, in which the two dimensions of a rotated pair are neighbours, back to the
+/// half-split order of the Hugging Face layout.
+fn uninterleave(head: &mut [f32], width: usize, scratch: &mut Vec<f32>) {
+    scratch.clear();
+    scratch.extend_from_slice(head);
+    let half = head.len() / width / 2;
+    for (row, out) in head.chunks_exact_mut(width).enumerate() {
+        let from = 2 * (row % half) + row / half;
+        out.copy_from_slice(&scratch[from * width..(from + 1) * width]);
+    }
+}
