@@ -4,6 +4,9 @@
 //! Shared by the teacher, the student and the evaluation, so that all of them see the same bytes. Knows nothing of Burn.
 
 mod example;
+#[cfg(test)]
+mod golden;
+mod json;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -17,7 +20,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use template::Template;
+use template::{SpecialTokens, Template};
 use tokenizers::Tokenizer;
 
 /// What can be wrong with a tokenizer, a template or a conversation.
@@ -60,7 +63,7 @@ pub struct Chat {
     eos_ids: Vec<u32>,
     pad_id: u32,
     prefill: String,
-    specials: Vec<String>,
+    controls: Vec<String>,
 }
 
 impl Chat {
@@ -89,20 +92,23 @@ impl Chat {
             Value::Object(token) => token.get("content").and_then(Value::as_str).map(str::to_owned),
             _ => None,
         };
-        let (bos, eos) = (named("bos_token"), named("eos_token"));
-        let eos_ids = eos_ids(dir, eos.as_deref(), &tokenizer)?;
+        let specials: SpecialTokens = ["bos_token", "eos_token", "pad_token", "unk_token"]
+            .into_iter()
+            .filter_map(|name| Some((name, named(name)?)))
+            .collect();
+        let eos_ids = eos_ids(dir, specials.get("eos_token").map(String::as_str), &tokenizer)?;
         if eos_ids.is_empty() {
             let message = "expected `eos_token`, a token of the tokenizer; without it no turn ever ends".to_owned();
             return Err(ChatError::File { path: config_path, message });
         }
         let pad_id = named("pad_token").and_then(|pad| tokenizer.token_to_id(&pad)).unwrap_or(eos_ids[0]);
-        let specials =
+        let controls =
             tokenizer.get_added_tokens_decoder().into_values().filter(|token| token.special).map(|token| token.content);
-        let mut specials: Vec<String> = specials.collect();
-        specials.sort();
+        let mut controls: Vec<String> = controls.collect();
+        controls.sort();
         let template_hash = Digest::new("template").field(&source).finish_short();
-        let template = Template::compile(&source, bos.unwrap_or_default(), eos.unwrap_or_default())?;
-        let mut chat = Chat { tokenizer, template, template_hash, eos_ids, pad_id, prefill: String::new(), specials };
+        let template = Template::compile(&source, specials)?;
+        let mut chat = Chat { tokenizer, template, template_hash, eos_ids, pad_id, prefill: String::new(), controls };
         let prompt = chat.render(&[Message::user("?")], true)?.text;
         chat.prefill = ["<think>\n", "<think>"]
             .iter()
@@ -174,7 +180,7 @@ impl Chat {
 
     /// A special token's text inside `text`, if there is one.
     pub fn find_special(&self, text: &str) -> Option<&str> {
-        self.specials.iter().map(String::as_str).find(|special| text.contains(special))
+        self.controls.iter().map(String::as_str).find(|control| text.contains(control))
     }
 
     /// Tokens → text, special tokens written out.

@@ -1,10 +1,13 @@
-//! Chat templates as Transformers renders them: Jinja2 with trimmed blocks, `tojson` without HTML escapes,
-//! `raise_exception`, and `{% generation %}` blocks whose places are reported instead of ignored.
+//! Chat templates as Transformers renders them: Jinja2 with trimmed blocks, `tojson` as Python writes JSON,
+//! `raise_exception`, `strftime_now`, and `{% generation %}` blocks whose places are reported instead of ignored.
+//!
+//! Templates are untrusted: they run with fuel, see nothing but the conversation and the special tokens, and the clock
+//! stands still, so that a recipe renders the same text tomorrow.
 
-use crate::ChatError;
+use crate::{ChatError, json};
 use distill_dataset::Message;
 use minijinja::{Environment, Error, ErrorKind, Value, context, syntax::SyntaxConfig};
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 /// Stands where a generation block begins or ends until rendering is over. Conversations that contain it are refused.
 const MARK: &str = "\u{f8ff}distill-generation\u{f8ff}";
@@ -18,14 +21,19 @@ pub struct Rendered {
     pub generation: Vec<Range<usize>>,
 }
 
+/// The day that `strftime_now` tells: the default date of Llama 3.1's template.
+const TODAY: jiff::civil::DateTime = jiff::civil::datetime(2024, 7, 26, 0, 0, 0, 0);
+
+/// Special tokens by the name under which templates know them, e.g. `bos_token`.
+pub(crate) type SpecialTokens = BTreeMap<&'static str, String>;
+
 pub(crate) struct Template {
     environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    specials: SpecialTokens,
 }
 
 impl Template {
-    pub(crate) fn compile(source: &str, bos: String, eos: String) -> Result<Template, ChatError> {
+    pub(crate) fn compile(source: &str, specials: SpecialTokens) -> Result<Template, ChatError> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
         environment.set_syntax(syntax);
@@ -33,12 +41,14 @@ impl Template {
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
-        environment.add_filter("tojson", |value: Value| {
-            serde_json::to_string(&value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+        environment.add_filter("tojson", json::tojson);
+        environment.add_function("strftime_now", |format: String| {
+            jiff::fmt::strtime::format(&format, TODAY)
+                .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}")))
         });
         environment.set_fuel(Some(10_000_000));
         environment.add_template_owned("chat", mark_generation(source)).map_err(failed)?;
-        Ok(Template { environment, bos, eos })
+        Ok(Template { environment, specials })
     }
 
     pub(crate) fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Rendered, ChatError> {
@@ -46,9 +56,15 @@ impl Template {
             return Err(ChatError::Example("a message contains the mark of generation blocks".to_owned()));
         }
         let template = self.environment.get_template("chat").map_err(failed)?;
-        let marked = template
-            .render(context! { messages => conversation(messages), add_generation_prompt, bos_token => self.bos.as_str(), eos_token => self.eos.as_str() })
-            .map_err(failed)?;
+        let none = || Value::from(());
+        let mut names: BTreeMap<&str, Value> = BTreeMap::from([
+            ("messages", conversation(messages)),
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
+            ("tools", none()),
+            ("documents", none()),
+        ]);
+        names.extend(self.specials.iter().map(|(name, token)| (*name, Value::from(token.as_str()))));
+        let marked = template.render(names).map_err(failed)?;
         let mut rendered = Rendered { text: String::with_capacity(marked.len()), generation: Vec::new() };
         let mut open = None;
         for (index, piece) in marked.split(MARK).enumerate() {
@@ -69,11 +85,9 @@ impl Template {
 }
 
 /// The messages as a template sees them: dictionaries with `role` and `content`.
-fn conversation(messages: &[Message]) -> Vec<Value> {
-    messages
-        .iter()
-        .map(|message| context! { role => message.role.as_str(), content => message.content.as_str() })
-        .collect()
+fn conversation(messages: &[Message]) -> Value {
+    let message = |message: &Message| context! { role => message.role.as_str(), content => message.content.as_str() };
+    messages.iter().map(message).collect()
 }
 
 fn failed(error: Error) -> ChatError {
@@ -116,7 +130,7 @@ mod tests {
     #[test]
     fn generation_blocks_become_byte_ranges() {
         let source = "{% for m in messages %}\n<{{ m.role }}>\n  {% generation %}\n{{ m.content }};\n  {% endgeneration %}\n{% endfor %}";
-        let template = Template::compile(source, String::new(), String::new()).expect("a template");
+        let template = Template::compile(source, SpecialTokens::new()).expect("a template");
         let rendered = template.render(&[Message::user("ü"), Message::assistant("b")], false).expect("a rendering");
         assert_eq!(rendered.text, "<user>\nü;\n<assistant>\nb;\n");
         let spans: Vec<&str> = rendered.generation.iter().map(|span| &rendered.text[span.clone()]).collect();
@@ -125,8 +139,7 @@ mod tests {
 
     #[test]
     fn a_message_cannot_forge_a_generation_block() {
-        let template =
-            Template::compile("{{ messages[0].content }}", String::new(), String::new()).expect("a template");
+        let template = Template::compile("{{ messages[0].content }}", SpecialTokens::new()).expect("a template");
         assert!(template.render(&[Message::user(MARK)], false).is_err());
     }
 
@@ -134,8 +147,7 @@ mod tests {
     fn a_template_that_never_ends_is_stopped() {
         let template = Template::compile(
             "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
-            String::new(),
-            String::new(),
+            SpecialTokens::new(),
         );
         assert!(template.expect("a template").render(&[Message::user("")], false).is_err());
     }
