@@ -44,6 +44,8 @@ pub enum Command {
     Report(RunArgs),
     /// Read traces with their decisions: why a row was kept or dropped.
     Show(ShowArgs),
+    /// Convert a checkpoint: Hugging Face folder or GGUF file, either way, with another element type, context or tokens.
+    Convert(ConvertArgs),
     /// What this machine has: devices, memory, disk.
     Doctor(DoctorArgs),
 }
@@ -133,4 +135,35 @@ pub struct DoctorArgs {
     /// Prints JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// From which checkpoint to which.
+#[derive(Args, Debug)]
+pub struct ConvertArgs {
+    /// A Hugging Face folder, or a GGUF file.
+    pub from: PathBuf,
+    /// What is written: a GGUF file if its name ends in `.gguf`, else a Hugging Face folder. Must not exist yet.
+    pub to: PathBuf,
+    /// How weights are stored: f32, f16 or bf16, for GGUF also q8_0 or q4_0. As they were, if nothing is said; f32 for
+    /// what was quantised.
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<String>,
+    /// Another base of the rotary frequencies.
+    #[arg(long, value_name = "THETA")]
+    pub rope_theta: Option<f64>,
+    /// Another longest context, in tokens.
+    #[arg(long, value_name = "TOKENS")]
+    pub max_position_embeddings: Option<u32>,
+    /// A token for the tokenizer, plain text to it, e.g. `<think>`; may be given several times.
+    #[arg(long = "add-token", value_name = "TEXT")]
+    pub add_tokens: Vec<String>,
+    /// A control token for the tokenizer; may be given several times.
+    #[arg(long = "add-special-token", value_name = "TEXT")]
+    pub add_special_tokens: Vec<String>,
+    /// The chat template that the result gets.
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// Largest file of a Hugging Face folder, in bytes; a tensor is never cut.
+    #[arg(long, value_name = "BYTES")]
+    pub max_shard_bytes: Option<u64>,
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{Cli, Command, RecipeArgs, RunArgs},
-    doctor, plan,
+    convert, doctor, plan,
     progress::Reporter,
     recipe::{Recipe, diagnostic::RecipeError},
     report,
@@ -82,6 +82,7 @@ fn dispatch(command: Command, secrets: Secrets<'_>) -> Result<()> {
             print(&format!("{}\n", path.display()))
         }
         Command::Show(args) => print(&show::render(&folder(&args.run)?, &args)?),
+        Command::Convert(args) => print(&convert::convert(&args)?),
         Command::Doctor(args) => {
             let findings = doctor::look(&args.store);
             print(&if args.json { serde_json::to_string(&findings)? + "\n" } else { doctor::describe(&findings) })

@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 /// The digest of what decides a checkpoint's output: weights, configuration, tokenizer, templates.
 ///
 /// # Errors
-/// When the folder is not there or cannot be read.
+/// When it is not there or cannot be read.
 pub fn checkpoint(dir: &Path) -> Result<String> {
+    if dir.extension().is_some_and(|extension| extension == "gguf") {
+        return digest_all("checkpoint", &[dir.to_owned()]);
+    }
     if !dir.is_dir() {
         bail!(
-            "no checkpoint at {}: expected a folder with config.json, model.safetensors and tokenizer.json",
+            "no checkpoint at {}: expected a folder with config.json, model.safetensors and tokenizer.json, or a .gguf file",
             dir.display()
         );
     }

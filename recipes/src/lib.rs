@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod convert;
 pub mod doctor;
 pub mod identity;
 pub mod plan;

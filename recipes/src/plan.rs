@@ -5,7 +5,7 @@ use crate::{
     session::{Session, State},
 };
 use anyhow::Result;
-use distill_checkpoint::ModelConfig;
+use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_data_gen::ProblemsConfig;
 use distill_dataset::Detail;
 use serde::Serialize;
@@ -89,7 +89,7 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Option<Samplin
 fn training_memory(recipe: &Recipe) -> Result<Option<u64>> {
     let Some(student) = &recipe.student else { return Ok(None) };
     let config = match &student.base {
-        BaseConfig::Checkpoint(dir) => ModelConfig::load(dir)?,
+        BaseConfig::Checkpoint { path, .. } => Checkpoint::open(path)?.config().clone(),
         BaseConfig::Config { config, .. } => ModelConfig::load(config)?,
     };
     Ok(Some(config.num_parameters() as u64 * 16))

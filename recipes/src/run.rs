@@ -14,7 +14,7 @@ use distill_dataset::{Dataset, Manifest, Problem};
 use distill_evaluate::{EvaluateError, EvaluationConfig};
 use distill_filters::FilterError;
 use distill_publish::Lineage;
-use distill_student::TrainError;
+use distill_student::{Base, TrainError};
 use distill_teacher_local::LocalTeacher;
 use std::{
     collections::BTreeSet,
@@ -84,10 +84,21 @@ pub fn run(session: &mut Session, recipe: &Recipe, until: Until, secrets: Secret
     })?;
     let base = base_model(session, &student.base)?;
     let device = session.device.clone();
-    let spec = base.input(Spec::new("training", 1, &student.training)?, "base").input("examples", &examples);
+    let mut spec = base.input(Spec::new("training", 2, &student.training)?, "base").input("examples", &examples);
+    for (name, template) in [("chat-template", &student.chat_template), ("publish-template", &student.publish_template)]
+    {
+        if let Some(path) = template {
+            spec = spec.outside(name, identity::digest_all("template", std::slice::from_ref(path))?);
+        }
+    }
     let trained = session.stage(spec, |context, out| {
         let examples = [examples.ready()?.clone()];
-        Ok(distill_student::train(base.dir()?, &examples, &student.training, &device, context, out)?)
+        let base = Base {
+            dir: base.dir()?,
+            chat_template: student.chat_template.as_deref(),
+            publish_template: student.publish_template.as_deref(),
+        };
+        Ok(distill_student::train(base, &examples, &student.training, &device, context, out)?)
     })?;
     if until == Until::Train {
         return Ok(());
@@ -245,7 +256,14 @@ impl Model {
 
 fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
     match base {
-        BaseConfig::Checkpoint(dir) => Ok(Model::Given { dir: dir.clone(), digest: identity::checkpoint(dir)? }),
+        BaseConfig::Checkpoint { path, surgery } if path.is_dir() && surgery.is_empty() => {
+            Ok(Model::Given { dir: path.clone(), digest: identity::checkpoint(path)? })
+        }
+        BaseConfig::Checkpoint { path, surgery } => {
+            let spec = Spec::new("base", 1, surgery)?.outside("checkpoint", identity::checkpoint(path)?);
+            let slot = session.stage(spec, |_, out| Ok(distill_student::adapt(path, surgery, None, None, out)?))?;
+            Ok(Model::Made(Box::new(slot)))
+        }
         BaseConfig::Config { config, tokenizer } => {
             let files = identity::digest_all("config", std::slice::from_ref(config))?;
             let spec = Spec::new("base", 1, &())?.outside("config", files);

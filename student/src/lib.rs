@@ -1,8 +1,10 @@
 //! The trainer: a base checkpoint and examples in, a checkpoint out.
 //!
+//! A base is made or adapted first (`base`): random weights, or a checkpoint with another context or more tokens. Then
 //! `examples` → tokens and loss mask (`corpus`) → length-bucketed batches (`batch`) → loss (`loss`) → AdamW under a
 //! schedule (`optimizer`), saved as it goes (`state`) and written in the Hugging Face layout (`train`).
 
+mod base;
 mod batch;
 mod config;
 mod corpus;
@@ -15,8 +17,9 @@ mod state;
 mod tests;
 mod train;
 
+pub use base::{Base, Surgery, adapt, initialise};
 pub use config::{Answers, TrainingConfig};
-pub use train::{initialise, train};
+pub use train::train;
 
 use distill_chat::ChatError;
 use distill_checkpoint::CheckpointError;

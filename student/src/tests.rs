@@ -1,6 +1,6 @@
 //! The trainer as a stage: exact resume, micro-batches, divergence, and a student that really learns.
 
-use crate::{Answers, TrainError, TrainingConfig, initialise, train};
+use crate::{Answers, Base, TrainError, TrainingConfig, initialise, train};
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_dataset::{Cancel, Context, Dataset, Detail, Example, Message, Progress, ProgressEvent};
 use std::{
@@ -71,7 +71,7 @@ impl Bench {
         let out = self.root.path().join(name);
         fs::create_dir_all(&out).expect("a folder");
         let examples = [self.examples.clone()];
-        let tally = train(&self.root.path().join("base"), &examples, config, "cpu", context, &out)?;
+        let tally = train(Base::new(&self.root.path().join("base")), &examples, config, "cpu", context, &out)?;
         assert_eq!(tally.rows_out, 21);
         Ok(fs::read(out.join("model.safetensors")).expect("weights"))
     }
@@ -158,7 +158,8 @@ fn a_trace_that_spells_a_control_token_is_left_out_and_counted() {
     fs::create_dir_all(&out).expect("a folder");
     let examples = Dataset::write(&data, rows).expect("examples");
     let base = bench.root.path().join("base");
-    let tally = train(&base, &[examples], &config(), "cpu", &bench.scratch("s-forged"), &out).expect("a run");
+    let tally =
+        train(Base::new(&base), &[examples], &config(), "cpu", &bench.scratch("s-forged"), &out).expect("a run");
     assert_eq!((tally.rows_out, tally.rejected["control-token"]), (20, 1));
 }
 
@@ -168,8 +169,15 @@ fn the_manifest_tells_of_the_training() {
     let out = bench.root.path().join("told");
     fs::create_dir_all(&out).expect("a folder");
     let base = bench.root.path().join("base");
-    let tally = train(&base, std::slice::from_ref(&bench.examples), &config(), "cpu", &bench.scratch("s-told"), &out)
-        .expect("a run");
+    let tally = train(
+        Base::new(&base),
+        std::slice::from_ref(&bench.examples),
+        &config(),
+        "cpu",
+        &bench.scratch("s-told"),
+        &out,
+    )
+    .expect("a run");
     let Detail::Training { steps, num_parameters, loss, .. } = tally.detail else { panic!("training detail") };
     let stored: usize = {
         let checkpoint = Checkpoint::open(&out).expect("a checkpoint");

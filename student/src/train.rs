@@ -1,7 +1,8 @@
 //! The training stage: base checkpoint and examples in, a Hugging Face folder out.
 
 use crate::{
-    TrainError, TrainingConfig,
+    Base, TrainError, TrainingConfig,
+    base::{template_name, write_model},
     batch::{self, MicroBatch},
     corpus::{self, Sequence},
     loss::cross_entropy,
@@ -10,7 +11,7 @@ use crate::{
 };
 use burn::tensor::{Device, Tensor};
 use distill_chat::Chat;
-use distill_checkpoint::{Checkpoint, CheckpointError, Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
+use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_dataset::{Context, Curve, Dataset, Detail, Tally};
 use distill_model::Decoder;
 use serde::{Deserialize, Serialize};
@@ -39,41 +40,21 @@ struct Metrics {
     learning_rate: f64,
 }
 
-/// Writes a checkpoint of random weights: the shape of `config`, the tokenizer and template of `chat_dir`.
-///
-/// # Errors
-/// When either is damaged, the tokenizer does not fit, or the disk refuses.
-pub fn initialise(
-    config: &Path,
-    chat_dir: &Path,
-    device: &str,
-    context: &Context,
-    out: &Path,
-) -> Result<Tally, TrainError> {
-    let config = ModelConfig::load(config)?;
-    let chat = Chat::load(chat_dir)?;
-    fits(&config, &chat)?;
-    let model = Decoder::init(&config, context.seed, &distill_model::device(device)?);
-    write_model(&model, &config, chat_dir, out)?;
-    let detail = Detail::None;
-    Ok(Tally { detail, ..Tally::default() })
-}
-
-/// Trains `base` on `examples` and writes the result into `out`.
+/// Trains the checkpoint `base` on `examples`, rendered with the training template, and writes the result into `out`.
 ///
 /// # Errors
 /// When an example cannot be trained on, the loss blows up, the disk refuses, or a stop was asked for; then what is
 /// saved in the scratch space is resumed by the next call.
 pub fn train(
-    base: &Path,
+    base: Base<'_>,
     examples: &[Dataset],
     config: &TrainingConfig,
     device: &str,
     context: &Context,
     out: &Path,
 ) -> Result<Tally, TrainError> {
-    let chat = Chat::load(base)?;
-    let checkpoint = Checkpoint::open(base)?;
+    let (chat, published) = base.chats()?;
+    let checkpoint = Checkpoint::open(base.dir)?;
     fits(checkpoint.config(), &chat)?;
     let corpus = corpus::load(examples, &chat, config, context.seed)?;
     let plain = distill_model::device(device)?;
@@ -82,10 +63,14 @@ pub fn train(
     let started = Instant::now();
     let model = run.go(model, &corpus.sequences, chat.pad_id())?;
     let tokens_per_s = (run.tokens - trained_before) as f64 / started.elapsed().as_secs_f64().max(1e-9);
-    write_model(&model, checkpoint.config(), base, out)?;
+    write_model(&model, checkpoint.config(), base.dir, out)?;
+    base.publish_template(out)?;
     let metrics = context.scratch.join(METRICS);
     fs::copy(&metrics, out.join(METRICS)).map_err(TrainError::io("copy", &metrics))?;
     let detail = Detail::Training {
+        architecture: checkpoint.config().architecture.class().to_owned(),
+        trained_with: template_name(base.chat_template, &chat),
+        published_with: template_name(base.publish_template, &published),
         steps: run.done,
         num_parameters: checkpoint.config().num_parameters() as u64,
         loss: curve(&run.history),
@@ -102,15 +87,9 @@ pub fn train(
     })
 }
 
-fn fits(config: &ModelConfig, chat: &Chat) -> Result<(), TrainError> {
+pub(crate) fn fits(config: &ModelConfig, chat: &Chat) -> Result<(), TrainError> {
     let (rows, tokens) = (config.vocab_size, chat.vocab_size());
     if tokens > rows { Err(TrainError::Vocabulary { rows, tokens }) } else { Ok(()) }
-}
-
-fn write_model(model: &Decoder, config: &ModelConfig, chat_dir: &Path, out: &Path) -> Result<(), TrainError> {
-    let mut read = |name: &str| model.read(name).ok_or_else(|| CheckpointError::missing(out, name));
-    write_folder(out, config, Dtype::F32, MAX_SHARD_BYTES, &mut read)?;
-    Ok(Chat::copy_files(chat_dir, out)?)
 }
 
 /// Training in progress.

@@ -133,6 +133,12 @@ pub enum Detail {
     },
     /// A student was trained.
     Training {
+        /// The model's class, e.g. `Qwen2ForCausalLM`.
+        architecture: String,
+        /// The chat template that examples were rendered with: its file and digest.
+        trained_with: String,
+        /// The chat template in the checkpoint.
+        published_with: String,
         /// Optimiser steps taken.
         steps: u64,
         /// Parameters of the model.

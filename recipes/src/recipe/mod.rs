@@ -15,7 +15,7 @@ use distill_data_gen::{ProblemsConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
 use distill_filters::FilterConfig;
 use distill_publish::PublishConfig;
-use distill_student::TrainingConfig;
+use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -95,6 +95,10 @@ pub struct ExportConfig {
 pub struct StudentConfig {
     /// What it starts from.
     pub base: BaseConfig,
+    /// The chat template that it is trained with, where that is not the base's.
+    pub chat_template: Option<PathBuf>,
+    /// The chat template that it is published with, where that is not the base's.
+    pub publish_template: Option<PathBuf>,
     /// How it is trained.
     pub training: TrainingConfig,
 }
@@ -102,8 +106,13 @@ pub struct StudentConfig {
 /// What a student starts from.
 #[derive(Clone, Debug)]
 pub enum BaseConfig {
-    /// A Hugging Face folder with weights.
-    Checkpoint(PathBuf),
+    /// A checkpoint with weights.
+    Checkpoint {
+        /// A Hugging Face folder or a GGUF file.
+        path: PathBuf,
+        /// What is changed before training.
+        surgery: Surgery,
+    },
     /// A `config.json` for random weights, and the folder with tokenizer and chat template.
     Config {
         /// The `config.json`.

@@ -8,7 +8,7 @@ use distill_data_gen::{FileConfig, FileFormat, GeneratorConfig, ProblemsConfig, 
 use distill_evaluate::EvaluationConfig;
 use distill_filters::{DuplicatesConfig, FilterConfig, FormatConfig, LengthConfig, VerifyConfig};
 use distill_publish::PublishConfig;
-use distill_student::TrainingConfig;
+use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
 use serde::de::DeserializeOwned;
 use std::{
@@ -266,13 +266,19 @@ fn read_student(value: Value<'_>, folder: &Path, diagnostics: &mut Diagnostics) 
     if training.is_none() && diagnostics.found.is_empty() {
         diagnostics.push(section.span.clone(), "`student` lacks the table `[student.training]`", None);
     }
+    let chat_template = section.optional::<PathBuf>("chat-template", diagnostics).map(|path| folder.join(path));
+    let publish_template = section.optional::<PathBuf>("publish-template", diagnostics).map(|path| folder.join(path));
     section.finish(diagnostics);
-    Some(StudentConfig { base: base?, training: training? })
+    Some(StudentConfig { base: base?, chat_template, publish_template, training: training? })
 }
 
 fn read_base(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<BaseConfig> {
     let base = match section.one_of(&["checkpoint", "config"], diagnostics)? {
-        "checkpoint" => BaseConfig::Checkpoint(folder.join(section.required::<PathBuf>("checkpoint", diagnostics)?)),
+        "checkpoint" => {
+            let path = section.required::<PathBuf>("checkpoint", diagnostics);
+            let surgery = checked(&mut section, "surgery", diagnostics, Surgery::check).unwrap_or_default();
+            BaseConfig::Checkpoint { path: folder.join(path?), surgery }
+        }
         _ => {
             let config = section.required::<PathBuf>("config", diagnostics);
             let tokenizer = section.required::<PathBuf>("tokenizer", diagnostics);

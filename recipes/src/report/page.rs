@@ -131,7 +131,7 @@ fn lengths(page: &mut String, view: &View) {
 
 fn loss(page: &mut String, view: &View) {
     for dataset in view.of("training") {
-        let Detail::Training { steps, num_parameters, loss, tokens_per_s } = &dataset.manifest.tally.detail else {
+        let Detail::Training { steps, num_parameters, loss, tokens_per_s, .. } = &dataset.manifest.tally.detail else {
             continue;
         };
         let _ = write!(

@@ -10,9 +10,11 @@ mod json;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use example::TokenisedExample;
 pub use template::Rendered;
+pub use tokens::TokenizerFile;
 
 use distill_dataset::{Digest, Message};
 use serde_json::Value;
@@ -76,6 +78,14 @@ impl Chat {
     /// # Errors
     /// When a file is missing or damaged, no end-of-turn token is named, or the template does not compile.
     pub fn load(dir: &Path) -> Result<Chat, ChatError> {
+        Chat::load_with(dir, None)
+    }
+
+    /// Loads a chat folder with the template in `template` instead of its own.
+    ///
+    /// # Errors
+    /// As [`Chat::load`].
+    pub fn load_with(dir: &Path, template: Option<&Path>) -> Result<Chat, ChatError> {
         let tokenizer_path = dir.join("tokenizer.json");
         let bytes = fs::read(&tokenizer_path).map_err(|source| ChatError::Io {
             action: "read",
@@ -86,7 +96,14 @@ impl Chat {
             .map_err(|error| ChatError::File { path: tokenizer_path, message: format!("not a tokenizer: {error}") })?;
         let config_path = dir.join("tokenizer_config.json");
         let config = read_json(&config_path)?;
-        let source = template_source(dir, &config)?;
+        let source = match template {
+            Some(path) => fs::read_to_string(path).map_err(|source| ChatError::Io {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            })?,
+            None => template_source(dir, &config)?,
+        };
         let named = |key: &str| match &config[key] {
             Value::String(text) => Some(text.clone()),
             Value::Object(token) => token.get("content").and_then(Value::as_str).map(str::to_owned),
@@ -148,6 +165,24 @@ impl Chat {
     /// What the template raises.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Rendered, ChatError> {
         self.template.render(messages, add_generation_prompt)
+    }
+
+    /// Checks that a question asked with `published` is one that this template trains on.
+    ///
+    /// # Errors
+    /// When the two prompts differ: a student would be asked in a way it never learnt.
+    pub fn check_asks_alike(&self, published: &Chat) -> Result<(), ChatError> {
+        let question = [Message::user("What is 1+1?")];
+        let asked = published.render(&question, true)?.text;
+        let answer = Message::assistant("<think>\n1+1=2\n</think>\n\n2");
+        let trained = self.render(&[question[0].clone(), answer], false)?.text;
+        if trained.starts_with(&asked) {
+            return Ok(());
+        }
+        let trained: String = trained.chars().take(asked.chars().count()).collect();
+        Err(ChatError::Example(format!(
+            "the published chat template asks {asked:?}, the training template begins {trained:?}: expected the same\nhint: give `publish-template` and `chat-template` that agree up to the answer"
+        )))
     }
 
     /// Text → tokens. Never adds special tokens: the template has already written them (no double BOS).

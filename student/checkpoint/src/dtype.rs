@@ -150,15 +150,16 @@ impl Dtype {
     }
 
     /// Float32 → bytes, rounded to nearest; whole blocks. Nothing for a type that is only read.
-    pub(crate) fn encode(self, values: &[f32], bytes: &mut Vec<u8>) -> Option<()> {
+    pub(crate) fn encode(self, values: &[f32]) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(values.len() / self.block_len() * self.block_bytes());
         match self {
             Dtype::F32 => values.iter().for_each(|value| bytes.extend(value.to_le_bytes())),
             Dtype::F16 => values.iter().for_each(|value| bytes.extend(f16::from_f32(*value).to_le_bytes())),
             Dtype::BF16 => values.iter().for_each(|value| bytes.extend(bf16::from_f32(*value).to_le_bytes())),
-            Dtype::Q8_0 => values.chunks_exact(32).for_each(|block| blocks::encode_q8_0(block, bytes)),
-            Dtype::Q4_0 => values.chunks_exact(32).for_each(|block| blocks::encode_q4_0(block, bytes)),
+            Dtype::Q8_0 => values.chunks_exact(32).for_each(|block| blocks::encode_q8_0(block, &mut bytes)),
+            Dtype::Q4_0 => values.chunks_exact(32).for_each(|block| blocks::encode_q4_0(block, &mut bytes)),
             _ => return None,
         }
-        Some(())
+        Some(bytes)
     }
 }

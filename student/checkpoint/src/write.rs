@@ -7,6 +7,7 @@ use crate::{
     error::{CheckpointError, damaged},
     safetensors::{INDEX, SINGLE},
 };
+use rayon::prelude::*;
 use serde_json::{Map, json};
 use std::{
     fs::{self, File},
@@ -18,6 +19,10 @@ use std::{
 pub type Layout = [(String, Vec<usize>)];
 /// Where weights come from: a name of the layout → as many numbers as its shape says.
 pub type ReadTensor<'r> = &'r mut dyn FnMut(&str) -> Result<Vec<f32>, CheckpointError>;
+
+/// Weights that one thread encodes at once, and all together: whole blocks of every element type.
+const PIECE: usize = 1 << 15;
+const ENCODED_TOGETHER: usize = 1 << 21;
 
 /// Bytes of a shard at most, where one tensor is not larger: 5 GB.
 pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
@@ -168,17 +173,18 @@ impl Checked {
             let message = format!("tensor {name:?}: expected shape {shape:?}, found {} numbers", values.len());
             return Err(damaged(&self.path, message));
         }
-        let mut bytes = Vec::new();
-        for piece in values.chunks(1 << 16) {
-            bytes.clear();
-            if let Some(at) = piece.iter().position(|value| !value.is_finite()) {
-                let message = format!("tensor {name:?}: expected finite numbers, found {}", piece[at]);
-                return Err(damaged(&self.path, message));
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let message = format!("tensor {name:?}: expected finite numbers, found {} at {at}", values[at]);
+            return Err(damaged(&self.path, message));
+        }
+        // A few pieces at a time, encoded side by side.
+        for pieces in values.chunks(ENCODED_TOGETHER) {
+            let encoded: Vec<Option<Vec<u8>>> = pieces.par_chunks(PIECE).map(|piece| dtype.encode(piece)).collect();
+            for bytes in encoded {
+                self.write(
+                    &bytes.ok_or_else(|| damaged(&self.path, format!("{} is read and not written", dtype.name())))?,
+                )?;
             }
-            dtype
-                .encode(piece, &mut bytes)
-                .ok_or_else(|| damaged(&self.path, format!("{} is read and not written", dtype.name())))?;
-            self.write(&bytes)?;
         }
         Ok(())
     }

@@ -47,7 +47,9 @@ fn plain(text: &str) -> String {
 /// When the training manifest is missing.
 pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, PublishError> {
     let training = lineage.training.as_ref().ok_or(PublishError::Missing("a training manifest"))?;
-    let Detail::Training { steps, num_parameters, loss, .. } = &training.tally.detail else {
+    let Detail::Training { steps, num_parameters, loss, architecture, trained_with, published_with, .. } =
+        &training.tally.detail
+    else {
         return Err(PublishError::Missing("the training's figures"));
     };
     let mut card = String::new();
@@ -63,7 +65,8 @@ pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, P
     let _ = writeln!(card, "tags:\n- distill\n- reasoning\n---\n\n# {}\n", plain(&config.model_name));
     let _ = writeln!(
         card,
-        "A Qwen2 decoder of {num_parameters} parameters, fine-tuned on reasoning traces of a teacher. It writes its reasoning between `<think>` and `</think>` and boxes its answer. Made by distill from the recipe `{}`.\n",
+        "A decoder ({}) of {num_parameters} parameters, fine-tuned on reasoning traces of a teacher. It writes its reasoning between `<think>` and `</think>` and boxes its answer. Made by distill from the recipe `{}`.\n",
+        plain(architecture),
         plain(&lineage.recipe)
     );
     let _ = writeln!(card, "## How well it does\n");
@@ -101,9 +104,11 @@ pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, P
     let last = loss.y.last().copied().unwrap_or(f64::NAN);
     let _ = writeln!(
         card,
-        "{steps} optimiser steps over {} examples, {} tokens; loss at the end {last:.4}. Settings:\n\n```json\n{}\n```\n",
+        "{steps} optimiser steps over {} examples, {} tokens; loss at the end {last:.4}. Chat template in training: {}; in this checkpoint: {}. Settings:\n\n```json\n{}\n```\n",
         training.tally.rows_out,
         training.tally.trained_tokens,
+        plain(trained_with),
+        plain(published_with),
         serde_json_pretty(&training.config)
     );
     let _ = writeln!(card, "## Provenance\n\n| stage | key | made |\n|---|---|---|");

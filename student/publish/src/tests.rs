@@ -35,6 +35,9 @@ fn lineage() -> Lineage {
         protocol: "the protocol".to_owned(),
     };
     let training = Detail::Training {
+        architecture: "Qwen2ForCausalLM".to_owned(),
+        trained_with: "training.jinja (1)".to_owned(),
+        published_with: "the base's (2)".to_owned(),
         steps: 321,
         num_parameters: 331_104,
         loss: Curve { x: vec![1.0], y: vec![0.1234] },
