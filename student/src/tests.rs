@@ -1,6 +1,6 @@
 //! The trainer as a stage: exact resume, micro-batches, divergence, and a student that really learns.
 
-use crate::{Answers, Base, TrainError, TrainingConfig, initialise, train};
+use crate::{Answers, Base, Surgery, TrainError, TrainingConfig, adapt, initialise, train};
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_dataset::{Cancel, Context, Dataset, Detail, Example, Message, Progress, ProgressEvent};
 use std::{
@@ -185,4 +185,87 @@ fn the_manifest_tells_of_the_training() {
     };
     assert_eq!((steps, num_parameters as usize, loss.x.len()), (18, stored, 18));
     assert!(tally.trained_tokens > 1000);
+}
+
+#[test]
+fn surgery_changes_what_it_says_and_nothing_else() {
+    let bench = Bench::new();
+    let (base, out) = (bench.root.path().join("base"), bench.root.path().join("adapted"));
+    fs::create_dir_all(&out).expect("a folder");
+    let surgery = Surgery {
+        rope_theta: Some(300_000.0),
+        max_position_embeddings: Some(4096),
+        // Ids 268 to 271 are rows that nothing used, 272 and 273 new ones.
+        add_tokens: ["<a>", "<b>", "<c>", "<d>", "<e>"].map(str::to_owned).to_vec(),
+        add_special_tokens: vec!["<|stop|>".to_owned()],
+    };
+    surgery.check().expect("sound surgery");
+    adapt(&base, &surgery, None, None, &out).expect("an adapted checkpoint");
+    let (before, after) =
+        (Checkpoint::open(&base).expect("the base"), Checkpoint::open(&out).expect("the adapted checkpoint"));
+    let (old, new) = (before.config(), after.config());
+    assert_eq!((new.rope.theta, new.max_position_embeddings, new.vocab_size), (300_000.0, 4096, 274));
+    for (name, shape) in new.layout() {
+        let (mut old_shape, values) = (shape.clone(), after.read(&name, &shape).expect("weights"));
+        if name == "model.embed_tokens.weight" {
+            old_shape[0] = old.vocab_size;
+            let embedding = before.read(&name, &old_shape).expect("weights");
+            let width = old.hidden_size;
+            assert_eq!(values[..268 * width], embedding[..268 * width], "known rows stay");
+            for row in 268..274 {
+                for column in 0..width {
+                    let mean: f64 = (0..268).map(|row| f64::from(embedding[row * width + column])).sum::<f64>() / 268.0;
+                    assert_eq!(values[row * width + column], mean as f32, "row {row} is the mean of the known ones");
+                }
+            }
+        } else {
+            assert_eq!(values, before.read(&name, &old_shape).expect("weights"), "{name}");
+        }
+    }
+    let chat = distill_chat::Chat::load(&out).expect("the tokenizer");
+    assert_eq!(chat.encode("<a><e><|stop|>").expect("tokens"), [268, 272, 273]);
+    assert!(chat.find_special("x<|stop|>").is_some(), "a control token cannot be spelt in a message");
+    assert!(chat.find_special("<a>").is_none(), "a text token can");
+    let again = Surgery { add_tokens: vec!["<think>".to_owned()], ..Surgery::default() };
+    let error = adapt(&base, &again, None, None, &out).expect_err("a token that exists").to_string();
+    assert!(error.contains("\"<think>\" exists already"), "{error}");
+}
+
+#[test]
+fn a_student_is_trained_with_one_template_and_published_with_another() {
+    let bench = Bench::new();
+    let (base, out) = (bench.root.path().join("base"), bench.root.path().join("out"));
+    fs::create_dir_all(&out).expect("a folder");
+    let own = fs::read_to_string(base.join("chat_template.jinja")).expect("the base's template");
+    let write = |name: &str, text: &str| {
+        let path = bench.root.path().join(name);
+        fs::write(&path, text).expect("a template");
+        path
+    };
+    // As models are published: earlier reasoning is dropped, nothing says what carries loss.
+    let plain = own.replace("{%- generation %}", "").replace("{%- endgeneration %}", "");
+    let plain = plain.replace("{% generation %}", "").replace("{% endgeneration %}", "");
+    assert_ne!(plain, own, "the base's template marks what carries loss");
+    fs::write(base.join("chat_template.jinja"), &plain).expect("a template");
+    let training = write("training.jinja", &own);
+    let examples = std::slice::from_ref(&bench.examples);
+    let context = bench.scratch("s-two");
+    let unmarked = train(Base::new(&base), examples, &config(), "cpu", &context, &out).expect_err("no loss");
+    assert!(unmarked.to_string().contains("{% generation %}"), "{unmarked}");
+
+    let with = |publish_template| Base { dir: &base, chat_template: Some(&training), publish_template };
+    let tally = train(with(None), examples, &config(), "cpu", &context, &out).expect("a run");
+    let Detail::Training { trained_with, published_with, .. } = tally.detail else { panic!("training detail") };
+    assert!(trained_with.starts_with("training.jinja (") && published_with.starts_with("the base's own ("));
+    assert_eq!(fs::read_to_string(out.join("chat_template.jinja")).expect("a template"), plain);
+
+    let short = write("short.jinja", &format!("{plain}{{# short #}}"));
+    let tally = train(with(Some(&short)), examples, &config(), "cpu", &context, &out).expect("a run");
+    let Detail::Training { published_with, .. } = tally.detail else { panic!("training detail") };
+    assert!(published_with.starts_with("short.jinja ("), "{published_with}");
+    assert!(fs::read_to_string(out.join("chat_template.jinja")).expect("a template").contains("short"));
+
+    let other = write("other.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}?");
+    let error = train(with(Some(&other)), examples, &config(), "cpu", &context, &out).expect_err("another prompt");
+    assert!(error.to_string().contains("expected the same"), "{error}");
 }

@@ -135,6 +135,8 @@ fn a_write_that_fails_leaves_the_old_checkpoint() {
     let error = write_folder(dir.path(), &config, Dtype::F32, 20_000, &mut failing).expect_err("NaN").to_string();
     assert!(error.contains("finite"), "{error}");
     assert_eq!(read_all(dir.path()).expect("the old checkpoint"), before);
+    let left = fs::read_dir(dir.path()).expect("a folder").count();
+    assert_eq!(left, 2, "config.json, model.safetensors and nothing half-written");
 }
 
 #[test]

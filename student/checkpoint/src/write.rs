@@ -45,32 +45,56 @@ pub fn write_folder(
         1 => SINGLE.to_owned(),
         count => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
     };
-    let temporary = |name: &str| dir.join(format!("{name}.tmp"));
+    let mut written = Temporary { dir, names: Vec::new() };
     let (mut weight_map, mut total) = (Map::new(), 0);
     for (index, shard) in shards.iter().enumerate() {
         let name = name(index);
-        total += write_file(&temporary(&name), shard, dtype, read)?;
+        total += write_file(&written.add(&name), shard, dtype, read)?;
         weight_map.extend(shard.iter().map(|(tensor, _)| (tensor.clone(), json!(name))));
     }
     let text = ModelConfig { dtype, ..config.clone() }.to_json();
-    write_text(&temporary("config.json"), &text)?;
+    write_text(&written.add("config.json"), &text)?;
     if shards.len() > 1 {
         let metadata = json!({"total_parameters": config.num_parameters(), "total_size": total});
         let index = json!({"metadata": metadata, "weight_map": weight_map});
-        write_text(&temporary(INDEX), &format!("{index:#}\n"))?;
+        write_text(&written.add(INDEX), &format!("{index:#}\n"))?;
     }
 
     // From here to the last rename the folder holds no checkpoint.
     for stale in stale(dir)? {
         fs::remove_file(&stale).map_err(CheckpointError::io("remove", &stale))?;
     }
-    let last = if shards.len() > 1 { Some(INDEX) } else { None };
-    let names: Vec<String> = (0..shards.len()).map(name).collect();
-    for name in ["config.json"].into_iter().chain(names.iter().map(String::as_str)).chain(last) {
-        let path = dir.join(name);
-        fs::rename(temporary(name), &path).map_err(CheckpointError::io("rename", path))?;
+    // The index comes last: it says that every shard is there.
+    for name in std::mem::take(&mut written.names) {
+        let path = dir.join(&name);
+        fs::rename(temporary(dir, &name), &path).map_err(CheckpointError::io("rename", path))?;
     }
     sync_dir(dir)
+}
+
+/// Files that do not have their names yet; removed where they never get them.
+struct Temporary<'d> {
+    dir: &'d Path,
+    names: Vec<String>,
+}
+
+impl Temporary<'_> {
+    fn add(&mut self, name: &str) -> PathBuf {
+        self.names.push(name.to_owned());
+        temporary(self.dir, name)
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = fs::remove_file(temporary(self.dir, name));
+        }
+    }
+}
+
+fn temporary(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.tmp"))
 }
 
 /// Writes one safetensors file under its name, whole or not at all.
@@ -138,6 +162,15 @@ pub(crate) struct Checked {
     file: BufWriter<File>,
     digest: crc32fast::Hasher,
     length: u64,
+    finished: bool,
+}
+
+impl Drop for Checked {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Checked {
@@ -148,6 +181,7 @@ impl Checked {
             file: BufWriter::with_capacity(1 << 20, file),
             digest: crc32fast::Hasher::new(),
             length: 0,
+            finished: false,
         })
     }
 
@@ -190,15 +224,13 @@ impl Checked {
     }
 
     /// Syncs, then reads the file again and compares.
-    pub(crate) fn finish(self) -> Result<(), CheckpointError> {
-        let Checked { path, file, digest, length } = self;
-        let file = file.into_inner().map_err(|error| CheckpointError::io("write", &path)(error.into_error()))?;
-        file.sync_all().map_err(CheckpointError::io("sync", &path))?;
-        drop(file);
-        let mut file = File::open(&path).map_err(CheckpointError::io("open", &path))?;
+    pub(crate) fn finish(mut self) -> Result<(), CheckpointError> {
+        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        synced.map_err(CheckpointError::io("write", &self.path))?;
+        let mut file = File::open(&self.path).map_err(CheckpointError::io("open", &self.path))?;
         let (mut again, mut found, mut piece) = (crc32fast::Hasher::new(), 0, vec![0; 1 << 20]);
         loop {
-            match file.read(&mut piece).map_err(CheckpointError::io("read", &path))? {
+            match file.read(&mut piece).map_err(CheckpointError::io("read", &self.path))? {
                 0 => break,
                 count => {
                     again.update(&piece[..count]);
@@ -206,10 +238,12 @@ impl Checked {
                 }
             }
         }
-        if (found, again.finalize()) == (length, digest.finalize()) {
-            return Ok(());
+        if (found, again.finalize()) != (self.length, self.digest.clone().finalize()) {
+            let message = "does not read back as it was written: the disk or its driver is failing";
+            return Err(damaged(&self.path, message.to_owned()));
         }
-        Err(damaged(&path, "does not read back as it was written: the disk or its driver is failing".to_owned()))
+        self.finished = true;
+        Ok(())
     }
 }
 

@@ -8,6 +8,11 @@ use burn::{
 };
 use distill_checkpoint::ModelConfig;
 
+/// A matrix of that shape that takes no memory until its weights are put there.
+pub(crate) fn empty(rows: usize, columns: usize, device: &Device) -> Param<Tensor<2>> {
+    Param::from_tensor(Tensor::<2>::zeros([1, 1], device).expand([rows, columns]))
+}
+
 /// A linear map; the weight is `[in, out]`, as Burn multiplies, the bias optional.
 #[derive(Module, Debug)]
 pub struct Projection {
@@ -16,9 +21,10 @@ pub struct Projection {
 }
 
 impl Projection {
-    pub(crate) fn zeros(input: usize, output: usize, bias: bool, device: &Device) -> Self {
+    /// A place for weights, and a bias of zero.
+    pub(crate) fn empty(input: usize, output: usize, bias: bool, device: &Device) -> Self {
         let bias = bias.then(|| Param::from_tensor(Tensor::zeros([output], device)));
-        Projection { weight: Param::from_tensor(Tensor::zeros([input, output], device)), bias }
+        Projection { weight: empty(input, output, device), bias }
     }
 
     /// `[batch, seq, in]` → `[batch, seq, out]`, as one matrix product over all rows.
@@ -56,15 +62,15 @@ pub struct Attention {
 }
 
 impl Attention {
-    pub(crate) fn zeros(config: &ModelConfig, layer: usize, device: &Device) -> Self {
+    pub(crate) fn empty(config: &ModelConfig, layer: usize, device: &Device) -> Self {
         let (hidden, dim) = (config.hidden_size, config.head_dim);
         let (q, kv) = (config.num_attention_heads * dim, config.num_key_value_heads * dim);
         let norm = || config.qk_norm().then(|| RmsNorm::new(dim, config.rms_norm_eps, device));
         Attention {
-            q: Projection::zeros(hidden, q, config.qkv_bias(), device),
-            k: Projection::zeros(hidden, kv, config.qkv_bias(), device),
-            v: Projection::zeros(hidden, kv, config.qkv_bias(), device),
-            o: Projection::zeros(q, hidden, config.output_bias(), device),
+            q: Projection::empty(hidden, q, config.qkv_bias(), device),
+            k: Projection::empty(hidden, kv, config.qkv_bias(), device),
+            v: Projection::empty(hidden, kv, config.qkv_bias(), device),
+            o: Projection::empty(q, hidden, config.output_bias(), device),
             q_norm: norm(),
             k_norm: norm(),
             heads: config.num_attention_heads,

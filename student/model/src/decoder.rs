@@ -1,7 +1,7 @@
 //! The whole decoder: embedding, blocks, final norm, output projection.
 
 use crate::{
-    attention::{Attention, Projection},
+    attention::{Attention, Projection, empty},
     cache::KvCache,
     norm::RmsNorm,
     rope::{Frequencies, Rope},
@@ -36,23 +36,23 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder of that shape with zero weights and unit norms, to be filled.
-    pub(crate) fn zeros(config: &ModelConfig, device: &Device) -> Decoder {
+    /// A decoder of that shape whose matrices are yet to be put there; biases are zero, norms one.
+    pub(crate) fn empty(config: &ModelConfig, device: &Device) -> Decoder {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let norm = || RmsNorm::new(hidden, config.rms_norm_eps, device);
         let block = |layer| Block {
             input_norm: norm(),
-            attention: Attention::zeros(config, layer, device),
+            attention: Attention::empty(config, layer, device),
             post_norm: norm(),
-            gate: Projection::zeros(hidden, inner, config.mlp_bias, device),
-            up: Projection::zeros(hidden, inner, config.mlp_bias, device),
-            down: Projection::zeros(inner, hidden, config.mlp_bias, device),
+            gate: Projection::empty(hidden, inner, config.mlp_bias, device),
+            up: Projection::empty(hidden, inner, config.mlp_bias, device),
+            down: Projection::empty(inner, hidden, config.mlp_bias, device),
         };
         Decoder {
-            embedding: Param::from_tensor(Tensor::zeros([config.vocab_size, hidden], device)),
+            embedding: empty(config.vocab_size, hidden, device),
             blocks: (0..config.num_hidden_layers).map(block).collect(),
             norm: norm(),
-            head: (!config.tie_word_embeddings).then(|| Projection::zeros(hidden, config.vocab_size, false, device)),
+            head: (!config.tie_word_embeddings).then(|| Projection::empty(hidden, config.vocab_size, false, device)),
             frequencies: Frequencies {
                 per_position: config.rope.inverse_frequencies(config.head_dim),
                 factor: config.rope.attention_factor(),

@@ -9,6 +9,7 @@ use burn::{
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rayon::prelude::*;
 
 /// A parameter, by what its bytes mean.
 enum Slot<'m> {
@@ -39,7 +40,7 @@ impl Decoder {
     /// Random weights: normal with the configuration's standard deviation, norms one, biases zero. They depend on the
     /// seed and the shape alone.
     pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Decoder {
-        let mut decoder = Decoder::zeros(config, device);
+        let mut decoder = Decoder::empty(config, device);
         let mut random = Normal { rng: ChaCha8Rng::seed_from_u64(seed), spare: None };
         for (_, slot) in decoder.slots() {
             let (Slot::Embedding(param) | Slot::Weight(param)) = slot else { continue };
@@ -57,7 +58,7 @@ impl Decoder {
     /// When a tensor is missing, has another shape, or cannot be read; when the checkpoint holds one that the model does
     /// not have.
     pub fn load(checkpoint: &Checkpoint, device: &Device) -> Result<Decoder, ModelError> {
-        let mut decoder = Decoder::zeros(checkpoint.config(), device);
+        let mut decoder = Decoder::empty(checkpoint.config(), device);
         for (name, slot) in decoder.slots() {
             match slot {
                 Slot::Embedding(param) => {
@@ -67,11 +68,8 @@ impl Decoder {
                 }
                 Slot::Weight(param) => {
                     let [input, output] = param.dims();
-                    let data = checkpoint.read(&name, &[output, input])?;
-                    let stored = Tensor::<2>::from_data(TensorData::new(data, [output, input]), device);
-                    // A copy in the held layout, so that no product transposes it again.
-                    let held = stored.transpose().into_data();
-                    *param = Param::from_tensor(Tensor::from_data(held, device));
+                    let data = transposed(&checkpoint.read(&name, &[output, input])?, input);
+                    *param = Param::from_tensor(Tensor::from_data(TensorData::new(data, [input, output]), device));
                 }
                 Slot::Bias(param) | Slot::Scale(param) => {
                     let shape = param.dims();
@@ -188,6 +186,24 @@ fn projection_slots<'m>(name: &str, projection: &'m mut Projection, slots: &mut 
     if let Some(bias) = &mut projection.bias {
         slots.push((format!("{name}.bias"), Slot::Bias(bias)));
     }
+}
+
+/// A row-major matrix of `columns` columns, transposed: square by square, so that both sides stay in the cache.
+fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+    const SIDE: usize = 32;
+    let rows = matrix.len() / columns;
+    let mut out = vec![0.0; matrix.len()];
+    out.par_chunks_mut(SIDE * rows).enumerate().for_each(|(stripe, out)| {
+        let first = stripe * SIDE;
+        for start in (0..rows).step_by(SIDE) {
+            for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+                for row in start..rows.min(start + SIDE) {
+                    out[row] = matrix[row * columns + first + column];
+                }
+            }
+        }
+    });
+    out
 }
 
 /// Standard normal numbers by the polar method (Marsaglia and Bray, 1964), in float64.
