@@ -72,3 +72,37 @@ fn templates_that_would_ruin_training_are_refused() {
         assert!(error.to_string().contains(expected), "expected {expected:?} in {error}");
     }
 }
+
+#[test]
+fn bos_is_never_doubled() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    Chat::copy_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/nano"), dir.path()).expect("a copy");
+    let edit = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        let path = dir.path().join(name);
+        let mut value = serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON");
+        change(&mut value);
+        fs::write(&path, value.to_string()).expect("a file");
+    };
+    // As Llama 3 and R1-Distill have it: the tokenizer adds BOS, and so does the template.
+    let special = serde_json::json!({"SpecialToken": {"id": "<|pad|>", "type_id": 0}});
+    let sequence = serde_json::json!({"Sequence": {"id": "A", "type_id": 0}});
+    let post_processor = serde_json::json!({
+        "type": "TemplateProcessing", "single": [special, sequence], "pair": [special, sequence, sequence],
+        "special_tokens": {"<|pad|>": {"id": "<|pad|>", "ids": [0], "tokens": ["<|pad|>"]}},
+    });
+    edit("tokenizer.json", &|tokenizer| tokenizer["post_processor"] = post_processor.clone());
+    edit("tokenizer_config.json", &|config| {
+        config["bos_token"] = "<|pad|>".into();
+        config["add_bos_token"] = true.into();
+    });
+    let template = "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% else %}{% generation %}{{ m.content }}<|end|>{% endgeneration %}{% endif %}{% endfor %}";
+    fs::write(dir.path().join("chat_template.jinja"), template).expect("a template");
+    let chat = Chat::load(dir.path()).expect("a chat folder");
+    let messages = [Message::user("1+1?"), Message::assistant(TURN)];
+    let prompt = chat.encode_prompt(&messages[..1]).expect("tokens");
+    let example = chat.encode_example(&messages).expect("an example");
+    for ids in [&prompt, &example.ids] {
+        assert_eq!(ids.iter().filter(|id| **id == 0).count(), 1, "{ids:?}");
+        assert_eq!(ids[0], 0);
+    }
+}

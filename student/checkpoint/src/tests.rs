@@ -168,6 +168,11 @@ fn what_gguf_cannot_say_is_refused() {
     let windowed = ModelConfig::from_json(windowed).expect("a configuration");
     let error = write_gguf(&path, &windowed, &nano(), Dtype::F16, &mut read).expect_err("a window").to_string();
     assert!(error.contains("`sliding_window`"), "{error}");
+    let biased = r#"{"model_type": "qwen3", "vocab_size": 268, "hidden_size": 64, "intermediate_size": 96, "head_dim": 16,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64, "attention_bias": true}"#;
+    let biased = ModelConfig::from_json(biased).expect("a configuration");
+    let error = write_gguf(&path, &biased, &nano(), Dtype::F16, &mut read).expect_err("biases").to_string();
+    assert!(error.contains("`attention_bias`"), "{error}");
     let error = write_gguf(&path, &config, &nano(), Dtype::Q6K, &mut read).expect_err("a type").to_string();
     assert!(error.contains("q6_k"), "{error}");
     let odd = Vocabulary { pre: "martian".to_owned(), ..nano() };

@@ -236,6 +236,9 @@ pub(super) fn pairs(config: &ModelConfig, pairs: &mut Pairs) -> Result<(), Strin
             "`sliding_window`: GGUF cannot say it for this architecture, and llama.cpp would attend fully".to_owned()
         );
     }
+    if config.architecture == Architecture::Qwen3 && config.attention_bias {
+        return Err("`attention_bias`: llama.cpp's Qwen3 has none, and would not load the file".to_owned());
+    }
     let prefix = config.architecture.model_type();
     let key = |name: &str| format!("{prefix}.{name}");
     pairs.u32(&key("block_count"), config.num_hidden_layers)?;
