@@ -328,3 +328,31 @@ fn wrong_types_and_values_out_of_range_come_together_each_at_its_key() {
         assert!(error.contains(expected), "expected {expected:?} in\n{error}");
     }
 }
+
+#[test]
+fn a_student_may_start_from_gguf_with_surgery_and_a_training_template() {
+    let place = Place::new();
+    let base = place.path().join("teacher.gguf");
+    let converted = Command::new(env!("CARGO_BIN_EXE_distill"))
+        .args(["convert".as_ref(), recipes().join("nano-teacher").as_os_str(), base.as_os_str()])
+        .output()
+        .expect("the binary runs");
+    assert!(converted.status.success(), "{}", String::from_utf8_lossy(&converted.stderr));
+    let set = format!(
+        "student.base={{ checkpoint = {base:?}, surgery = {{ rope-theta = 20000.0, max-position-embeddings = 512, add-tokens = [\"<note>\"] }} }}"
+    );
+    let template = format!("student.chat-template={:?}", recipes().join("nano/chat_template.jinja"));
+    place.done("train", &[&set, &template, "student.training.epochs=1"]);
+    let trained = place.path().join("runs/small/training");
+    let read = |name: &str| fs::read_to_string(trained.join(name)).expect(name);
+    let config: Value = serde_json::from_str(&read("config.json")).expect("JSON");
+    assert_eq!(config["rope_theta"], 20000.0);
+    assert_eq!(config["max_position_embeddings"], 512);
+    assert!(read("tokenizer.json").contains("<note>"));
+    let manifest: Value = serde_json::from_str(&read("manifest.json")).expect("JSON");
+    let text = manifest.to_string();
+    assert!(text.contains("chat_template.jinja (") && text.contains("the base's own ("), "{text}");
+    let wrong = place.run("train", &["student.base={ checkpoint = \"x\", surgery = { rope-theta = 0.5 } }"]);
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.code() == Some(2) && said.contains("`rope-theta`: expected more than 1"), "{said}");
+}

@@ -99,7 +99,8 @@ fn mark_generation(source: &str) -> String {
     let mut marked = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(at) = rest.find("{%") {
-        let Some(length) = rest[at..].find("%}").map(|end| end + 2) else { break };
+        // The end is looked for behind the beginning: `{%}` is neither.
+        let Some(length) = rest[at + 2..].find("%}").map(|end| end + 4) else { break };
         let tag = &rest[at..at + length];
         let inner = tag[2..length - 2].trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
         if inner != "generation" && inner != "endgeneration" {
@@ -135,6 +136,17 @@ mod tests {
         assert_eq!(rendered.text, "<user>\nü;\n<assistant>\nb;\n");
         let spans: Vec<&str> = rendered.generation.iter().map(|span| &rendered.text[span.clone()]).collect();
         assert_eq!(spans, ["ü;\n", "b;\n"]);
+    }
+
+    #[test]
+    fn broken_tags_are_errors() {
+        for source in
+            ["{%}", "{%%}", "{% generation", "{%-%}", "{% %}", "{%}{% generation %}%}", "{% endgeneration %}{%"]
+        {
+            let rendered =
+                Template::compile(source, SpecialTokens::new()).and_then(|template| template.render(&[], false));
+            assert!(rendered.is_err() || rendered.is_ok_and(|rendered| rendered.generation.is_empty()), "{source:?}");
+        }
     }
 
     #[test]

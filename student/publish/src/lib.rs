@@ -12,12 +12,7 @@ pub use licence::{LicenceError, check_licences};
 use distill_dataset::{Context, DatasetError, Tally};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{
-    fmt::Write,
-    fs,
-    io::{self, Read},
-    path::Path,
-};
+use std::{fmt::Write, fs, io::Read, path::Path};
 
 /// What a recipe says of publishing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,23 +56,35 @@ pub enum PublishError {
     /// A licence forbids it.
     #[error(transparent)]
     Licence(#[from] LicenceError),
-    /// A figure is missing.
-    #[error("the card needs {0}, and no manifest has it")]
+    /// A figure or a file is missing.
+    #[error("publishing needs {0}: there is none")]
     Missing(&'static str),
     /// The disk refused.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
 }
 
-/// Files of a checkpoint folder that are published, as far as they are there.
-const FILES: [&str; 6] = [
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-];
+/// Files of a checkpoint folder that are published, as far as they are there, beside its weights.
+const FILES: [&str; 5] =
+    ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+
+/// What of a checkpoint folder is published: the files above and the weights, whole or in shards, sorted.
+fn published_files(checkpoint: &Path) -> Result<Vec<String>, PublishError> {
+    let entries = fs::read_dir(checkpoint).map_err(DatasetError::io("list", checkpoint))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(DatasetError::io("list", checkpoint))?.file_name().to_string_lossy().into_owned();
+        let weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+        if FILES.contains(&name.as_str()) || (weights && name.starts_with("model")) {
+            names.push(name);
+        }
+    }
+    if !names.iter().any(|name| name.ends_with(".safetensors")) {
+        return Err(PublishError::Missing("the checkpoint's weights"));
+    }
+    names.sort();
+    Ok(names)
+}
 
 /// Writes the folder: the checkpoint's files, the card, their checksums.
 ///
@@ -91,22 +98,18 @@ pub fn publish(
     out: &Path,
 ) -> Result<Tally, PublishError> {
     check_licences(config, &lineage.licences)?;
-    context.progress.begin("publish", FILES.len() as u64, "files");
+    let mut names = published_files(checkpoint)?;
+    context.progress.begin("publish", names.len() as u64, "files");
     let card = model_card(config, lineage)?;
-    for (index, name) in FILES.iter().enumerate() {
-        let (from, to) = (checkpoint.join(name), out.join(name));
-        match fs::copy(&from, &to) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && *name != "model.safetensors" => {}
-            Err(error) => return Err(DatasetError::io("copy", from)(error).into()),
-            Ok(_) => {}
-        }
-        context.progress.advance(index as u64 + 1, *name);
+    for (index, name) in names.iter().enumerate() {
+        let from = checkpoint.join(name);
+        fs::copy(&from, out.join(name)).map_err(DatasetError::io("copy", from))?;
+        context.progress.advance(index as u64 + 1, name.as_str());
     }
     write(out, "README.md", &card)?;
-    let mut sums = String::new();
-    let mut names: Vec<&str> =
-        FILES.iter().copied().chain(["README.md"]).filter(|name| out.join(name).exists()).collect();
+    names.push("README.md".to_owned());
     names.sort_unstable();
+    let mut sums = String::new();
     for name in &names {
         let hex = sha256(&out.join(name))?;
         // Writing into a string cannot fail.
