@@ -60,7 +60,7 @@ fn eight_steps_are_those_of_pytorch() {
         .collect();
     let plain = distill_model::device("cpu").expect("the CPU");
     let device = plain.clone().autodiff();
-    let checkpoint = Checkpoint::open(&folder.join("qwen2_tiny")).expect("a checkpoint");
+    let checkpoint = Checkpoint::open(&folder.join("models/qwen2_tied")).expect("a checkpoint");
     let mut model = Decoder::load(&checkpoint, &device).expect("a model");
     let mut optimizer = AdamW::new(&model, &plain);
     let batch = MicroBatch::of(&sequences.iter().collect::<Vec<_>>(), 0);

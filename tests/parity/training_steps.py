@@ -1,7 +1,7 @@
 """Eight optimiser steps of supervised fine-tuning in PyTorch: what student/src/parity.rs compares with.
 
 Run from the repository's root: python tests/parity/training_steps.py    (torch 2.x, transformers 5.x)
-Starts from tests/parity/qwen2_tiny; writes tests/parity/training_steps.json.
+Starts from tests/parity/models/qwen2_tied; writes tests/parity/training_steps.json.
 """
 
 import json
@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 torch.manual_seed(0)
 root = pathlib.Path("tests/parity")
-model = AutoModelForCausalLM.from_pretrained(root / "qwen2_tiny", dtype=torch.float32)
+model = AutoModelForCausalLM.from_pretrained(root / "models/qwen2_tied", dtype=torch.float32)
 steps, lr, decay, ratio, warmup = 8, 5e-3, 0.1, 0.1, 0.25
 betas, eps, most = (0.9, 0.95), 1e-8, 0.5
 
@@ -26,7 +26,7 @@ optimizer = torch.optim.AdamW([{"params": decays, "weight_decay": decay}, {"para
 generator = torch.Generator().manual_seed(7)
 sequences = []
 for length, prompt, weight in ((14, 5, 1.0), (9, 3, 0.5)):
-    ids = torch.randint(0, 96, (length,), generator=generator).tolist()
+    ids = torch.randint(0, 40, (length,), generator=generator).tolist()
     sequences.append({"ids": ids, "loss": [place >= prompt for place in range(length)], "weight": weight})
 
 out = []

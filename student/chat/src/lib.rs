@@ -86,6 +86,10 @@ impl Chat {
     /// # Errors
     /// As [`Chat::load`].
     pub fn load_with(dir: &Path, template: Option<&Path>) -> Result<Chat, ChatError> {
+        if dir.is_file() {
+            let message = "expected a folder with tokenizer.json and a chat template, found a file\nhint: `distill convert` makes a folder of a GGUF file".to_owned();
+            return Err(ChatError::File { path: dir.to_owned(), message });
+        }
         let tokenizer_path = dir.join("tokenizer.json");
         let bytes = fs::read(&tokenizer_path).map_err(|source| ChatError::Io {
             action: "read",

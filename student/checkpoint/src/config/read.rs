@@ -6,11 +6,12 @@ use crate::Dtype;
 use serde_json::{Map, Value, json};
 
 /// Keys that would change the result for some reader, with the values that do not.
-const NEUTRAL: [(&str, &[&str]); 22] = [
+const NEUTRAL: [(&str, &[&str]); 23] = [
     ("attention_dropout", &["0", "0.0"]),
     ("hidden_act", &["\"silu\"", "\"swish\""]),
     ("partial_rotary_factor", &["1", "1.0"]),
     ("rotary_pct", &["1", "1.0"]),
+    ("rope_interleaved", &["false"]),
     ("quantization_config", &[]),
     ("compression_config", &[]),
     ("auto_map", &[]),
