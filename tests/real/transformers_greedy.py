@@ -1,6 +1,6 @@
 """The published student in Transformers: does it load, and is its greedy output ours, token for token?
 
-Usage: first `distill evaluate recipes/quickstart.toml --set evaluation.temperature=0 --set evaluation.samples-per-problem=1`,
+Usage: first `distill run recipes/quickstart.toml --set evaluation.temperature=0 --set evaluation.samples-per-problem=1`,
 then   transformers_greedy.py runs/quickstart
 Needs torch, transformers and pyarrow. Compares every held-out problem, with Transformers' own rendering of the chat
 template and its own tokenizer.
