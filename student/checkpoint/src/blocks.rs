@@ -150,3 +150,40 @@ pub(crate) fn encode_q4_0(values: &[f32], bytes: &mut Vec<u8>) {
     let q = |value: f32| (step(value, inverse) + 8.0) as u8;
     bytes.extend(values[..16].iter().zip(&values[16..]).map(|(low, high)| q(*low) | q(*high) << 4));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    /// As `tests/parity/blocks.py` writes it: bytes and the bits of float32, in hexadecimal digits.
+    #[derive(Deserialize)]
+    struct Case {
+        dtype: String,
+        block: String,
+        values: String,
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("digits")).collect()
+    }
+
+    #[test]
+    fn every_block_is_what_the_reference_makes_of_it() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/blocks.json");
+        let cases: Vec<Case> = serde_json::from_slice(&fs::read(path).expect("the fixture")).expect("cases");
+        let mut seen = BTreeSet::new();
+        for case in cases {
+            let known = [2, 3, 6, 7, 8, 12, 13, 14].into_iter().filter_map(Dtype::from_ggml);
+            let name = case.dtype.to_lowercase();
+            let dtype = known.into_iter().find(|dtype| dtype.ggml_name() == name).expect("a known type");
+            let mut found = vec![0.0; dtype.block_len()];
+            dtype.decode(&bytes(&case.block), &mut found);
+            let bits: Vec<u8> = found.iter().flat_map(|value| value.to_le_bytes()).collect();
+            assert_eq!(bits, bytes(&case.values), "{name}");
+            seen.insert(name);
+        }
+        assert_eq!(seen.len(), 8, "every quantised type is there: {seen:?}");
+    }
+}
