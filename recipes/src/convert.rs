@@ -61,9 +61,8 @@ fn write_gguf_file(from: &Path, dtype: Option<Dtype>, to: &Path) -> Result<()> {
         Some(vocabulary) => vocabulary.clone(),
         None => Vocabulary::read_files(from, config.vocab_size)?,
     };
-    let shapes: std::collections::BTreeMap<String, Vec<usize>> = config.layout().into_iter().collect();
-    let mut read = |name: &str| checkpoint.read(name, shapes.get(name).map_or(&[], Vec::as_slice));
-    Ok(write_gguf(to, config, &vocabulary, dtype.unwrap_or(config.dtype), &mut read)?)
+    let dtype = dtype.unwrap_or(config.dtype);
+    Ok(write_gguf(to, config, &vocabulary, dtype, &mut |name| checkpoint.parameter(name))?)
 }
 
 fn dtype(name: &str, to_gguf: bool) -> Result<Dtype> {
@@ -81,8 +80,7 @@ fn dtype(name: &str, to_gguf: bool) -> Result<Dtype> {
 fn describe(path: &Path) -> Result<String> {
     let checkpoint = Checkpoint::open(path)?;
     let config = checkpoint.config();
-    let first = config.layout().first().map(|(name, _)| name.clone()).unwrap_or_default();
-    let stored = checkpoint.dtype("model.layers.0.self_attn.q_proj.weight").or(checkpoint.dtype(&first));
+    let stored = checkpoint.dtype("model.layers.0.self_attn.q_proj.weight");
     Ok(format!(
         "{}: {}, {} parameters, {}, context {}\n",
         path.display(),

@@ -23,14 +23,8 @@ pub fn checkpoint(dir: &Path) -> Result<String> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         name.ends_with(".safetensors")
             || name.ends_with(".safetensors.index.json")
-            || [
-                "config.json",
-                "generation_config.json",
-                "tokenizer.json",
-                "tokenizer_config.json",
-                "chat_template.jinja",
-            ]
-            .contains(&name.as_str())
+            || name == "config.json"
+            || Chat::FILES.contains(&name.as_str())
     };
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
         .with_context(|| format!("cannot list {}", dir.display()))?

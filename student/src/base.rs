@@ -100,10 +100,8 @@ pub fn adapt(
     }
     let old_rows = config.vocab_size;
     config.vocab_size = added.iter().map(|id| *id as usize + 1).fold(old_rows, usize::max);
-    let shapes: std::collections::BTreeMap<String, Vec<usize>> = checkpoint.config().layout().into_iter().collect();
     let mut read = |name: &str| {
-        let shape = shapes.get(name).ok_or_else(|| CheckpointError::missing(from, name))?;
-        let mut values = checkpoint.read(name, shape)?;
+        let mut values = checkpoint.parameter(name)?;
         if !added.is_empty() && matches!(name, "model.embed_tokens.weight" | "lm_head.weight") {
             let rows = Rows { width: config.hidden_size, count: config.vocab_size, known: old_tokens.min(old_rows) };
             rows.add(&mut values, &added);

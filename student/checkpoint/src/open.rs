@@ -6,7 +6,7 @@
 use crate::{Dtype, Vocabulary, config::ModelConfig, error::CheckpointError, gguf, safetensors};
 use rayon::prelude::*;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::File,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -22,6 +22,8 @@ pub struct Checkpoint {
     config: ModelConfig,
     vocabulary: Option<Vocabulary>,
     tensors: Tensors,
+    /// What the model's tensors are to be.
+    layout: BTreeMap<String, Vec<usize>>,
 }
 
 /// Where the tensors of one or several files lie.
@@ -50,13 +52,14 @@ impl Checkpoint {
     /// # Errors
     /// When a file is missing or its header does not hold together.
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        if !path.is_dir() {
+        let (config, vocabulary, tensors) = if path.is_dir() {
+            (ModelConfig::load(path)?, None, safetensors::open(path)?)
+        } else {
             let (config, vocabulary, tensors) = gguf::open(path)?;
-            return Ok(Checkpoint { path: path.to_owned(), config, vocabulary: Some(vocabulary), tensors });
-        }
-        let config = ModelConfig::load(path)?;
-        let checkpoint =
-            Checkpoint { path: path.to_owned(), config, vocabulary: None, tensors: safetensors::open(path)? };
+            (config, Some(vocabulary), tensors)
+        };
+        let layout = config.layout().into_iter().collect();
+        let checkpoint = Checkpoint { path: path.to_owned(), config, vocabulary, tensors, layout };
         checkpoint.refuse_strangers()?;
         Ok(checkpoint)
     }
@@ -64,10 +67,11 @@ impl Checkpoint {
     /// Weights that the model has no place for would be left out of its result. Some exporters store the rotary
     /// frequencies, and a tied output projection a second time: both follow from the rest.
     fn refuse_strangers(&self) -> Result<(), CheckpointError> {
-        let known: BTreeSet<String> = self.config.layout().into_iter().map(|(name, _)| name).collect();
         let harmless = |name: &str| name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq");
         let stranger = self.names().find(|name| {
-            (name.starts_with("model.") || name.starts_with("lm_head.")) && !known.contains(*name) && !harmless(name)
+            (name.starts_with("model.") || name.starts_with("lm_head."))
+                && !self.layout.contains_key(*name)
+                && !harmless(name)
         });
         match stranger {
             None => Ok(()),
@@ -96,6 +100,15 @@ impl Checkpoint {
     /// How a tensor is stored, if it is there.
     pub fn dtype(&self, name: &str) -> Option<Dtype> {
         self.tensors.places.get(name).map(|place| place.dtype)
+    }
+
+    /// Reads one of the model's own tensors as float32, in the shape that the configuration gives it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read_into`].
+    pub fn parameter(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        let shape = self.layout.get(name).ok_or_else(|| CheckpointError::missing(&self.path, name))?;
+        self.read(name, shape)
     }
 
     /// Reads one tensor as float32.
@@ -152,7 +165,7 @@ impl Checkpoint {
 
     fn place(&self, name: &str, shape: &[usize]) -> Result<&Place, CheckpointError> {
         let wrong = |message: String| CheckpointError::Tensor { path: self.path.clone(), message };
-        let place = self.tensors.places.get(name).ok_or_else(|| wrong(format!("tensor {name:?} is missing")))?;
+        let place = self.tensors.places.get(name).ok_or_else(|| CheckpointError::missing(&self.path, name))?;
         if place.shape != shape {
             return Err(wrong(format!("tensor {name:?}: expected shape {shape:?}, found {:?}", place.shape)));
         }
