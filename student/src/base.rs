@@ -90,21 +90,19 @@ pub fn adapt(
         Some(vocabulary) => vocabulary.write_files(out)?,
         None => Chat::copy_files(from, out)?,
     }
-    let tokenizer = distill_chat::TokenizerFile::new(out);
-    let old_tokens = tokenizer.vocab_size()?;
-    let added = tokenizer.add(&surgery.add_tokens, &surgery.add_special_tokens)?;
+    let added = distill_chat::add_tokens(out, &surgery.add_tokens, &surgery.add_special_tokens)?;
     let mut config = checkpoint.config().clone();
     config.rope.theta = surgery.rope_theta.unwrap_or(config.rope.theta);
     if let Some(length) = surgery.max_position_embeddings {
         config.max_position_embeddings = length as usize;
     }
     let old_rows = config.vocab_size;
-    config.vocab_size = added.iter().map(|id| *id as usize + 1).fold(old_rows, usize::max);
+    config.vocab_size = added.ids.iter().map(|id| *id as usize + 1).fold(old_rows, usize::max);
     let mut read = |name: &str| {
         let mut values = checkpoint.parameter(name)?;
-        if !added.is_empty() && matches!(name, "model.embed_tokens.weight" | "lm_head.weight") {
-            let rows = Rows { width: config.hidden_size, count: config.vocab_size, known: old_tokens.min(old_rows) };
-            rows.add(&mut values, &added);
+        if !added.ids.is_empty() && matches!(name, "model.embed_tokens.weight" | "lm_head.weight") {
+            let rows = Rows { width: config.hidden_size, count: config.vocab_size, known: added.known.min(old_rows) };
+            rows.add(&mut values, &added.ids);
         }
         Ok(values)
     };

@@ -14,7 +14,7 @@ mod tokens;
 
 pub use example::TokenisedExample;
 pub use template::Rendered;
-pub use tokens::TokenizerFile;
+pub use tokens::{AddedTokens, add_tokens};
 
 use distill_dataset::{Digest, Message};
 use serde_json::Value;

@@ -176,11 +176,15 @@ impl Checkpoint {
 /// One head's rows from GGUF's order, in which the two dimensions of a rotated pair are neighbours, back to the
 /// half-split order of the Hugging Face layout.
 fn uninterleave(head: &mut [f32], width: usize, scratch: &mut Vec<f32>) {
-    scratch.clear();
-    scratch.extend_from_slice(head);
     let half = head.len() / width / 2;
-    for (row, out) in head.chunks_exact_mut(width).enumerate() {
-        let from = 2 * (row % half) + row / half;
-        out.copy_from_slice(&scratch[from * width..(from + 1) * width]);
+    reorder_rows(head, width, scratch, |row| 2 * (row % half) + row / half);
+}
+
+/// Puts row `from(row)` at `row`, for every row.
+pub(crate) fn reorder_rows(rows: &mut [f32], width: usize, scratch: &mut Vec<f32>, from: impl Fn(usize) -> usize) {
+    scratch.clear();
+    scratch.extend_from_slice(rows);
+    for (row, out) in rows.chunks_exact_mut(width).enumerate() {
+        out.copy_from_slice(&scratch[from(row) * width..(from(row) + 1) * width]);
     }
 }

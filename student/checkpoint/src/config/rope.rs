@@ -76,9 +76,20 @@ impl Rope {
         match self.scaling {
             RopeScaling::None => powers.map(|power| 1.0 / power).collect(),
             RopeScaling::Linear { factor } => powers.map(|power| 1.0 / power / factor as f32).collect(),
-            RopeScaling::Llama3 { .. } => powers.map(|power| self.llama3(1.0 / power)).collect(),
-            RopeScaling::Yarn { factor, .. } => {
-                let (low, high) = self.yarn_range(head_dim);
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+                let context = original_max_position_embeddings as f64;
+                powers.map(|power| llama3(1.0 / power, factor, [low_freq_factor, high_freq_factor], context)).collect()
+            }
+            RopeScaling::Yarn { factor, original_max_position_embeddings, beta_fast, beta_slow, truncate, .. } => {
+                let (dim, context) = (head_dim as f64, original_max_position_embeddings as f64);
+                let pair = |rotations: f64| {
+                    dim * (context / (rotations * 2.0 * std::f64::consts::PI)).ln() / (2.0 * self.theta.ln())
+                };
+                // The pairs between which the ramp rises.
+                let (low, high) = (pair(beta_fast), pair(beta_slow));
+                let (low, high) = if truncate { (low.floor(), high.ceil()) } else { (low, high) };
+                let (low, high) = (low.max(0.0), high.min(dim - 1.0));
+                let high = if low == high { high + 0.001 } else { high };
                 let blend = |(pair, power): (usize, f32)| {
                     let ramp = ((pair as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
                     let (kept, divided) = (1.0 / power, 1.0 / (factor as f32 * power));
@@ -95,39 +106,6 @@ impl Rope {
             RopeScaling::Yarn { attention_factor, .. } => attention_factor as f32,
             _ => 1.0,
         }
-    }
-
-    fn llama3(&self, frequency: f32) -> f32 {
-        let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } =
-            self.scaling
-        else {
-            return frequency;
-        };
-        let (context, wavelength) = (original_max_position_embeddings as f64, TAU / frequency);
-        if wavelength < (context / high_freq_factor) as f32 {
-            return frequency;
-        }
-        if wavelength > (context / low_freq_factor) as f32 {
-            return frequency / factor as f32;
-        }
-        let smooth =
-            (context as f32 / wavelength - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
-        (1.0 - smooth) * frequency / factor as f32 + smooth * frequency
-    }
-
-    /// The pairs between which YaRN's ramp rises.
-    fn yarn_range(&self, head_dim: usize) -> (f64, f64) {
-        let RopeScaling::Yarn { original_max_position_embeddings, beta_fast, beta_slow, truncate, .. } = self.scaling
-        else {
-            return (0.0, 1.0);
-        };
-        let (dim, context) = (head_dim as f64, original_max_position_embeddings as f64);
-        let pair =
-            |rotations: f64| dim * (context / (rotations * 2.0 * std::f64::consts::PI)).ln() / (2.0 * self.theta.ln());
-        let (low, high) = (pair(beta_fast), pair(beta_slow));
-        let (low, high) = if truncate { (low.floor(), high.ceil()) } else { (low, high) };
-        let (low, high) = (low.max(0.0), high.min(dim - 1.0));
-        if low == high { (low, high + 0.001) } else { (low, high) }
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -170,6 +148,19 @@ impl Rope {
             }
         }
     }
+}
+
+/// A frequency under Llama 3.1's rule: `bounds` are the low and the high frequency factor.
+fn llama3(frequency: f32, factor: f64, bounds: [f64; 2], context: f64) -> f32 {
+    let ([low, high], wavelength) = (bounds, TAU / frequency);
+    if wavelength < (context / high) as f32 {
+        return frequency;
+    }
+    if wavelength > (context / low) as f32 {
+        return frequency / factor as f32;
+    }
+    let smooth = (context as f32 / wavelength - low as f32) / (high - low) as f32;
+    (1.0 - smooth) * frequency / factor as f32 + smooth * frequency
 }
 
 /// `base ^ exponent` with a float32 exponent, rounded once.

@@ -10,6 +10,7 @@ use crate::{
     Dtype,
     config::{ModelConfig, RopeScaling},
     error::CheckpointError,
+    open::reorder_rows,
     write::{Checked, ReadTensor},
 };
 use std::{fs, path::Path};
@@ -128,11 +129,6 @@ fn header(config: &ModelConfig, vocabulary: &Vocabulary, dtype: Dtype, entries: 
 fn interleave(values: &mut [f32], head_dim: usize, width: usize) {
     let mut scratch = Vec::new();
     for head in values.chunks_exact_mut(head_dim * width) {
-        scratch.clear();
-        scratch.extend_from_slice(head);
-        for (row, out) in head.chunks_exact_mut(width).enumerate() {
-            let from = (row % 2) * (head_dim / 2) + row / 2;
-            out.copy_from_slice(&scratch[from * width..(from + 1) * width]);
-        }
+        reorder_rows(head, width, &mut scratch, |row| (row % 2) * (head_dim / 2) + row / 2);
     }
 }
