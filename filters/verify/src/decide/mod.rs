@@ -5,6 +5,7 @@ mod equation;
 mod quantity;
 mod region;
 pub(crate) mod scalar;
+mod text;
 
 use crate::expr::Expr;
 use crate::read::{Interval, Value};
@@ -61,6 +62,16 @@ pub(crate) fn same(gold: &Value, answer: &Value, policy: &Policy) -> Finding {
         return Finding::proven(Verdict::Equal, "identical");
     }
     match (gold, answer) {
+        (Value::Words(_) | Value::Prose { .. }, _) | (_, Value::Words(_) | Value::Prose { .. }) => {
+            text::same(gold, answer, policy)
+        }
+        // Both of what is said must be so.
+        (Value::Twice(first, second), other) => {
+            Finding::all([same(first, other, policy), same(second, other, policy)].into_iter())
+        }
+        (other, Value::Twice(first, second)) => {
+            Finding::all([same(other, first, policy), same(other, second, policy)].into_iter())
+        }
         (Value::Field(a), Value::Field(b)) if a != b => Finding::proven(Verdict::Unequal, "other-numbers"),
         (Family { value, parameter }, other) | (other, Family { value, parameter }) => {
             family((value, parameter), other)
