@@ -45,6 +45,8 @@ pub struct Extracted {
 
 /// Longest stretch behind an anchor that is looked at.
 const MAX_ANCHORED: usize = 400;
+/// The longest stretch between two boxes that an "and" joins whatever else it says, in characters.
+const MAX_BREATH: usize = 40;
 
 const ANCHORS: &[&str] = &[
     "final answer is",
@@ -68,12 +70,30 @@ pub fn extract(response: &str, loose: bool) -> Option<Extracted> {
         None if response.contains("<think>") => return None,
         None => response,
     };
-    last_boxes(text).or_else(|| anchored(text)).or_else(|| if loose { last_formula(text) } else { None })
+    concluded(text)
+        .or_else(|| last_boxes(text))
+        .or_else(|| anchored(text))
+        .or_else(|| if loose { last_formula(text) } else { None })
 }
 
-/// What is in the last box of a text, or in its last boxes; nothing where it has none.
-pub(crate) fn boxed(text: &str) -> Option<String> {
-    if text.contains("\\boxed") || text.contains("\\fbox") { last_boxes(text).map(|found| found.text) } else { None }
+/// "The final answer is $…$" behind the last box: what was boxed before was a step.
+fn concluded(text: &str) -> Option<Extracted> {
+    const ANCHOR: &str = "final answer is";
+    let at = text.rfind(ANCHOR)? + ANCHOR.len();
+    let behind = &text[at..];
+    if behind.contains("\\boxed") || behind.contains("\\fbox") {
+        return None;
+    }
+    let formula = first_formula(behind.trim_start_matches([':', ' ', '*', '\n']))?;
+    Some(Extracted { text: formula.trim().to_owned(), rule: Rule::Anchor })
+}
+
+/// The answer within a worked solution: in its last box, or behind an anchor; nothing where the text is the answer.
+pub(crate) fn within(text: &str) -> Option<String> {
+    const LONG: usize = 80;
+    let boxed = text.contains("\\boxed") || text.contains("\\fbox");
+    let found = if boxed { last_boxes(text) } else { None };
+    found.or_else(|| if text.len() > LONG { anchored(text) } else { None }).map(|found| found.text)
 }
 
 fn last_boxes(text: &str) -> Option<Extracted> {
@@ -109,8 +129,11 @@ fn joins(gap: &str) -> bool {
     // Something must join them: two boxes on lines of their own are two answers.
     let joined = |word: &&str| matches!(*word, "and" | "or" | "和" | "或");
     let named = |word: &&str| plain.contains('=') && (*word == "=" || word.len() <= 4 && word.is_ascii());
-    words.iter().all(|word| joined(word) || named(word))
-        && (words.iter().any(joined) || gap.contains([',', ';', '，', '、']))
+    // "\boxed{3} apples and \boxed{5} pears" in one breath.
+    let breath = gap.chars().count() <= MAX_BREATH && !plain.contains(['.', '\n']) && words.iter().any(joined);
+    breath
+        || words.iter().all(|word| joined(word) || named(word))
+            && (words.iter().any(joined) || gap.contains([',', ';', '，', '、']))
 }
 
 fn anchored(text: &str) -> Option<Extracted> {
@@ -209,7 +232,7 @@ fn last_number(text: &str) -> Option<(usize, &str)> {
     while let Some(end) = rest.rfind(|c: char| c.is_ascii_digit()) {
         let start = rest[..end].char_indices().rev().take_while(|(_, c)| part(*c)).last().map_or(end, |(at, _)| at);
         if !rest[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '^' || c == '|') {
-            return Some((end, rest[start..=end].trim_matches([',', '.'])));
+            return Some((end, rest[start..=end].trim_start_matches(',')));
         }
         rest = &rest[..start];
     }

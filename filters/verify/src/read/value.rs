@@ -95,13 +95,20 @@ pub(crate) struct Scalar {
     pub unit: Option<Unit>,
 }
 
+impl Scalar {
+    /// `-self`.
+    fn negated(self) -> Scalar {
+        Scalar { expr: self.expr.negated(), ..self }
+    }
+}
+
 /// An interval.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Interval {
     /// Lower end.
-    pub low: Expr,
+    pub low: Scalar,
     /// Upper end.
-    pub high: Expr,
+    pub high: Scalar,
     /// Whether the lower end belongs to it.
     pub low_closed: bool,
     /// Whether the upper end belongs to it.
@@ -307,6 +314,18 @@ impl Reader {
         {
             return Ok(value);
         }
+        // -[0, 1)
+        if let [Token { kind: Kind::Op('-'), .. }, rest @ ..] = tokens
+            && let Some((open @ ('[' | '('), inner, close)) = bracketed(rest)
+            && let Ok(Some(Value::Interval(interval))) = self.bracket(open, inner, close)
+        {
+            return Ok(Value::Interval(Interval {
+                low: interval.high.negated(),
+                high: interval.low.negated(),
+                low_closed: interval.high_closed,
+                high_closed: interval.low_closed,
+            }));
+        }
         self.scalar(tokens)
     }
 
@@ -357,13 +376,21 @@ impl Reader {
                     return Ok(Some(Value::Tuple(self.parts(&parts)?)));
                 };
                 Ok(Some(Value::Interval(Interval {
-                    low: expression(low, self.natural)?,
-                    high: expression(high, self.natural)?,
+                    low: self.end(low)?,
+                    high: self.end(high)?,
                     low_closed: open == '[',
                     high_closed: close == ']',
                 })))
             }
             _ => Ok(None),
+        }
+    }
+
+    /// An end of an interval.
+    fn end(&mut self, tokens: &[Token]) -> Result<Scalar, &'static str> {
+        match self.scalar(tokens)? {
+            Value::Scalar(scalar) => Ok(scalar),
+            _ => Err("end-of-interval"),
         }
     }
 
