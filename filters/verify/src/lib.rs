@@ -8,6 +8,7 @@
 mod angle;
 mod boxed;
 mod decide;
+mod effort;
 mod expr;
 pub mod extract;
 mod fast;

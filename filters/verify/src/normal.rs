@@ -6,6 +6,7 @@
 //! a root is pulled apart only where a factor is a positive number.
 
 use crate::angle;
+use crate::effort::Effort;
 use crate::expr::{Expr, Function, bits};
 use num_bigint::BigInt;
 use num_integer::Integer;
@@ -15,6 +16,10 @@ use std::collections::BTreeMap;
 
 /// More terms than this are not multiplied out.
 const MAX_TERMS: usize = 400;
+/// Steps for a term that is added or multiplied.
+const STEP: u64 = 30;
+/// Steps for a trial division.
+const DIVISION: u64 = 3;
 const MAX_EXPONENT: i64 = 64;
 
 /// Atoms with their exponents, in order.
@@ -46,8 +51,8 @@ enum Atom {
 }
 
 /// Whether `a` and `b` are proven equal. False says nothing.
-pub(crate) fn equal(a: &Expr, b: &Expr) -> bool {
-    let mut forms = Forms { atoms: Vec::new(), budget: 20_000 };
+pub(crate) fn equal(a: &Expr, b: &Expr, effort: &Effort) -> bool {
+    let mut forms = Forms { atoms: Vec::new(), effort };
     let difference = (|| {
         let (a, b) = (forms.fraction(a)?, forms.fraction(b)?);
         if a == b {
@@ -60,9 +65,9 @@ pub(crate) fn equal(a: &Expr, b: &Expr) -> bool {
     difference.is_some_and(|difference| difference.0.is_empty())
 }
 
-struct Forms {
+struct Forms<'e> {
     atoms: Vec<Atom>,
-    budget: u32,
+    effort: &'e Effort,
 }
 
 fn constant(value: BigRational) -> Poly {
@@ -84,10 +89,9 @@ impl Poly {
     }
 }
 
-impl Forms {
+impl Forms<'_> {
     fn spend(&mut self, steps: usize) -> Option<()> {
-        self.budget = self.budget.checked_sub(u32::try_from(steps).ok()?)?;
-        Some(())
+        self.effort.spend(u64::try_from(steps).ok()? * STEP)
     }
 
     fn atom(&mut self, atom: Atom) -> u32 {
@@ -249,7 +253,7 @@ impl Forms {
             Expr::Apply(Function::Ln, parts) if parts[0].as_number().is_some_and(Signed::is_positive) => {
                 // ln of a fraction: a sum over its primes.
                 let mut sum = Poly::default();
-                for (prime, power) in factored(parts[0].as_number()?)? {
+                for (prime, power) in factored(parts[0].as_number()?, self.effort)? {
                     let prime = Fraction { above: constant(BigRational::from_integer(prime.into())), below: one() };
                     let ln = self.alone(Atom::Applied(Function::Ln, vec![prime]), Ratio::one());
                     sum = self.plus(&sum, &ln, &BigRational::from_integer(power.into()))?;
@@ -338,7 +342,7 @@ impl Forms {
             };
             result = self.times(&result, &sign)?;
         }
-        for (prime, exponent) in factored(&value.abs())? {
+        for (prime, exponent) in factored(&value.abs(), self.effort)? {
             let root = self.alone(Atom::Prime(prime), Ratio::from_integer(exponent) * power);
             result = self.times(&result, &root)?;
         }
@@ -361,7 +365,7 @@ impl Forms {
         let bases: Vec<(Atom, i64)> = match base {
             Expr::E => vec![(Atom::E, 1)],
             Expr::Number(value) if value.is_positive() => {
-                factored(value)?.into_iter().map(|(prime, power)| (Atom::Prime(prime), power)).collect()
+                factored(value, self.effort)?.into_iter().map(|(prime, power)| (Atom::Prime(prime), power)).collect()
             }
             Expr::Symbol(name) => vec![(Atom::Symbol(name.clone()), 1)],
             _ => return None,
@@ -392,12 +396,13 @@ fn merged(a: &Monomial, b: &Monomial) -> Monomial {
 }
 
 /// Prime factors of a positive fraction, where trial division finds them all.
-fn factored(value: &BigRational) -> Option<Vec<(u64, i64)>> {
+fn factored(value: &BigRational, effort: &Effort) -> Option<Vec<(u64, i64)>> {
     let mut factors = Vec::new();
     for (number, sign) in [(value.numer(), 1), (value.denom(), -1)] {
         let mut rest = number.clone();
         let mut prime = 2_u64;
         while !rest.is_one() {
+            effort.spend(DIVISION * (2 + rest.bits() / 64))?;
             let square = BigInt::from(prime) * prime;
             if square > rest {
                 factors.push((rest.to_u64()?, sign));
@@ -458,7 +463,7 @@ mod tests {
             ("\\sqrt{-4}", "2i"),
             ("\\frac{1}{x}+\\frac1y", "\\frac{x+y}{xy}"),
         ] {
-            assert!(equal(&expr(a), &expr(b)), "{a} and {b}");
+            assert!(equal(&expr(a), &expr(b), &Effort::new()), "{a} and {b}");
         }
     }
 
@@ -474,7 +479,7 @@ mod tests {
             ("\\sqrt{(x-1)^2}", "x-1"),
             ("(-1)^{2/3}", "-1"),
         ] {
-            assert!(!equal(&expr(a), &expr(b)), "{a} and {b}");
+            assert!(!equal(&expr(a), &expr(b), &Effort::new()), "{a} and {b}");
         }
     }
 }

@@ -3,12 +3,14 @@
 use super::matrix;
 use super::number;
 use super::token::{Kind, Name, Token};
-use crate::expr::{Expr, Function, Series, SeriesKind};
+use crate::expr::{Expr, Function, SPECIAL, Series, SeriesKind};
 use num_rational::BigRational;
 use num_traits::One;
 
 /// Brackets in brackets beyond this are not read.
 const MAX_DEPTH: u32 = 48;
+/// Signs behind one operand: `5!!`, `3%`.
+const MAX_SUFFIXES: usize = 8;
 
 /// Letters that name a function where brackets follow.
 const FUNCTION_LETTERS: &[&str] = &["f", "g", "h", "F", "G", "H"];
@@ -93,6 +95,10 @@ impl<'t> Parser<'t> {
                 Some(Kind::Mod) => return Err("remainder"),
                 Some(kind) if self.begins(kind) => {
                     let mixed = self.mixed(factors.last());
+                    let number = |token: &Token| matches!(token.kind, Kind::Number(_));
+                    if !mixed && number(&self.tokens[self.at]) && number(&self.tokens[self.at - 1]) {
+                        return Err("numbers-side-by-side");
+                    }
                     let next = self.power()?;
                     match (mixed, factors.pop()) {
                         // A whole number before a fraction is a mixed number.
@@ -236,7 +242,7 @@ impl<'t> Parser<'t> {
     }
 
     fn suffix(&mut self, mut value: Expr) -> Parsed {
-        loop {
+        for _ in 0..MAX_SUFFIXES {
             match self.peek() {
                 Some(Kind::Op('!')) => {
                     self.at += 1;
@@ -253,6 +259,7 @@ impl<'t> Parser<'t> {
                 _ => return Ok(value),
             }
         }
+        Err("too-deep")
     }
 
     fn atom(&mut self) -> Parsed {
@@ -337,7 +344,8 @@ impl<'t> Parser<'t> {
             "i" => return Ok(Expr::I),
             _ => {}
         }
-        let called = FUNCTION_LETTERS.contains(&name.as_str()) || name.ends_with('\'');
+        let called =
+            FUNCTION_LETTERS.contains(&name.as_str()) || SPECIAL.contains(&name.as_str()) || name.ends_with('\'');
         if self.peek() == Some(&Kind::Open('(')) && (called || name == "C") {
             let start = self.at;
             self.at += 1;

@@ -6,6 +6,8 @@ use crate::expr::Function;
 /// Longer answers are not read.
 pub(crate) const MAX_CHARS: usize = 4000;
 const MAX_NESTING: usize = 16;
+/// No known command has a longer name.
+const LONGEST_NAME: usize = 24;
 
 /// One token, and whether white space stood before it.
 #[derive(Clone, Debug, PartialEq)]
@@ -627,7 +629,7 @@ impl Scanner<'_> {
             return Ok(());
         }
         // A known command run together with what follows: `\quadx`, `\cdotx`, `\pir`.
-        for length in (2..name.len()).rev() {
+        for length in (2..name.len().min(LONGEST_NAME)).rev() {
             let known = &name[..length];
             let prefix = SILENT.contains(&known)
                 || COMMANDS.iter().any(|(name, _)| *name == known && known.len() > 1)
