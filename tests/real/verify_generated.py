@@ -65,6 +65,9 @@ def same_function(a, b):
     """True, False, or nothing where that is not sure."""
     names = sorted(a.free_symbols | b.free_symbols, key=str)
     if not names:
+        left, right = sp.sympify(a).doit(), sp.sympify(b).doit()
+        if left.is_Rational and right.is_Rational:
+            return bool(left == right)
         left, right = constant(a), constant(b)
         return None if left is None or right is None else bool(close(left, right))
     try:
