@@ -42,6 +42,7 @@ EXPLAINED = {
     r"\sin 30^\circ | \sin 30": "the degree sign is dropped",
     r"\sqrt[3]{-8} | -2": "the real root here, the principal one there",
     r"\sqrt[3]{2+\sqrt{5}}+\sqrt[3]{2-\sqrt{5}} | 1": "the real root here, the principal one there",
+    r"1-2i | \overline{1+2i}": "the bar read as part of a name",
     r"|x| | \sqrt{x^2}": "a real variable here, a complex one there",
     r"1 - \frac{1}{\mathrm{e}} | 1-e^{-1}": "the upright e read as a letter",
     r"25\pi | 25pi": "pi read as p·i",
@@ -79,6 +80,9 @@ def main():
                 counts["of a convention"] += 1
                 continue
             left, right = read(gold), read(answer)
+            if kind == "complex numbers" and left is not None and right is not None:
+                unit = {name: sp.I for name in left.free_symbols | right.free_symbols if str(name) == "i"}
+                left, right = left.subs(unit), right.subs(unit)
             if left is None or right is None:
                 counts["not read"] += 1
                 continue
