@@ -37,6 +37,7 @@ pub(crate) fn decide(answer: &str, gold: &str, policy: &Policy) -> Decided {
         }
         (Some((_, wanted)), Some((_, given))) => without_choice(given, wanted, policy),
         (Some((_, wanted)), None) if !wanted.is_empty() => without_choice(answer, wanted, policy),
+        (None, Some((_, given))) if !given.is_empty() => without_choice(given, gold, policy),
         _ => without_choice(answer, gold, policy),
     }
 }

@@ -65,6 +65,16 @@ pub(crate) fn equal(a: &Expr, b: &Expr, effort: &Effort) -> bool {
     difference.is_some_and(|difference| difference.0.is_empty())
 }
 
+/// Whether `a` is proven to be `b` times a number other than zero. False says nothing.
+pub(crate) fn proportional(a: &Expr, b: &Expr, effort: &Effort) -> bool {
+    let mut forms = Forms { atoms: Vec::new(), effort };
+    let (Some(a), Some(b)) = (forms.fraction(a), forms.fraction(b)) else { return false };
+    let (a, b, below) = (a.above.0, b.above.0, a.below == b.below);
+    let Some((monomial, value)) = a.iter().next() else { return false };
+    let Some(factor) = b.get(monomial).map(|other| other / value) else { return false };
+    below && a.len() == b.len() && a.iter().all(|(monomial, value)| b.get(monomial) == Some(&(value * &factor)))
+}
+
 struct Forms<'e> {
     atoms: Vec<Atom>,
     effort: &'e Effort,

@@ -2,6 +2,7 @@
 
 use super::{Case, Finding, Verdict, scalar};
 use crate::expr::{Expr, Function};
+use crate::normal;
 use crate::numeric::{Float, evaluate};
 use crate::read::{Value, token::Relation};
 use num_rational::BigRational;
@@ -13,15 +14,6 @@ const MAX_SIZE: usize = 4000;
 /// Two equations: the same up to a constant factor.
 pub(crate) fn equations(a: &(Expr, Expr), b: &(Expr, Expr), case: &Case<'_>) -> Finding {
     let (left, right) = (a.0.clone().minus(a.1.clone()), b.0.clone().minus(b.1.clone()));
-    let mut names = Vec::new();
-    left.symbols(&mut names);
-    let count = names.len();
-    right.symbols(&mut names);
-    let mut others = Vec::new();
-    right.symbols(&mut others);
-    if names.len() != count || others.len() != count {
-        return Finding::proven(Verdict::Unequal, "other-variables");
-    }
     match factor(&left, &right, case) {
         Some(true) => Finding::probable(Verdict::Equal, "same-up-to-a-factor"),
         Some(false) => Finding::probable(Verdict::Unequal, "no-common-factor"),
@@ -31,6 +23,9 @@ pub(crate) fn equations(a: &(Expr, Expr), b: &(Expr, Expr), case: &Case<'_>) -> 
 
 /// Whether `a / b` is a constant other than zero.
 fn factor(a: &Expr, b: &Expr, case: &Case<'_>) -> Option<bool> {
+    if normal::proportional(a, b, &case.effort) {
+        return Some(true);
+    }
     let mut names = Vec::new();
     a.symbols(&mut names);
     b.symbols(&mut names);
