@@ -142,7 +142,7 @@ impl Forms<'_> {
                 if bits(&value) > 8192 {
                     return None;
                 }
-                let mut monomial = merged(left, right);
+                let mut monomial = merged(left, right)?;
                 let mut rest = None;
                 monomial.retain_mut(|(atom, exponent)| {
                     match &self.atoms[*atom as usize] {
@@ -294,7 +294,7 @@ impl Forms<'_> {
             }
             return Some(result);
         }
-        let power = Ratio::new(power.numer().to_i64()?, power.denom().to_i64()?);
+        let power = small(Ratio::new(power.numer().to_i64()?, power.denom().to_i64()?))?;
         if power.denom() > &64 || power.numer().abs() > 4096 {
             return None;
         }
@@ -311,7 +311,8 @@ impl Forms<'_> {
                 .iter()
                 .all(|(atom, _)| matches!(self.atoms[*atom as usize], Atom::Pi | Atom::E | Atom::Prime(_)));
             if (value.is_positive() && simple) || positive {
-                let raised: Monomial = monomial.iter().map(|(atom, exponent)| (*atom, exponent * power)).collect();
+                let raised = monomial.iter().map(|(atom, exponent)| Some((*atom, small(exponent * power)?)));
+                let raised: Monomial = raised.collect::<Option<_>>()?;
                 let factor = Poly(BTreeMap::from([(raised, BigRational::one())]));
                 result = self.times(&result, &factor)?;
                 return Some(Fraction { above: result, below: one() });
@@ -353,7 +354,8 @@ impl Forms<'_> {
             result = self.times(&result, &sign)?;
         }
         for (prime, exponent) in factored(&value.abs(), self.effort)? {
-            let root = self.alone(Atom::Prime(prime), Ratio::from_integer(exponent) * power);
+            let exponent = small(small(Ratio::from_integer(exponent))? * power)?;
+            let root = self.alone(Atom::Prime(prime), exponent);
             result = self.times(&result, &root)?;
         }
         Some(result)
@@ -383,8 +385,8 @@ impl Forms<'_> {
         let mut result = one();
         for (atom, power) in bases {
             for (monomial, value) in &exponent.above.0 {
-                let coefficient = Ratio::new(value.numer().to_i64()?, value.denom().to_i64()?);
-                let coefficient = coefficient * Ratio::from_integer(power);
+                let coefficient = small(Ratio::new(value.numer().to_i64()?, value.denom().to_i64()?))?;
+                let coefficient = small(coefficient * small(Ratio::from_integer(power))?)?;
                 let factor = if monomial.is_empty() {
                     self.alone(atom.clone(), coefficient)
                 } else {
@@ -397,12 +399,19 @@ impl Forms<'_> {
     }
 }
 
-fn merged(a: &Monomial, b: &Monomial) -> Monomial {
+fn merged(a: &Monomial, b: &Monomial) -> Option<Monomial> {
     let mut all: BTreeMap<u32, Ratio<i64>> = a.iter().copied().collect();
     for (atom, exponent) in b {
-        *all.entry(*atom).or_insert_with(Ratio::zero) += exponent;
+        let sum = all.entry(*atom).or_insert_with(Ratio::zero);
+        *sum = small(*sum + exponent)?;
     }
-    all.into_iter().filter(|(_, exponent)| !exponent.is_zero()).collect()
+    Some(all.into_iter().filter(|(_, exponent)| !exponent.is_zero()).collect())
+}
+
+/// An exponent that can be added and multiplied once more without leaving `i64`.
+fn small(exponent: Ratio<i64>) -> Option<Ratio<i64>> {
+    const MOST: i64 = 1 << 20;
+    (exponent.numer().abs() <= MOST && *exponent.denom() <= MOST).then_some(exponent)
 }
 
 /// Prime factors of a positive fraction, where trial division finds them all.
