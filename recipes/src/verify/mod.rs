@@ -4,4 +4,4 @@ mod lines;
 mod math;
 
 pub use lines::{Pace, Tally, answer_lines};
-pub use math::{math, policy};
+pub use math::{Override, math, policy};
