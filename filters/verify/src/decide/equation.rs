@@ -213,8 +213,22 @@ pub(crate) fn congruent(a: (&Expr, &Expr), b: (&Expr, &Expr), case: &Case<'_>) -
             let same = ((x - y) / left).is_integer();
             Finding::proven(if same { Verdict::Equal } else { Verdict::Unequal }, "residues")
         }
-        _ => scalar::same(a.0, b.0, case),
+        _ => progression(a, b.0).or_else(|| progression(b, a.0)).unwrap_or_else(|| scalar::same(a.0, b.0, case)),
     }
+}
+
+/// Whether `5k + 2` runs through the residue class; nothing where it is no such progression.
+fn progression((residue, modulus): (&Expr, &Expr), terms: &Expr) -> Option<Finding> {
+    let (residue, modulus) = (residue.as_number()?, modulus.as_number().filter(|modulus| !modulus.is_zero())?);
+    let mut names = Vec::new();
+    terms.symbols(&mut names);
+    let [name] = names.as_slice() else { return None };
+    let at = |index: i64| terms.substitute(name, &Expr::integer(index)).as_number().cloned();
+    let (first, second, third) = (at(0)?, at(1)?, at(2)?);
+    let step = &second - &first;
+    let fits = third - &second == step && (&step == modulus || step == -modulus);
+    let same = fits && ((first - residue) / modulus).is_integer();
+    Some(Finding::probable(if same { Verdict::Equal } else { Verdict::Unequal }, "progression"))
 }
 
 /// Two ratios, by their cross products.

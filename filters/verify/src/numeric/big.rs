@@ -128,7 +128,7 @@ impl Real for Big {
         }
         let middle = sum >> guard;
         // e^(m±r) is within e^m·2r of e^m for r up to 1.
-        let bound = ((&middle + 2) * &self.bound >> (self.bits - 1)) + 2;
+        let bound = (((&middle + 2) * &self.bound) >> (self.bits - 1)) + 2;
         Big::new(middle, bound, self.bits)
     }
 
@@ -192,7 +192,7 @@ impl Real for Big {
         let mut small = if large { (&one << bits) / &value } else { value.clone() };
         // atan x = 2 atan(x / (1 + √(1 + x²)))
         for _ in 0..3 {
-            let root = (((&small * &small) >> bits) + &one << bits).sqrt();
+            let root = ((((&small * &small) >> bits) + &one) << bits).sqrt();
             small = (&small << bits) / (&one + root);
         }
         let square = (&small * &small) >> bits;
