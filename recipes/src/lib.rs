@@ -15,4 +15,5 @@ pub mod session;
 pub mod show;
 pub mod status;
 pub mod teachers;
+pub mod verify;
 pub mod view;

@@ -62,8 +62,18 @@ const ANCHORS: &[&str] = &[
 
 /// The answer in `response`; `loose` also takes its last formula.
 pub fn extract(response: &str, loose: bool) -> Option<Extracted> {
-    let text = response.rsplit_once("</think>").map_or(response, |(_, after)| after);
+    let text = match response.rsplit_once("</think>") {
+        Some((_, after)) => after,
+        // Cut off while it was still thinking.
+        None if response.contains("<think>") => return None,
+        None => response,
+    };
     last_boxes(text).or_else(|| anchored(text)).or_else(|| if loose { last_formula(text) } else { None })
+}
+
+/// What is in the last box of a text, or in its last boxes; nothing where it has none.
+pub(crate) fn boxed(text: &str) -> Option<String> {
+    if text.contains("\\boxed") || text.contains("\\fbox") { last_boxes(text).map(|found| found.text) } else { None }
 }
 
 fn last_boxes(text: &str) -> Option<Extracted> {
@@ -87,7 +97,7 @@ fn last_boxes(text: &str) -> Option<Extracted> {
 
 /// Whether only "and", "or", commas and mathematics' own marks stand between two boxes.
 fn joins(gap: &str) -> bool {
-    let mut rest = gap.replace("\\boxed{", " ").replace("\\fbox{", " ");
+    let mut rest = gap.trim_end().trim_end_matches('{').trim_end().replace("\\boxed", " ").replace("\\fbox", " ");
     for mark in [
         "\\text{and}",
         "\\text{ and }",
@@ -122,18 +132,29 @@ fn anchored(text: &str) -> Option<Extracted> {
     let lower = text.to_lowercase();
     // Lower case can change lengths; then places do not fit and only exact spellings count.
     let lower = if lower.len() == text.len() { lower } else { text.to_owned() };
-    let (at, anchor) =
-        ANCHORS.iter().filter_map(|anchor| lower.rfind(anchor).map(|at| (at + anchor.len(), anchor))).max()?;
-    let _ = anchor;
-    let behind = &text[at..];
-    let behind = behind.trim_start_matches([':', ' ', '*', '：', '\n', '=', '_']).trim_start();
-    let mut end = behind.len().min(MAX_ANCHORED);
-    while !behind.is_char_boundary(end) {
-        end -= 1;
-    }
-    let behind = &behind[..end];
-    let answer = first_formula(behind).unwrap_or_else(|| sentence(behind)).trim().trim_end_matches(['*', '_']);
-    (!answer.is_empty()).then(|| Extracted { text: answer.to_owned(), rule: Rule::Anchor })
+    let mut ends: Vec<usize> =
+        ANCHORS.iter().filter_map(|anchor| lower.rfind(anchor).map(|at| at + anchor.len())).collect();
+    ends.extend(hashes(text));
+    ends.sort_unstable_by(|a, b| b.cmp(a));
+    // The last anchor with something behind it.
+    ends.into_iter().find_map(|at| {
+        let behind = text[at..].trim_start_matches([':', ' ', '*', '：', '\n', '=', '_']).trim_start();
+        let mut end = behind.len().min(MAX_ANCHORED);
+        while !behind.is_char_boundary(end) {
+            end -= 1;
+        }
+        let behind = &behind[..end];
+        let answer = first_formula(behind).unwrap_or_else(|| sentence(behind)).trim().trim_end_matches(['*', '_']);
+        (!answer.is_empty()).then(|| Extracted { text: answer.to_owned(), rule: Rule::Anchor })
+    })
+}
+
+/// `#### 42` on the last line, as GSM8K writes it; elsewhere it is a heading.
+fn hashes(text: &str) -> Option<usize> {
+    let at = text.rfind("####")? + "####".len();
+    let last = text[at..].trim();
+    let number = last.trim_start_matches(['-', '$', ' ']).starts_with(|c: char| c.is_ascii_digit());
+    (number && !last.contains('\n')).then_some(at)
 }
 
 /// `$…$`, `\(…\)` or `\[…\]` right at the beginning, with what follows up to the sentence's end left out.
@@ -219,6 +240,9 @@ mod tests {
 
     #[test]
     fn anchors() {
+        assert_eq!(text("a\n#### 1,234\n").map(|found| found.0), Some("1,234".into()));
+        assert_eq!(text("#### 2 ways\nso 7"), None, "a heading is no answer");
+        assert_eq!(text("The answer is 5. That is my final answer.").map(|found| found.0), Some("5".into()));
         assert_eq!(
             text("So the final answer is $\\frac{1}{2}$. Good.").map(|found| found.0),
             Some("\\frac{1}{2}".into())

@@ -5,6 +5,7 @@
 //! Exponents are rational: `x^(1/2)` is the atom `x` to the 1/2, which is sound on the principal branch. A product under
 //! a root is pulled apart only where a factor is a positive number.
 
+use crate::angle;
 use crate::expr::{Expr, Function, bits};
 use num_bigint::BigInt;
 use num_integer::Integer;
@@ -255,6 +256,12 @@ impl Forms {
                 }
                 whole(sum)
             }
+            Expr::Apply(function @ (Function::Sin | Function::Cos | Function::Tan), parts)
+                if angle::turns(&parts[0]).is_some_and(|turns| angle::exact(*function, &turns).is_some()) =>
+            {
+                let turns = angle::turns(&parts[0])?;
+                self.fraction(&angle::exact(*function, &turns)?)
+            }
             Expr::Apply(function, parts) => {
                 let parts = parts.iter().map(|part| self.fraction(part)).collect::<Option<Vec<_>>>()?;
                 whole(self.alone(Atom::Applied(*function, parts), Ratio::one()))
@@ -340,6 +347,13 @@ impl Forms {
 
     /// `b^(m₁ + m₂ + …)` as a product of atoms `b^m`, their coefficients as exponents.
     fn symbolic_power(&mut self, base: &Expr, exponent: &Expr) -> Option<Fraction> {
+        // Euler: e^(iφ) = cos φ + i sin φ.
+        if *base == Expr::E
+            && let Some(turns) = angle::imaginary_turns(exponent)
+            && let (Some(cos), Some(sin)) = (angle::exact(Function::Cos, &turns), angle::exact(Function::Sin, &turns))
+        {
+            return self.fraction(&Expr::sum([cos, Expr::product([Expr::I, sin])]));
+        }
         let exponent = self.fraction(exponent)?;
         if exponent.below != one() {
             return None;

@@ -8,7 +8,6 @@ use crate::expr::{Expr, Function};
 use crate::normal;
 use crate::numeric::{Big, Complex, Fault, Float, Point, Real, evaluate, exact, modular};
 use num_rational::BigRational;
-use num_traits::Zero;
 use std::cmp::Ordering;
 
 /// Operations spent on one evaluation.
@@ -148,9 +147,9 @@ fn constants(a: &Expr, b: &Expr) -> Finding {
                 return Finding::proven(Verdict::Unequal, "disjoint-balls");
             }
             (Ok(left), Ok(right)) => {
-                // Zero on one side cannot be sharp on the other.
-                let zero = a.as_number().or(b.as_number()).is_some_and(Zero::is_zero);
-                agreed |= left.is_sharp() && right.is_sharp() || zero && bits >= 1024;
+                // What should be zero has no digits to be sharp in; at the last precision, none being left counts.
+                let last = bits == PRECISIONS[2];
+                agreed |= left.is_sharp() && right.is_sharp() || last && left.is_fine() && right.is_fine();
             }
             (Err(Fault::Undefined), _) | (_, Err(Fault::Undefined)) => return Finding::unknown("undefined"),
             _ => {}

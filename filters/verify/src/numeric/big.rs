@@ -219,6 +219,10 @@ impl Real for Big {
         self.is_exact_zero() || self.bound.bits() + 64 <= self.middle.bits()
     }
 
+    fn is_fine(&self) -> bool {
+        self.bound.bits() <= 64
+    }
+
     fn approximate(&self) -> f64 {
         let shift = self.bits.saturating_sub(64);
         (&self.middle >> shift).to_f64().unwrap_or(f64::NAN) / 2_f64.powi((self.bits - shift) as i32)

@@ -47,6 +47,11 @@ impl<R: Real> Complex<R> {
         self.re.is_sharp() && self.im.is_sharp()
     }
 
+    /// Whether its bound is as small as the precision allows.
+    pub(crate) fn is_fine(&self) -> bool {
+        self.re.is_fine() && self.im.is_fine()
+    }
+
     fn is_zero(&self) -> bool {
         self.is_real() && self.re.sign() == Some(Ordering::Equal)
     }

@@ -145,6 +145,10 @@ impl Real for Float {
         self.bound <= 1e-9 * self.middle.abs().max(1e-6)
     }
 
+    fn is_fine(&self) -> bool {
+        self.bound <= 1e-12
+    }
+
     fn approximate(&self) -> f64 {
         self.middle
     }

@@ -59,6 +59,8 @@ pub(crate) trait Real: Clone {
     fn differs(&self, other: &Self) -> bool;
     /// Whether the bound is small against the value.
     fn is_sharp(&self) -> bool;
+    /// Whether its bound is as small as this precision allows, whatever the value.
+    fn is_fine(&self) -> bool;
     /// The middle, roughly.
     fn approximate(&self) -> f64;
 }

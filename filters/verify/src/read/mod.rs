@@ -3,6 +3,7 @@
 mod expression;
 pub(crate) mod matrix;
 pub(crate) mod number;
+mod show;
 pub(crate) mod token;
 pub(crate) mod unit;
 pub(crate) mod value;
@@ -47,7 +48,7 @@ pub(crate) fn read(text: &str, natural: bool) -> Answer<'_> {
     answer
 }
 
-/// Without Markdown, quotation marks, a final full stop and `\boxed{…}` around everything.
+/// Without Markdown, quotation marks and a final full stop.
 fn unwrapped(text: &str) -> &str {
     let mut text = text.trim();
     loop {
@@ -64,11 +65,6 @@ fn unwrapped(text: &str) -> &str {
             || text.ends_with(',') && !ends_in_number
         {
             text = text[..text.len() - 1].trim_end();
-        }
-        if let Some(inner) = text.strip_prefix("\\boxed{").and_then(|inner| inner.strip_suffix('}'))
-            && crate::boxed::boxed_answers(text).first().is_some_and(|found| found.len() == inner.len())
-        {
-            text = inner.trim();
         }
         if text.len() == before {
             return text;
