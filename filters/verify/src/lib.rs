@@ -7,6 +7,7 @@
 
 mod angle;
 mod boxed;
+pub mod code;
 mod decide;
 mod expr;
 pub mod extract;

@@ -41,15 +41,16 @@ def prepare():
 
 
 def run(argument):
-    """Runs `script`, `calls`, `calls+prelude` or `check:NAME`."""
+    """Runs `script` (with arguments), `calls`, `calls+prelude` or `check:NAME`."""
     sys.stdin, sys.stdout, sys.stderr = (
         open(0, closefd=False),
         open(1, "w", closefd=False),
-        open(2, "w", closefd=False, errors="backslashreplace", line_buffering=True),
+        open(2, "w", 1, closefd=False, errors="backslashreplace"),
     )
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     sys.path.insert(0, "/tmp")
-    sys.argv = ["main.py"]
+    argument, *arguments = argument.split(" ")
+    sys.argv = ["main.py", *arguments]
     code = 1
     try:
         if argument == "script":

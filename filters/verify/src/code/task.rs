@@ -59,7 +59,7 @@ pub enum Tests {
 }
 
 /// Tests of a program.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StdinTests {
     #[serde(rename = "kind")]
@@ -78,6 +78,13 @@ pub struct StdinTests {
     /// What a run may use.
     #[serde(default)]
     pub limits: TaskLimits,
+}
+
+impl StdinTests {
+    /// Inputs and outputs, compared word by word.
+    pub(super) fn plain(cases: Vec<StdinCase>) -> StdinTests {
+        StdinTests { cases, ..StdinTests::default() }
+    }
 }
 
 /// Tests of a function.
