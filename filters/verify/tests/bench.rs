@@ -2,7 +2,12 @@
 
 use distill_verify::code::{Code, Judge, Judgement, Language, Launcher, Options, Tests, Tools};
 use serde_json::json;
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, sync::OnceLock};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+};
 
 /// The user and group of the ordinary half; nobody's on every Linux.
 const NOBODY: (u32, u32) = (65534, 65534);
@@ -16,8 +21,12 @@ pub enum As {
     Ordinary,
 }
 
+/// One test at a time, so that what one leaves behind is not another's work.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Judges that share one folder for the supervisor's executable.
 pub struct Bench {
+    _alone: MutexGuard<'static, ()>,
     _folder: tempfile::TempDir,
     pub options: Options,
 }
@@ -30,6 +39,7 @@ fn is_root() -> bool {
 impl Bench {
     /// `None`, and a word on standard error, when there is no other user to be.
     pub fn new(user: As) -> Option<Bench> {
+        let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let program = folder.path().join("supervisor");
         fs::copy(env!("CARGO_BIN_EXE_distill-verify-supervisor"), &program).expect("the supervisor");
@@ -45,7 +55,7 @@ impl Bench {
             (As::Myself, _) => None,
         };
         let launcher = Launcher { program, arguments: Vec::new(), user };
-        Some(Bench { _folder: folder, options: Options::new(launcher, tools()) })
+        Some(Bench { _alone: alone, _folder: folder, options: Options::new(launcher, tools()) })
     }
 
     pub fn judge(&self) -> Judge {
@@ -67,7 +77,7 @@ fn tools() -> Arc<Tools> {
 
 /// Limits that end an attack soon.
 pub fn tight() -> serde_json::Value {
-    json!({"cpu_seconds": 1, "wall_seconds": 2, "memory_mib": 128, "output_kib": 1024})
+    json!({"cpu_seconds": 1, "wall_seconds": 3, "memory_mib": 128, "output_kib": 1024})
 }
 
 /// One program with one input.

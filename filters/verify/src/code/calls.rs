@@ -173,11 +173,14 @@ struct Relay<'t> {
     calls: u64,
     /// The last call, as it is shown, and what it gave.
     last: (String, String),
+    /// Whether that was no plain value.
+    opaque: bool,
 }
 
 impl<'t> Relay<'t> {
     fn new(limits: &'t Limits) -> Relay<'t> {
-        Relay { limits, loaded: false, waiting: None, pending: None, calls: 0, last: (String::new(), String::new()) }
+        let last = (String::new(), String::new());
+        Relay { limits, loaded: false, waiting: None, pending: None, calls: 0, last, opaque: false }
     }
 
     /// One event; true when the assertions held.
@@ -239,11 +242,11 @@ impl<'t> Relay<'t> {
             b'P' if self.calls == 0 => Err(judged(Outcome::TestsFailure, "the assertions never called the solution".to_owned())),
             b'P' => Ok(true),
             b'A' | b'X' => {
-                let (outcome, text) = if *kind == b'A' {
-                    (Outcome::WrongAnswer, said())
-                } else {
-                    let text = said();
-                    (if text.contains("MemoryError") { Outcome::Memory } else { Outcome::RuntimeError }, text)
+                let text = said();
+                let outcome = match kind {
+                    b'X' if text.contains("MemoryError") => Outcome::Memory,
+                    b'X' if !self.opaque => Outcome::RuntimeError,
+                    _ => Outcome::WrongAnswer,
                 };
                 let (call, got) = std::mem::take(&mut self.last);
                 let (line, error) = text.split_once('⏎').unwrap_or(("", &text));
@@ -258,6 +261,7 @@ impl<'t> Relay<'t> {
     fn answer(&mut self, frame: &[u8], running: &mut [Process; 2]) -> Result<(), Halt> {
         let garbled = || judged(Outcome::RuntimeError, "it wrote into the channel of its answers".to_owned());
         let token = self.pending.take().ok_or_else(garbled)?;
+        self.opaque = false;
         let raise = |bases: Vec<Value>, message: Value| {
             let mut reply = vec![b'X'];
             Value::Tuple(vec![Value::List(bases), message]).marshal(&mut reply);
@@ -278,6 +282,7 @@ impl<'t> Relay<'t> {
                 reply
             }
             Answer::Opaque(what) => {
+                self.opaque = true;
                 self.last.1.clone_from(&what);
                 raise(vec![Value::Text(b"TypeError".to_vec())], Value::Text(format!("it returned {what}").into_bytes()))
             }

@@ -10,7 +10,7 @@ fn attacks() -> Vec<Attack> {
             "fork bomb",
             "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
             &[Time],
-            "CPU time",
+            "time",
         ),
         attack("fork bomb that gives up", "import os\nwhile True:\n    os.fork()", &[RuntimeError, Time], ""),
         attack("thread bomb", "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()", &[RuntimeError, Time], ""),
@@ -58,10 +58,10 @@ fn attacks() -> Vec<Attack> {
             "gone",
         ),
         attack("stack overflow", "import sys\nsys.setrecursionlimit(1 << 30)\ndef f(n): return f(n + 1) + 1\nf(0)", &[RuntimeError, Memory], ""),
-        attack("a number too long to print", "import sys\nif hasattr(sys, 'set_int_max_str_digits'): sys.set_int_max_str_digits(0)\nprint(str(7 ** (1 << 24)))", &[Time], "CPU time"),
-        attack("clock spin", "import time\nwhile True: time.time()", &[Time], "CPU time"),
+        attack("a number too long to print", "import sys\nif hasattr(sys, 'set_int_max_str_digits'): sys.set_int_max_str_digits(0)\nprint(str(7 ** (1 << 24)))", &[Time], " time"),
+        attack("clock spin", "import time\nwhile True: time.time()", &[Time], " time"),
         attack("spin in many processes", "import os\nos.fork(); os.fork()\nwhile True: pass", &[Time], "time"),
-        attack("regular expression that backtracks", "import re\nre.match('(a+)+$', 'a' * 40 + 'b')", &[Time], "CPU time"),
+        attack("regular expression that backtracks", "import re\nre.match('(a+)+$', 'a' * 40 + 'b')", &[Time], " time"),
         attack("deep value", "x = []\nfor _ in range(10 ** 6): x = [x]\nprint(repr(x))", &[RuntimeError, Memory], ""),
     ]
 }

@@ -38,14 +38,14 @@ for line in maps.splitlines():
     if end - start > 1 << 26 or 'r' not in line.split()[1]: continue
     try: look(os.pread(memory, end - start, start))
     except (OSError, OverflowError): pass
-print('nothing found')
+print('searched-in-vain')
 ";
 
 /// Says it passed, to whoever may listen.
 const SHOUT: &str = "
 import os
 for fd in range(1, 32):
-    for text in (b'P', b'\\x01\\0\\0\\0P', b'\\x02\\0\\0\\0PP', b'passed', b'0\\n', b'\"accepted\"'):
+    for text in (b'\\x01\\0\\0\\0P', b'P', b'\\x02\\0\\0\\0PP', b'passed', b'0\\n', b'\"accepted\"'):
         try: os.write(fd, text)
         except OSError: pass
 ";
@@ -83,8 +83,8 @@ fn of_functions() -> Vec<Attack> {
         cheat("bytes that no value has", "import os, marshal\nmarshal.dumps = lambda *a: b'[\\xff\\xff\\xff\\x7f'\ndef f(x): return 1", &[RuntimeError, WrongAnswer], ""),
         cheat("code as a value", "def f(x): return f.__code__", &[WrongAnswer], "plain"),
         cheat("itself as a value", "def f(x):\n    a = []\n    a.append(a)\n    return a", &[WrongAnswer, RuntimeError], ""),
-        cheat("never answering", "def f(x):\n    while True: pass", &[Time], "CPU time"),
-        cheat("never loading", "while True: pass", &[Time], "CPU time"),
+        cheat("never answering", "def f(x):\n    while True: pass", &[Time], " time"),
+        cheat("never loading", "while True: pass", &[Time], " time"),
     ]
 }
 
@@ -92,7 +92,7 @@ fn of_programs() -> Vec<Attack> {
     vec![
         attack("printing that it passed", SHOUT, &[WrongAnswer], ""),
         attack("exiting well without a word", "import os\nos._exit(0)", &[WrongAnswer], "nothing"),
-        attack("looking for the answer", SEARCH, &[WrongAnswer], "nothing found"),
+        attack("looking for the answer", SEARCH, &[WrongAnswer], "searched-in-vain"),
         attack("a prefix of the answer", &format!("print({ANSWER:?}[:-1])"), &[WrongAnswer], "token 1"),
         attack("the answer and more", &format!("print({ANSWER:?}, 'x')"), &[WrongAnswer], "token 2"),
         attack("the right answer and a failure", &format!("print({ANSWER:?}, flush=True)\nraise SystemExit(1)"), &[RuntimeError], "exit status 1"),
