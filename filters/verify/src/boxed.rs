@@ -18,6 +18,9 @@ pub fn boxed_answers(text: &str) -> Vec<&str> {
     let mut at = 0;
     while at < bytes.len() {
         if bytes[at] == b'\\' {
+            // A response that went through JSON twice has its backslashes doubled.
+            let doubled = text[at + 1..].starts_with('\\') && opening(&text[at + 1..]).is_some();
+            at += usize::from(doubled);
             if let Some(length) = opening(&text[at..]) {
                 at += length;
                 open.push(Some(at));

@@ -45,6 +45,8 @@ pub struct Extracted {
 
 /// Longest stretch behind an anchor that is looked at.
 const MAX_ANCHORED: usize = 400;
+/// The longest stretch between two boxes that an "and" joins whatever else it says, in characters.
+const MAX_BREATH: usize = 40;
 
 const ANCHORS: &[&str] = &[
     "final answer is",
@@ -68,12 +70,30 @@ pub fn extract(response: &str, loose: bool) -> Option<Extracted> {
         None if response.contains("<think>") => return None,
         None => response,
     };
-    last_boxes(text).or_else(|| anchored(text)).or_else(|| if loose { last_formula(text) } else { None })
+    concluded(text)
+        .or_else(|| last_boxes(text))
+        .or_else(|| anchored(text))
+        .or_else(|| if loose { last_formula(text) } else { None })
 }
 
-/// What is in the last box of a text, or in its last boxes; nothing where it has none.
-pub(crate) fn boxed(text: &str) -> Option<String> {
-    if text.contains("\\boxed") || text.contains("\\fbox") { last_boxes(text).map(|found| found.text) } else { None }
+/// "The final answer is $…$" behind the last box: what was boxed before was a step.
+fn concluded(text: &str) -> Option<Extracted> {
+    const ANCHOR: &str = "final answer is";
+    let at = text.rfind(ANCHOR)? + ANCHOR.len();
+    let behind = &text[at..];
+    if behind.contains("\\boxed") || behind.contains("\\fbox") {
+        return None;
+    }
+    let formula = first_formula(behind.trim_start_matches([':', ' ', '*', '\n']))?;
+    Some(Extracted { text: formula.trim().to_owned(), rule: Rule::Anchor })
+}
+
+/// The answer within a worked solution: in its last box, or behind an anchor; nothing where the text is the answer.
+pub(crate) fn within(text: &str) -> Option<String> {
+    const LONG: usize = 80;
+    let boxed = text.contains("\\boxed") || text.contains("\\fbox");
+    let found = if boxed { last_boxes(text) } else { None };
+    found.or_else(|| if text.len() > LONG { anchored(text) } else { None }).map(|found| found.text)
 }
 
 fn last_boxes(text: &str) -> Option<Extracted> {
@@ -95,37 +115,25 @@ fn last_boxes(text: &str) -> Option<Extracted> {
     Some(Extracted { text: joined, rule: Rule::BoxedSeveral })
 }
 
-/// Whether only "and", "or", commas and mathematics' own marks stand between two boxes.
+/// Whether only "and", "or", commas, a name with its equals sign and mathematics' own marks stand between two boxes.
 fn joins(gap: &str) -> bool {
-    let mut rest = gap.trim_end().trim_end_matches('{').trim_end().replace("\\boxed", " ").replace("\\fbox", " ");
-    for mark in [
-        "\\text{and}",
-        "\\text{ and }",
-        "\\text{or}",
-        "\\text{ or }",
-        "\\quad",
-        "\\qquad",
-        "\\(",
-        "\\)",
-        "\\[",
-        "\\]",
-        "\\,",
-        "\\;",
-        "\\ ",
-        "$",
-    ] {
-        rest = rest.replace(mark, " ");
+    const MARKS: [&str; 11] = ["\\text", "\\quad", "\\qquad", "\\(", "\\)", "\\[", "\\]", "\\,", "\\;", "\\ ", "$"];
+    let gap = gap.trim_end().trim_end_matches('{').trim_end();
+    let gap = gap.strip_suffix("\\boxed").or(gap.strip_suffix("\\fbox")).unwrap_or(gap);
+    if gap.is_empty() {
+        return true;
     }
-    let mut words = rest
-        .split(|c: char| c.is_whitespace() || c == ',' || c == ';' || c == '，' || c == '、')
-        .filter(|word| !word.is_empty());
-    let mut count = 0;
-    let fine = words.all(|word| {
-        count += 1;
-        matches!(word, "and" | "or" | "和" | "或")
-    });
+    let plain = MARKS.iter().fold(gap.to_owned(), |rest, mark| rest.replace(mark, " "));
+    let breaks = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '，' | '、' | '{' | '}');
+    let words: Vec<&str> = plain.split(breaks).filter(|word| !word.is_empty()).collect();
     // Something must join them: two boxes on lines of their own are two answers.
-    fine && (count > 0 || gap.contains([',', ';', '，', '、']))
+    let joined = |word: &&str| matches!(*word, "and" | "or" | "和" | "或");
+    let named = |word: &&str| plain.contains('=') && (*word == "=" || word.len() <= 4 && word.is_ascii());
+    // "\boxed{3} apples and \boxed{5} pears" in one breath.
+    let breath = gap.chars().count() <= MAX_BREATH && !plain.contains(['.', '\n']) && words.iter().any(joined);
+    breath
+        || words.iter().all(|word| joined(word) || named(word))
+            && (words.iter().any(joined) || gap.contains([',', ';', '，', '、']))
 }
 
 fn anchored(text: &str) -> Option<Extracted> {
@@ -144,7 +152,13 @@ fn anchored(text: &str) -> Option<Extracted> {
             end -= 1;
         }
         let behind = &behind[..end];
-        let answer = first_formula(behind).unwrap_or_else(|| sentence(behind)).trim().trim_end_matches(['*', '_']);
+        let stated = |text: &str| text.rsplit_once(" is ").map_or(text, |(_, value)| value).len();
+        let sentence = || {
+            let sentence = sentence(behind);
+            // "Answer: the volume of the prism is 120."
+            &sentence[sentence.len() - stated(sentence)..]
+        };
+        let answer = first_formula(behind).unwrap_or_else(sentence).trim().trim_end_matches(['*', '_']);
         (!answer.is_empty()).then(|| Extracted { text: answer.to_owned(), rule: Rule::Anchor })
     })
 }
@@ -185,9 +199,8 @@ fn sentence(text: &str) -> &str {
     &line[..end]
 }
 
-/// The last formula of the text, or else its last number.
+/// The last formula or number of the text, whichever ends later.
 fn last_formula(text: &str) -> Option<Extracted> {
-    let found = |text: &str| Some(Extracted { text: text.trim().to_owned(), rule: Rule::LastFormula });
     let mut best: Option<(usize, &str)> = None;
     for (open, close) in [("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]")] {
         if let Some(end) = text.rfind(close)
@@ -207,14 +220,23 @@ fn last_formula(text: &str) -> Option<Extracted> {
             best = Some((*end, &text[start + 1..*end]));
         }
     }
-    if let Some((_, formula)) = best.filter(|(_, formula)| !formula.trim().is_empty()) {
-        return found(formula);
-    }
-    // The last run of digits with what belongs to it.
-    let end = text.rfind(|c: char| c.is_ascii_digit())?;
+    best = best.filter(|(_, formula)| !formula.trim().is_empty());
+    let (_, found) = last_number(text).into_iter().chain(best).max_by_key(|(end, _)| *end)?;
+    Some(Extracted { text: found.trim().to_owned(), rule: Rule::LastFormula })
+}
+
+/// The last run of digits with what belongs to it, and where it ends; not one within a word.
+fn last_number(text: &str) -> Option<(usize, &str)> {
     let part = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '/' | '-' | '−');
-    let start = text[..end].char_indices().rev().take_while(|(_, c)| part(*c)).last().map_or(end, |(at, _)| at);
-    found(text[start..=end].trim_matches([',', '.']))
+    let mut rest = text;
+    while let Some(end) = rest.rfind(|c: char| c.is_ascii_digit()) {
+        let start = rest[..end].char_indices().rev().take_while(|(_, c)| part(*c)).last().map_or(end, |(at, _)| at);
+        if !rest[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '^' || c == '|') {
+            return Some((end, rest[start..=end].trim_start_matches(',')));
+        }
+        rest = &rest[..start];
+    }
+    None
 }
 
 #[cfg(test)]
@@ -235,6 +257,9 @@ mod tests {
     fn several_boxes() {
         assert_eq!(text("\\boxed{1} and \\boxed{2}").map(|found| found.0), Some("1, 2".into()));
         assert_eq!(text("$\\boxed{1}$, $\\boxed{2}$").map(|found| found.1), Some(Rule::BoxedSeveral));
+        assert_eq!(text("\\boxed{1} \\quad \\text{and} \\quad \\boxed{2}").map(|found| found.0), Some("1, 2".into()));
+        assert_eq!(text("\\(a = \\boxed{1}\\) and \\(b = \\boxed{2}\\)").map(|found| found.0), Some("1, 2".into()));
+        assert_eq!(text("\\boxed{1}\n\n\\boxed{2}").map(|found| found.0), Some("2".into()));
         assert_eq!(text("\\boxed{1} no no \\boxed{2}").map(|found| found.0), Some("2".into()));
     }
 

@@ -169,24 +169,5 @@ fn in_text(gold: &read::Answer<'_>, answer: &read::Answer<'_>) -> Finding {
     {
         return Finding::probable(Verdict::Equal, "same-tokens");
     }
-    let (left, right) = (words::normal(gold.text), words::normal(answer.text));
-    let wordy = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphabetic() || c == ' ' || c == '-');
-    let joined = |text: &str| text.replace(' ', "");
-    if wordy(&left) && wordy(&right) {
-        if joined(&left) == joined(&right) {
-            return Finding::probable(Verdict::Equal, "same-words");
-        }
-        let short = |text: &str| text.split(' ').count() <= 2;
-        if short(&left) && short(&right) {
-            return Finding::probable(Verdict::Unequal, "other-words");
-        }
-        return Finding::unknown("words-differ");
-    }
-    // A word is no number.
-    let number = |answer: &read::Answer<'_>| matches!(answer.values.first(), Some(Value::Scalar(scalar)) if scalar.expr.as_number().is_some());
-    let word = |text: &str| wordy(text) && !text.contains(' ') && text.chars().count() > 1;
-    if number(gold) && word(&right) || number(answer) && word(&left) {
-        return Finding::probable(Verdict::Unequal, "word-against-number");
-    }
     Finding::unknown(if gold.values.is_empty() { "gold-unread" } else { "answer-unread" })
 }

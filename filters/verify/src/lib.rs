@@ -55,6 +55,8 @@ pub struct Policy {
     pub tuple_for_set: bool,
     /// What rounds to a decimal gold at its stated digits.
     pub rounding: bool,
+    /// A decimal of at least four digits for the exact gold that rounds to it: `0.3333` for `1/3`.
+    pub rounded_answers: bool,
     /// Takes the last formula or number of a response without a box and an anchor. Not for filtering.
     pub loose: bool,
 }
@@ -67,6 +69,7 @@ impl Default for Policy {
             bare_percent: true,
             tuple_for_set: false,
             rounding: true,
+            rounded_answers: false,
             loose: false,
         }
     }
@@ -155,7 +158,7 @@ pub fn judge_text(response: &str, gold: &str) -> Judgement {
 /// Judges an answer alone against `gold`.
 pub fn judge_answer(answer: &str, gold: &str, policy: &Policy) -> Judgement {
     // Golds, and answers too, come as worked solutions with a box at the end.
-    let (inner_gold, inner_answer) = (extract::boxed(gold), extract::boxed(answer));
+    let (inner_gold, inner_answer) = (extract::within(gold), extract::within(answer));
     let decided =
         judge::decide(inner_answer.as_deref().unwrap_or(answer), inner_gold.as_deref().unwrap_or(gold), policy);
     let judge::Decided { finding, readings } = decided;

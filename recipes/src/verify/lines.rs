@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Longer lines are not read, in bytes.
-pub const MAX_LINE: usize = 16 << 20;
+const MAX_LINE: usize = 16 << 20;
 /// A batch ends at this size, in bytes, however few lines it has.
 const MAX_BATCH: usize = 1 << 20;
 /// How much is read at once, in bytes.

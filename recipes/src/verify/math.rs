@@ -50,7 +50,7 @@ struct Wrong<'a> {
 pub fn policy(overrides: &[String]) -> Result<Policy> {
     let text = overrides.join("\n");
     toml::from_str(&text).map_err(|error| {
-        let keys = "bare-names, bare-units, bare-percent, tuple-for-set, rounding, loose";
+        let keys = "bare-names, bare-units, bare-percent, tuple-for-set, rounding, rounded-answers, loose";
         anyhow::anyhow!("--policy: {}\nhint: KEY=true or KEY=false, KEY one of {keys}", error.message())
     })
 }

@@ -5,6 +5,7 @@ mod equation;
 mod quantity;
 mod region;
 pub(crate) mod scalar;
+mod text;
 
 use crate::expr::Expr;
 use crate::read::{Interval, Value};
@@ -61,6 +62,16 @@ pub(crate) fn same(gold: &Value, answer: &Value, policy: &Policy) -> Finding {
         return Finding::proven(Verdict::Equal, "identical");
     }
     match (gold, answer) {
+        (Value::Words(_) | Value::Prose { .. }, _) | (_, Value::Words(_) | Value::Prose { .. }) => {
+            text::same(gold, answer, policy)
+        }
+        // Both of what is said must be so.
+        (Value::Twice(first, second), other) => {
+            Finding::all([same(first, other, policy), same(second, other, policy)].into_iter())
+        }
+        (other, Value::Twice(first, second)) => {
+            Finding::all([same(other, first, policy), same(other, second, policy)].into_iter())
+        }
         (Value::Field(a), Value::Field(b)) if a != b => Finding::proven(Verdict::Unequal, "other-numbers"),
         (Family { value, parameter }, other) | (other, Family { value, parameter }) => {
             family((value, parameter), other)
@@ -86,7 +97,7 @@ pub(crate) fn same(gold: &Value, answer: &Value, policy: &Policy) -> Finding {
                 _ => by_members,
             }
         }
-        _ if region::is_region(gold) || region::is_region(answer) => regions(gold, answer),
+        _ if region::is_region(gold) || region::is_region(answer) => regions(gold, answer, policy),
         (Named { value, sides, name }, other) | (other, Named { value, sides, name })
             if !matches!(other, Set { .. }) || !matches!(**value, Scalar(_)) =>
         {
@@ -263,18 +274,27 @@ fn family((value, parameter): (&Value, &str), other: &Value) -> Finding {
 }
 
 /// Sets of numbers against each other, and against what could be meant as one.
-fn regions(gold: &Value, answer: &Value) -> Finding {
+fn regions(gold: &Value, answer: &Value, policy: &Policy) -> Finding {
     if let (Value::Logic { any: a, parts: left }, Value::Logic { any: b, parts: right }) = (gold, answer)
         && a == b
         && left.len() == right.len()
     {
-        let found = sets(left, right, &Policy::default());
+        let found = sets(left, right, policy);
         if found.verdict == Verdict::Equal {
             return found;
         }
     }
     if let (Value::Interval(a), Value::Interval(b)) = (gold, answer) {
-        return intervals(a, b);
+        return intervals(a, b, policy);
+    }
+    // Unions, interval by interval: their ends may be stated as decimals.
+    if let (Value::Union(a), Value::Union(b)) = (gold, answer)
+        && a.len() == b.len()
+    {
+        let found = Finding::all(a.iter().zip(b).map(|(a, b)| same(a, b, policy)));
+        if found.verdict == Verdict::Equal {
+            return found;
+        }
     }
     let possible = |value: &Value| {
         region::is_region(value)
@@ -286,7 +306,7 @@ fn regions(gold: &Value, answer: &Value) -> Finding {
     }
     // (a, b) against [c, d] with letters: end by end.
     if let (Some(a), Some(b)) = (as_interval(gold), as_interval(answer)) {
-        return intervals(&a, &b);
+        return intervals(&a, &b, policy);
     }
     let found = region::same(gold, answer);
     if found.reason == "several-variables" && region::is_region(gold) != region::is_region(answer) {
@@ -301,7 +321,7 @@ fn as_interval(value: &Value) -> Option<Interval> {
         Value::Named { value, .. } => as_interval(value),
         Value::Tuple(parts) => match parts.as_slice() {
             [Value::Scalar(low), Value::Scalar(high)] => {
-                Some(Interval { low: low.expr.clone(), high: high.expr.clone(), low_closed: false, high_closed: false })
+                Some(Interval { low: low.clone(), high: high.clone(), low_closed: false, high_closed: false })
             }
             _ => None,
         },
@@ -309,8 +329,9 @@ fn as_interval(value: &Value) -> Option<Interval> {
     }
 }
 
-fn intervals(a: &Interval, b: &Interval) -> Finding {
-    let ends = Finding::all([scalar::same(&a.low, &b.low), scalar::same(&a.high, &b.high)].into_iter());
+fn intervals(a: &Interval, b: &Interval, policy: &Policy) -> Finding {
+    let ends =
+        Finding::all([quantity::same(&a.low, &b.low, policy), quantity::same(&a.high, &b.high, policy)].into_iter());
     if ends.verdict == Verdict::Equal && (a.low_closed, a.high_closed) != (b.low_closed, b.high_closed) {
         return Finding::proven(Verdict::Unequal, "open-against-closed");
     }

@@ -90,13 +90,21 @@ fn percent(gold: &Scalar, answer: &Scalar, policy: &Policy) -> Finding {
 /// The figures alone. A decimal gold also stands for what rounds to it.
 fn figures(gold: &Scalar, answer: &Scalar, policy: &Policy) -> Finding {
     let exact = scalar::same(&gold.expr, &answer.expr);
-    let (Some(stated), Some(value)) = (gold.decimal, gold.expr.as_number()) else { return exact };
-    if exact.verdict != Verdict::Unequal || !policy.rounding {
+    if exact.verdict != Verdict::Unequal {
         return exact;
     }
-    let mut names = Vec::new();
-    answer.expr.symbols(&mut names);
-    if !names.is_empty() || !within_half(value, &answer.expr, stated) {
+    if policy.rounded_answers
+        && let (None, Some(stated), Some(value)) = (gold.decimal, answer.decimal, answer.expr.as_number())
+        && stated.significant >= 4
+        && within_half(value, &gold.expr, stated)
+    {
+        return Finding::probable(Verdict::Equal, "rounded-answer");
+    }
+    let (Some(stated), Some(value)) = (gold.decimal, gold.expr.as_number()) else { return exact };
+    if !policy.rounding {
+        return exact;
+    }
+    if !within_half(value, &answer.expr, stated) {
         return exact;
     }
     // A fraction or a root that ends nowhere can only be meant rounded; a decimal could be a miscalculation.
@@ -111,6 +119,11 @@ fn figures(gold: &Scalar, answer: &Scalar, policy: &Policy) -> Finding {
 
 /// Whether `answer` lies within half a unit of the gold's last digit.
 fn within_half(gold: &BigRational, answer: &Expr, stated: Decimal) -> bool {
+    let mut names = Vec::new();
+    answer.symbols(&mut names);
+    if !names.is_empty() {
+        return false;
+    }
     if stated.places.abs() > 1500 {
         return false;
     }

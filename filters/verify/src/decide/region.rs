@@ -105,8 +105,8 @@ fn symbols(value: &Value, names: &mut Vec<String>) {
         }
         Value::Interval(interval) => {
             let mut inner = Vec::new();
-            interval.low.symbols(&mut inner);
-            interval.high.symbols(&mut inner);
+            interval.low.expr.symbols(&mut inner);
+            interval.high.expr.symbols(&mut inner);
             inner.into_iter().for_each(&mut add);
         }
         _ => {}
@@ -157,8 +157,8 @@ fn gather(value: &Value, ends: &mut Vec<Expr>) {
     };
     match value {
         Value::Interval(interval) => {
-            add(&interval.low, ends);
-            add(&interval.high, ends);
+            add(&interval.low.expr, ends);
+            add(&interval.high.expr, ends);
         }
         Value::Tuple(parts) | Value::Set { members: parts, .. } => {
             for part in parts {
@@ -238,8 +238,7 @@ fn holds(value: &Value, name: &str, point: &Expr) -> Option<bool> {
         // Two numbers in round brackets, where a set was meant.
         Value::Tuple(parts) => match parts.as_slice() {
             [Value::Scalar(low), Value::Scalar(high)] => {
-                let interval =
-                    Interval { low: low.expr.clone(), high: high.expr.clone(), low_closed: false, high_closed: false };
+                let interval = Interval { low: low.clone(), high: high.clone(), low_closed: false, high_closed: false };
                 within(&interval, point)
             }
             _ => None,
@@ -307,8 +306,8 @@ fn holds(value: &Value, name: &str, point: &Expr) -> Option<bool> {
 }
 
 fn within(interval: &Interval, point: &Expr) -> Option<bool> {
-    let low = scalar::order(&interval.low, point)?;
-    let high = scalar::order(point, &interval.high)?;
+    let low = scalar::order(&interval.low.expr, point)?;
+    let high = scalar::order(point, &interval.high.expr)?;
     let above = low.is_lt() || interval.low_closed && low.is_eq();
     let below = high.is_lt() || interval.high_closed && high.is_eq();
     Some(above && below)

@@ -300,6 +300,20 @@ impl<'t> Parser<'t> {
             Kind::Sum => self.series(SeriesKind::Sum),
             Kind::Prod => self.series(SeriesKind::Product),
             Kind::Int => self.integral(),
+            // Two numbers above each other: a binomial coefficient, in the brackets that were just opened.
+            Kind::Begin(_) if self.at > 1 && self.tokens[self.at - 2].kind == Kind::Open('(') => {
+                let close = matrix::closing(&self.tokens[self.at - 1..]).ok_or("unfinished-environment")?;
+                let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.natural)?;
+                self.at += close;
+                match <[Vec<Expr>; 2]>::try_from(rows) {
+                    Ok([top, bottom]) if top.len() == 1 => {
+                        Ok(Expr::apply(Function::Binomial, top.into_iter().chain(bottom).collect()))
+                    }
+                    _ => Err("matrix-in-expression"),
+                }
+            }
+            // What a sum leaves out.
+            Kind::Dots => Ok(Expr::symbol("…")),
             Kind::Begin(name) if name == "vmatrix" || name == "array" && self.bars > 0 => {
                 let close = matrix::closing(&self.tokens[self.at - 1..]).ok_or("unfinished-environment")?;
                 let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.natural)?;

@@ -9,6 +9,8 @@ pub(crate) type Rows = Vec<Vec<Expr>>;
 
 const NAMES: &[&str] = &["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "smallmatrix", "array"];
 const MAX_SIDE: usize = 16;
+/// Brackets around sums of matrices, within each other.
+const MAX_DEPTH: u32 = 6;
 
 /// The index right after the `\end` of the environment that the first token begins.
 pub(crate) fn closing(tokens: &[Token]) -> Option<usize> {
@@ -50,15 +52,30 @@ pub(crate) fn rows(tokens: &[Token], natural: bool) -> Result<Rows, &'static str
 
 /// A matrix, or sums and products of matrices and numbers; nothing where there is none.
 pub(crate) fn matrix(tokens: &[Token], natural: bool) -> Option<Result<Rows, &'static str>> {
-    let is_matrix =
-        |token: &Token| matches!(&token.kind, Kind::Begin(name) if name != "vmatrix" && NAMES.contains(&name.as_str()));
-    if !tokens.iter().any(is_matrix) {
-        return None;
-    }
-    Some(terms(tokens, natural))
+    tokens.iter().any(is_matrix).then(|| terms(tokens, natural, 0))
 }
 
-fn terms(tokens: &[Token], natural: bool) -> Result<Rows, &'static str> {
+fn is_matrix(token: &Token) -> bool {
+    matches!(&token.kind, Kind::Begin(name) if name != "vmatrix" && NAMES.contains(&name.as_str()))
+}
+
+/// What lies between the bracket that `tokens` begin with and the one that closes it.
+fn inside(tokens: &[Token]) -> Option<&[Token]> {
+    let mut depth = 0_i32;
+    for (at, token) in tokens.iter().enumerate() {
+        match token.kind {
+            Kind::Open(_) | Kind::Begin(_) => depth += 1,
+            Kind::Close(_) | Kind::End(_) => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return tokens.get(1..at);
+        }
+    }
+    None
+}
+
+fn terms(tokens: &[Token], natural: bool, nesting: u32) -> Result<Rows, &'static str> {
     let (mut depth, mut start, mut negative) = (0_i32, 0, false);
     let mut total: Option<Rows> = None;
     for at in 0..=tokens.len() {
@@ -76,7 +93,7 @@ fn terms(tokens: &[Token], natural: bool) -> Result<Rows, &'static str> {
             None => None,
         };
         if start < at {
-            let mut term = factors(&tokens[start..at], natural)?;
+            let mut term = factors(&tokens[start..at], natural, nesting)?;
             if negative {
                 term = scaled(&term, &Expr::integer(-1));
             }
@@ -92,7 +109,7 @@ fn terms(tokens: &[Token], natural: bool) -> Result<Rows, &'static str> {
     total.ok_or("empty")
 }
 
-fn factors(tokens: &[Token], natural: bool) -> Result<Rows, &'static str> {
+fn factors(tokens: &[Token], natural: bool, depth: u32) -> Result<Rows, &'static str> {
     let (mut at, mut scalar, mut product) = (0, Expr::integer(1), None::<Rows>);
     while at < tokens.len() {
         match &tokens[at].kind {
@@ -106,29 +123,31 @@ fn factors(tokens: &[Token], natural: bool) -> Result<Rows, &'static str> {
                     Some(product) => multiplied(&product, &next)?,
                 });
             }
-            // Brackets around a matrix.
-            Kind::Open(open @ ('(' | '[' | 'g'))
-                if matches!(tokens.get(at + 1).map(|t| &t.kind), Some(Kind::Begin(_))) =>
+            // Brackets around matrices.
+            Kind::Open('(' | '[' | 'g' | '{')
+                if depth < MAX_DEPTH && inside(&tokens[at..]).is_some_and(|inner| inner.iter().any(is_matrix)) =>
             {
-                let end = closing(&tokens[at + 1..]).ok_or("unfinished-environment")? + at + 2;
-                let _ = open;
-                if !matches!(tokens.get(end).map(|token| &token.kind), Some(Kind::Close(_))) {
-                    return Err("open-bracket");
-                }
-                let next = rows(&tokens[at + 2..end - 1], natural)?;
-                at = end + 1;
+                let inner = inside(&tokens[at..]).unwrap_or_default();
+                let next = terms(inner, natural, depth + 1)?;
+                at += inner.len() + 2;
                 product = Some(match product {
                     None => next,
                     Some(product) => multiplied(&product, &next)?,
                 });
             }
             _ => {
-                let end = tokens[at..]
-                    .iter()
-                    .position(|token| matches!(token.kind, Kind::Begin(_)))
-                    .map_or(tokens.len(), |length| at + length);
-                // A bracket that opens right before the matrix belongs to it.
-                let end = if end > at && matches!(tokens[end - 1].kind, Kind::Open(_)) { end - 1 } else { end };
+                // Up to the next matrix, or the bracket around it.
+                let mut end = at;
+                while let Some(token) = tokens.get(end) {
+                    let bracket = matches!(token.kind, Kind::Open(_));
+                    let length = if bracket { inside(&tokens[end..]).map(<[Token]>::len) } else { None };
+                    let holds = length.is_some_and(|length| tokens[end..end + length + 1].iter().any(is_matrix));
+                    if holds || is_matrix(token) {
+                        break;
+                    }
+                    end += length.map_or(1, |length| length + 2);
+                }
+                let end = end.min(tokens.len());
                 let end = if end > at && tokens[end - 1].kind == Kind::Op('*') { end - 1 } else { end };
                 if end == at {
                     return Err("not-an-operand");

@@ -3,6 +3,7 @@
 mod expression;
 pub(crate) mod matrix;
 pub(crate) mod number;
+mod prose;
 mod show;
 pub(crate) mod token;
 pub(crate) mod unit;
@@ -44,6 +45,16 @@ pub(crate) fn read(text: &str, natural: bool) -> Answer<'_> {
             Ok(_) => {}
             Err(fault) => answer.fault = fault,
         }
+    }
+    // `an ellipse` is no number of ellipses.
+    let nameless = |value: &Value| match value {
+        Value::Scalar(Scalar { expr, unit: Some(unit), .. }) => unit.unknown && expr.as_number().is_none(),
+        _ => false,
+    };
+    let wordy = answer.values.iter().any(nameless) && words::wordy(&words::normal(text));
+    answer.values.retain(|value| !(wordy && nameless(value)));
+    if answer.values.is_empty() {
+        answer.values.extend(prose::prose(text, natural));
     }
     answer
 }

@@ -130,8 +130,8 @@ fn separator(text: &[char], commas: Commas, zero: bool) -> Option<usize> {
         return None;
     }
     for known in [
-        "{,}", "{, }", "{ ,}", " {, }", ",\\!", ",\\,", "\\,", "\\ ", "\\!", "\\;", "\u{a0}", "\u{202f}", "\u{2009}",
-        " ",
+        "{,}", ",\\! ", ",\\, ", "{, }", "{ ,}", " {, }", ",\\!", ",\\,", "\\,", "\\ ", "\\!", "\\;", "\u{a0}",
+        "\u{202f}", "\u{2009}", " ",
     ] {
         if starts(text, known) && text.get(known.chars().count()).is_some_and(char::is_ascii_digit) {
             return Some(known.chars().count());

@@ -59,6 +59,18 @@ impl Display for Value {
             },
             Value::Congruence { value, modulus } => write!(f, "{value} mod {modulus}"),
             Value::Ratio(parts) => enclosed(f, "", parts, " : ", ""),
+            Value::Twice(first, second) => write!(f, "{first}: {second}"),
+            Value::Words(words) => f.write_str(words),
+            Value::Prose { words, formulas } => {
+                let mut formulas = formulas.iter();
+                for (at, piece) in words.split('#').enumerate() {
+                    if let Some(formula) = if at > 0 { formulas.next() } else { None } {
+                        formula.fmt(f)?;
+                    }
+                    f.write_str(piece)?;
+                }
+                Ok(())
+            }
             Value::Family { value, parameter } => write!(f, "{value}, {parameter} ∈ ℤ"),
         }
     }

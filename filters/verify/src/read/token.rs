@@ -159,12 +159,15 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("Leftrightarrow", Kind::Relation(Relation::Implies)),
     ("iff", Kind::Relation(Relation::Implies)),
     ("to", Kind::Relation(Relation::Implies)),
+    ("leftrightarrow", Kind::Mark('↔')),
+    ("bullet", Kind::Op('*')),
     ("cup", Kind::Cup),
     ("bigcup", Kind::Cup),
     ("cap", Kind::Cap),
     ("setminus", Kind::SetMinus),
     ("backslash", Kind::SetMinus),
     ("emptyset", Kind::Empty),
+    ("oslash", Kind::Empty),
     ("varnothing", Kind::Empty),
     ("lbrace", Kind::Open('{')),
     ("rbrace", Kind::Close('}')),
@@ -230,6 +233,8 @@ const SILENT: &[&str] = &[
     "angle",
     "triangle",
     "vec",
+    "overrightarrow",
+    "overleftrightarrow",
     "hat",
     "widehat",
     "tilde",
@@ -355,6 +360,7 @@ const GREEK: &[(&str, char)] = &[
     ("Phi", 'Φ'),
     ("Psi", 'Ψ'),
     ("Omega", 'Ω'),
+    ("hbar", 'ħ'),
     ("ell", 'ℓ'),
 ];
 
@@ -489,6 +495,14 @@ impl Scanner<'_> {
     }
 
     fn word(&mut self, run: &str, textual: bool) {
+        // `1orW(x)`
+        if let Some(rest) = run.strip_prefix("or").or_else(|| run.strip_prefix("and"))
+            && rest.starts_with(|c: char| c.is_ascii_uppercase())
+            && self.out.last().is_some_and(|token| matches!(token.kind, Kind::Number(_)))
+        {
+            self.push(if run.starts_with("or") { Kind::Or } else { Kind::And });
+            return self.word(rest, textual);
+        }
         match run.to_ascii_lowercase().as_str() {
             "and" => return self.push(Kind::And),
             "or" => return self.push(Kind::Or),
@@ -514,7 +528,8 @@ impl Scanner<'_> {
         if let Some((name, _)) = GREEK.iter().find(|(known, _)| *known == run && known.len() > 2) {
             return self.push(Kind::Letter((*name).to_owned()));
         }
-        if textual || run.len() > 3 || super::words::is_known(run) {
+        // \mathrm{gb} is a product as gb is.
+        if textual && run.len() > 2 || run.len() > 3 || super::words::is_known(run) {
             return self.push(Kind::Word(run.to_owned()));
         }
         for letter in run.chars() {

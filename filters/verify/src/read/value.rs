@@ -5,6 +5,7 @@ use super::matrix::{self, Rows};
 use super::number::Decimal;
 use super::token::{Kind, Relation, Token};
 use super::unit::{self, Unit};
+use super::words;
 use crate::expr::Expr;
 use num_rational::BigRational;
 
@@ -61,6 +62,17 @@ pub(crate) enum Value {
     },
     /// `a : b : c`
     Ratio(Vec<Expr>),
+    /// Said in two ways: `x < 3 : (-∞, 3)`.
+    Twice(Box<Value>, Box<Value>),
+    /// Words alone, normalised.
+    Words(String),
+    /// Words with formulas among them.
+    Prose {
+        /// The words, normalised, `#` where a formula stood.
+        words: String,
+        /// The formulas.
+        formulas: Vec<Value>,
+    },
     /// A value for every integer that the parameter can be.
     Family {
         /// With the parameter in it.
@@ -83,13 +95,20 @@ pub(crate) struct Scalar {
     pub unit: Option<Unit>,
 }
 
+impl Scalar {
+    /// `-self`.
+    fn negated(self) -> Scalar {
+        Scalar { expr: self.expr.negated(), ..self }
+    }
+}
+
 /// An interval.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Interval {
     /// Lower end.
-    pub low: Expr,
+    pub low: Scalar,
     /// Upper end.
-    pub high: Expr,
+    pub high: Scalar,
     /// Whether the lower end belongs to it.
     pub low_closed: bool,
     /// Whether the upper end belongs to it.
@@ -177,6 +196,15 @@ impl Reader {
         if tokens.is_empty() {
             return Err("empty");
         }
+        if let [Token { kind: Kind::Relation(Relation::Approx), .. }, rest @ ..] = tokens {
+            return self.value(rest);
+        }
+        if let [Token { kind: Kind::Word(word), .. }, rest @ ..] = tokens
+            && !rest.is_empty()
+            && words::is_hedge(word)
+        {
+            return self.value(rest);
+        }
         // `A ⇒ B`: what follows is the answer.
         if let Some(parts) = split(tokens, |kind| *kind == Kind::Relation(Relation::Implies))
             && let Some(last) = parts.last().filter(|last| !last.is_empty())
@@ -186,22 +214,28 @@ impl Reader {
         if let Some(family) = self.family(tokens)? {
             return Ok(family);
         }
+        // `x < 3 : (-∞, 3)`
+        if tokens.iter().any(|token| is_relation(&token.kind))
+            && let Some(parts) = split(tokens, |kind| *kind == Kind::Mark(':'))
+            && let [first, second] = parts.as_slice()
+            && first.iter().any(|token| is_relation(&token.kind))
+            && let (Ok(first), Ok(second)) = (self.value(first), self.value(second))
+        {
+            return Ok(Value::Twice(Box::new(first), Box::new(second)));
+        }
         if let Some(parts) = split(tokens, |kind| matches!(kind, Kind::Or)) {
             let parts = self.parts(&parts)?;
             return Ok(gathered(parts, true));
         }
         let bars = tokens.iter().any(|token| token.kind == Kind::And);
-        let separators: &[Kind] = if tokens.iter().any(|token| token.kind == Kind::Mark(';')) {
-            &[Kind::Mark(';')]
-        } else {
-            &[Kind::Mark(','), Kind::And]
-        };
+        let groups = split(tokens, |kind| *kind == Kind::Mark(';'));
+        let separators: &[Kind] = if groups.is_some() { &[Kind::Mark(';')] } else { &[Kind::Mark(','), Kind::And] };
         if let Some(parts) = split(tokens, |kind| separators.contains(kind) || bars && *kind == Kind::And) {
             if let Some(congruence) = self.with_modulus(tokens)? {
                 return Ok(congruence);
             }
             let parts = self.parts(&parts)?;
-            return Ok(gathered(parts, false));
+            return Ok(gathered(if groups.is_some() { solutions(parts) } else { parts }, false));
         }
         self.single(tokens)
     }
@@ -263,15 +297,34 @@ impl Reader {
         match tokens {
             [Token { kind: Kind::Empty, .. }] => return Ok(Value::Set { members: Vec::new(), braced: true }),
             [Token { kind: Kind::Field(letter), .. }] => return Ok(Value::Field(*letter)),
+            [Token { kind: Kind::Word(word), .. }] => return Ok(Value::Words(words::normal(word))),
             _ => {}
         }
-        if let Some(rows) = matrix::matrix(tokens, self.natural) {
-            return rows.map(Value::Matrix);
+        if let Some(parts) = split(tokens, |kind| *kind == Kind::Mark('↔')) {
+            return self.parts(&parts).map(Value::Tuple);
+        }
+        match matrix::matrix(tokens, self.natural) {
+            Some(Ok(rows)) => return Ok(Value::Matrix(rows)),
+            // Two numbers above each other in brackets are a binomial coefficient where one is calculated with.
+            Some(Err(fault)) => return self.scalar(tokens).map_err(|_| fault),
+            None => {}
         }
         if let Some((open, inner, close)) = bracketed(tokens)
             && let Some(value) = self.bracket(open, inner, close)?
         {
             return Ok(value);
+        }
+        // -[0, 1)
+        if let [Token { kind: Kind::Op('-'), .. }, rest @ ..] = tokens
+            && let Some((open @ ('[' | '('), inner, close)) = bracketed(rest)
+            && let Ok(Some(Value::Interval(interval))) = self.bracket(open, inner, close)
+        {
+            return Ok(Value::Interval(Interval {
+                low: interval.high.negated(),
+                high: interval.low.negated(),
+                low_closed: interval.high_closed,
+                high_closed: interval.low_closed,
+            }));
         }
         self.scalar(tokens)
     }
@@ -282,6 +335,11 @@ impl Reader {
             ('{', _) | ('g', 'g') => {
                 if inner.is_empty() {
                     return Ok(Some(Value::Set { members: Vec::new(), braced: true }));
+                }
+                if open == '{'
+                    && let Some(value) = self.builder(inner)
+                {
+                    return Ok(Some(value));
                 }
                 let value = self.value(inner)?;
                 Ok(Some(match (open, value) {
@@ -309,19 +367,58 @@ impl Reader {
                 if parts.iter().all(|part| bracketed(trimmed(part)).is_some_and(|(open, ..)| open == '[')) {
                     return self.nested(&parts).map(Some);
                 }
+                // [x = 4, y = -4]
+                if parts.iter().all(|part| part.iter().any(|token| token.kind == Kind::Relation(Relation::Equal))) {
+                    return Ok(Some(Value::Set { members: self.parts(&parts)?, braced: false }));
+                }
                 let [low, high] = parts.as_slice() else {
                     // A list in brackets.
                     return Ok(Some(Value::Tuple(self.parts(&parts)?)));
                 };
                 Ok(Some(Value::Interval(Interval {
-                    low: expression(low, self.natural)?,
-                    high: expression(high, self.natural)?,
+                    low: self.end(low)?,
+                    high: self.end(high)?,
                     low_closed: open == '[',
                     high_closed: close == ']',
                 })))
             }
             _ => Ok(None),
         }
+    }
+
+    /// An end of an interval.
+    fn end(&mut self, tokens: &[Token]) -> Result<Scalar, &'static str> {
+        match self.scalar(tokens)? {
+            Value::Scalar(scalar) => Ok(scalar),
+            _ => Err("end-of-interval"),
+        }
+    }
+
+    /// `x | x > 1`, `(x, y) : x + y = 1`, `2k | k ∈ ℤ` within braces.
+    fn builder(&mut self, inner: &[Token]) -> Option<Value> {
+        let at = inner.iter().position(|token| matches!(token.kind, Kind::Bar | Kind::Mark(':')))?;
+        let (member, condition) = (trimmed(&inner[..at]), trimmed(&inner[at + 1..]));
+        if let Some(parameter) = integer_parameter(condition) {
+            let value = Box::new(self.value(member).ok()?);
+            return Some(Value::Family { value, parameter });
+        }
+        let letters = member.iter().all(|token| {
+            matches!(
+                token.kind,
+                Kind::Letter(_) | Kind::Mark(',') | Kind::Open('(') | Kind::Close(')') | Kind::Field(_)
+            ) || token.kind == Kind::Relation(Relation::In)
+        });
+        let condition = self.value(condition).ok().filter(|_| letters && !member.is_empty())?;
+        // `x | x = 3k, k ∈ ℤ` and conditions; not `|x|` at the beginning of a list.
+        let condition = match condition {
+            Value::Set { members, braced: false } if !members.is_empty() => Value::Logic { any: false, parts: members },
+            other => other,
+        };
+        matches!(
+            condition,
+            Value::Relation(..) | Value::Logic { .. } | Value::Family { .. } | Value::Named { .. } | Value::Twice(..)
+        )
+        .then_some(condition)
     }
 
     /// `[[1, 2], [3, 4]]`
@@ -407,8 +504,18 @@ impl Reader {
                 }
             }
         }
-        let sides = parts.iter().map(|part| expression(trimmed(part), self.natural)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Value::Relation(sides, signs))
+        let sides: Result<Vec<_>, _> = parts.iter().map(|part| expression(trimmed(part), self.natural)).collect();
+        match sides {
+            Ok(sides) => Ok(Value::Relation(sides, signs)),
+            // `A^{-1} = [1, 2; 3, 4]`, `u × v = [1, 2]`: what stands last is what it is.
+            Err(fault) if signs.iter().all(|sign| *sign == Relation::Equal) => {
+                let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Err(fault) };
+                let value = Box::new(self.value(last).map_err(|_| fault)?);
+                let name: String = first.iter().map(|token| spelled(&token.kind)).collect();
+                Ok(Value::Named { name, value, sides: None })
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     /// The left side of an equation as a name: a variable, `f(x)`, `(p, q)`, `|AB|`, `A : B`, words.
@@ -451,6 +558,10 @@ impl Reader {
     /// A number, a quantity or an expression.
     fn scalar(&mut self, tokens: &[Token]) -> Parsed {
         let mut tokens = trimmed(tokens);
+        if let Some(angle) = sexagesimal(tokens) {
+            let unit = Some(Unit::degrees());
+            return Ok(Value::Scalar(Scalar { expr: Expr::Number(angle), decimal: None, percent: false, unit }));
+        }
         let mut currency = None;
         let mut negative = false;
         if let [Token { kind: Kind::Op('-'), .. }, Token { kind: Kind::Currency(_), .. }, ..] = tokens {
@@ -508,6 +619,46 @@ impl Reader {
         let expr = if negative { expr.negated() } else { expr };
         Ok(Value::Scalar(Scalar { decimal: decimal(head), expr, percent, unit }))
     }
+}
+
+/// `63° 45' 30"`: degrees, minutes, seconds.
+fn sexagesimal(tokens: &[Token]) -> Option<BigRational> {
+    let (negative, tokens) = match tokens {
+        [Token { kind: Kind::Op('-'), .. }, rest @ ..] => (true, rest),
+        _ => (false, tokens),
+    };
+    let (mut total, mut place, mut value, mut primes) = (BigRational::default(), 0_u32, None, 0);
+    let mut worth = |value: Option<BigRational>, at: u32| {
+        // In falling order, each once.
+        let fits = place <= at;
+        place = at + 1;
+        total += value? / BigRational::from_integer(60_i64.pow(at).into());
+        fits.then_some(())
+    };
+    for token in tokens {
+        match &token.kind {
+            Kind::Number(numeral) => {
+                if primes > 0 {
+                    worth(value.take(), primes)?;
+                    primes = 0;
+                }
+                if value.is_some() {
+                    return None;
+                }
+                value = Some(numeral.value.clone());
+            }
+            Kind::Degree => worth(value.take(), 0)?,
+            Kind::Op('\'') => primes += 1,
+            Kind::Op('^') | Kind::Open('g') | Kind::Close('g') => {}
+            _ => return None,
+        }
+    }
+    if primes > 0 {
+        worth(value.take(), primes)?;
+    }
+    // Degrees alone are an ordinary quantity; primes alone may be feet.
+    let degrees = tokens.iter().filter(|token| token.kind == Kind::Degree).count();
+    (value.is_none() && place > 1 && place <= 3 && degrees == 1).then_some(if negative { -total } else { total })
 }
 
 trait StripClose {
@@ -580,6 +731,13 @@ fn integer_parameter(tokens: &[Token]) -> Option<String> {
             Token { kind: Kind::Relation(Relation::In), .. },
             Token { kind: Kind::Letter(_), .. },
         ] => Some(name.clone()),
+        // any integer n
+        [rest @ .., Token { kind: Kind::Letter(name), .. }]
+            if matches!(rest.last().map(|token| &token.kind), Some(Kind::Word(word)) if word.starts_with("integer"))
+                && rest.iter().all(|token| matches!(token.kind, Kind::Word(_))) =>
+        {
+            Some(name.clone())
+        }
         [Token { kind: Kind::Letter(name), .. }, rest @ ..]
             if rest.iter().any(|token| matches!(&token.kind, Kind::Word(word) if word.starts_with("integer"))) =>
         {
@@ -610,6 +768,25 @@ fn trimmed(mut tokens: &[Token]) -> &[Token] {
             _ => return tokens,
         }
     }
+}
+
+/// `p = 5, q = 2; p = 7, q = 2`: groups that give values to the same names become tuples of the values.
+fn solutions(parts: Vec<Value>) -> Vec<Value> {
+    let named = |part: &Value| -> Option<Vec<(String, Value)>> {
+        let Value::Set { members, braced: false } = part else { return None };
+        let each = members.iter().map(|member| match member {
+            Value::Named { name, value, .. } => Some((name.clone(), (**value).clone())),
+            _ => None,
+        });
+        each.collect()
+    };
+    let groups: Option<Vec<Vec<(String, Value)>>> = parts.iter().map(named).collect();
+    let Some(groups) = groups.filter(|groups| groups.len() > 1) else { return parts };
+    let names = |group: &[(String, Value)]| group.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    if groups.iter().any(|group| names(group) != names(&groups[0])) {
+        return parts;
+    }
+    groups.into_iter().map(|group| Value::Tuple(group.into_iter().map(|(_, value)| value).collect())).collect()
 }
 
 /// Parts that stood side by side as one value: relations are joined, everything else is a set; a name given once holds

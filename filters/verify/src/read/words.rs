@@ -199,9 +199,34 @@ pub(crate) fn normal(text: &str) -> String {
         "no solutions" | "no real solution" | "no real solutions" | "there are no solutions" | "none exist" => {
             "no solution".to_owned()
         }
+        "true" | "correct" => "yes".to_owned(),
+        "false" | "incorrect" => "no".to_owned(),
         "does not exist" | "dne" | "doesnt exist" => "does not exist".to_owned(),
         _ => joined,
     }
+}
+
+/// Words before a number that change nothing about it.
+pub(crate) fn is_hedge(word: &str) -> bool {
+    matches!(
+        word.to_ascii_lowercase().as_str(),
+        "about" | "approximately" | "exactly" | "roughly" | "around" | "nearly" | "approx"
+    )
+}
+
+/// Words that can stand for a number.
+pub(crate) fn is_quantifier(word: &str) -> bool {
+    matches!(
+        word,
+        "none" | "nothing" | "once" | "twice" | "thrice" | "double" | "half" | "both" | "dozen" | "single" | "nil"
+    )
+}
+
+/// Whether normalised text is words and nothing else.
+pub(crate) fn wordy(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().all(|c| c.is_alphabetic() || c == ' ' || c == '-')
+        && text.chars().any(char::is_alphabetic)
 }
 
 /// The letter of a choice, and what follows it: `(A)`, `\textbf{(D)}\ 12`, `B.`
