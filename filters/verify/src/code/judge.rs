@@ -43,6 +43,8 @@ pub struct Options {
     pub repetitions: u32,
     /// Whether a Python is kept warm; slower without.
     pub warm: bool,
+    /// How many judges work at once, for those who judge many.
+    pub threads: usize,
     /// Layers that may be missing.
     pub may_miss: Vec<distill_sandbox::Layer>,
 }
@@ -50,7 +52,8 @@ pub struct Options {
 impl Options {
     /// The usual ones.
     pub fn new(launcher: Launcher, tools: Arc<Tools>) -> Options {
-        Options { launcher, tools, limits: Limits::default(), repetitions: 1, warm: true, may_miss: Vec::new() }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Options { launcher, tools, limits: Limits::default(), repetitions: 1, warm: true, threads, may_miss: Vec::new() }
     }
 }
 

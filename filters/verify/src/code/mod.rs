@@ -13,17 +13,20 @@ mod calls;
 mod compare;
 mod extract;
 mod judge;
+mod judges;
 mod pool;
 mod task;
 mod text;
 mod tools;
 mod value;
 
-pub use distill_sandbox::{Launcher, Layers, SandboxError, supervise};
+pub use distill_sandbox::{Launcher, Layer, Layers, Limits, SandboxError, supervise};
 pub use extract::last_block;
 pub use judge::{Code, Judge, Options};
+pub use judges::Judges;
 pub use pool::in_order;
 pub use task::{
+    parse_reference,
     CallCase, CallTests, CheckTests, Checker, CheckerVerdict, Compare, Language, LiveCodeBenchTests, StdinCase, StdinTests,
     TaskLimits, Tests, Tolerance,
 };

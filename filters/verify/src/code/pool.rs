@@ -5,10 +5,14 @@ use std::{
     sync::{Mutex, mpsc},
 };
 
+/// Items in flight for every thread: enough that one slow item does not stop the others at once.
+const WINDOW: usize = 16;
+
 /// Maps `items` by `map` on `threads` threads, each with a state of its own that `state` makes, and hands the results to
-/// `take` in the order of the items. Stops reading when `take` says so by returning false.
+/// `take` in the order of the items. Reads no more when `take` says so by returning false. Items are read, and results
+/// taken, on the caller's thread.
 pub fn in_order<T, R, S>(
-    items: impl Iterator<Item = T> + Send,
+    mut items: impl Iterator<Item = T>,
     threads: usize,
     state: impl Fn() -> S + Sync,
     map: impl Fn(&mut S, T) -> R + Sync,
@@ -18,23 +22,17 @@ pub fn in_order<T, R, S>(
     R: Send,
 {
     let threads = threads.max(1);
-    let items = Mutex::new(items.enumerate());
-    // Permits bound how far a fast thread runs ahead of the one that `take` waits for.
-    let (permit, permits) = mpsc::sync_channel::<()>(16 * threads);
-    let permits = Mutex::new(permits);
-    for _ in 0..16 * threads {
-        let _ = permit.try_send(());
-    }
+    let (work, todo) = mpsc::channel();
     let (done, results) = mpsc::channel();
+    let todo = Mutex::new(todo);
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let (done, items, permits, state, map) = (done.clone(), &items, &permits, &state, &map);
+            let (done, todo, state, map) = (done.clone(), &todo, &state, &map);
             scope.spawn(move || {
                 let mut state = state();
                 loop {
                     // A poisoned lock means that another thread panicked; the scope will say so.
-                    let Ok(Ok(())) = permits.lock().map(|permits| permits.recv()) else { return };
-                    let Some((index, item)) = items.lock().ok().and_then(|mut items| items.next()) else { return };
+                    let Ok(Ok((index, item))) = todo.lock().map(|todo| todo.recv()) else { return };
                     if done.send((index, map(&mut state, item))).is_err() {
                         return;
                     }
@@ -42,19 +40,30 @@ pub fn in_order<T, R, S>(
             });
         }
         drop(done);
-        let (mut waiting, mut next) = (BTreeMap::new(), 0);
-        'all: for (index, result) in &results {
+        let (mut waiting, mut begun, mut next) = (BTreeMap::new(), 0, 0);
+        loop {
+            while begun < next + WINDOW * threads
+                && let Some(item) = items.next()
+            {
+                let _ = work.send((begun, item));
+                begun += 1;
+            }
+            if begun == next {
+                break;
+            }
+            let Ok((index, result)) = results.recv() else { break };
             waiting.insert(index, result);
-            while let Some(result) = waiting.remove(&next) {
+            let mut go_on = true;
+            while go_on && let Some(result) = waiting.remove(&next) {
                 next += 1;
-                if !take(result) {
-                    break 'all;
-                }
-                let _ = permit.try_send(());
+                go_on = take(result);
+            }
+            if !go_on {
+                break;
             }
         }
-        // Threads that wait for a permit, or have a result for nobody, go home.
-        drop((permit, results));
+        // Threads that wait for work go home; a result for nobody is dropped.
+        drop((work, results));
     });
 }
 

@@ -238,6 +238,21 @@ pub struct TaskLimits {
     pub output_kib: Option<u64>,
 }
 
+/// What a problem with tests holds as its answer: `{"language", "tests"}`.
+///
+/// # Errors
+/// What was expected, and where.
+pub fn parse_reference(json: &str) -> Result<(Language, Tests), String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Reference {
+        language: Language,
+        tests: Box<RawValue>,
+    }
+    let reference: Reference = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    Ok((reference.language, Tests::parse(reference.tests.get())?))
+}
+
 /// The part of tests that says which they are.
 #[derive(Deserialize)]
 struct Kind {
