@@ -35,6 +35,8 @@ pub struct Worker {
     control: Option<OwnedFd>,
     layers: Layers,
     next_id: u64,
+    /// What streams are read into.
+    chunk: Box<[u8]>,
 }
 
 /// A contained program, running or ended.
@@ -62,6 +64,8 @@ pub enum Event {
 #[derive(Debug)]
 struct Stream {
     fd: Option<OwnedFd>,
+    /// Whether it is worth reading.
+    ready: bool,
     taken: Capped,
     limit: usize,
 }
@@ -72,6 +76,8 @@ struct Channel {
     outgoing: Vec<u8>,
     replies: Option<OwnedFd>,
     incoming: Vec<u8>,
+    readable: bool,
+    writable: bool,
 }
 
 impl Worker {
@@ -97,7 +103,8 @@ impl Worker {
             .process_group(0)
             .spawn()
             .map_err(supervisor("could not be started"))?;
-        let mut worker = Worker { child, control: Some(control), layers: Layers::default(), next_id: 0 };
+        let chunk = vec![0; CHUNK].into_boxed_slice();
+        let mut worker = Worker { child, control: Some(control), layers: Layers::default(), next_id: 0, chunk };
         wire::send(worker.control()?, &Request::Setup(view.clone()), &[]).map_err(supervisor("could not be told what to show"))?;
         if !wire::readable(worker.control()?, GRACE.as_millis() as i64).map_err(supervisor("failed"))? {
             return Err(SandboxError::Supervisor { what: "does not answer", why: format!("{} s", GRACE.as_secs()) });
@@ -154,7 +161,8 @@ impl Worker {
             rustix::io::ioctl_fionbio(&replies, true)?;
             theirs.extend([their_requests, their_replies]);
             let (outgoing, incoming) = (Vec::new(), Vec::new());
-            channel = Some(Channel { requests: Some(requests), outgoing, replies: Some(replies), incoming });
+            let (requests, replies) = (Some(requests), Some(replies));
+            channel = Some(Channel { requests, outgoing, replies, incoming, readable: false, writable: false });
         }
         for file in &job.files {
             theirs.push(content(&file.name, &file.content)?);
@@ -170,7 +178,7 @@ impl Worker {
         let beside: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         let control = self.control().map_err(io::Error::other)?;
         wire::send(control, &Request::Begin(begin), &beside)?;
-        let stream = |fd, limit: u64| Stream { fd: Some(fd), taken: Capped::default(), limit: limit as usize };
+        let stream = |fd, limit: u64| Stream { fd: Some(fd), ready: false, taken: Capped::default(), limit: limit as usize };
         Ok(Process {
             id,
             stdout: stream(stdout, job.limits.stdout_bytes),
@@ -239,14 +247,14 @@ impl Worker {
             if processes.iter().all(|process| process.told) {
                 return Err(io::Error::other("it was waited for without anything running"));
             }
-            self.wait(processes)?;
+            let told = self.wait(processes)?;
             for process in processes.iter_mut() {
-                if process.take()? {
+                if process.take(&mut self.chunk)? {
                     self.stop(process, Stopped::Output).map_err(io::Error::other)?;
                 }
             }
-            let control = self.control().map_err(io::Error::other)?;
-            if wire::readable(control, 0)? {
+            if told {
+                let control = self.control().map_err(io::Error::other)?;
                 let Some((report, beside)) = wire::receive::<Report>(control)? else {
                     return Err(io::Error::other("it went away"));
                 };
@@ -256,34 +264,48 @@ impl Worker {
                     _ => return Err(io::Error::other("it spoke out of turn")),
                 };
                 if let Some(process) = processes.iter_mut().find(|process| process.id == id) {
-                    process.finish(end, beside)?;
+                    process.finish(end, beside, &mut self.chunk)?;
                 }
             }
         }
     }
 
-    fn wait(&self, processes: &[Process]) -> io::Result<()> {
+    /// Waits until something can be read or written, and notes what; true when the supervisor says something.
+    fn wait(&self, processes: &mut [Process]) -> io::Result<bool> {
         let control = self.control().map_err(io::Error::other)?;
         let mut fds = vec![PollFd::new(control, PollFlags::IN)];
-        for process in processes {
-            for fd in [&process.stdout, &process.stderr].into_iter().filter_map(|stream| stream.fd.as_ref()) {
-                fds.push(PollFd::new(fd, PollFlags::IN));
-            }
-            if let Some(channel) = &process.channel {
-                fds.extend(channel.replies.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-                let pending = channel.requests.iter().filter(|_| !channel.outgoing.is_empty());
-                fds.extend(pending.map(|fd| PollFd::new(fd, PollFlags::OUT)));
-            }
+        for process in processes.iter() {
+            let channel = process.channel.as_ref();
+            let replies = channel.and_then(|channel| channel.replies.as_ref());
+            let reads = [process.stdout.fd.as_ref(), process.stderr.fd.as_ref(), replies];
+            fds.extend(reads.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)));
+            let pending = channel.filter(|channel| !channel.outgoing.is_empty());
+            let writes = pending.and_then(|channel| channel.requests.as_ref());
+            fds.extend(writes.map(|fd| PollFd::new(fd, PollFlags::OUT)));
         }
         let running = processes.iter().filter(|process| process.end.is_none());
-        let Some(deadline) = running.map(|process| process.deadline).max() else { return Ok(()) };
+        let Some(deadline) = running.map(|process| process.deadline).max() else { return Ok(false) };
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         match poll(&mut fds, Some(&timeout)) {
-            Ok(0) => Err(io::Error::other("it did not keep a run's limits")),
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(0) => return Err(io::Error::other("it did not keep a run's limits")),
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>().into_iter();
+        let told = ready.next().unwrap_or(false);
+        for process in processes {
+            // In the order in which they were asked about.
+            let mut next = |asked: bool| asked && ready.next().unwrap_or(false);
+            process.stdout.ready = next(process.stdout.fd.is_some());
+            process.stderr.ready = next(process.stderr.fd.is_some());
+            if let Some(channel) = &mut process.channel {
+                channel.readable = next(channel.replies.is_some());
+                channel.writable = next(!channel.outgoing.is_empty() && channel.requests.is_some());
+            }
+        }
+        Ok(told)
     }
 }
 
@@ -359,20 +381,19 @@ impl Process {
     }
 
     /// Takes in what can be read, gives out what can be written. True when a stream carries too much.
-    fn take(&mut self) -> io::Result<bool> {
-        let mut overflowed = self.stdout.take()?;
-        overflowed |= self.stderr.take()?;
+    fn take(&mut self, chunk: &mut [u8]) -> io::Result<bool> {
+        let mut overflowed = self.stdout.take(chunk)?;
+        overflowed |= self.stderr.take(chunk)?;
         let Some(channel) = &mut self.channel else { return Ok(overflowed) };
-        if let Some(replies) = &channel.replies {
-            let mut chunk = [0; CHUNK];
-            match rustix::io::read(replies, &mut chunk) {
+        if let (Some(replies), true) = (&channel.replies, channel.readable) {
+            match rustix::io::read(replies, &mut *chunk) {
                 Ok(0) => channel.replies = None,
                 Ok(length) => channel.incoming.extend_from_slice(&chunk[..length]),
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        if let (Some(requests), false) = (&channel.requests, channel.outgoing.is_empty()) {
+        if let (Some(requests), true) = (&channel.requests, channel.writable) {
             match rustix::io::write(requests, &channel.outgoing) {
                 Ok(length) => drop(channel.outgoing.drain(..length)),
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -386,12 +407,13 @@ impl Process {
         Ok(overflowed)
     }
 
-    fn finish(&mut self, end: Result<End, String>, beside: Vec<OwnedFd>) -> io::Result<()> {
+    fn finish(&mut self, end: Result<End, String>, beside: Vec<OwnedFd>, chunk: &mut [u8]) -> io::Result<()> {
         // Nobody is left to write: what is in the pipes is all there is.
         for stream in [&mut self.stdout, &mut self.stderr] {
             while stream.fd.is_some() && !stream.taken.overflowed {
                 let before = stream.taken.bytes.len();
-                stream.take()?;
+                stream.ready = true;
+                stream.take(chunk)?;
                 if stream.taken.bytes.len() == before {
                     break;
                 }
@@ -399,9 +421,8 @@ impl Process {
             stream.fd = None;
         }
         if let Some(channel) = &mut self.channel {
-            let mut chunk = [0; CHUNK];
             while let Some(replies) = &channel.replies {
-                match rustix::io::read(replies, &mut chunk) {
+                match rustix::io::read(replies, &mut *chunk) {
                     Ok(length @ 1..) => channel.incoming.extend_from_slice(&chunk[..length]),
                     Err(Errno::INTR) => {}
                     Ok(0) | Err(_) => channel.replies = None,
@@ -430,10 +451,9 @@ impl Process {
 
 impl Stream {
     /// True when it carries more than its limit, at the first time.
-    fn take(&mut self) -> io::Result<bool> {
-        let Some(fd) = &self.fd else { return Ok(false) };
-        let mut chunk = [0; CHUNK];
-        match rustix::io::read(fd, &mut chunk) {
+    fn take(&mut self, chunk: &mut [u8]) -> io::Result<bool> {
+        let Some(fd) = self.fd.as_ref().filter(|_| self.ready) else { return Ok(false) };
+        match rustix::io::read(fd, &mut *chunk) {
             Ok(0) => self.fd = None,
             Ok(length) => {
                 let room = self.limit.saturating_sub(self.taken.bytes.len());

@@ -7,7 +7,7 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-        SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+        SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
     },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -120,7 +120,16 @@ pub(super) fn receive<M: DeserializeOwned>(socket: impl AsFd) -> io::Result<Opti
 
 /// Receives bytes with descriptors; `None` when the other end is gone.
 pub(super) fn receive_bytes(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; MAX_MESSAGE];
+    // How long it is, before there is room for it.
+    let length = loop {
+        match recv(&socket, &mut [0_u8; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Err(Errno::INTR) => {}
+            Err(Errno::CONNRESET) => return Ok(None),
+            Ok((_, length)) => break length,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let mut bytes = vec![0; length.min(MAX_MESSAGE)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
