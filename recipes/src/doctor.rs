@@ -59,7 +59,8 @@ fn languages(tools: &Tools) -> Vec<(&'static str, String)> {
         let warm = if python.can_be_warm() { "kept warm" } else { "started anew each time, since it has no ctypes" };
         languages.push(("python", format!("{} at {}, {warm}", python.version, python.program.display())));
     }
-    let compilers = [("c", tools.c.as_ref()), ("cpp", tools.cpp.as_ref()), ("rust", tools.rust.as_ref().map(|(path, _)| path))];
+    let compilers =
+        [("c", tools.c.as_ref()), ("cpp", tools.cpp.as_ref()), ("rust", tools.rust.as_ref().map(|(path, _)| path))];
     languages.extend(compilers.into_iter().filter_map(|(name, path)| Some((name, path?.display().to_string()))));
     languages
 }

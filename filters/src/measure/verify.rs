@@ -49,16 +49,22 @@ pub(super) fn measure(
         }
     };
     let rows = traces.iter().flat_map(Dataset::rows::<Trace>);
-    in_order(rows, judges.options().threads, || (), judge, |measure| {
-        let written = measure.and_then(|measure| Ok(writer.push(measure)?));
-        done += 1;
-        if done % 64 == 0 {
-            context.progress.advance(done, "");
-        }
-        let stopped = if context.cancel.is_cancelled() { Err(FilterError::Interrupted) } else { written };
-        failed = stopped.err();
-        failed.is_none()
-    });
+    in_order(
+        rows,
+        judges.options().threads,
+        || (),
+        judge,
+        |measure| {
+            let written = measure.and_then(|measure| Ok(writer.push(measure)?));
+            done += 1;
+            if done % 64 == 0 {
+                context.progress.advance(done, "");
+            }
+            let stopped = if context.cancel.is_cancelled() { Err(FilterError::Interrupted) } else { written };
+            failed = stopped.err();
+            failed.is_none()
+        },
+    );
     if let Some(error) = failed {
         return Err(error);
     }

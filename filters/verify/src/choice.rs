@@ -55,7 +55,11 @@ pub fn judge_choice(response: &str, gold: &str, options: &[String]) -> Judgement
     };
     let letters: Vec<Option<usize>> = stated.iter().map(|text| letter_of(text, options, rule == Rule::Boxed)).collect();
     let Some(first) = letters.iter().flatten().next() else {
-        return judgement(Verdict::Unknown, Certainty::Probable, if stated.is_empty() { "no-answer" } else { "no-choice" });
+        return judgement(
+            Verdict::Unknown,
+            Certainty::Probable,
+            if stated.is_empty() { "no-answer" } else { "no-choice" },
+        );
     };
     if letters.iter().flatten().any(|letter| letter != first) {
         return judgement(Verdict::Unknown, Certainty::Probable, "several-choices");
@@ -105,7 +109,8 @@ fn letter_of(text: &str, options: &[String], alone: bool) -> Option<usize> {
     if let Some((letter, rest)) = by_letter {
         // `B) 5` where 5 is option C says two things.
         let rest = bare(rest);
-        let contradicts = |(place, option): (usize, &String)| place != letter && !option.is_empty() && alike(option, rest);
+        let contradicts =
+            |(place, option): (usize, &String)| place != letter && !option.is_empty() && alike(option, rest);
         let contradiction = !rest.is_empty() && options.iter().enumerate().any(contradicts);
         return (!contradiction).then_some(letter);
     }
@@ -209,7 +214,11 @@ mod tests {
             ("\\boxed{C}", "a cat", Verdict::Unknown, "gold-is-no-choice"),
         ] {
             let judgement = judge_choice(response, gold, &options());
-            assert_eq!((judgement.verdict, judgement.reason), (verdict, reason), "{response} against {gold}: {judgement:?}");
+            assert_eq!(
+                (judgement.verdict, judgement.reason),
+                (verdict, reason),
+                "{response} against {gold}: {judgement:?}"
+            );
         }
         assert_eq!(judge_choice("\\boxed{E}", "(E)", &[]).verdict, Verdict::Equal, "without options any letter");
     }

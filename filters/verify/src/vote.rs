@@ -50,8 +50,7 @@ pub fn vote(answers: &[&str], policy: &Policy) -> Option<Vote> {
     let mut class_of = vec![None; answers.len()];
     let mut undecided = 0;
     for (place, class) in classes.iter().enumerate() {
-        let incomparable =
-            place > 0 && judge_answer(answers[class[0]], &label, policy).verdict == Verdict::Unknown;
+        let incomparable = place > 0 && judge_answer(answers[class[0]], &label, policy).verdict == Verdict::Unknown;
         if place > 0 {
             runner_up = runner_up.max(class.len());
         }
@@ -89,7 +88,10 @@ mod tests {
         let answers = ["7", "7", "7", "f(#?)", "f(#?)", "g(?!"];
         let vote = vote(&answers, &Policy::default()).expect("votes");
         assert_eq!((vote.label.as_str(), vote.votes), ("7", 3));
-        let compared = answers.iter().skip(3).any(|answer| judge_answer(answer, "7", &Policy::default()).verdict == Verdict::Unknown);
+        let compared = answers
+            .iter()
+            .skip(3)
+            .any(|answer| judge_answer(answer, "7", &Policy::default()).verdict == Verdict::Unknown);
         assert_eq!(vote.undecided > 0, compared);
     }
 }

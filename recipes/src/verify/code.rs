@@ -157,7 +157,10 @@ mod tests {
             (format!(r#"{{"language": "python", "code": "", "response": "", {tests}}}"#), "found both"),
             (format!(r#"{{"language": "cobol", "code": "", {tests}}}"#), "unknown variant `cobol`"),
             (r#"{"language": "python", "code": ""}"#.to_owned(), "missing field `tests`"),
-            (r#"{"language": "python", "code": "", "tests": {"kind": "x"}}"#.to_owned(), "tests: `kind`: expected stdin"),
+            (
+                r#"{"language": "python", "code": "", "tests": {"kind": "x"}}"#.to_owned(),
+                "tests: `kind`: expected stdin",
+            ),
             (r#"{"language": "python", "code": "", "tests": {"kind": "stdin", "cases": []}}"#.to_owned(), "found none"),
             ("not JSON".to_owned(), "found: expected"),
         ] {
@@ -166,6 +169,9 @@ mod tests {
         }
         let line = format!(r#"{{"id": 1, "language": "python", "code": "x", {tests}}}"#);
         let judged = code(&judges, 7, Ok(&line)).expect("a verdict");
-        assert!(judged.contains(r#""verdict":"unknown","outcome":"unsupported""#), "no Python is nobody's mistake: {judged}");
+        assert!(
+            judged.contains(r#""verdict":"unknown","outcome":"unsupported""#),
+            "no Python is nobody's mistake: {judged}"
+        );
     }
 }

@@ -239,7 +239,9 @@ impl<'t> Relay<'t> {
                 Ok(false)
             }
             // Assertions that ask nothing prove nothing.
-            b'P' if self.calls == 0 => Err(judged(Outcome::TestsFailure, "the assertions never called the solution".to_owned())),
+            b'P' if self.calls == 0 => {
+                Err(judged(Outcome::TestsFailure, "the assertions never called the solution".to_owned()))
+            }
             b'P' => Ok(true),
             b'A' | b'X' => {
                 let text = said();
@@ -298,7 +300,9 @@ impl<'t> Relay<'t> {
 
 /// The first thing a solution says: that it could be loaded, or why not.
 fn loaded(event: Event, process: &Process, limits: &Limits) -> Result<(), Halt> {
-    let Event::Frame(_, frame) = event else { return Err(gone(process, limits).map_or_else(|halt| halt, Halt::Judged)) };
+    let Event::Frame(_, frame) = event else {
+        return Err(gone(process, limits).map_or_else(|halt| halt, Halt::Judged));
+    };
     let said = || last_line(frame.get(1..).unwrap_or_default());
     match frame.first() {
         Some(b'L') if frame.len() == 1 => Ok(()),

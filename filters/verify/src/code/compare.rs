@@ -11,7 +11,12 @@ pub(super) struct Difference {
 }
 
 /// `None` when they agree.
-pub(super) fn difference(expected: &[u8], got: &[u8], how: Compare, tolerance: Option<&Tolerance>) -> Option<Difference> {
+pub(super) fn difference(
+    expected: &[u8],
+    got: &[u8],
+    how: Compare,
+    tolerance: Option<&Tolerance>,
+) -> Option<Difference> {
     match how {
         Compare::Exact => first(&[expected], &[got], "output", None),
         Compare::Lines => first(&lines(expected), &lines(got), "line", tolerance),
@@ -54,9 +59,9 @@ fn close(a: &[u8], b: &[u8], tolerance: &Tolerance) -> bool {
         text.parse::<f64>().ok()
     };
     a.len() == b.len()
-        && a.iter().zip(&b).all(|(a, b)| {
-            a == b || matches!((number(a), number(b)), (Some(a), Some(b)) if tolerance.allows(a, b))
-        })
+        && a.iter()
+            .zip(&b)
+            .all(|(a, b)| a == b || matches!((number(a), number(b)), (Some(a), Some(b)) if tolerance.allows(a, b)))
 }
 
 #[cfg(test)]
@@ -99,7 +104,8 @@ mod tests {
     #[test]
     fn a_difference_says_where() {
         let found = difference(b"1 2 3", b"1 2\x1b[31m 3", Compare::Tokens, None);
-        let expected = Difference { at: "token 2".to_owned(), expected: "2".to_owned(), got: "2\u{fffd}[31m".to_owned() };
+        let expected =
+            Difference { at: "token 2".to_owned(), expected: "2".to_owned(), got: "2\u{fffd}[31m".to_owned() };
         assert_eq!(found, Some(expected));
         assert_eq!(difference(b"1 2", b"1", Compare::Tokens, None).map(|found| found.got), Some("nothing".to_owned()));
     }

@@ -95,14 +95,22 @@ mod tests {
         assert_eq!(block(&python("x = 1")).as_deref(), Some("x = 1\n"));
         assert_eq!(block(&(python("x = 1") + &python("x = 2"))).as_deref(), Some("x = 2\n"));
         assert_eq!(block(&(python("x = 1") + "```bash\nls\n```")).as_deref(), Some("x = 1\n"));
-        assert_eq!(block(&(python("x = 1") + "```\n42\n```")).as_deref(), Some("x = 1\n"), "a named block goes before an unnamed one");
+        assert_eq!(
+            block(&(python("x = 1") + "```\n42\n```")).as_deref(),
+            Some("x = 1\n"),
+            "a named block goes before an unnamed one"
+        );
         assert_eq!(block("```\nx = 1\n```").as_deref(), Some("x = 1\n"));
         assert_eq!(block(&format!("<think>{}</think>no code", python("x = 1"))), None, "reasoning is no answer");
         assert_eq!(block(&format!("<think>{}", python("x = 1"))), None, "reasoning that never ends");
         assert_eq!(block(&format!("a</think>b</think>{}", python("x = 2"))).as_deref(), Some("x = 2\n"));
         assert_eq!(block("```python\nx = 1\n"), None, "cut off");
         assert_eq!(block("```cpp\nint x;\n```"), None);
-        assert_eq!(block("~~~~py\n```\nx\n```\n~~~~").as_deref(), Some("```\nx\n```\n"), "a longer fence holds a shorter one");
+        assert_eq!(
+            block("~~~~py\n```\nx\n```\n~~~~").as_deref(),
+            Some("```\nx\n```\n"),
+            "a longer fence holds a shorter one"
+        );
         assert_eq!(block("  ```Python3 title=\"a\"\n  x = 1\n  ```").as_deref(), Some("  x = 1\n"));
         assert_eq!(block("```python\r\nx = 1\r\n```\r\n").as_deref(), Some("x = 1\n"));
         assert_eq!(last_block("```c++\nint x;\n```", Language::Cpp).as_deref(), Some("int x;\n"));
@@ -113,7 +121,10 @@ mod tests {
         let whole = "import math\n\ndef f(x):\n    \"\"\"Doc.\"\"\"\n";
         assert_eq!(merge(whole, "    return x\n", Some("f")), format!("{whole}    return x\n"));
         assert!(merge(whole, "def f(x):\n    return math.pi\n", Some("f")).starts_with("import math"));
-        assert_eq!(merge("class Solution:\n    def f(self):\n", "class Solution:\n    def f(self): pass\n", Some("f")), "class Solution:\n    def f(self): pass\n");
+        assert_eq!(
+            merge("class Solution:\n    def f(self):\n", "class Solution:\n    def f(self): pass\n", Some("f")),
+            "class Solution:\n    def f(self): pass\n"
+        );
         assert!(merge(whole, "def fg(x): pass\n", Some("f")).ends_with("def fg(x): pass\n"));
         assert_eq!(merge("", "x", Some("f")), "x");
     }

@@ -53,7 +53,15 @@ impl Options {
     /// The usual ones.
     pub fn new(launcher: Launcher, tools: Arc<Tools>) -> Options {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { launcher, tools, limits: Limits::default(), repetitions: 1, warm: true, threads, may_miss: Vec::new() }
+        Options {
+            launcher,
+            tools,
+            limits: Limits::default(),
+            repetitions: 1,
+            warm: true,
+            threads,
+            may_miss: Vec::new(),
+        }
     }
 }
 
@@ -169,7 +177,8 @@ impl Judge {
         match tests {
             Tests::Stdin(tests) => self.stdin(language, &merged, tests, &limits),
             Tests::LiveCodeBench(LiveCodeBenchTests { fn_name: None, inputs, outputs, .. }) => {
-                let case = |(input, output): (&String, &String)| StdinCase { input: input.clone(), output: output.clone() };
+                let case =
+                    |(input, output): (&String, &String)| StdinCase { input: input.clone(), output: output.clone() };
                 let tests = StdinTests::plain(inputs.iter().zip(outputs).map(case).collect());
                 self.stdin(language, &merged, &tests, &limits)
             }
@@ -348,7 +357,8 @@ impl Judge {
                 Some(Judgement { expected, got, ..Judgement::new(Outcome::WrongAnswer, 0, detail) })
             }
             None => {
-                let why = misery(end, stderr, &limits).map_or_else(|| "it said nothing".to_owned(), |(_, detail)| detail);
+                let why =
+                    misery(end, stderr, &limits).map_or_else(|| "it said nothing".to_owned(), |(_, detail)| detail);
                 Some(Judgement::new(Outcome::TestsFailure, 0, format!("the checker failed: {why}")))
             }
         })

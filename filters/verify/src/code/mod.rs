@@ -26,9 +26,8 @@ pub use judge::{Code, Judge, Options};
 pub use judges::Judges;
 pub use pool::in_order;
 pub use task::{
-    parse_reference,
-    CallCase, CallTests, CheckTests, Checker, CheckerVerdict, Compare, Language, LiveCodeBenchTests, StdinCase, StdinTests,
-    TaskLimits, Tests, Tolerance,
+    CallCase, CallTests, CheckTests, Checker, CheckerVerdict, Compare, Language, LiveCodeBenchTests, StdinCase,
+    StdinTests, TaskLimits, Tests, Tolerance, parse_reference,
 };
 pub use tools::{Python, Tools};
 pub use value::Value;
@@ -86,7 +85,9 @@ impl Outcome {
             | Outcome::Output
             | Outcome::RuntimeError
             | Outcome::CompileError => Verdict::Fail,
-            Outcome::SandboxFailure | Outcome::TestsFailure | Outcome::NoCode | Outcome::Unsupported => Verdict::Unknown,
+            Outcome::SandboxFailure | Outcome::TestsFailure | Outcome::NoCode | Outcome::Unsupported => {
+                Verdict::Unknown
+            }
         }
     }
 

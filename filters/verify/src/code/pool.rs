@@ -78,26 +78,44 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(if item % 7 == 0 { 5 } else { 0 }));
             item * 2
         };
-        in_order(0..200_u64, 4, || (), slow, |result| {
-            seen.push(result);
-            true
-        });
+        in_order(
+            0..200_u64,
+            4,
+            || (),
+            slow,
+            |result| {
+                seen.push(result);
+                true
+            },
+        );
         assert_eq!(seen, (0..200).map(|item| item * 2).collect::<Vec<_>>());
     }
 
     #[test]
     fn whoever_takes_may_stop_an_endless_input() {
         let mut seen = 0;
-        in_order(0_u64.., 3, || (), |_, item| item, |_| {
-            seen += 1;
-            seen < 10
-        });
+        in_order(
+            0_u64..,
+            3,
+            || (),
+            |_, item| item,
+            |_| {
+                seen += 1;
+                seen < 10
+            },
+        );
         assert_eq!(seen, 10);
         let mut none = true;
-        in_order(std::iter::empty::<u64>(), 3, || (), |_, item| item, |_| {
-            none = false;
-            true
-        });
+        in_order(
+            std::iter::empty::<u64>(),
+            3,
+            || (),
+            |_, item| item,
+            |_| {
+                none = false;
+                true
+            },
+        );
         assert!(none);
     }
 }

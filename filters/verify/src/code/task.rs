@@ -313,7 +313,8 @@ impl Tests {
     /// # Errors
     /// Which test is not JSON, and why.
     pub(super) fn calls(&self) -> Result<Vec<(Value, Value)>, String> {
-        let json = |text: &str, test: usize| Value::from_json(text).map_err(|error| format!("test {}: {error}", test + 1));
+        let json =
+            |text: &str, test: usize| Value::from_json(text).map_err(|error| format!("test {}: {error}", test + 1));
         match self {
             Tests::Calls(tests) => {
                 let case = |(test, case): (usize, &CallCase)| match json(case.args.get(), test)? {

@@ -11,8 +11,13 @@ use std::{
 /// Where every program finds its libraries.
 const LIBRARIES: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/libx32", "/usr/local/lib"];
 /// What programs are told of the world.
-const ENVIRONMENT: [(&str, &str); 5] =
-    [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC")];
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+    ("HOME", "/tmp"),
+    ("TMPDIR", "/tmp"),
+    ("LANG", "C.UTF-8"),
+    ("TZ", "UTC"),
+];
 /// Asked of a Python, outside the sandbox.
 const PROBE: &str = "
 import json, os, sys, sysconfig
@@ -71,7 +76,12 @@ impl Tools {
             let program = sysroot.join("bin/rustc");
             program.exists().then_some((program, sysroot))
         });
-        Tools { python, c: existing(&["/usr/bin/gcc", "/usr/bin/cc"]), cpp: existing(&["/usr/bin/g++", "/usr/bin/c++"]), rust }
+        Tools {
+            python,
+            c: existing(&["/usr/bin/gcc", "/usr/bin/cc"]),
+            cpp: existing(&["/usr/bin/g++", "/usr/bin/c++"]),
+            rust,
+        }
     }
 
     /// Whether programs in a language can be run.
@@ -151,7 +161,8 @@ impl Python {
 
     /// The arguments that start it anew for one program.
     pub(super) fn cold(&self, argument: &str) -> Vec<String> {
-        let start = "import sys; sys.path[:1] = ['/harness']; import harness; del sys.path[:1]; harness.run(sys.argv[1])";
+        let start =
+            "import sys; sys.path[:1] = ['/harness']; import harness; del sys.path[:1]; harness.run(sys.argv[1])";
         ["-s", "-B", "-c", start, argument].map(str::to_owned).to_vec()
     }
 

@@ -202,7 +202,8 @@ impl Number {
             (Number::Float(a), Number::Float(b)) => a == b || tolerance.is_some_and(|t| t.allows(*a, *b)),
             (Number::Int(a), Number::Float(b)) | (Number::Float(b), Number::Int(a)) => {
                 // Exactly, as Python does: 2**53 + 1 is not 2.0**53.
-                let exact = b.is_finite() && b.fract() == 0.0 && num_traits::FromPrimitive::from_f64(*b).as_ref() == Some(a);
+                let exact =
+                    b.is_finite() && b.fract() == 0.0 && num_traits::FromPrimitive::from_f64(*b).as_ref() == Some(a);
                 exact || tolerance.is_some_and(|t| t.allows(float(a), *b))
             }
         }
@@ -470,7 +471,11 @@ impl Json<'_> {
         if self.eat("-Infinity") {
             return Ok(Value::Float(f64::NEG_INFINITY));
         }
-        while self.bytes.get(self.place).is_some_and(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')) {
+        while self
+            .bytes
+            .get(self.place)
+            .is_some_and(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))
+        {
             self.place += 1;
         }
         let text = std::str::from_utf8(&self.bytes[start..self.place]).unwrap_or_default();
@@ -515,7 +520,13 @@ mod tests {
 
     #[test]
     fn what_is_marshalled_comes_back() {
-        for text in ["null", "[1, -1, 2147483648, -98765432109876543210987654321, 0.5, true, \"\\u00e9\"]", "{\"a\": {}}", "32768", "1073741824"] {
+        for text in [
+            "null",
+            "[1, -1, 2147483648, -98765432109876543210987654321, 0.5, true, \"\\u00e9\"]",
+            "{\"a\": {}}",
+            "32768",
+            "1073741824",
+        ] {
             let mut bytes = Vec::new();
             json(text).marshal(&mut bytes);
             assert_eq!(Value::unmarshal(&bytes), Some(json(text)), "{text}");
@@ -528,7 +539,9 @@ mod tests {
         assert!(Value::from_json(&deep).is_err());
         let mut nested = Vec::new();
         (0..1000).for_each(|_| nested.extend([b'[', 1, 0, 0, 0]));
-        for bytes in [&b""[..], b"[\xff\xff\xff\xff", b"l\xff\xff\xff\x7f", b"u\x01\0\0\0\xff", b"c", b"{N", b"NN", &nested] {
+        for bytes in
+            [&b""[..], b"[\xff\xff\xff\xff", b"l\xff\xff\xff\x7f", b"u\x01\0\0\0\xff", b"c", b"{N", b"NN", &nested]
+        {
             assert_eq!(Value::unmarshal(bytes), None, "{bytes:?}");
         }
     }

@@ -87,14 +87,12 @@ fn ready(worker: &OwnedFd, beside: Vec<OwnedFd>) -> io::Result<()> {
 fn furnish(order: &mut Order<'_>) -> Result<(), Error> {
     let limits = &order.begin.limits;
     let id = confine::PROGRAM_ID;
-    let options = format!(
-        "mode=0700,uid={id},gid={id},size={},nr_inodes={}",
-        limits.disk_bytes,
-        limits.inodes.saturating_add(1)
-    );
+    let options =
+        format!("mode=0700,uid={id},gid={id},size={},nr_inodes={}", limits.disk_bytes, limits.inodes.saturating_add(1));
     let options = CString::new(options)?;
     let quiet = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("tmpfs", "/tmp", "tmpfs", quiet, Some(options.as_c_str())).map_err(|error| format!("mounting /tmp: {error}"))?;
+    mount("tmpfs", "/tmp", "tmpfs", quiet, Some(options.as_c_str()))
+        .map_err(|error| format!("mounting /tmp: {error}"))?;
     mount("proc", "/proc", "proc", quiet | MountFlags::NOEXEC, Some(c"hidepid=invisible,subset=pid"))
         .map_err(|error| format!("mounting /proc: {error}"))?;
     let first = if order.begin.channel { 5 } else { 3 };

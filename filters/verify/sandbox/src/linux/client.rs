@@ -103,9 +103,12 @@ impl Worker {
             .process_group(0)
             .spawn()
             .map_err(supervisor("could not be started"))?;
+        // With its end of the socket, so that its death is heard.
+        drop(command);
         let chunk = vec![0; CHUNK].into_boxed_slice();
         let mut worker = Worker { child, control: Some(control), layers: Layers::default(), next_id: 0, chunk };
-        wire::send(worker.control()?, &Request::Setup(view.clone()), &[]).map_err(supervisor("could not be told what to show"))?;
+        // A program that is no supervisor may be gone already; that is found out below.
+        let _ = wire::send(worker.control()?, &Request::Setup(view.clone()), &[]);
         if !wire::readable(worker.control()?, GRACE.as_millis() as i64).map_err(supervisor("failed"))? {
             return Err(SandboxError::Supervisor { what: "does not answer", why: format!("{} s", GRACE.as_secs()) });
         }
@@ -143,7 +146,8 @@ impl Worker {
     /// # Errors
     /// When the supervisor is gone, or the system is out of descriptors.
     pub fn begin(&mut self, job: &Job) -> Result<Process, SandboxError> {
-        let failed = |error: io::Error| SandboxError::Supervisor { what: "could not be given a run", why: error.to_string() };
+        let failed =
+            |error: io::Error| SandboxError::Supervisor { what: "could not be given a run", why: error.to_string() };
         self.try_begin(job).map_err(failed)
     }
 
@@ -178,7 +182,8 @@ impl Worker {
         let beside: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         let control = self.control().map_err(io::Error::other)?;
         wire::send(control, &Request::Begin(begin), &beside)?;
-        let stream = |fd, limit: u64| Stream { fd: Some(fd), ready: false, taken: Capped::default(), limit: limit as usize };
+        let stream =
+            |fd, limit: u64| Stream { fd: Some(fd), ready: false, taken: Capped::default(), limit: limit as usize };
         Ok(Process {
             id,
             stdout: stream(stdout, job.limits.stdout_bytes),
@@ -212,8 +217,10 @@ impl Worker {
         }
         process.asked_to_stop = Some(why);
         let stop = Request::Stop { id: process.id, why };
-        wire::send(self.control()?, &stop, &[])
-            .map_err(|error| SandboxError::Supervisor { what: "could not be told to stop a run", why: error.to_string() })
+        wire::send(self.control()?, &stop, &[]).map_err(|error| SandboxError::Supervisor {
+            what: "could not be told to stop a run",
+            why: error.to_string(),
+        })
     }
 
     /// Waits for the next thing to happen to one of these processes of this worker, taking in what they write.

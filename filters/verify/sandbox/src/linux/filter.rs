@@ -6,27 +6,64 @@ use libc::{
     MAP_SHARED, c_long,
 };
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, sock_filter,
 };
 use std::collections::BTreeMap;
 
 type Error = Box<dyn std::error::Error>;
 
-/// The filters, in the order in which they are installed.
+/// The filters, in the order in which they are installed. Where several speak, the severest is heard, and of equal ones
+/// the last.
 pub(super) fn programs() -> Result<Vec<BpfProgram>, Error> {
-    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-    let filter = |rules, otherwise, then| -> Result<BpfProgram, Error> {
-        Ok(SeccompFilter::new(rules, otherwise, then, architecture)?.try_into()?)
-    };
-    let all = |calls: &[c_long]| calls.iter().map(|call| (*call, Vec::new())).collect::<BTreeMap<_, _>>();
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     // Without `clone3` the C library falls back to `clone`, whose flags a filter can see.
     let absent = SeccompAction::Errno(libc::ENOSYS as u32);
+    let allowed = [ALLOWED, LEGACY, &CONDITIONAL].concat();
+    let conditions = SeccompFilter::new(
+        conditions()?,
+        SeccompAction::Allow,
+        refused.clone(),
+        TargetArch::try_from(std::env::consts::ARCH)?,
+    )?;
     Ok(vec![
-        filter(allowed()?, refused, SeccompAction::Allow)?,
-        filter(all(FATAL), SeccompAction::Allow, SeccompAction::KillProcess)?,
-        filter(all(&[libc::SYS_clone3]), SeccompAction::Allow, absent)?,
+        by_number(&allowed, SeccompAction::Allow, refused)?,
+        conditions.try_into()?,
+        by_number(FATAL, SeccompAction::KillProcess, SeccompAction::Allow)?,
+        by_number(&[libc::SYS_clone3], absent, SeccompAction::Allow)?,
     ])
+}
+
+/// One action for these calls, another for all others. Every process of a cell compiles the filters anew, so runs of
+/// numbers are compared as runs: a few hundred instructions instead of five a call.
+fn by_number(calls: &[c_long], these: SeccompAction, others: SeccompAction) -> Result<BpfProgram, Error> {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => 0xc000_003e,
+        "aarch64" => 0xc000_00b7,
+        "riscv64" => 0xc000_00f3,
+        other => return Err(format!("no filter for {other}").into()),
+    };
+    let mut numbers: Vec<u32> = calls.iter().map(|call| u32::try_from(*call)).collect::<Result<_, _>>()?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    let instruction = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
+    let load = |offset| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    let jump = |test: u32, k, jt, jf| instruction(libc::BPF_JMP | test | libc::BPF_K, jt, jf, k);
+    let end = |action: SeccompAction| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::from(action));
+    // `struct seccomp_data`: the number, then the architecture.
+    let mut program = vec![load(4), jump(libc::BPF_JEQ, architecture, 1, 0), end(SeccompAction::KillProcess), load(0)];
+    for run in numbers.chunk_by(|a, b| a + 1 == *b) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+        if first == last {
+            program.push(jump(libc::BPF_JEQ, *first, 0, 1));
+        } else {
+            program.push(jump(libc::BPF_JGE, *first, 0, 2));
+            program.push(jump(libc::BPF_JGT, *last, 1, 0));
+        }
+        program.push(end(these.clone()));
+    }
+    program.push(end(others));
+    Ok(program)
 }
 
 /// Puts this process under the filters, for good.
@@ -39,7 +76,7 @@ pub(super) fn apply(programs: &[BpfProgram]) -> Result<(), Error> {
 
 /// A program as the kernel takes it: eight bytes an instruction.
 pub(super) fn bytes(program: &BpfProgram) -> Vec<u8> {
-    let instruction = |i: &seccompiler::sock_filter| {
+    let instruction = |i: &sock_filter| {
         let mut bytes = [0; 8];
         bytes[..2].copy_from_slice(&i.code.to_ne_bytes());
         bytes[2..4].copy_from_slice(&[i.jt, i.jf]);
@@ -49,36 +86,38 @@ pub(super) fn bytes(program: &BpfProgram) -> Vec<u8> {
     program.iter().flat_map(instruction).collect()
 }
 
-fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Error> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-    rules.extend(LEGACY.iter().map(|call| (*call, Vec::new())));
-    let without = |argument: u8, flags: i32| -> Result<SeccompCondition, Error> {
-        let flags = flags as u32 as u64;
-        Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flags), 0)?)
+/// Calls that are allowed but for some arguments: see `conditions`.
+const CONDITIONAL: [c_long; 6] =
+    [libc::SYS_clone, libc::SYS_mmap, libc::SYS_socketpair, libc::SYS_prlimit64, libc::SYS_ioctl, libc::SYS_prctl];
+
+/// What is refused of calls that are allowed otherwise.
+fn conditions() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Error> {
+    use SeccompCmpOp::{MaskedEq, Ne};
+    let condition = |argument: u8, operation, value: u64| {
+        Ok::<_, Error>(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operation, value)?)
     };
-    let equal = |argument: u8, value: u64| -> Result<SeccompCondition, Error> {
-        Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?)
+    let all_of = |flags: i32| {
+        let flags = u64::from(flags as u32);
+        (MaskedEq(flags), flags)
     };
-    let rule = |condition: SeccompCondition| SeccompRule::new(vec![condition]);
+    // None of these is the argument.
+    let none_of = |argument: u8, values: &[u64]| {
+        let conditions =
+            values.iter().map(|value| condition(argument, Ne, *value)).collect::<Result<Vec<_>, Error>>()?;
+        Ok::<_, Error>(vec![SeccompRule::new(conditions)?])
+    };
     // Threads and processes, but no namespaces.
-    let namespaces = CLONE_NEWNS
-        | CLONE_NEWCGROUP
-        | CLONE_NEWUTS
-        | CLONE_NEWIPC
-        | CLONE_NEWUSER
-        | CLONE_NEWPID
-        | CLONE_NEWNET;
-    rules.insert(libc::SYS_clone, vec![rule(without(0, namespaces)?)?]);
-    // Shared anonymous memory outlives its mapping unseen, so that nobody could count it: either flag, but not both.
-    rules.insert(libc::SYS_mmap, vec![rule(without(3, MAP_SHARED)?)?, rule(without(3, MAP_ANONYMOUS)?)?]);
-    // Pairs of sockets for event loops. A socket of its own nobody needs.
-    rules.insert(libc::SYS_socketpair, vec![rule(equal(0, libc::AF_UNIX as u64)?)?]);
-    // Its own limits only.
-    rules.insert(libc::SYS_prlimit64, vec![rule(equal(0, 0)?)?]);
+    let namespaces =
+        [CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET];
+    let namespace = |flag: &i32| {
+        let (operation, value) = all_of(*flag);
+        Ok(SeccompRule::new(vec![condition(0, operation, value)?])?)
+    };
+    // Shared anonymous memory outlives its mapping unseen, so that nobody could count it.
+    let (operation, value) = all_of(MAP_SHARED | MAP_ANONYMOUS);
+    let shared = SeccompRule::new(vec![condition(3, operation, value)?])?;
     // Questions to a descriptor; nothing that types into a terminal.
     let questions = [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX];
-    let questions = questions.iter().map(|question| Ok(rule(equal(1, *question)?)?));
-    rules.insert(libc::SYS_ioctl, questions.collect::<Result<Vec<_>, Error>>()?);
     let options = [
         libc::PR_SET_NAME,
         libc::PR_GET_NAME,
@@ -91,9 +130,16 @@ fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Error> {
         libc::PR_SET_SECCOMP,
         libc::PR_SET_VMA,
     ];
-    let options = options.iter().map(|option| Ok(rule(equal(0, *option as u64)?)?));
-    rules.insert(libc::SYS_prctl, options.collect::<Result<Vec<_>, Error>>()?);
-    Ok(rules)
+    Ok(BTreeMap::from([
+        (libc::SYS_clone, namespaces.iter().map(namespace).collect::<Result<Vec<_>, Error>>()?),
+        (libc::SYS_mmap, vec![shared]),
+        // Pairs of sockets for event loops. A socket of its own nobody needs.
+        (libc::SYS_socketpair, none_of(0, &[libc::AF_UNIX as u64])?),
+        // Its own limits only.
+        (libc::SYS_prlimit64, none_of(0, &[0])?),
+        (libc::SYS_ioctl, none_of(1, &questions)?),
+        (libc::SYS_prctl, none_of(0, &options.map(|option| option as u64))?),
+    ]))
 }
 
 /// What only somebody who wants out calls.
@@ -136,7 +182,7 @@ const FATAL: &[c_long] = &[
     libc::SYS_pidfd_getfd,
 ];
 
-/// What programs, compilers and interpreters need. Calls with conditions are in `allowed`.
+/// What programs, compilers and interpreters need. Calls with conditions are in `CONDITIONAL`.
 const ALLOWED: &[c_long] = &[
     // Files, all beneath the read-only root or the tmpfs.
     libc::SYS_read,
@@ -345,3 +391,104 @@ const LEGACY: &[c_long] = &[
 /// Older spellings that only some processors have.
 #[cfg(not(target_arch = "x86_64"))]
 const LEGACY: &[c_long] = &[];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a program answers to a call, run as the kernel runs it.
+    fn answer(program: &BpfProgram, call: c_long, arguments: [u64; 6]) -> u32 {
+        let (mut held, mut place) = (0_u32, 0);
+        loop {
+            let i = &program[place];
+            place += 1;
+            let yes = match u32::from(i.code) & 0xf0 {
+                libc::BPF_JEQ => held == i.k,
+                libc::BPF_JGE => held >= i.k,
+                libc::BPF_JGT => held > i.k,
+                _ => false,
+            };
+            match u32::from(i.code) & 0x07 {
+                libc::BPF_RET => return i.k,
+                libc::BPF_JMP if u32::from(i.code) & 0xf0 == libc::BPF_JA => place += i.k as usize,
+                libc::BPF_JMP => place += usize::from(if yes { i.jt } else { i.jf }),
+                libc::BPF_ALU => held &= i.k,
+                _ => {
+                    held = match i.k {
+                        0 => call as u32,
+                        4 => {
+                            if cfg!(target_arch = "x86_64") {
+                                0xc000_003e
+                            } else {
+                                0xc000_00b7
+                            }
+                        }
+                        offset => {
+                            let word = arguments[(offset as usize - 16) / 8];
+                            if offset % 8 == 0 { word as u32 } else { (word >> 32) as u32 }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The severest of what all say: the kernel's rule.
+    fn verdict(call: c_long, arguments: [u64; 6]) -> u32 {
+        let severity = |action: &u32| match action >> 16 {
+            0x8000 => 0,
+            0x0005 => 1,
+            _ => 2,
+        };
+        let programs = programs().expect("filters");
+        let answers: Vec<u32> = programs.iter().map(|program| answer(program, call, arguments)).collect();
+        // Of equal ones the last; `min_by_key` would give the first.
+        answers.iter().rev().min_by_key(|action| severity(action)).copied().expect("an answer")
+    }
+
+    #[test]
+    fn calls_are_allowed_refused_or_fatal() {
+        let (allow, eperm, enosys, kill) = (0x7fff_0000, 0x0005_0001, 0x0005_0026, 0x8000_0000);
+        let none = [0; 6];
+        let at = |place: usize, value: u64| {
+            let mut arguments = none;
+            arguments[place] = value;
+            arguments
+        };
+        for (name, call, arguments, expected) in [
+            ("read", libc::SYS_read, none, allow),
+            ("openat", libc::SYS_openat, none, allow),
+            ("socket", libc::SYS_socket, none, eperm),
+            ("memfd_create", libc::SYS_memfd_create, none, eperm),
+            ("a number nobody has", 100_000, none, eperm),
+            ("a call of the x32 kind", 0x4000_0000, none, eperm),
+            ("ptrace", libc::SYS_ptrace, none, kill),
+            ("io_uring", libc::SYS_io_uring_setup, none, kill),
+            ("clone3", libc::SYS_clone3, none, enosys),
+            ("a process", libc::SYS_clone, at(0, libc::SIGCHLD as u64), allow),
+            ("a thread", libc::SYS_clone, at(0, 0x003d_0f00), allow),
+            ("a user namespace", libc::SYS_clone, at(0, CLONE_NEWUSER as u64 | 17), eperm),
+            ("a network namespace", libc::SYS_clone, at(0, CLONE_NEWNET as u64 | 17), eperm),
+            ("private memory", libc::SYS_mmap, at(3, 0x22), allow),
+            ("a shared file", libc::SYS_mmap, at(3, 0x01), allow),
+            ("shared memory", libc::SYS_mmap, at(3, 0x21), eperm),
+            ("a pair of sockets", libc::SYS_socketpair, at(0, 1), allow),
+            ("a pair of others", libc::SYS_socketpair, at(0, 16), eperm),
+            ("its own limits", libc::SYS_prlimit64, none, allow),
+            ("another's limits", libc::SYS_prlimit64, at(0, 1), eperm),
+            ("asking a terminal", libc::SYS_ioctl, at(1, libc::TCGETS), allow),
+            ("typing into a terminal", libc::SYS_ioctl, at(1, libc::TIOCSTI), eperm),
+            ("its name", libc::SYS_prctl, at(0, 15), allow),
+            ("its memory map", libc::SYS_prctl, at(0, 35), eperm),
+        ] {
+            let found = verdict(call, arguments);
+            assert_eq!(found, expected, "{name}: {found:#x}, expected {expected:#x}");
+        }
+    }
+
+    #[test]
+    fn the_filters_stay_small() {
+        let sizes: Vec<usize> = programs().expect("filters").iter().map(Vec::len).collect();
+        assert!(sizes.iter().sum::<usize>() < 500, "every process compiles them: {sizes:?}");
+    }
+}

@@ -84,7 +84,8 @@ fn namespace_for_building() -> Result<Users, Fault> {
         return Ok(Users::Two);
     }
     if user.is_root() {
-        let why = "started as root, but without the right to make mounts, so that programs would be root outside".to_owned();
+        let why =
+            "started as root, but without the right to make mounts, so that programs would be root outside".to_owned();
         return Err(Fault { layer: Layer::NonRoot, why });
     }
     raw::unshare(raw::BUILDER).map_err(fault(Layer::UserNamespace, "making a user namespace"))?;

@@ -126,8 +126,10 @@ impl Tree {
         if self.covered(&walked) {
             return Ok(());
         }
-        if matches!(walked.to_str(), Some("/" | "/proc" | "/sys" | "/dev" | "/home" | "/root" | "/tmp" | "/run" | "/etc" | "/var"))
-        {
+        if matches!(
+            walked.to_str(),
+            Some("/" | "/proc" | "/sys" | "/dev" | "/home" | "/root" | "/tmp" | "/run" | "/etc" | "/var")
+        ) {
             return Err(io::Error::other("that would show more than a program needs"));
         }
         let old = Path::new(OLD).join(walked.strip_prefix("/").unwrap_or(&walked));

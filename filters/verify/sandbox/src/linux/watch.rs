@@ -17,7 +17,8 @@ pub(super) fn usage(init: Pid, namespace: u64, limit: u64) -> Usage {
     let name = format!("pid:[{namespace}]");
     let Ok(entries) = fs::read_dir("/proc") else { return Usage::default() };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let inside = |pid: &i32| fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link.as_os_str() == name.as_str());
+    let inside =
+        |pid: &i32| fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link.as_os_str() == name.as_str());
     // The first process is ours, and keeps its namespaces to itself: what it reaped counts, its own memory does not.
     let pids: Vec<i32> = numbers.filter(inside).collect();
     let cpu_ms = pids.iter().map(|pid| cpu_ms(*pid)).sum::<u64>() + cpu_ms(init.as_raw_pid());

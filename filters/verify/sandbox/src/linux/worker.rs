@@ -99,7 +99,8 @@ impl Worker {
             set_thread_res_uid(zero_user(), zero_user(), zero_user()).map_err(fault(Layer::NonRoot, doing()))?;
         }
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(fault(Layer::PidNamespace, "tying its life"))?;
-        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fault(Layer::PidNamespace, "hiding its memory"))?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(fault(Layer::PidNamespace, "hiding its memory"))?;
         rustix::system::sethostname(b"sandbox").map_err(fault(Layer::UtsNamespace, "naming the host"))?;
         enter_root()?;
         layers.obtained = vec![
@@ -313,13 +314,17 @@ impl Worker {
         wait_for(cell.init);
         let (how, cpu_ms, memory, beside) = match (reaped, last) {
             (Some(Ok((how, cpu_ms, memory))), _) => (how, cpu_ms, memory, Vec::new()),
-            (None, Ok((CellReport::Ended { how, cpu_ms, memory_bytes }, beside))) => (how, cpu_ms, memory_bytes, beside),
+            (None, Ok((CellReport::Ended { how, cpu_ms, memory_bytes }, beside))) => {
+                (how, cpu_ms, memory_bytes, beside)
+            }
             (None, Err(_)) if stopped.is_some() => (How::Signalled(libc::SIGKILL), cell.cpu_ms, 0, Vec::new()),
             (Some(Err(error)), _) => return self.failed(control, cell.id, &error.to_string()),
             (None, Ok((CellReport::Failed(why), _))) => return self.failed(control, cell.id, &why),
             (None, _) => return self.failed(control, cell.id, "the cell ended without a word"),
         };
-        let beyond = stopped.is_none() && matches!(how, How::Signalled(libc::SIGXCPU | libc::SIGKILL)) && cpu_ms >= cell.limits.cpu_ms;
+        let beyond = stopped.is_none()
+            && matches!(how, How::Signalled(libc::SIGXCPU | libc::SIGKILL))
+            && cpu_ms >= cell.limits.cpu_ms;
         let end = End {
             how,
             stopped: if beyond { Some(Stopped::Cpu) } else { stopped },
@@ -367,7 +372,8 @@ fn zero_group() -> rustix::process::Gid {
 fn enter_root() -> Result<(), Fault> {
     let layer = Layer::ReadOnlyRoot;
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("proc", format!("{}/proc", tree::NEW), "proc", quiet, None).map_err(fault(Layer::Limits, "mounting /proc"))?;
+    mount("proc", format!("{}/proc", tree::NEW), "proc", quiet, None)
+        .map_err(fault(Layer::Limits, "mounting /proc"))?;
     mount_bind_recursive(tree::NEW, tree::NEW).map_err(fault(layer, "binding the new root"))?;
     chdir(tree::NEW).map_err(fault(layer, "entering the new root"))?;
     pivot_root(".", ".").map_err(fault(layer, "changing the root"))?;

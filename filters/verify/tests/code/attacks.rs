@@ -55,20 +55,29 @@ fn withstand(user: As, attacks: Vec<Attack>) {
         let honest = python(judge, "print(sum(map(int, input().split())))", &stdin("1 2 3", "6"));
         (attack, judgement, honest, begin.elapsed())
     };
-    in_order(attacks.into_iter(), 2, || bench.judge(), run, |(attack, judgement, honest, elapsed)| {
-        let Judgement { outcome, detail, got, .. } = &judgement;
-        let told = format!("{outcome:?}, {detail:?}, got {got:?}, after {elapsed:?}");
-        if !attack.outcomes.contains(outcome) || !format!("{detail} {got}").contains(attack.says) {
-            wrong.push(format!("{}: expected {:?} with {:?}, found {told}", attack.name, attack.outcomes, attack.says));
-        }
-        if detail.contains("status 99") || judgement.passed > 0 {
-            wrong.push(format!("{} GOT OUT: {told}", attack.name));
-        }
-        if honest.outcome != Outcome::Accepted {
-            wrong.push(format!("honest work after {}: {honest:?}", attack.name));
-        }
-        true
-    });
+    in_order(
+        attacks.into_iter(),
+        2,
+        || bench.judge(),
+        run,
+        |(attack, judgement, honest, elapsed)| {
+            let Judgement { outcome, detail, got, .. } = &judgement;
+            let told = format!("{outcome:?}, {detail:?}, got {got:?}, after {elapsed:?}");
+            if !attack.outcomes.contains(outcome) || !format!("{detail} {got}").contains(attack.says) {
+                wrong.push(format!(
+                    "{}: expected {:?} with {:?}, found {told}",
+                    attack.name, attack.outcomes, attack.says
+                ));
+            }
+            if detail.contains("status 99") || judgement.passed > 0 {
+                wrong.push(format!("{} GOT OUT: {told}", attack.name));
+            }
+            if honest.outcome != Outcome::Accepted {
+                wrong.push(format!("honest work after {}: {honest:?}", attack.name));
+            }
+            true
+        },
+    );
     assert!(wrong.is_empty(), "as {user:?}:\n{}", wrong.join("\n"));
     assert_eq!(mounts, self::mounts(), "mounts are left behind");
     assert_eq!(files, self::files(), "files are left behind");

@@ -14,7 +14,7 @@ const NOBODY: (u32, u32) = (65534, 65534);
 
 /// Whoever the supervisor runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum As {
+pub(crate) enum As {
     /// The user of the tests.
     Myself,
     /// An ordinary user, where the tests run as root.
@@ -25,10 +25,10 @@ pub enum As {
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Judges that share one folder for the supervisor's executable.
-pub struct Bench {
+pub(crate) struct Bench {
     _alone: MutexGuard<'static, ()>,
     _folder: tempfile::TempDir,
-    pub options: Options,
+    pub(crate) options: Options,
 }
 
 fn is_root() -> bool {
@@ -38,7 +38,7 @@ fn is_root() -> bool {
 
 impl Bench {
     /// `None`, and a word on standard error, when there is no other user to be.
-    pub fn new(user: As) -> Option<Bench> {
+    pub(crate) fn new(user: As) -> Option<Bench> {
         let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let program = folder.path().join("supervisor");
@@ -58,7 +58,7 @@ impl Bench {
         Some(Bench { _alone: alone, _folder: folder, options: Options::new(launcher, tools()) })
     }
 
-    pub fn judge(&self) -> Judge {
+    pub(crate) fn judge(&self) -> Judge {
         Judge::new(self.options.clone())
     }
 }
@@ -76,29 +76,29 @@ fn tools() -> Arc<Tools> {
 }
 
 /// Limits that end an attack soon.
-pub fn tight() -> serde_json::Value {
+pub(crate) fn tight() -> serde_json::Value {
     json!({"cpu_seconds": 1, "wall_seconds": 3, "memory_mib": 128, "output_kib": 1024})
 }
 
 /// One program with one input.
-pub fn stdin(input: &str, output: &str) -> Tests {
+pub(crate) fn stdin(input: &str, output: &str) -> Tests {
     let tests = json!({"kind": "stdin", "cases": [{"input": input, "output": output}], "limits": tight()});
     Tests::parse(&tests.to_string()).expect("tests")
 }
 
 /// Assertions about `f`.
-pub fn check(assertions: &str) -> Tests {
+pub(crate) fn check(assertions: &str) -> Tests {
     let tests = json!({"kind": "check", "entry_point": "f", "check": assertions, "limits": tight()});
     Tests::parse(&tests.to_string()).expect("tests")
 }
 
 /// Calls of `f`.
-pub fn calls(cases: serde_json::Value) -> Tests {
+pub(crate) fn calls(cases: serde_json::Value) -> Tests {
     let tests = json!({"kind": "calls", "function": "f", "cases": cases, "limits": tight()});
     Tests::parse(&tests.to_string()).expect("tests")
 }
 
 /// Judges Python.
-pub fn python(judge: &mut Judge, code: &str, tests: &Tests) -> Judgement {
+pub(crate) fn python(judge: &mut Judge, code: &str, tests: &Tests) -> Judgement {
     judge.judge(Language::Python, Code::Given(code), tests)
 }
