@@ -9,6 +9,9 @@ pub(crate) const MAX_BITS: u64 = 4096;
 /// The largest factorial that is multiplied out.
 pub(crate) const MAX_FACTORIAL: u32 = 2100;
 
+/// Functions with values that nothing here computes. Equal arguments give equal values; else nothing is known.
+pub(crate) const SPECIAL: &[&str] = &["Gamma", "zeta", "erf", "Li", "Si", "Ci", "Ei"];
+
 /// An expression. `a - b` is `a + (-1)·b`, `a / b` is `a · b^-1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Expr {
@@ -127,18 +130,14 @@ impl Expr {
     pub(crate) fn sum(terms: impl IntoIterator<Item = Expr>) -> Expr {
         let mut number = BigRational::zero();
         let mut rest = Vec::new();
+        let mut take = |term: Expr, rest: &mut Vec<Expr>| match term {
+            Expr::Number(value) if bits(&number) + bits(&value) <= 2 * MAX_BITS => number += value,
+            other => rest.push(other),
+        };
         for term in terms {
             match term {
-                Expr::Number(value) => number += value,
-                Expr::Sum(inner) => {
-                    for term in inner {
-                        match term {
-                            Expr::Number(value) => number += value,
-                            other => rest.push(other),
-                        }
-                    }
-                }
-                other => rest.push(other),
+                Expr::Sum(inner) => inner.into_iter().for_each(|term| take(term, &mut rest)),
+                other => take(other, &mut rest),
             }
         }
         if !number.is_zero() || rest.is_empty() {

@@ -142,7 +142,7 @@ fn anchored(text: &str) -> Option<Extracted> {
     let lower = if lower.len() == text.len() { lower } else { text.to_owned() };
     let mut ends: Vec<usize> =
         ANCHORS.iter().filter_map(|anchor| lower.rfind(anchor).map(|at| at + anchor.len())).collect();
-    ends.extend(hashes(text));
+    ends.extend(last_line(text));
     ends.sort_unstable_by(|a, b| b.cmp(a));
     // The last anchor with something behind it.
     ends.into_iter().find_map(|at| {
@@ -163,12 +163,13 @@ fn anchored(text: &str) -> Option<Extracted> {
     })
 }
 
-/// `#### 42` on the last line, as GSM8K writes it; elsewhere it is a heading.
-fn hashes(text: &str) -> Option<usize> {
-    let at = text.rfind("####")? + "####".len();
-    let last = text[at..].trim();
-    let number = last.trim_start_matches(['-', '$', ' ']).starts_with(|c: char| c.is_ascii_digit());
-    (number && !last.contains('\n')).then_some(at)
+/// `#### 42` or `A: 42` on the last line, as GSM8K and its models write it; elsewhere they are headings and choices.
+fn last_line(text: &str) -> Option<usize> {
+    let text = text.trim_end();
+    let start = text.rfind('\n').map_or(0, |at| at + 1);
+    let rest = ["####", "A:"].into_iter().find_map(|mark| text[start..].trim_start().strip_prefix(mark))?;
+    let number = rest.trim_start().trim_start_matches(['-', '$', ' ']).starts_with(|c: char| c.is_ascii_digit());
+    number.then_some(text.len() - rest.len())
 }
 
 /// `$…$`, `\(…\)` or `\[…\]` right at the beginning, with what follows up to the sentence's end left out.

@@ -1,7 +1,8 @@
 //! One answer against one gold, as texts: the short way for plain numbers, then words (choices, times, dates, numerals),
 //! then every reading of the one against every reading of the other, then the texts themselves.
 
-use crate::decide::{self, Finding};
+use crate::decide::{self, Case, Finding};
+use crate::effort::Effort;
 use crate::read::{self, Value, token::Commas, words};
 use crate::{Certainty, Policy, Verdict, fast};
 
@@ -36,6 +37,7 @@ pub(crate) fn decide(answer: &str, gold: &str, policy: &Policy) -> Decided {
         }
         (Some((_, wanted)), Some((_, given))) => without_choice(given, wanted, policy),
         (Some((_, wanted)), None) if !wanted.is_empty() => without_choice(answer, wanted, policy),
+        (None, Some((_, given))) if !given.is_empty() => without_choice(given, gold, policy),
         _ => without_choice(answer, gold, policy),
     }
 }
@@ -73,10 +75,11 @@ fn by_value(answer: &str, gold: &str, policy: &Policy, natural: bool) -> Decided
         let show = |answer: &read::Answer<'_>| answer.values.first().map_or(answer.text.to_owned(), Value::to_string);
         return Decided { finding: in_text(&gold, &answer), readings: Some((show(&gold), show(&answer))) };
     }
+    let case = Case { policy, effort: Effort::new() };
     let mut result: Option<(Finding, &Value, &Value)> = None;
     for (place, wanted) in gold.values.iter().enumerate() {
         for given in &answer.values {
-            let found = decide::same(wanted, given, policy);
+            let found = decide::same(wanted, given, &case);
             if found.verdict == Verdict::Equal {
                 let alone = place == 0 && answer.values.len() == 1;
                 let finding = if alone { found } else { Finding { certainty: Certainty::Probable, ..found } };
@@ -88,7 +91,11 @@ fn by_value(answer: &str, gold: &str, policy: &Policy, natural: bool) -> Decided
         }
     }
     match result {
-        Some((finding, gold, answer)) => Decided { finding, readings: Some((gold.to_string(), answer.to_string())) },
+        Some((finding, gold, answer)) => {
+            let spent = finding.verdict == Verdict::Unknown && case.effort.is_spent();
+            let finding = if spent { Finding::unknown("out-of-budget") } else { finding };
+            Decided { finding, readings: Some((gold.to_string(), answer.to_string())) }
+        }
         None => Finding::unknown("unread").into(),
     }
 }
@@ -97,7 +104,11 @@ fn by_value(answer: &str, gold: &str, policy: &Policy, natural: bool) -> Decided
 fn in_words(answer: &str, gold: &str) -> Option<Finding> {
     let decided =
         |same: bool, reason| Some(Finding::probable(if same { Verdict::Equal } else { Verdict::Unequal }, reason));
-    let tidy = |text: &str| words::normal(&text.replace(':', "：")).replace('：', ":");
+    // The points of `a.m.` would leave an article behind.
+    let tidy = |text: &str| {
+        let text = text.replace(':', "：").replace("a.m", "am").replace("p.m", "pm");
+        words::normal(&text).replace('：', ":")
+    };
     let (plain_gold, plain_answer) = (tidy(gold), tidy(answer));
     if let (Some(a), Some(b)) = (words::time(&plain_gold), words::time(&plain_answer)) {
         if a == b {

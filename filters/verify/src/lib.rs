@@ -10,6 +10,7 @@ mod boxed;
 mod choice;
 pub mod code;
 mod decide;
+mod effort;
 mod expr;
 pub mod extract;
 mod fast;

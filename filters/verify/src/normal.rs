@@ -6,6 +6,7 @@
 //! a root is pulled apart only where a factor is a positive number.
 
 use crate::angle;
+use crate::effort::Effort;
 use crate::expr::{Expr, Function, bits};
 use num_bigint::BigInt;
 use num_integer::Integer;
@@ -15,6 +16,10 @@ use std::collections::BTreeMap;
 
 /// More terms than this are not multiplied out.
 const MAX_TERMS: usize = 400;
+/// Steps for a term that is added or multiplied.
+const STEP: u64 = 30;
+/// Steps for a trial division.
+const DIVISION: u64 = 3;
 const MAX_EXPONENT: i64 = 64;
 
 /// Atoms with their exponents, in order.
@@ -46,8 +51,8 @@ enum Atom {
 }
 
 /// Whether `a` and `b` are proven equal. False says nothing.
-pub(crate) fn equal(a: &Expr, b: &Expr) -> bool {
-    let mut forms = Forms { atoms: Vec::new(), budget: 20_000 };
+pub(crate) fn equal(a: &Expr, b: &Expr, effort: &Effort) -> bool {
+    let mut forms = Forms { atoms: Vec::new(), effort };
     let difference = (|| {
         let (a, b) = (forms.fraction(a)?, forms.fraction(b)?);
         if a == b {
@@ -60,9 +65,19 @@ pub(crate) fn equal(a: &Expr, b: &Expr) -> bool {
     difference.is_some_and(|difference| difference.0.is_empty())
 }
 
-struct Forms {
+/// Whether `a` is proven to be `b` times a number other than zero. False says nothing.
+pub(crate) fn proportional(a: &Expr, b: &Expr, effort: &Effort) -> bool {
+    let mut forms = Forms { atoms: Vec::new(), effort };
+    let (Some(a), Some(b)) = (forms.fraction(a), forms.fraction(b)) else { return false };
+    let (a, b, below) = (a.above.0, b.above.0, a.below == b.below);
+    let Some((monomial, value)) = a.iter().next() else { return false };
+    let Some(factor) = b.get(monomial).map(|other| other / value) else { return false };
+    below && a.len() == b.len() && a.iter().all(|(monomial, value)| b.get(monomial) == Some(&(value * &factor)))
+}
+
+struct Forms<'e> {
     atoms: Vec<Atom>,
-    budget: u32,
+    effort: &'e Effort,
 }
 
 fn constant(value: BigRational) -> Poly {
@@ -84,10 +99,9 @@ impl Poly {
     }
 }
 
-impl Forms {
+impl Forms<'_> {
     fn spend(&mut self, steps: usize) -> Option<()> {
-        self.budget = self.budget.checked_sub(u32::try_from(steps).ok()?)?;
-        Some(())
+        self.effort.spend(u64::try_from(steps).ok()? * STEP)
     }
 
     fn atom(&mut self, atom: Atom) -> u32 {
@@ -128,7 +142,7 @@ impl Forms {
                 if bits(&value) > 8192 {
                     return None;
                 }
-                let mut monomial = merged(left, right);
+                let mut monomial = merged(left, right)?;
                 let mut rest = None;
                 monomial.retain_mut(|(atom, exponent)| {
                     match &self.atoms[*atom as usize] {
@@ -249,7 +263,7 @@ impl Forms {
             Expr::Apply(Function::Ln, parts) if parts[0].as_number().is_some_and(Signed::is_positive) => {
                 // ln of a fraction: a sum over its primes.
                 let mut sum = Poly::default();
-                for (prime, power) in factored(parts[0].as_number()?)? {
+                for (prime, power) in factored(parts[0].as_number()?, self.effort)? {
                     let prime = Fraction { above: constant(BigRational::from_integer(prime.into())), below: one() };
                     let ln = self.alone(Atom::Applied(Function::Ln, vec![prime]), Ratio::one());
                     sum = self.plus(&sum, &ln, &BigRational::from_integer(power.into()))?;
@@ -280,7 +294,7 @@ impl Forms {
             }
             return Some(result);
         }
-        let power = Ratio::new(power.numer().to_i64()?, power.denom().to_i64()?);
+        let power = small(Ratio::new(power.numer().to_i64()?, power.denom().to_i64()?))?;
         if power.denom() > &64 || power.numer().abs() > 4096 {
             return None;
         }
@@ -297,7 +311,8 @@ impl Forms {
                 .iter()
                 .all(|(atom, _)| matches!(self.atoms[*atom as usize], Atom::Pi | Atom::E | Atom::Prime(_)));
             if (value.is_positive() && simple) || positive {
-                let raised: Monomial = monomial.iter().map(|(atom, exponent)| (*atom, exponent * power)).collect();
+                let raised = monomial.iter().map(|(atom, exponent)| Some((*atom, small(exponent * power)?)));
+                let raised: Monomial = raised.collect::<Option<_>>()?;
                 let factor = Poly(BTreeMap::from([(raised, BigRational::one())]));
                 result = self.times(&result, &factor)?;
                 return Some(Fraction { above: result, below: one() });
@@ -338,8 +353,9 @@ impl Forms {
             };
             result = self.times(&result, &sign)?;
         }
-        for (prime, exponent) in factored(&value.abs())? {
-            let root = self.alone(Atom::Prime(prime), Ratio::from_integer(exponent) * power);
+        for (prime, exponent) in factored(&value.abs(), self.effort)? {
+            let exponent = small(small(Ratio::from_integer(exponent))? * power)?;
+            let root = self.alone(Atom::Prime(prime), exponent);
             result = self.times(&result, &root)?;
         }
         Some(result)
@@ -361,7 +377,7 @@ impl Forms {
         let bases: Vec<(Atom, i64)> = match base {
             Expr::E => vec![(Atom::E, 1)],
             Expr::Number(value) if value.is_positive() => {
-                factored(value)?.into_iter().map(|(prime, power)| (Atom::Prime(prime), power)).collect()
+                factored(value, self.effort)?.into_iter().map(|(prime, power)| (Atom::Prime(prime), power)).collect()
             }
             Expr::Symbol(name) => vec![(Atom::Symbol(name.clone()), 1)],
             _ => return None,
@@ -369,8 +385,8 @@ impl Forms {
         let mut result = one();
         for (atom, power) in bases {
             for (monomial, value) in &exponent.above.0 {
-                let coefficient = Ratio::new(value.numer().to_i64()?, value.denom().to_i64()?);
-                let coefficient = coefficient * Ratio::from_integer(power);
+                let coefficient = small(Ratio::new(value.numer().to_i64()?, value.denom().to_i64()?))?;
+                let coefficient = small(coefficient * small(Ratio::from_integer(power))?)?;
                 let factor = if monomial.is_empty() {
                     self.alone(atom.clone(), coefficient)
                 } else {
@@ -383,21 +399,29 @@ impl Forms {
     }
 }
 
-fn merged(a: &Monomial, b: &Monomial) -> Monomial {
+fn merged(a: &Monomial, b: &Monomial) -> Option<Monomial> {
     let mut all: BTreeMap<u32, Ratio<i64>> = a.iter().copied().collect();
     for (atom, exponent) in b {
-        *all.entry(*atom).or_insert_with(Ratio::zero) += exponent;
+        let sum = all.entry(*atom).or_insert_with(Ratio::zero);
+        *sum = small(*sum + exponent)?;
     }
-    all.into_iter().filter(|(_, exponent)| !exponent.is_zero()).collect()
+    Some(all.into_iter().filter(|(_, exponent)| !exponent.is_zero()).collect())
+}
+
+/// An exponent that can be added and multiplied once more without leaving `i64`.
+fn small(exponent: Ratio<i64>) -> Option<Ratio<i64>> {
+    const MOST: i64 = 1 << 20;
+    (exponent.numer().abs() <= MOST && *exponent.denom() <= MOST).then_some(exponent)
 }
 
 /// Prime factors of a positive fraction, where trial division finds them all.
-fn factored(value: &BigRational) -> Option<Vec<(u64, i64)>> {
+fn factored(value: &BigRational, effort: &Effort) -> Option<Vec<(u64, i64)>> {
     let mut factors = Vec::new();
     for (number, sign) in [(value.numer(), 1), (value.denom(), -1)] {
         let mut rest = number.clone();
         let mut prime = 2_u64;
         while !rest.is_one() {
+            effort.spend(DIVISION * (2 + rest.bits() / 64))?;
             let square = BigInt::from(prime) * prime;
             if square > rest {
                 factors.push((rest.to_u64()?, sign));
@@ -458,7 +482,7 @@ mod tests {
             ("\\sqrt{-4}", "2i"),
             ("\\frac{1}{x}+\\frac1y", "\\frac{x+y}{xy}"),
         ] {
-            assert!(equal(&expr(a), &expr(b)), "{a} and {b}");
+            assert!(equal(&expr(a), &expr(b), &Effort::new()), "{a} and {b}");
         }
     }
 
@@ -474,7 +498,7 @@ mod tests {
             ("\\sqrt{(x-1)^2}", "x-1"),
             ("(-1)^{2/3}", "-1"),
         ] {
-            assert!(!equal(&expr(a), &expr(b)), "{a} and {b}");
+            assert!(!equal(&expr(a), &expr(b), &Effort::new()), "{a} and {b}");
         }
     }
 }

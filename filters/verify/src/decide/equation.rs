@@ -1,25 +1,20 @@
 //! Equations and chains of relations in several variables, antiderivatives, residue classes, ratios, families.
 
-use super::{Finding, Verdict, scalar};
+use super::{Case, Finding, Verdict, scalar};
 use crate::expr::{Expr, Function};
+use crate::normal;
 use crate::numeric::{Float, evaluate};
 use crate::read::{Value, token::Relation};
 use num_rational::BigRational;
 use num_traits::Zero;
 
+/// A primitive with its bounds put in has at most about so many parts.
+const MAX_SIZE: usize = 4000;
+
 /// Two equations: the same up to a constant factor.
-pub(crate) fn equations(a: &(Expr, Expr), b: &(Expr, Expr)) -> Finding {
+pub(crate) fn equations(a: &(Expr, Expr), b: &(Expr, Expr), case: &Case<'_>) -> Finding {
     let (left, right) = (a.0.clone().minus(a.1.clone()), b.0.clone().minus(b.1.clone()));
-    let mut names = Vec::new();
-    left.symbols(&mut names);
-    let count = names.len();
-    right.symbols(&mut names);
-    let mut others = Vec::new();
-    right.symbols(&mut others);
-    if names.len() != count || others.len() != count {
-        return Finding::proven(Verdict::Unequal, "other-variables");
-    }
-    match factor(&left, &right) {
+    match factor(&left, &right, case) {
         Some(true) => Finding::probable(Verdict::Equal, "same-up-to-a-factor"),
         Some(false) => Finding::probable(Verdict::Unequal, "no-common-factor"),
         None => Finding::unknown("equations-undecided"),
@@ -27,7 +22,10 @@ pub(crate) fn equations(a: &(Expr, Expr), b: &(Expr, Expr)) -> Finding {
 }
 
 /// Whether `a / b` is a constant other than zero.
-fn factor(a: &Expr, b: &Expr) -> Option<bool> {
+fn factor(a: &Expr, b: &Expr, case: &Case<'_>) -> Option<bool> {
+    if normal::proportional(a, b, &case.effort) {
+        return Some(true);
+    }
     let mut names = Vec::new();
     a.symbols(&mut names);
     b.symbols(&mut names);
@@ -40,10 +38,10 @@ fn factor(a: &Expr, b: &Expr) -> Option<bool> {
     };
     let left = Expr::product([a.clone(), elsewhere(b)]);
     let right = Expr::product([elsewhere(a), b.clone()]);
-    match scalar::same(&left, &right).verdict {
+    match scalar::same(&left, &right, case).verdict {
         Verdict::Equal => {
             let zero = Expr::integer(0);
-            let vanishes = |expr: &Expr| scalar::same(expr, &zero).verdict != Verdict::Unequal;
+            let vanishes = |expr: &Expr| scalar::same(expr, &zero, case).verdict != Verdict::Unequal;
             (!vanishes(a) && !vanishes(b)).then_some(true)
         }
         Verdict::Unequal => Some(false),
@@ -52,28 +50,28 @@ fn factor(a: &Expr, b: &Expr) -> Option<bool> {
 }
 
 /// Two chains of relations, side by side; a chain can be read from its other end.
-pub(crate) fn chains(a: (&[Expr], &[Relation]), b: (&[Expr], &[Relation])) -> Finding {
+pub(crate) fn chains(a: (&[Expr], &[Relation]), b: (&[Expr], &[Relation]), case: &Case<'_>) -> Finding {
     if let (([l, r], [left]), ([m, s], [right])) = (a, b) {
-        return pairs((l, *left, r), (m, *right, s));
+        return pairs((l, *left, r), (m, *right, s), case);
     }
     if a.1.len() != b.1.len() {
         return Finding::unknown("chains-of-other-length");
     }
-    let forward = matched(a, b);
+    let forward = matched(a, b, case);
     if forward.verdict == Verdict::Equal {
         return forward;
     }
     let sides: Vec<Expr> = b.0.iter().rev().cloned().collect();
     let signs: Vec<Relation> = b.1.iter().rev().map(|sign| flipped(*sign)).collect();
-    let backward = matched(a, (&sides, &signs));
+    let backward = matched(a, (&sides, &signs), case);
     if backward.verdict == Verdict::Equal { backward } else { forward }
 }
 
-fn matched(a: (&[Expr], &[Relation]), b: (&[Expr], &[Relation])) -> Finding {
+fn matched(a: (&[Expr], &[Relation]), b: (&[Expr], &[Relation]), case: &Case<'_>) -> Finding {
     if a.1 != b.1 {
         return Finding::probable(Verdict::Unequal, "other-relation");
     }
-    Finding::all(a.0.iter().zip(b.0).map(|(a, b)| scalar::same(a, b)))
+    Finding::all(a.0.iter().zip(b.0).map(|(a, b)| scalar::same(a, b, case)))
 }
 
 fn flipped(sign: Relation) -> Relation {
@@ -87,7 +85,7 @@ fn flipped(sign: Relation) -> Relation {
 }
 
 /// One relation each: the differences of the sides by a factor, whose sign turns an inequality around.
-fn pairs(a: (&Expr, Relation, &Expr), b: (&Expr, Relation, &Expr)) -> Finding {
+fn pairs(a: (&Expr, Relation, &Expr), b: (&Expr, Relation, &Expr), case: &Case<'_>) -> Finding {
     let kind = |sign: Relation| match sign {
         Relation::Less | Relation::Greater => 0,
         Relation::LessEqual | Relation::GreaterEqual => 1,
@@ -99,7 +97,7 @@ fn pairs(a: (&Expr, Relation, &Expr), b: (&Expr, Relation, &Expr)) -> Finding {
         return Finding::probable(Verdict::Unequal, "other-relation");
     }
     if kind(a.1) >= 2 {
-        let found = equations(&(a.0.clone(), a.2.clone()), &(b.0.clone(), b.2.clone()));
+        let found = equations(&(a.0.clone(), a.2.clone()), &(b.0.clone(), b.2.clone()), case);
         return if kind(a.1) == 4 && found.verdict == Verdict::Equal { Finding::unknown("relation") } else { found };
     }
     // All as `difference < 0`.
@@ -108,8 +106,8 @@ fn pairs(a: (&Expr, Relation, &Expr), b: (&Expr, Relation, &Expr)) -> Finding {
         _ => right.clone().minus(left.clone()),
     };
     let (left, right) = (difference(a), difference(b));
-    match factor(&left, &right) {
-        Some(true) => match factor_sign(&left, &right) {
+    match factor(&left, &right, case) {
+        Some(true) => match factor_sign(&left, &right, case) {
             Some(true) => Finding::probable(Verdict::Equal, "same-up-to-a-factor"),
             Some(false) => Finding::proven(Verdict::Unequal, "turned-around"),
             None => Finding::unknown("sign-of-factor"),
@@ -119,14 +117,14 @@ fn pairs(a: (&Expr, Relation, &Expr), b: (&Expr, Relation, &Expr)) -> Finding {
     }
 }
 
-fn factor_sign(a: &Expr, b: &Expr) -> Option<bool> {
+fn factor_sign(a: &Expr, b: &Expr, case: &Case<'_>) -> Option<bool> {
     let mut names = Vec::new();
     a.symbols(&mut names);
     b.symbols(&mut names);
     (0..8).find_map(|index| {
         let point = scalar::point(&names, index, false);
         let value = |expr: &Expr| {
-            let value = evaluate::<Float>(expr, &point, 53, &mut 10_000).ok()?;
+            let value = evaluate::<Float>(expr, &point, 53, &case.effort).ok()?;
             value.is_real().then_some(value.re)
         };
         use crate::numeric::Real;
@@ -154,12 +152,12 @@ fn integration_constant(expr: &Expr) -> Option<String> {
 }
 
 /// Functions up to a constant; nothing where the gold has no constant of integration.
-pub(crate) fn antiderivatives(gold: &Expr, answer: &Expr) -> Option<Finding> {
+pub(crate) fn antiderivatives(gold: &Expr, answer: &Expr, case: &Case<'_>) -> Option<Finding> {
     let constant = integration_constant(gold)?;
     // `C` in brackets with the rest of a formula (a plane, a circle) is no constant of integration.
     let Some(other) = integration_constant(answer) else {
         let without = gold.substitute(&constant, &Expr::integer(0));
-        let found = up_to_constant(&without, answer);
+        let found = up_to_constant(&without, answer, case);
         return Some(if found.verdict == Verdict::Equal {
             Finding::unknown("constant-of-integration-missing")
         } else {
@@ -167,10 +165,10 @@ pub(crate) fn antiderivatives(gold: &Expr, answer: &Expr) -> Option<Finding> {
         });
     };
     let zero = Expr::integer(0);
-    Some(up_to_constant(&gold.substitute(&constant, &zero), &answer.substitute(&other, &zero)))
+    Some(up_to_constant(&gold.substitute(&constant, &zero), &answer.substitute(&other, &zero), case))
 }
 
-fn up_to_constant(a: &Expr, b: &Expr) -> Finding {
+fn up_to_constant(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
     let mut names = Vec::new();
     a.symbols(&mut names);
     b.symbols(&mut names);
@@ -184,7 +182,7 @@ fn up_to_constant(a: &Expr, b: &Expr) -> Finding {
             continue;
         }
         let point = scalar::point(&names, index, false);
-        let Ok(value) = evaluate::<Float>(&difference, &point, 53, &mut 10_000) else { continue };
+        let Ok(value) = evaluate::<Float>(&difference, &point, 53, &case.effort) else { continue };
         if !value.is_real() || !value.re.is_sharp() && value.re.approximate().abs() > 1e-6 {
             continue;
         }
@@ -205,8 +203,8 @@ fn up_to_constant(a: &Expr, b: &Expr) -> Finding {
 }
 
 /// Two residue classes.
-pub(crate) fn congruent(a: (&Expr, &Expr), b: (&Expr, &Expr)) -> Finding {
-    let (Some(left), Some(right)) = (a.1.as_number(), b.1.as_number()) else { return scalar::same(a.1, b.1) };
+pub(crate) fn congruent(a: (&Expr, &Expr), b: (&Expr, &Expr), case: &Case<'_>) -> Finding {
+    let (Some(left), Some(right)) = (a.1.as_number(), b.1.as_number()) else { return scalar::same(a.1, b.1, case) };
     if left != right {
         return Finding::proven(Verdict::Unequal, "other-modulus");
     }
@@ -215,29 +213,29 @@ pub(crate) fn congruent(a: (&Expr, &Expr), b: (&Expr, &Expr)) -> Finding {
             let same = ((x - y) / left).is_integer();
             Finding::proven(if same { Verdict::Equal } else { Verdict::Unequal }, "residues")
         }
-        _ => scalar::same(a.0, b.0),
+        _ => scalar::same(a.0, b.0, case),
     }
 }
 
 /// Two ratios, by their cross products.
-pub(crate) fn ratios(a: &[Expr], b: &[Expr]) -> Finding {
+pub(crate) fn ratios(a: &[Expr], b: &[Expr], case: &Case<'_>) -> Finding {
     if a.len() != b.len() {
         return Finding::proven(Verdict::Unequal, "other-number-of-parts");
     }
     let zero = |expr: &Expr| expr.as_number().is_some_and(Zero::is_zero);
     if a.iter().any(zero) || b.iter().any(zero) {
-        return Finding::all(a.iter().zip(b).map(|(a, b)| scalar::same(a, b)));
+        return Finding::all(a.iter().zip(b).map(|(a, b)| scalar::same(a, b, case)));
     }
     let cross = |at: usize| {
         let left = Expr::product([a[0].clone(), b[at].clone()]);
         let right = Expr::product([a[at].clone(), b[0].clone()]);
-        scalar::same(&left, &right)
+        scalar::same(&left, &right, case)
     };
     Finding::all((1..a.len()).map(cross))
 }
 
 /// Two families over the integers: members near zero of each are looked for among those of the other.
-pub(crate) fn families(a: (&Value, &str), b: (&Value, &str)) -> Finding {
+pub(crate) fn families(a: (&Value, &str), b: (&Value, &str), case: &Case<'_>) -> Finding {
     const NEAR: i64 = 3;
     const FAR: i64 = 14;
     let members = |(value, parameter): (&Value, &str), reach: i64| -> Option<Vec<Expr>> {
@@ -257,7 +255,7 @@ pub(crate) fn families(a: (&Value, &str), b: (&Value, &str)) -> Finding {
         Finding::all(near.iter().map(|member| {
             let mut result = Finding::proven(Verdict::Unequal, "member-missing");
             for other in far {
-                let found = scalar::same(member, other);
+                let found = scalar::same(member, other, case);
                 match found.verdict {
                     Verdict::Equal => return found,
                     Verdict::Unknown => result = found,
@@ -304,6 +302,9 @@ pub(crate) fn integrated(expr: &Expr) -> Expr {
             return None;
         }
         let body = integrated(&series.body);
+        if body.size() * (series.from.size() + series.to.size()) > MAX_SIZE {
+            return None;
+        }
         let primitive = primitive(&body, &series.index)?;
         let at = |bound: &Expr| primitive.substitute(&series.index, bound);
         Some(at(&series.to).minus(at(&series.from)))

@@ -1,7 +1,7 @@
 //! Sets of real numbers: intervals, unions, inequalities in one variable. Two are compared at their ends, between them,
 //! beyond them and on a grid; one point that only one of them holds proves them different.
 
-use super::{Finding, Verdict, scalar};
+use super::{Case, Finding, Verdict, scalar};
 use crate::expr::Expr;
 use crate::read::{Interval, Value, token::Relation};
 use num_rational::BigRational;
@@ -23,7 +23,7 @@ pub(crate) fn is_region(value: &Value) -> bool {
 }
 
 /// Whether two sets of numbers are the same.
-pub(crate) fn same(a: &Value, b: &Value) -> Finding {
+pub(crate) fn same(a: &Value, b: &Value, case: &Case<'_>) -> Finding {
     let (Some(left), Some(right)) = (variable(a), variable(b)) else { return Finding::unknown("several-variables") };
     if let (Some(left), Some(right)) = (&left, &right)
         && left != right
@@ -32,14 +32,14 @@ pub(crate) fn same(a: &Value, b: &Value) -> Finding {
     }
     let name = left.or(right).unwrap_or_default();
     let mut ends = Vec::new();
-    gather(a, &mut ends);
-    gather(b, &mut ends);
+    gather(a, &mut ends, case);
+    gather(b, &mut ends, case);
     if ends.len() > MAX_ENDS {
         return Finding::unknown("too-many-ends");
     }
     let mut decided = 0;
-    for point in points(&ends) {
-        let (left, right) = (holds(a, &name, &point), holds(b, &name, &point));
+    for point in points(&ends, case) {
+        let (left, right) = (holds(a, &name, &point, case), holds(b, &name, &point, case));
         match (left, right) {
             (Some(left), Some(right)) if left != right => {
                 return Finding::proven(Verdict::Unequal, "a-number-in-one-only");
@@ -54,7 +54,7 @@ pub(crate) fn same(a: &Value, b: &Value) -> Finding {
     // Where one side names no ends, another root could lie between the points.
     let explicit = |value: &Value| {
         let mut ends = Vec::new();
-        gather(value, &mut ends);
+        gather(value, &mut ends, case);
         linear(value) || !ends.is_empty() && !matches!(value, Value::Relation(..))
     };
     if explicit(a) || explicit(b) {
@@ -143,7 +143,7 @@ fn linear(value: &Value) -> bool {
 }
 
 /// The numbers at which membership can change, as far as they are written down.
-fn gather(value: &Value, ends: &mut Vec<Expr>) {
+fn gather(value: &Value, ends: &mut Vec<Expr>, case: &Case<'_>) {
     let add = |expr: &Expr, ends: &mut Vec<Expr>| {
         let mut names = Vec::new();
         calls(expr, &mut names);
@@ -162,7 +162,7 @@ fn gather(value: &Value, ends: &mut Vec<Expr>) {
         }
         Value::Tuple(parts) | Value::Set { members: parts, .. } => {
             for part in parts {
-                gather(part, ends);
+                gather(part, ends, case);
             }
         }
         Value::Scalar(scalar) => scalar.expr.signs().iter().for_each(|expr| add(expr, ends)),
@@ -172,40 +172,41 @@ fn gather(value: &Value, ends: &mut Vec<Expr>) {
             }
             // a·x + b against c changes where that is solved.
             for pair in sides.windows(2) {
-                if let Some(root) = root(&pair[0].clone().minus(pair[1].clone())) {
+                if let Some(root) = root(&pair[0].clone().minus(pair[1].clone()), case) {
                     add(&root, ends);
                 }
             }
         }
-        Value::Named { value, .. } => gather(value, ends),
+        Value::Named { value, .. } => gather(value, ends, case),
         Value::Union(parts) | Value::Intersection(parts) | Value::Logic { parts, .. } => {
-            parts.iter().for_each(|part| gather(part, ends));
+            parts.iter().for_each(|part| gather(part, ends, case));
         }
         Value::Difference(a, b) => {
-            gather(a, ends);
-            gather(b, ends);
+            gather(a, ends, case);
+            gather(b, ends, case);
         }
         _ => {}
     }
 }
 
 /// Where a linear expression in one variable is zero.
-fn root(expr: &Expr) -> Option<Expr> {
+fn root(expr: &Expr, case: &Case<'_>) -> Option<Expr> {
     let mut names = Vec::new();
     expr.symbols(&mut names);
     let [name] = names.as_slice() else { return None };
     let at = |value: i64| expr.substitute(name, &Expr::integer(value));
     let (zero, one, two) = (at(0), at(1), at(2));
     let slope = one.clone().minus(zero.clone());
-    let straight = scalar::same(&two.minus(one), &slope).verdict == Verdict::Equal;
-    let level = scalar::same(&slope, &Expr::integer(0)).verdict != Verdict::Unequal;
+    let straight = scalar::same(&two.minus(one), &slope, case).verdict == Verdict::Equal;
+    let level = scalar::same(&slope, &Expr::integer(0), case).verdict != Verdict::Unequal;
     (straight && !level).then(|| Expr::product([Expr::integer(-1), zero, slope.inverse()]))
 }
 
 /// The ends, numbers between and beyond them, and a grid.
-fn points(ends: &[Expr]) -> Vec<Expr> {
+fn points(ends: &[Expr], case: &Case<'_>) -> Vec<Expr> {
     let mut all: Vec<Expr> = ends.to_vec();
-    let mut places: Vec<f64> = ends.iter().filter_map(scalar::approximate).filter(|place| place.abs() < 1e12).collect();
+    let mut places: Vec<f64> =
+        ends.iter().filter_map(|end| scalar::approximate(end, case)).filter(|place| place.abs() < 1e12).collect();
     places.sort_by(f64::total_cmp);
     places.dedup_by(|a, b| (*a - *b).abs() < 1e-12);
     let mut add = |place: f64| {
@@ -232,21 +233,21 @@ fn points(ends: &[Expr]) -> Vec<Expr> {
 }
 
 /// Whether `value` holds the number `point`; `name` stands for it in relations.
-fn holds(value: &Value, name: &str, point: &Expr) -> Option<bool> {
+fn holds(value: &Value, name: &str, point: &Expr, case: &Case<'_>) -> Option<bool> {
     match value {
-        Value::Interval(interval) => within(interval, point),
+        Value::Interval(interval) => within(interval, point, case),
         // Two numbers in round brackets, where a set was meant.
         Value::Tuple(parts) => match parts.as_slice() {
             [Value::Scalar(low), Value::Scalar(high)] => {
                 let interval = Interval { low: low.clone(), high: high.clone(), low_closed: false, high_closed: false };
-                within(&interval, point)
+                within(&interval, point, case)
             }
             _ => None,
         },
         Value::Scalar(scalar) => {
             let mut found = Some(false);
             for expr in scalar.expr.signs() {
-                match scalar::order(&expr, point) {
+                match scalar::order(&expr, point, case) {
                     Some(Ordering::Equal) => return Some(true),
                     Some(_) => {}
                     None => found = None,
@@ -254,15 +255,15 @@ fn holds(value: &Value, name: &str, point: &Expr) -> Option<bool> {
             }
             found
         }
-        Value::Set { members, .. } => any(members.iter().map(|member| holds(member, name, point))),
-        Value::Union(parts) => any(parts.iter().map(|part| holds(part, name, point))),
-        Value::Intersection(parts) => all(parts.iter().map(|part| holds(part, name, point))),
+        Value::Set { members, .. } => any(members.iter().map(|member| holds(member, name, point, case))),
+        Value::Union(parts) => any(parts.iter().map(|part| holds(part, name, point, case))),
+        Value::Intersection(parts) => all(parts.iter().map(|part| holds(part, name, point, case))),
         Value::Logic { any: one, parts } => {
-            let mut each = parts.iter().map(|part| holds(part, name, point));
+            let mut each = parts.iter().map(|part| holds(part, name, point, case));
             if *one { any(&mut each) } else { all(&mut each) }
         }
         Value::Difference(whole, without) => {
-            all([holds(whole, name, point), holds(without, name, point).map(|inside| !inside)].into_iter())
+            all([holds(whole, name, point, case), holds(without, name, point, case).map(|inside| !inside)].into_iter())
         }
         Value::Field(letter) => {
             let number = point.as_number()?;
@@ -274,7 +275,7 @@ fn holds(value: &Value, name: &str, point: &Expr) -> Option<bool> {
                 _ => None,
             }
         }
-        Value::Named { value, .. } => holds(value, name, point),
+        Value::Named { value, .. } => holds(value, name, point, case),
         Value::Relation(sides, signs) => {
             let sides: Vec<Expr> = sides
                 .iter()
@@ -289,7 +290,7 @@ fn holds(value: &Value, name: &str, point: &Expr) -> Option<bool> {
                 })
                 .collect();
             all(signs.iter().zip(sides.windows(2)).map(|(sign, pair)| {
-                let order = scalar::order(&pair[0], &pair[1])?;
+                let order = scalar::order(&pair[0], &pair[1], case)?;
                 Some(match sign {
                     Relation::Less => order.is_lt(),
                     Relation::LessEqual => order.is_le(),
@@ -305,9 +306,9 @@ fn holds(value: &Value, name: &str, point: &Expr) -> Option<bool> {
     }
 }
 
-fn within(interval: &Interval, point: &Expr) -> Option<bool> {
-    let low = scalar::order(&interval.low.expr, point)?;
-    let high = scalar::order(point, &interval.high.expr)?;
+fn within(interval: &Interval, point: &Expr, case: &Case<'_>) -> Option<bool> {
+    let low = scalar::order(&interval.low.expr, point, case)?;
+    let high = scalar::order(point, &interval.high.expr, case)?;
     let above = low.is_lt() || interval.low_closed && low.is_eq();
     let below = high.is_lt() || interval.high_closed && high.is_eq();
     Some(above && below)

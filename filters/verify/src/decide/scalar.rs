@@ -3,15 +3,14 @@
 //! In this order, each step deciding what it can: exact numbers; the difference modulo a prime, for rational functions;
 //! balls at fixed points; the normal form; balls of many digits.
 
-use super::{Finding, Verdict};
-use crate::expr::{Expr, Function};
+use super::{Case, Finding, Verdict};
+use crate::effort::Effort;
+use crate::expr::{Expr, Function, SPECIAL};
 use crate::normal;
 use crate::numeric::{Big, Complex, Fault, Float, Point, Real, evaluate, exact, modular};
 use num_rational::BigRational;
 use std::cmp::Ordering;
 
-/// Operations spent on one evaluation.
-const STEPS: u32 = 20_000;
 /// Expressions with more parts are not compared.
 const MAX_SIZE: usize = 1500;
 /// Points at which functions are compared, and how many must have been usable.
@@ -21,7 +20,7 @@ const ENOUGH: usize = 3;
 const PRECISIONS: [u32; 3] = [256, 1024, 4096];
 
 /// Whether `a` and `b` are the same.
-pub(crate) fn same(a: &Expr, b: &Expr) -> Finding {
+pub(crate) fn same(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
     if a == b {
         return Finding::proven(Verdict::Equal, "identical");
     }
@@ -45,11 +44,11 @@ pub(crate) fn same(a: &Expr, b: &Expr) -> Finding {
     if let Some(finding) = by_residues(&a, &b) {
         return finding;
     }
-    if names.is_empty() { constants(&a, &b) } else { functions(&a, &b, &names) }
+    if names.is_empty() { constants(&a, &b, case) } else { functions(&a, &b, &names, case) }
 }
 
 /// Which of two real constants is larger; nothing where that is not decided.
-pub(crate) fn order(a: &Expr, b: &Expr) -> Option<Ordering> {
+pub(crate) fn order(a: &Expr, b: &Expr, case: &Case<'_>) -> Option<Ordering> {
     if let (Some(a), Some(b)) = (a.as_number(), b.as_number()) {
         return Some(a.cmp(b));
     }
@@ -65,23 +64,23 @@ pub(crate) fn order(a: &Expr, b: &Expr) -> Option<Ordering> {
         (None, None) => {}
     }
     let difference = a.clone().minus(b.clone());
-    let value = evaluate::<Float>(&difference, &Vec::new(), 53, &mut STEPS.clone());
+    let value = evaluate::<Float>(&difference, &Vec::new(), 53, &case.effort);
     if let Ok(value) = &value
         && value.is_real()
         && let Some(order) = value.re.sign()
     {
         return Some(order);
     }
-    if same(a, b).verdict == Verdict::Equal {
+    if same(a, b, case).verdict == Verdict::Equal {
         return Some(Ordering::Equal);
     }
-    let value = evaluate::<Big>(&difference, &Vec::new(), PRECISIONS[1], &mut STEPS.clone()).ok()?;
+    let value = evaluate::<Big>(&difference, &Vec::new(), PRECISIONS[1], &case.effort).ok()?;
     if value.is_real() { value.re.sign() } else { None }
 }
 
 /// The value of a real constant, roughly.
-pub(crate) fn approximate(expr: &Expr) -> Option<f64> {
-    let value = evaluate::<Float>(expr, &Vec::new(), 53, &mut STEPS.clone()).ok()?;
+pub(crate) fn approximate(expr: &Expr, case: &Case<'_>) -> Option<f64> {
+    let value = evaluate::<Float>(expr, &Vec::new(), 53, &case.effort).ok()?;
     value.is_real().then(|| value.re.approximate())
 }
 
@@ -95,13 +94,15 @@ fn infinite(a: &Expr, b: &Expr) -> Finding {
     Finding::unknown("infinite")
 }
 
-/// `f(2)` becomes a variable of that name.
+/// `f(2)` becomes a variable of that name; what has a value that is not known here does not.
 fn named_calls(expr: &Expr) -> Expr {
     if !expr.any(&|part| matches!(part, Expr::Call(..))) {
         return expr.clone();
     }
     expr.map(&|part| match part {
-        Expr::Call(name, arguments) => Some(Expr::Symbol(format!("{name}{arguments:?}"))),
+        Expr::Call(name, arguments) if !SPECIAL.contains(&name.as_str()) => {
+            Some(Expr::Symbol(format!("{name}{arguments:?}")))
+        }
         _ => None,
     })
 }
@@ -122,26 +123,26 @@ fn by_residues(a: &Expr, b: &Expr) -> Option<Finding> {
     None
 }
 
-fn constants(a: &Expr, b: &Expr) -> Finding {
+fn constants(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
     let point = Vec::new();
     if let (Some(a), Some(b)) = (exact(a, &point), exact(b, &point)) {
         return Finding::proven(if a == b { Verdict::Equal } else { Verdict::Unequal }, "exact-arithmetic");
     }
-    let left = evaluate::<Float>(a, &point, 53, &mut STEPS.clone());
-    let right = evaluate::<Float>(b, &point, 53, &mut STEPS.clone());
+    let left = evaluate::<Float>(a, &point, 53, &case.effort);
+    let right = evaluate::<Float>(b, &point, 53, &case.effort);
     match (&left, &right) {
         (Ok(left), Ok(right)) if left.differs(right) => return Finding::proven(Verdict::Unequal, "disjoint-balls"),
         (Err(Fault::Undefined), Err(Fault::Undefined)) => return Finding::unknown("undefined"),
         (Err(Fault::Undefined), Ok(_)) | (Ok(_), Err(Fault::Undefined)) => return Finding::unknown("undefined"),
         _ => {}
     }
-    if normal::equal(a, b) {
+    if normal::equal(a, b, &case.effort) {
         return Finding::proven(Verdict::Equal, "normal-form");
     }
     let mut agreed = false;
     for bits in PRECISIONS {
-        let left = evaluate::<Big>(a, &point, bits, &mut STEPS.clone());
-        let right = evaluate::<Big>(b, &point, bits, &mut STEPS.clone());
+        let left = evaluate::<Big>(a, &point, bits, &case.effort);
+        let right = evaluate::<Big>(b, &point, bits, &case.effort);
         match (left, right) {
             (Ok(left), Ok(right)) if left.differs(&right) => {
                 return Finding::proven(Verdict::Unequal, "disjoint-balls");
@@ -171,10 +172,10 @@ enum Meeting {
     Nothing,
 }
 
-fn meet<R: Real>(a: &Expr, b: &Expr, point: &Point, bits: u32) -> Meeting {
+fn meet<R: Real>(a: &Expr, b: &Expr, point: &Point, bits: u32, effort: &Effort) -> Meeting {
     let real = point.iter().all(|(_, _, im)| im == &BigRational::default());
-    let left: Result<Complex<R>, Fault> = evaluate(a, point, bits, &mut STEPS.clone());
-    let right: Result<Complex<R>, Fault> = evaluate(b, point, bits, &mut STEPS.clone());
+    let left: Result<Complex<R>, Fault> = evaluate(a, point, bits, effort);
+    let right: Result<Complex<R>, Fault> = evaluate(b, point, bits, effort);
     match (left, right) {
         (Ok(left), Ok(right)) => {
             if real && left.is_real() != right.is_real() && (left.im.sign() != right.im.sign()) {
@@ -191,7 +192,7 @@ fn meet<R: Real>(a: &Expr, b: &Expr, point: &Point, bits: u32) -> Meeting {
     }
 }
 
-fn functions(a: &Expr, b: &Expr, names: &[String]) -> Finding {
+fn functions(a: &Expr, b: &Expr, names: &[String], case: &Case<'_>) -> Finding {
     let either = |test: &dyn Fn(&Expr) -> bool| a.any(test) || b.any(test);
     let whole = either(&|part| {
         let counts =
@@ -216,7 +217,7 @@ fn functions(a: &Expr, b: &Expr, names: &[String]) -> Finding {
     let (mut agreed, mut apart, mut met) = (0, false, Vec::new());
     for index in 0..POINTS {
         let point = if whole { whole_point(names, index) } else { point(names, index, complex) };
-        match meet::<Float>(a, b, &point, 53) {
+        match meet::<Float>(a, b, &point, 53, &case.effort) {
             Meeting::Differ => return Finding::proven(Verdict::Unequal, "differ-at-a-point"),
             Meeting::OtherDomain => apart = true,
             Meeting::Agree => {
@@ -226,21 +227,21 @@ fn functions(a: &Expr, b: &Expr, names: &[String]) -> Finding {
             Meeting::Nothing => {}
         }
     }
-    if normal::equal(a, b) {
+    if normal::equal(a, b, &case.effort) {
         return Finding::proven(Verdict::Equal, "normal-form");
     }
     if apart {
         // Confirmed with more digits before it counts.
         let confirmed = (0..POINTS).any(|index| {
             let point = if whole { whole_point(names, index) } else { point(names, index, complex) };
-            matches!(meet::<Big>(a, b, &point, 256), Meeting::OtherDomain)
+            matches!(meet::<Big>(a, b, &point, 256, &case.effort), Meeting::OtherDomain)
         });
         if confirmed {
             return Finding::probable(Verdict::Unequal, "other-domain");
         }
     }
     for point in met.iter().take(2) {
-        if matches!(meet::<Big>(a, b, point, 256), Meeting::Differ) {
+        if matches!(meet::<Big>(a, b, point, 256, &case.effort), Meeting::Differ) {
             return Finding::proven(Verdict::Unequal, "differ-at-a-point");
         }
     }
@@ -249,7 +250,7 @@ fn functions(a: &Expr, b: &Expr, names: &[String]) -> Finding {
         agreed = 0;
         for index in 0..POINTS {
             let point = if whole { whole_point(names, index) } else { point(names, index, complex) };
-            match meet::<Big>(a, b, &point, 1024) {
+            match meet::<Big>(a, b, &point, 1024, &case.effort) {
                 Meeting::Differ => return Finding::proven(Verdict::Unequal, "differ-at-a-point"),
                 Meeting::Agree => agreed += 1,
                 _ => {}

@@ -1,14 +1,13 @@
 //! Words, and words with formulas: the same words are equal, short other words are unequal, and most else is not decided.
 
-use super::{Finding, Verdict, same as same_value};
-use crate::Policy;
+use super::{Case, Finding, Verdict, same as same_value};
 use crate::read::{Value, words};
 
 /// Words that turn what follows around.
 const NEGATIONS: [&str; 8] = ["not", "no", "never", "without", "except", "unless", "cannot", "neither"];
 
 /// Two values of which one is words or prose.
-pub(super) fn same(gold: &Value, answer: &Value, policy: &Policy) -> Finding {
+pub(super) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
     match (gold, answer) {
         (Value::Words(a), Value::Words(b)) => {
             let joined = |text: &str| text.replace(' ', "");
@@ -25,7 +24,7 @@ pub(super) fn same(gold: &Value, answer: &Value, policy: &Policy) -> Finding {
             if a != b || left.len() != right.len() {
                 return Finding::unknown("words-differ");
             }
-            match Finding::all(left.iter().zip(right).map(|(a, b)| same_value(a, b, policy))) {
+            match Finding::all(left.iter().zip(right).map(|(a, b)| same_value(a, b, case))) {
                 Finding { verdict: Verdict::Equal, .. } => Finding::probable(Verdict::Equal, "same-words"),
                 other => other,
             }
@@ -37,7 +36,7 @@ pub(super) fn same(gold: &Value, answer: &Value, policy: &Policy) -> Finding {
                 return Finding::unknown("prose");
             }
             let gold_is_other = std::ptr::eq(other, gold);
-            let found = if gold_is_other { same_value(other, one, policy) } else { same_value(one, other, policy) };
+            let found = if gold_is_other { same_value(other, one, case) } else { same_value(one, other, case) };
             match found.verdict {
                 Verdict::Equal => Finding::probable(Verdict::Equal, "formula-in-prose"),
                 _ => Finding::unknown("prose"),

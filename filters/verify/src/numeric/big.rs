@@ -39,6 +39,17 @@ impl Big {
 }
 
 impl Real for Big {
+    fn operation(bits: u32) -> u64 {
+        let words = u64::from(bits / 64);
+        30 + words * words / 10
+    }
+
+    fn elementary(bits: u32) -> u64 {
+        // As many terms as there are bits, nearly, each a product.
+        let bits = u64::from(bits);
+        200 + bits / 5 * (10 + bits / 64 * (bits / 64) / 20)
+    }
+
     fn rational(value: &BigRational, bits: u32) -> Result<Self, Fault> {
         if value.numer().bits() > MAX_MAGNITUDE || value.denom().bits() > MAX_MAGNITUDE {
             return Err(Fault::Unclear);

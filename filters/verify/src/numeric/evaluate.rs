@@ -1,6 +1,7 @@
 //! The value of an expression at a point, as a ball, within a number of steps.
 
 use super::{Complex, Fault, Real};
+use crate::effort::Effort;
 use crate::expr::{Expr, Function, MAX_FACTORIAL, Series, SeriesKind};
 use num_bigint::BigInt;
 use num_integer::Integer;
@@ -16,16 +17,28 @@ const MAX_EXACT: u64 = 1 << 16;
 /// The longest sum that is added up.
 const MAX_TERMS: i64 = 2000;
 
-/// `expr` at `point` to about `bits` bits; every operation takes one of `steps`.
-pub(crate) fn evaluate<R: Real>(expr: &Expr, point: &Point, bits: u32, steps: &mut u32) -> Result<Complex<R>, Fault> {
-    *steps = steps.checked_sub(1).ok_or(Fault::Unclear)?;
+/// `expr` at `point` to about `bits` bits.
+pub(crate) fn evaluate<R: Real>(expr: &Expr, point: &Point, bits: u32, effort: &Effort) -> Result<Complex<R>, Fault> {
+    let spend = |steps: u64| effort.spend(steps).ok_or(Fault::Unclear);
+    spend(R::operation(bits))?;
+    let elementary = match expr {
+        Expr::E | Expr::Pi => true,
+        Expr::Power(_, exponent) => exponent.as_small().is_none(),
+        Expr::Apply(function, _) => !matches!(function, Function::Abs | Function::Floor | Function::Ceiling),
+        _ => false,
+    };
+    if elementary {
+        spend(R::elementary(bits))?;
+    }
     let rational = |value: i64| Complex::<R>::rational(&BigRational::from_integer(value.into()), bits);
     match expr {
         Expr::Number(value) => Complex::rational(value, bits),
         Expr::Pi => Complex::real(R::pi(bits), bits),
         Expr::E => rational(1)?.exp(),
         Expr::I => Ok(Complex { re: rational(0)?.re, im: rational(1)?.re }),
-        Expr::Infinity | Expr::Sign(_) | Expr::Call(..) => Err(Fault::Undefined),
+        Expr::Infinity | Expr::Sign(_) => Err(Fault::Undefined),
+        // A function that nothing here can compute.
+        Expr::Call(..) => Err(Fault::Unclear),
         Expr::Symbol(name) => {
             let (_, re, im) = point.iter().find(|(known, ..)| known == name).ok_or(Fault::Unclear)?;
             Ok(Complex { re: R::rational(re, bits)?, im: R::rational(im, bits)? })
@@ -33,30 +46,30 @@ pub(crate) fn evaluate<R: Real>(expr: &Expr, point: &Point, bits: u32, steps: &m
         Expr::Sum(terms) => {
             let mut sum = rational(0)?;
             for term in terms {
-                sum = sum.add(&evaluate(term, point, bits, steps)?);
+                sum = sum.add(&evaluate(term, point, bits, effort)?);
             }
             Ok(sum)
         }
         Expr::Product(factors) => {
             let mut product = rational(1)?;
             for factor in factors {
-                product = product.mul(&evaluate(factor, point, bits, steps)?)?;
+                product = product.mul(&evaluate(factor, point, bits, effort)?)?;
             }
             Ok(product)
         }
         Expr::Power(base, exponent) => match (&**base, &**exponent) {
-            (Expr::E, exponent) => evaluate(exponent, point, bits, steps)?.exp(),
-            (base, Expr::Number(power)) => evaluate(base, point, bits, steps)?.rational_power(power, bits),
+            (Expr::E, exponent) => evaluate(exponent, point, bits, effort)?.exp(),
+            (base, Expr::Number(power)) => evaluate(base, point, bits, effort)?.rational_power(power, bits),
             (base, exponent) => {
-                let base = evaluate(base, point, bits, steps)?;
+                let base = evaluate(base, point, bits, effort)?;
                 match exact(exponent, point) {
                     Some(power) => base.rational_power(&power, bits),
-                    None => base.power(&evaluate(exponent, point, bits, steps)?, bits),
+                    None => base.power(&evaluate(exponent, point, bits, effort)?, bits),
                 }
             }
         },
-        Expr::Apply(function, arguments) => apply(*function, arguments, point, bits, steps),
-        Expr::Series(series) => add_up(series, point, bits, steps),
+        Expr::Apply(function, arguments) => apply(*function, arguments, point, bits, effort),
+        Expr::Series(series) => add_up(series, point, bits, effort),
     }
 }
 
@@ -65,7 +78,7 @@ fn apply<R: Real>(
     arguments: &[Expr],
     point: &Point,
     bits: u32,
-    steps: &mut u32,
+    effort: &Effort,
 ) -> Result<Complex<R>, Fault> {
     let whole = |value: BigInt| Complex::<R>::rational(&BigRational::from_integer(value), bits);
     let integers = || {
@@ -91,7 +104,7 @@ fn apply<R: Real>(
         Function::Lcm => return whole(integers()?.into_iter().fold(BigInt::one(), |a, b| a.lcm(&b))),
         _ => {}
     }
-    let values = arguments.iter().map(|part| evaluate(part, point, bits, steps)).collect::<Result<Vec<_>, _>>()?;
+    let values = arguments.iter().map(|part| evaluate(part, point, bits, effort)).collect::<Result<Vec<_>, _>>()?;
     let value: &Complex<R> = values.first().ok_or(Fault::Unclear)?;
     match function {
         Function::Sin => Ok(value.sin_cos(bits)?.0),
@@ -164,14 +177,15 @@ fn apply<R: Real>(
 
 /// The exact value of an expression that is plainly rational at this point.
 pub(crate) fn exact(expr: &Expr, point: &Point) -> Option<BigRational> {
+    let small = |value: BigRational| (crate::expr::bits(&value) <= MAX_EXACT).then_some(value);
     match expr {
         Expr::Number(value) => Some(value.clone()),
         Expr::Symbol(name) => {
             point.iter().find(|(known, _, im)| known == name && im.is_zero()).map(|(_, re, _)| re.clone())
         }
-        Expr::Sum(terms) => terms.iter().try_fold(BigRational::zero(), |sum, term| Some(sum + exact(term, point)?)),
+        Expr::Sum(terms) => terms.iter().try_fold(BigRational::zero(), |sum, term| small(sum + exact(term, point)?)),
         Expr::Product(factors) => {
-            factors.iter().try_fold(BigRational::one(), |product, factor| Some(product * exact(factor, point)?))
+            factors.iter().try_fold(BigRational::one(), |product, factor| small(product * exact(factor, point)?))
         }
         Expr::Power(base, exponent) => {
             let (base, exponent) = (exact(base, point)?, exact(exponent, point)?);
@@ -206,7 +220,7 @@ fn binomial(top: &BigInt, bottom: &BigInt) -> Result<BigInt, Fault> {
     Ok((0..count).fold(BigInt::one(), |product, index| product * (top - index) / (index + 1)))
 }
 
-fn add_up<R: Real>(series: &Series, point: &Point, bits: u32, steps: &mut u32) -> Result<Complex<R>, Fault> {
+fn add_up<R: Real>(series: &Series, point: &Point, bits: u32, effort: &Effort) -> Result<Complex<R>, Fault> {
     if series.kind == SeriesKind::Integral {
         return Err(Fault::Unclear);
     }
@@ -228,7 +242,7 @@ fn add_up<R: Real>(series: &Series, point: &Point, bits: u32, steps: &mut u32) -
         if let Some(last) = inner.last_mut() {
             last.1 = BigRational::from_integer(index.into());
         }
-        let term = evaluate(&series.body, &inner, bits, steps)?;
+        let term = evaluate(&series.body, &inner, bits, effort)?;
         total = if series.kind == SeriesKind::Sum { total.add(&term) } else { total.mul(&term)? };
     }
     Ok(total)

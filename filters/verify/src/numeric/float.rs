@@ -38,6 +38,14 @@ impl Float {
 }
 
 impl Real for Float {
+    fn operation(_bits: u32) -> u64 {
+        4
+    }
+
+    fn elementary(_bits: u32) -> u64 {
+        10
+    }
+
     fn rational(value: &BigRational, _bits: u32) -> Result<Self, Fault> {
         let middle = value.to_f64().filter(|middle| middle.is_finite()).ok_or(Fault::Unclear)?;
         let exact = value.is_integer() && middle.abs() < 9e15;

@@ -29,6 +29,10 @@ pub(crate) enum Fault {
 
 /// A real number known to within a bound.
 pub(crate) trait Real: Clone {
+    /// Steps that a sum or a product takes.
+    fn operation(bits: u32) -> u64;
+    /// Steps that an elementary function takes.
+    fn elementary(bits: u32) -> u64;
     /// The bits that are asked for; a fixed-precision kind ignores it.
     fn rational(value: &BigRational, bits: u32) -> Result<Self, Fault>;
     /// π.

@@ -2,18 +2,20 @@
 
 use super::matrix;
 use super::number;
-use super::token::{Kind, Name, Token};
-use crate::expr::{Expr, Function, Series, SeriesKind};
+use super::token::{Kind, Token};
+use crate::expr::{Expr, Function, SPECIAL, SeriesKind};
 use num_rational::BigRational;
-use num_traits::One;
 
 /// Brackets in brackets beyond this are not read.
-const MAX_DEPTH: u32 = 48;
+pub(super) const MAX_DEPTH: u32 = 48;
+/// Signs behind one operand: `5!!`, `3%`.
+const MAX_SUFFIXES: usize = 8;
 
 /// Letters that name a function where brackets follow.
 const FUNCTION_LETTERS: &[&str] = &["f", "g", "h", "F", "G", "H"];
 
-type Parsed = Result<Expr, &'static str>;
+/// An expression, or why there is none.
+pub(super) type Parsed = Result<Expr, &'static str>;
 
 /// All of `tokens` as one expression.
 pub(crate) fn expression(tokens: &[Token], natural: bool) -> Parsed {
@@ -22,32 +24,33 @@ pub(crate) fn expression(tokens: &[Token], natural: bool) -> Parsed {
     if parser.at < tokens.len() { Err("trailing-text") } else { Ok(expr) }
 }
 
-struct Parser<'t> {
-    tokens: &'t [Token],
-    at: usize,
-    depth: u32,
+/// Walks over tokens.
+pub(super) struct Parser<'t> {
+    pub tokens: &'t [Token],
+    pub at: usize,
+    pub depth: u32,
     /// Open absolute values.
-    bars: u32,
+    pub bars: u32,
     /// Whether a bare `log` is the natural one.
-    natural: bool,
+    pub natural: bool,
 }
 
 impl<'t> Parser<'t> {
-    fn peek(&self) -> Option<&'t Kind> {
+    pub(super) fn peek(&self) -> Option<&'t Kind> {
         self.tokens.get(self.at).map(|token| &token.kind)
     }
 
-    fn ahead(&self, count: usize) -> Option<&'t Kind> {
+    pub(super) fn ahead(&self, count: usize) -> Option<&'t Kind> {
         self.tokens.get(self.at + count).map(|token| &token.kind)
     }
 
-    fn take(&mut self, kind: &Kind) -> bool {
+    pub(super) fn take(&mut self, kind: &Kind) -> bool {
         let here = self.peek() == Some(kind);
         self.at += usize::from(here);
         here
     }
 
-    fn sum(&mut self) -> Parsed {
+    pub(super) fn sum(&mut self) -> Parsed {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err("too-deep");
@@ -77,7 +80,7 @@ impl<'t> Parser<'t> {
         Ok(Expr::sum(terms))
     }
 
-    fn product(&mut self) -> Parsed {
+    pub(super) fn product(&mut self) -> Parsed {
         let mut factors = vec![self.signed()?];
         loop {
             match self.peek() {
@@ -93,6 +96,10 @@ impl<'t> Parser<'t> {
                 Some(Kind::Mod) => return Err("remainder"),
                 Some(kind) if self.begins(kind) => {
                     let mixed = self.mixed(factors.last());
+                    let number = |token: &Token| matches!(token.kind, Kind::Number(_));
+                    if !mixed && number(&self.tokens[self.at]) && number(&self.tokens[self.at - 1]) {
+                        return Err("numbers-side-by-side");
+                    }
                     let next = self.power()?;
                     match (mixed, factors.pop()) {
                         // A whole number before a fraction is a mixed number.
@@ -186,7 +193,7 @@ impl<'t> Parser<'t> {
         Ok(if negative { value.negated() } else { value })
     }
 
-    fn power(&mut self) -> Parsed {
+    pub(super) fn power(&mut self) -> Parsed {
         let base = self.postfix()?;
         self.raised(base)
     }
@@ -213,7 +220,7 @@ impl<'t> Parser<'t> {
         if self.peek() == Some(&Kind::Op('^')) { Err("double-exponent") } else { Ok(power) }
     }
 
-    fn exponent(&mut self) -> Parsed {
+    pub(super) fn exponent(&mut self) -> Parsed {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err("too-deep");
@@ -230,13 +237,13 @@ impl<'t> Parser<'t> {
         Ok(if negative { exponent.negated() } else { exponent })
     }
 
-    fn postfix(&mut self) -> Parsed {
+    pub(super) fn postfix(&mut self) -> Parsed {
         let atom = self.atom()?;
         self.suffix(atom)
     }
 
     fn suffix(&mut self, mut value: Expr) -> Parsed {
-        loop {
+        for _ in 0..MAX_SUFFIXES {
             match self.peek() {
                 Some(Kind::Op('!')) => {
                     self.at += 1;
@@ -253,6 +260,7 @@ impl<'t> Parser<'t> {
                 _ => return Ok(value),
             }
         }
+        Err("too-deep")
     }
 
     fn atom(&mut self) -> Parsed {
@@ -337,7 +345,8 @@ impl<'t> Parser<'t> {
             "i" => return Ok(Expr::I),
             _ => {}
         }
-        let called = FUNCTION_LETTERS.contains(&name.as_str()) || name.ends_with('\'');
+        let called =
+            FUNCTION_LETTERS.contains(&name.as_str()) || SPECIAL.contains(&name.as_str()) || name.ends_with('\'');
         if self.peek() == Some(&Kind::Open('(')) && (called || name == "C") {
             let start = self.at;
             self.at += 1;
@@ -422,13 +431,13 @@ impl<'t> Parser<'t> {
     }
 
     /// A bound of a sum or integral: a group, or one signed operand.
-    fn bound(&mut self) -> Parsed {
+    pub(super) fn bound(&mut self) -> Parsed {
         let negative = self.take(&Kind::Op('-'));
         let value = self.argument()?;
         Ok(if negative { value.negated() } else { value })
     }
 
-    fn arguments(&mut self, close: char) -> Result<Vec<Expr>, &'static str> {
+    pub(super) fn arguments(&mut self, close: char) -> Result<Vec<Expr>, &'static str> {
         let mut arguments = vec![self.sum()?];
         while self.take(&Kind::Mark(',')) || self.take(&Kind::Mark(';')) {
             arguments.push(self.sum()?);
@@ -437,7 +446,7 @@ impl<'t> Parser<'t> {
     }
 
     /// A LaTeX argument: a group, one digit, or one operand.
-    fn argument(&mut self) -> Parsed {
+    pub(super) fn argument(&mut self) -> Parsed {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err("too-deep");
@@ -463,7 +472,7 @@ impl<'t> Parser<'t> {
         Ok((first, self.argument()?))
     }
 
-    fn first_digit(&mut self) -> Option<(Expr, &'t str)> {
+    pub(super) fn first_digit(&mut self) -> Option<(Expr, &'t str)> {
         let Some(Kind::Number(numeral)) = self.peek() else { return None };
         let text = numeral.digits.as_deref().filter(|text| !text.is_empty())?;
         self.at += 1;
@@ -504,167 +513,12 @@ impl<'t> Parser<'t> {
         let radicand = self.argument()?;
         Ok(Expr::power(radicand, half))
     }
-
-    fn function(&mut self, name: Name) -> Parsed {
-        let mut base = None;
-        let mut power = None;
-        loop {
-            if name == Name::Log && base.is_none() && self.take(&Kind::Op('_')) {
-                base = Some(match self.first_digit() {
-                    // `\log_28` is log_2 8; `\log_{10}` has braces.
-                    Some((first, "")) => first,
-                    Some((first, rest)) => {
-                        let value = digits(rest)?;
-                        return Ok(logarithm(value, first));
-                    }
-                    None => self.argument()?,
-                });
-            } else if power.is_none() && self.take(&Kind::Op('^')) {
-                power = Some(self.exponent()?);
-            } else {
-                break;
-            }
-        }
-        let arguments = self.applied()?;
-        let mut function = name;
-        if power.as_ref().and_then(Expr::as_small) == Some(-1) {
-            // sin^-1 is arcsin, not 1/sin.
-            let inverse = match name {
-                Name::Plain(Function::Sin) => Some(Function::Asin),
-                Name::Plain(Function::Cos) => Some(Function::Acos),
-                Name::Plain(Function::Tan) => Some(Function::Atan),
-                Name::Plain(Function::Sinh) => Some(Function::Asinh),
-                Name::Plain(Function::Cosh) => Some(Function::Acosh),
-                Name::Plain(Function::Tanh) => Some(Function::Atanh),
-                _ => None,
-            };
-            if let Some(inverse) = inverse {
-                function = Name::Plain(inverse);
-                power = None;
-            }
-        }
-        let value = self.applied_to(function, arguments, base)?;
-        Ok(match power {
-            Some(power) => Expr::power(value, power),
-            None => value,
-        })
-    }
-
-    fn applied_to(&self, name: Name, mut arguments: Vec<Expr>, base: Option<Expr>) -> Parsed {
-        let many = matches!(name, Name::Plain(Function::Gcd | Function::Lcm | Function::Min | Function::Max));
-        if arguments.len() != 1 && !many {
-            return Err("wrong-number-of-arguments");
-        }
-        Ok(match name {
-            Name::Plain(function) => Expr::apply(function, arguments),
-            Name::Inverse(function) => Expr::apply(function, arguments).inverse(),
-            Name::Exp => Expr::power(Expr::E, arguments.swap_remove(0)),
-            Name::Lg => logarithm(arguments.swap_remove(0), Expr::integer(10)),
-            Name::Log => match base {
-                Some(base) => logarithm(arguments.swap_remove(0), base),
-                None if self.natural => Expr::apply(Function::Ln, arguments),
-                None => logarithm(arguments.swap_remove(0), Expr::integer(10)),
-            },
-        })
-    }
-
-    /// What a function is applied to: brackets, or the factors up to the next sign or function.
-    fn applied(&mut self) -> Result<Vec<Expr>, &'static str> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err("too-deep");
-        }
-        if self.take(&Kind::Open('(')) {
-            let bars = std::mem::take(&mut self.bars);
-            let arguments = self.arguments(')')?;
-            self.bars = bars;
-            self.depth -= 1;
-            return Ok(arguments);
-        }
-        if self.peek() == Some(&Kind::Open('[')) || self.peek() == Some(&Kind::Open('g')) {
-            let value = self.postfix()?;
-            self.depth -= 1;
-            return Ok(vec![value]);
-        }
-        let negative = self.take(&Kind::Op('-'));
-        let mut factors = vec![self.power()?];
-        while let Some(kind) = self.peek() {
-            let operand = matches!(kind, Kind::Number(_) | Kind::Letter(_) | Kind::Pi | Kind::Frac | Kind::Sqrt);
-            if !operand {
-                break;
-            }
-            factors.push(self.power()?);
-        }
-        if self.peek() == Some(&Kind::Op('/')) && matches!(self.ahead(1), Some(Kind::Number(_))) && factors.len() == 1 {
-            // `sin pi/6`: what a typist means.
-            self.at += 1;
-            factors.push(self.power()?.inverse());
-        }
-        self.depth -= 1;
-        let value = Expr::product(factors);
-        Ok(vec![if negative { value.negated() } else { value }])
-    }
-
-    fn series(&mut self, kind: SeriesKind) -> Parsed {
-        if !self.take(&Kind::Op('_')) || !self.take(&Kind::Open('g')) {
-            return Err("series-without-bounds");
-        }
-        let Some(Kind::Letter(index)) = self.peek() else { return Err("series-without-index") };
-        self.at += 1;
-        if !self.take(&Kind::Relation(super::token::Relation::Equal)) {
-            return Err("series-without-bounds");
-        }
-        let from = self.sum()?;
-        if !self.take(&Kind::Close('g')) || !self.take(&Kind::Op('^')) {
-            return Err("series-without-bounds");
-        }
-        let to = self.bound()?;
-        let body = self.product()?;
-        // `i` here is an index, not √−1.
-        let body = if index == "i" { body.map(&|part| (*part == Expr::I).then(|| Expr::symbol("i"))) } else { body };
-        Ok(Expr::Series(Box::new(Series { kind, index: index.clone(), from, to, body })))
-    }
-
-    fn integral(&mut self) -> Parsed {
-        if !self.take(&Kind::Op('_')) {
-            return Err("indefinite-integral");
-        }
-        let from = self.bound()?;
-        if !self.take(&Kind::Op('^')) {
-            return Err("integral-without-bounds");
-        }
-        let to = self.bound()?;
-        // Up to the last `d` with a variable behind it.
-        let end = (self.at..self.tokens.len())
-            .find(|at| {
-                let is = |at: usize, name: Option<&str>| {
-                    matches!(self.tokens.get(at).map(|token| &token.kind), Some(Kind::Letter(letter)) if name.is_none_or(|name| letter == name))
-                };
-                is(*at, Some("d")) && is(*at + 1, None)
-            })
-            .ok_or("integral-without-variable")?;
-        let body =
-            if end == self.at { Expr::integer(1) } else { expression(&self.tokens[self.at..end], self.natural)? };
-        let Kind::Letter(index) = &self.tokens[end + 1].kind else { return Err("integral-without-variable") };
-        self.at = end + 2;
-        Ok(Expr::Series(Box::new(Series { kind: SeriesKind::Integral, index: index.clone(), from, to, body })))
-    }
 }
 
-fn digits(text: &str) -> Parsed {
+pub(super) fn digits(text: &str) -> Parsed {
     number::in_base(text, 10).map(Expr::Number).ok_or("not-a-numeral")
 }
 
 fn degrees(value: Expr) -> Expr {
     Expr::product([value, Expr::Pi, Expr::Number(BigRational::new(1.into(), 180.into()))])
-}
-
-fn logarithm(value: Expr, base: Expr) -> Expr {
-    if base == Expr::E {
-        return Expr::apply(Function::Ln, vec![value]);
-    }
-    if value.as_number().is_some_and(One::is_one) {
-        return Expr::integer(0);
-    }
-    Expr::product([Expr::apply(Function::Ln, vec![value]), Expr::apply(Function::Ln, vec![base]).inverse()])
 }

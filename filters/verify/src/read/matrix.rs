@@ -9,6 +9,8 @@ pub(crate) type Rows = Vec<Vec<Expr>>;
 
 const NAMES: &[&str] = &["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "smallmatrix", "array"];
 const MAX_SIDE: usize = 16;
+/// Parts of all entries together, beyond which nothing is multiplied out.
+const MAX_SIZE: usize = 2000;
 /// Brackets around sums of matrices, within each other.
 const MAX_DEPTH: u32 = 6;
 
@@ -181,13 +183,18 @@ fn multiplied(a: &Rows, b: &Rows) -> Result<Rows, &'static str> {
     let entry = |row: &[Expr], column: usize| {
         Expr::sum(row.iter().zip(b).map(|(left, right)| Expr::product([left.clone(), right[column].clone()])))
     };
-    Ok(a.iter().map(|row| (0..b[0].len()).map(|column| entry(row, column)).collect()).collect())
+    let product: Rows = a.iter().map(|row| (0..b[0].len()).map(|column| entry(row, column)).collect()).collect();
+    let size = product.iter().flatten().map(Expr::size).sum::<usize>();
+    if size > MAX_SIZE { Err("too-large") } else { Ok(product) }
 }
 
 /// The determinant of up to four rows, by expansion.
 pub(crate) fn determinant(rows: &Rows) -> Result<Expr, &'static str> {
     if rows.len() != rows[0].len() || rows.len() > 4 {
         return Err("no-determinant");
+    }
+    if rows.iter().flatten().map(Expr::size).sum::<usize>() > MAX_SIZE {
+        return Err("too-large");
     }
     if rows.len() == 1 {
         return Ok(rows[0][0].clone());

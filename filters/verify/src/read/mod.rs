@@ -1,9 +1,14 @@
 //! Text to values. One text can have several readings (`1,234`, `log`); all of them are kept, the likeliest first.
 
+mod alphabet;
+mod applied;
 mod expression;
+mod list;
 pub(crate) mod matrix;
 pub(crate) mod number;
 mod prose;
+mod relation;
+mod scalar;
 mod show;
 pub(crate) mod token;
 pub(crate) mod unit;
@@ -40,7 +45,7 @@ pub(crate) fn read(text: &str, natural: bool) -> Answer<'_> {
         }
     }
     for commas in readings {
-        match token::tokens(text, commas).and_then(|tokens| value::value(&tokens, natural)) {
+        match token::tokens(text, commas).and_then(|tokens| list::value(&tokens, natural)) {
             Ok(value) if !answer.values.contains(&value) => answer.values.push(value),
             Ok(_) => {}
             Err(fault) => answer.fault = fault,

@@ -1,7 +1,7 @@
 //! Words, and words with formulas among them: what is left when a text is no mathematics as a whole.
 
 use super::token::{self, Commas};
-use super::{Value, value, words};
+use super::{Value, list, words};
 
 /// More formulas than this are not read.
 const MAX_FORMULAS: usize = 32;
@@ -17,9 +17,17 @@ pub(super) fn prose(text: &str, natural: bool) -> Option<Value> {
     if words::wordy(&normal) {
         return Some(Value::Words(normal));
     }
+    // AZYUK2A: a code of some kind.
+    let letters = text.chars().filter(char::is_ascii_alphabetic).count();
+    if letters >= 4
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric())
+    {
+        return Some(Value::Words(text.to_lowercase()));
+    }
     let read = |formula: &str| {
         let tokens = token::tokens(formula, Commas::Group).ok()?;
-        value::value(&tokens, natural).ok()
+        list::value(&tokens, natural).ok()
     };
     let (mut outside, mut formulas, mut rest) = (String::new(), Vec::new(), text);
     while let Some((before, formula, after)) = next_formula(rest) {
