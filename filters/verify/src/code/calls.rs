@@ -194,7 +194,7 @@ impl<'t> Relay<'t> {
                     running[SOLUTION].send(&frame);
                 }
             }
-            Event::Frame(_, frame) => return self.from_check(&frame, running),
+            Event::Frame(_, frame) => return self.asserted(&frame, running),
             Event::Ended(SOLUTION) => {
                 let detail = |judgement: Judgement| {
                     let detail = format!("call {}, {}: {}", self.calls, self.last.0, judgement.detail);
@@ -212,7 +212,7 @@ impl<'t> Relay<'t> {
         Ok(false)
     }
 
-    fn from_check(&mut self, frame: &[u8], running: &mut [Process; 2]) -> Result<bool, Halt> {
+    fn asserted(&mut self, frame: &[u8], running: &mut [Process; 2]) -> Result<bool, Halt> {
         let (kind, rest) = frame.split_first().unwrap_or((&b'D', &[]));
         let said = || short(&String::from_utf8_lossy(rest), 2 * SHORT);
         match kind {
