@@ -1,5 +1,6 @@
 //! The command line: what was typed. The recipe says what is computed; flags say only how to run it here.
 
+use crate::verify::Override;
 use clap::{Args, Parser, Subcommand};
 use std::{num::NonZeroUsize, path::PathBuf};
 
@@ -167,9 +168,9 @@ pub struct VerifyCodeArgs {
 /// What counts as the same, and how fast.
 #[derive(Args, Debug)]
 pub struct VerifyMathArgs {
-    /// Overrides one convention, e.g. `--policy tuple-for-set=true`; docs/verification.md lists them.
+    /// Overrides one convention, e.g. `--policy tuple-for-set=true`; filters/verify/README.md lists them.
     #[arg(long = "policy", value_name = "KEY=BOOL")]
-    pub policy: Vec<String>,
+    pub policy: Vec<Override>,
     /// Threads; all cores by default. Verdicts do not depend on it.
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
