@@ -75,7 +75,7 @@ mod tests {
     fn results_come_in_order_whoever_is_fast() {
         let mut seen = Vec::new();
         let slow = |_: &mut (), item: u64| {
-            std::thread::sleep(std::time::Duration::from_millis(if item % 7 == 0 { 5 } else { 0 }));
+            std::thread::sleep(std::time::Duration::from_millis(if item.is_multiple_of(7) { 5 } else { 0 }));
             item * 2
         };
         in_order(

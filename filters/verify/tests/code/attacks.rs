@@ -9,7 +9,7 @@ mod fakes;
 
 use crate::bench::{As, Bench, python, stdin};
 use distill_verify::code::{Judge, Judgement, Outcome, Tests, in_order};
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, time::Instant};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path, time::Instant};
 
 /// One attack: its name, its Python, and how it must come out.
 struct Attack {
@@ -99,13 +99,24 @@ fn files() -> Vec<String> {
     paths.filter(|path| path.contains("escaped")).collect()
 }
 
+fn command(path: &Path) -> Option<String> {
+    Some(String::from_utf8_lossy(&fs::read(path.join("cmdline")).ok()?).replace('\0', " "))
+}
+
+/// Whether a process belongs to another run of `distill verify code` on this machine.
+fn anothers(path: &Path) -> bool {
+    let Ok(status) = fs::read_to_string(path.join("status")) else { return true };
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map_or("0", str::trim);
+    let parent = Path::new("/proc").join(parent);
+    command(&parent).is_some_and(|command| command.contains("verify code") || anothers(&parent))
+}
+
 /// Processes of this test's supervisors, and of users that only cells have.
 fn contained() -> Vec<String> {
     let mut left = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let path = entry.path();
-        let Ok(command) = fs::read(path.join("cmdline")) else { continue };
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let Some(command) = command(&path).filter(|_| !anothers(&path)) else { continue };
         let user = fs::metadata(&path).map_or(0, |metadata| metadata.uid());
         // Where only one user can be mapped, the interpreter's command is what tells.
         if (1_900_000_000..2_000_000_000).contains(&user) || command.contains("/harness/warm.py") {

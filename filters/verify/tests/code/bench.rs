@@ -4,6 +4,7 @@ use distill_verify::code::{Code, Judge, Judgement, Language, Launcher, Options, 
 use serde_json::json;
 use std::{
     fs,
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock},
@@ -36,6 +37,12 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").expect("/proc").uid() == 0
 }
 
+/// Says, uncaptured, that something was not tested.
+pub(crate) fn skipped(why: &str) {
+    // A closed standard error is nobody's concern here.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
 impl Bench {
     /// `None`, and a word on standard error, when there is no other user to be.
     pub(crate) fn new(user: As) -> Option<Bench> {
@@ -49,7 +56,7 @@ impl Bench {
         let user = match (user, is_root()) {
             (As::Ordinary, true) => Some(NOBODY),
             (As::Ordinary, false) => {
-                eprintln!("SKIPPED: not root, so that the other half of this test is the only one");
+                skipped("not root, so that the other half of this test is the only one");
                 return None;
             }
             (As::Myself, _) => None,

@@ -1,6 +1,6 @@
 //! Honest solutions in every language and shape are judged for what they are.
 
-use crate::bench::{As, Bench, calls, check, python, stdin};
+use crate::bench::{As, Bench, calls, check, python, skipped, stdin};
 use distill_verify::code::{Code, Language, Options, Outcome, Tests, Verdict};
 use serde_json::json;
 
@@ -236,7 +236,7 @@ fn compiled_languages_run_where_a_compiler_is() {
             // Another user may not execute what root keeps for itself.
             let mine = bench.options.tools.rust.as_ref().is_some_and(|(path, _)| path.starts_with("/root"));
             if !bench.options.tools.has(language) || (language == Language::Rust && mine && user == As::Ordinary) {
-                eprintln!("SKIPPED: no compiler for {language:?} as {user:?}");
+                skipped(&format!("no compiler for {language:?} as {user:?}"));
                 continue;
             }
             for (code, outcome) in [
