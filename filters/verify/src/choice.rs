@@ -190,7 +190,7 @@ mod tests {
             ("\\boxed{B}", "B", Verdict::Equal, "same-choice"),
             ("\\boxed{b}", "B", Verdict::Equal, "same-choice"),
             ("\\boxed{\\text{(B)}}", "B", Verdict::Equal, "same-choice"),
-            ("\\boxed{\\textbf{B. }\\frac12}", "B", Verdict::Unknown, "no-choice"),
+            ("\\boxed{\\textbf{B. }\\frac12}", "B", Verdict::Equal, "same-choice"),
             ("\\boxed{B) \\frac12}", "B", Verdict::Equal, "same-choice"),
             ("\\boxed{B) Paris}", "B", Verdict::Unknown, "no-choice"),
             ("\\boxed{Paris}", "A", Verdict::Equal, "same-choice"),

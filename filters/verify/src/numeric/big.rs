@@ -13,6 +13,8 @@ use std::cmp::Ordering;
 /// Values beyond 2^this are not followed.
 const MAX_MAGNITUDE: u64 = 20_000;
 const GUARD: u32 = 64;
+/// Angles beyond 2^this are not reduced: each bit of them costs one of precision.
+const MAX_ANGLE: u32 = 256;
 /// e is raised to no larger power.
 const MAX_EXPONENT: i64 = 1000;
 
@@ -150,7 +152,7 @@ impl Real for Big {
 
     fn sin_cos(&self) -> Result<(Self, Self), Fault> {
         let magnitude = self.middle.bits().saturating_sub(u64::from(self.bits)) as u32;
-        if magnitude > 4096 {
+        if magnitude > MAX_ANGLE {
             return Err(Fault::Unclear);
         }
         let guard = GUARD + magnitude;

@@ -1,6 +1,7 @@
 //! The value of an expression at a point, as a ball, within a number of steps.
 
-use super::{Complex, Fault, Real};
+use super::complex::{Complex, MAX_POWER};
+use super::{Fault, Real};
 use crate::effort::Effort;
 use crate::expr::{Expr, Function, MAX_FACTORIAL, Series, SeriesKind};
 use num_bigint::BigInt;
@@ -21,14 +22,16 @@ const MAX_TERMS: i64 = 2000;
 pub(crate) fn evaluate<R: Real>(expr: &Expr, point: &Point, bits: u32, effort: &Effort) -> Result<Complex<R>, Fault> {
     let spend = |steps: u64| effort.spend(steps).ok_or(Fault::Unclear);
     spend(R::operation(bits))?;
+    // Elementary functions within: a power is exp(n·ln x), and complex ones take two real ones each.
     let elementary = match expr {
-        Expr::E | Expr::Pi => true,
-        Expr::Power(_, exponent) => exponent.as_small().is_none(),
-        Expr::Apply(function, _) => !matches!(function, Function::Abs | Function::Floor | Function::Ceiling),
-        _ => false,
+        Expr::E | Expr::Pi => 1,
+        Expr::Power(_, exponent) if exponent.as_small().is_none_or(|power| power.abs() > MAX_POWER) => 4,
+        Expr::Apply(Function::Abs | Function::Floor | Function::Ceiling, _) => 0,
+        Expr::Apply(..) => 2,
+        _ => 0,
     };
-    if elementary {
-        spend(R::elementary(bits))?;
+    if elementary > 0 {
+        spend(elementary * R::elementary(bits))?;
     }
     let rational = |value: i64| Complex::<R>::rational(&BigRational::from_integer(value.into()), bits);
     match expr {
