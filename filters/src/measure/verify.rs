@@ -119,8 +119,10 @@ fn compared(trace: &Trace, judgement: &Judgement, answer: &str) -> Measure {
         distill_verify::Verdict::Unknown => (Verdict::Unknown, judgement.reason),
     };
     let (rule, certainty) = (judgement.rule.name(), judgement.certainty.name());
-    let evidence =
-        format!("found {:?} ({rule}), expected {answer:?}: {certainty} by {}", judgement.found, judgement.reason);
+    let mut evidence = format!("found {:?} ({rule}), expected {answer:?}", judgement.found);
+    if verdict != Verdict::Unknown {
+        evidence.push_str(&format!(": {certainty} by {}", judgement.reason));
+    }
     of(trace, Some(verdict), reason, evidence)
 }
 

@@ -15,6 +15,8 @@ pub(crate) type Point = Vec<(String, BigRational, BigRational)>;
 
 /// The largest exact result, in bits.
 const MAX_EXACT: u64 = 1 << 16;
+/// Larger exponents are balls, in bits.
+const MAX_EXPONENT: u64 = 512;
 /// The longest sum that is added up.
 const MAX_TERMS: i64 = 2000;
 
@@ -65,7 +67,7 @@ pub(crate) fn evaluate<R: Real>(expr: &Expr, point: &Point, bits: u32, effort: &
             (base, Expr::Number(power)) => evaluate(base, point, bits, effort)?.rational_power(power, bits),
             (base, exponent) => {
                 let base = evaluate(base, point, bits, effort)?;
-                match exact(exponent, point) {
+                match exact_within(exponent, point, MAX_EXPONENT) {
                     Some(power) => base.rational_power(&power, bits),
                     None => base.power(&evaluate(exponent, point, bits, effort)?, bits),
                 }
@@ -180,24 +182,32 @@ fn apply<R: Real>(
 
 /// The exact value of an expression that is plainly rational at this point.
 pub(crate) fn exact(expr: &Expr, point: &Point) -> Option<BigRational> {
-    let small = |value: BigRational| (crate::expr::bits(&value) <= MAX_EXACT).then_some(value);
+    exact_within(expr, point, MAX_EXACT)
+}
+
+/// The same, with no number of more than `most` bits on the way.
+fn exact_within(expr: &Expr, point: &Point, most: u64) -> Option<BigRational> {
+    let small = |value: BigRational| (crate::expr::bits(&value) <= most).then_some(value);
     match expr {
         Expr::Number(value) => Some(value.clone()),
         Expr::Symbol(name) => {
             point.iter().find(|(known, _, im)| known == name && im.is_zero()).map(|(_, re, _)| re.clone())
         }
-        Expr::Sum(terms) => terms.iter().try_fold(BigRational::zero(), |sum, term| small(sum + exact(term, point)?)),
-        Expr::Product(factors) => {
-            factors.iter().try_fold(BigRational::one(), |product, factor| small(product * exact(factor, point)?))
+        Expr::Sum(terms) => {
+            terms.iter().try_fold(BigRational::zero(), |sum, term| small(sum + exact_within(term, point, most)?))
         }
+        Expr::Product(factors) => factors
+            .iter()
+            .try_fold(BigRational::one(), |product, factor| small(product * exact_within(factor, point, most)?)),
         Expr::Power(base, exponent) => {
-            let (base, exponent) = (exact(base, point)?, exact(exponent, point)?);
+            let (base, exponent) = (exact_within(base, point, most)?, exact_within(exponent, point, most)?);
             let count = exponent.numer().to_i32().filter(|_| exponent.is_integer())?;
-            let small = crate::expr::bits(&base).saturating_mul(u64::from(count.unsigned_abs())) <= MAX_EXACT;
+            let small = crate::expr::bits(&base).saturating_mul(u64::from(count.unsigned_abs())) <= most;
             (small && !(base.is_zero() && count <= 0)).then(|| num_traits::Pow::pow(base, count))
         }
         Expr::Apply(Function::Factorial, parts) => {
-            let count = exact(parts.first()?, point).filter(|count| count.is_integer() && !count.is_negative())?;
+            let count =
+                exact_within(parts.first()?, point, most).filter(|count| count.is_integer() && !count.is_negative())?;
             factorial(&count.to_integer()).ok().map(BigRational::from_integer)
         }
         _ => None,
