@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_teacher::{ApiKey, Complete, HttpTeacher, Render};
-use distill_teacher_local::LocalTeacher;
+use distill_teacher_local::{LocalTeacher, Placement};
 use std::path::PathBuf;
 
 /// Looks up a secret by the name of its environment variable.
@@ -48,7 +48,13 @@ impl Teacher {
 
     /// The name of its folder among the samples.
     pub fn folder(&self) -> String {
-        let digest = distill_dataset::Digest::new("teacher").field(&self.identity).finish();
+        let mut digest = distill_dataset::Digest::new("teacher");
+        digest.field(&self.identity);
+        if matches!(self.kind, Kind::Local(_)) {
+            // Another engine draws other tokens from the same seed: its samples are not these.
+            digest.field(&distill_teacher_local::VERSION.to_string());
+        }
+        let digest = digest.finish();
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' };
         format!("{}-{}", self.name.chars().take(40).map(safe).collect::<String>(), &digest[..12])
     }
@@ -59,7 +65,7 @@ impl Teacher {
     /// When the checkpoint is damaged, the device is not there, or a key is missing.
     pub fn open(&self, device: &str, secrets: Secrets<'_>) -> Result<Box<dyn Complete>> {
         match &self.kind {
-            Kind::Local(dir) => Ok(Box::new(LocalTeacher::load(dir, &self.identity, device)?)),
+            Kind::Local(dir) => Ok(Box::new(LocalTeacher::load(dir, &self.identity, Placement::on(device))?)),
             Kind::Http(config) => {
                 let key = match &config.api_key_env {
                     None => None,
