@@ -61,18 +61,19 @@ impl Kernel for Gate<'_> {
     type Output = ();
     #[inline(always)]
     fn call<L: Lanes>(self, lanes: L) {
-        let silu = |gate: &mut [f32; 16], up: &[f32; 16]| {
-            let x = lanes.load(gate);
-            let one = lanes.splat(1.0);
-            let divisor = lanes.add(one, exp(lanes, lanes.mul(x, lanes.splat(-1.0))));
-            lanes.store(lanes.mul(lanes.div(x, divisor), lanes.load(up)), gate);
-        };
         for (gate, up) in self.gate.iter_mut().zip(self.up) {
             let ((gate_low, gate_high), (up_low, up_high)) = (gate.halves_mut(), up.halves());
-            silu(gate_low, up_low);
-            silu(gate_high, up_high);
+            gate_by(lanes, gate_low, up_low);
+            gate_by(lanes, gate_high, up_high);
         }
     }
+}
+
+#[inline(always)]
+fn gate_by<L: Lanes>(lanes: L, gate: &mut [f32; 16], up: &[f32; 16]) {
+    let x = lanes.load(gate);
+    let divisor = lanes.add(lanes.splat(1.0), exp(lanes, lanes.mul(x, lanes.splat(-1.0))));
+    lanes.store(lanes.mul(lanes.div(x, divisor), lanes.load(up)), gate);
 }
 
 /// RMSNorm (Zhang and Sennrich, 2019) of every row: what comes out is `x · scale · weight`.
@@ -148,12 +149,6 @@ impl Kernel for Exponentials<'_> {
     #[inline(always)]
     fn call<L: Lanes>(self, lanes: L) -> f64 {
         let (largest, factor) = (lanes.splat(-self.largest), lanes.splat(self.inverse_temperature));
-        let weights = |logits: &[f32; 16], out: &mut [f32; 16]| {
-            let x = lanes.mul(lanes.add(lanes.load(logits), largest), factor);
-            let weight = exp(lanes, x);
-            lanes.store(weight, out);
-            weight
-        };
         let (chunks, rest) = self.logits.as_chunks::<16>();
         let (out_chunks, out_rest) = self.out.as_chunks_mut::<16>();
         let mut total = 0.0;
@@ -161,14 +156,18 @@ impl Kernel for Exponentials<'_> {
         for (logits, out) in chunks.chunks(64).zip(out_chunks.chunks_mut(64)) {
             let mut part = lanes.splat(0.0);
             for (logits, out) in logits.iter().zip(out) {
-                part = lanes.add(part, weights(logits, out));
+                let weight = exp(lanes, lanes.mul(lanes.add(lanes.load(logits), largest), factor));
+                lanes.store(weight, out);
+                part = lanes.add(part, weight);
             }
             total += f64::from(sum(lanes, part));
         }
         if !rest.is_empty() {
             let (mut logits, mut out) = ([f32::NEG_INFINITY; 16], [0.0; 16]);
             logits[..rest.len()].copy_from_slice(rest);
-            total += f64::from(sum(lanes, weights(&logits, &mut out)));
+            let weight = exp(lanes, lanes.mul(lanes.add(lanes.load(&logits), largest), factor));
+            lanes.store(weight, &mut out);
+            total += f64::from(sum(lanes, weight));
             out_rest.copy_from_slice(&out[..rest.len()]);
         }
         total

@@ -88,38 +88,40 @@ pub(crate) struct Columns<'a, S> {
     pub(crate) scales: &'a [Half32],
 }
 
+/// Calls `$tile::<…, ROWS>` for tiles of nearly equal height that make up all rows of `$out`, ROWS being at most
+/// `L::ROWS`. A macro and not a function with a closure: a closure would be compiled without the CPU's vector
+/// instructions, since only what is inlined to the last has them.
+macro_rules! in_tiles {
+    ($lanes:ident, $out:ident, |$first:ident, $part:ident| $tile:ident::<$($kind:ident),*>($($argument:expr),*)) => {
+        let tiles = $out.len().div_ceil(L::ROWS).max(1);
+        let mut $first = 0;
+        for index in 0..tiles {
+            let count = ($out.len() - $first) / (tiles - index);
+            let $part = &mut $out[$first..$first + count];
+            match count {
+                0 => {}
+                1 => $tile::<$($kind,)* 1>($($argument),*),
+                2 => $tile::<$($kind,)* 2>($($argument),*),
+                3 => $tile::<$($kind,)* 3>($($argument),*),
+                4 => $tile::<$($kind,)* 4>($($argument),*),
+                5 => $tile::<$($kind,)* 5>($($argument),*),
+                6 => $tile::<$($kind,)* 6>($($argument),*),
+                7 => $tile::<$($kind,)* 7>($($argument),*),
+                8 => $tile::<$($kind,)* 8>($($argument),*),
+                9 => $tile::<$($kind,)* 9>($($argument),*),
+                10 => $tile::<$($kind,)* 10>($($argument),*),
+                11 => $tile::<$($kind,)* 11>($($argument),*),
+                _ => $tile::<$($kind,)* 12>($($argument),*),
+            }
+            $first += count;
+        }
+    };
+}
+
 /// `out[row] = x[row] · w` for all rows, by tiles. `out` holds a row of 32 for each.
 #[inline(always)]
 pub(crate) fn product<L: Lanes, S: Stored>(lanes: L, x: Rows<'_>, w: Columns<'_, S>, out: &mut [Row32]) {
-    in_tiles::<L>(out, |first, count, out| match count {
-        1 => tile::<L, S, 1>(lanes, x, w, first, out),
-        2 => tile::<L, S, 2>(lanes, x, w, first, out),
-        3 => tile::<L, S, 3>(lanes, x, w, first, out),
-        4 => tile::<L, S, 4>(lanes, x, w, first, out),
-        5 => tile::<L, S, 5>(lanes, x, w, first, out),
-        6 => tile::<L, S, 6>(lanes, x, w, first, out),
-        7 => tile::<L, S, 7>(lanes, x, w, first, out),
-        8 => tile::<L, S, 8>(lanes, x, w, first, out),
-        9 => tile::<L, S, 9>(lanes, x, w, first, out),
-        10 => tile::<L, S, 10>(lanes, x, w, first, out),
-        11 => tile::<L, S, 11>(lanes, x, w, first, out),
-        _ => tile::<L, S, 12>(lanes, x, w, first, out),
-    });
-}
-
-/// Cuts the rows into tiles of nearly equal height.
-#[inline(always)]
-fn in_tiles<L: Lanes>(out: &mut [Row32], mut tile: impl FnMut(usize, usize, &mut [Row32])) {
-    let rows = out.len();
-    let tiles = rows.div_ceil(L::ROWS).max(1);
-    let mut first = 0;
-    for index in 0..tiles {
-        let count = (rows - first) / (tiles - index);
-        if count > 0 {
-            tile(first, count, &mut out[first..first + count]);
-        }
-        first += count;
-    }
+    in_tiles!(lanes, out, |first, part| tile::<L, S>(lanes, x, w, first, part));
 }
 
 /// How far ahead of the sums weights are asked for, in rows of 32: one page of float32.
@@ -158,20 +160,7 @@ fn tile<L: Lanes, S: Stored, const ROWS: usize>(
 /// Adds to `out` what one chunk of at most 32 inputs brings: `out[row] += x[row][..depth] · w[..depth]`.
 #[inline(always)]
 pub(crate) fn accumulate<L: Lanes>(lanes: L, x: &[Row32], w: &[Row32], out: &mut [Row32]) {
-    in_tiles::<L>(out, |first, count, out| match count {
-        1 => extend::<L, 1>(lanes, &x[first..], w, out),
-        2 => extend::<L, 2>(lanes, &x[first..], w, out),
-        3 => extend::<L, 3>(lanes, &x[first..], w, out),
-        4 => extend::<L, 4>(lanes, &x[first..], w, out),
-        5 => extend::<L, 5>(lanes, &x[first..], w, out),
-        6 => extend::<L, 6>(lanes, &x[first..], w, out),
-        7 => extend::<L, 7>(lanes, &x[first..], w, out),
-        8 => extend::<L, 8>(lanes, &x[first..], w, out),
-        9 => extend::<L, 9>(lanes, &x[first..], w, out),
-        10 => extend::<L, 10>(lanes, &x[first..], w, out),
-        11 => extend::<L, 11>(lanes, &x[first..], w, out),
-        _ => extend::<L, 12>(lanes, &x[first..], w, out),
-    });
+    in_tiles!(lanes, out, |first, part| extend::<L>(lanes, &x[first..], w, part));
 }
 
 #[inline(always)]
