@@ -151,8 +151,10 @@ impl Engine {
         }
         let shares: Vec<Share<'_>> = plan.iter().map(|planned| planned.share(&self.running[planned.index])).collect();
         let stepper = &mut self.stepper;
-        // A panic in here is a bug of ours, or a device's; it must not take other people's requests with it.
-        let logits = match catch_unwind(AssertUnwindSafe(|| stepper.step(&shares))) {
+        // A panic in here is a bug of ours, or a device's; it must not take other people's requests with it. Inside the
+        // pool, since a thread outside it would go to sleep and be woken once for every product.
+        let step = || rayon::scope(|_| stepper.step(&shares));
+        let logits = match catch_unwind(AssertUnwindSafe(step)) {
             Ok(Ok(logits)) => logits,
             Ok(Err(error)) => return self.fail(&plan, &error.to_string(), tell),
             Err(_) => return self.fail(&plan, "the model's step panicked", tell),

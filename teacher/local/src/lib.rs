@@ -2,7 +2,7 @@
 //!
 //! [`Engine`] decodes many requests at once (`engine.rs`): a cache in blocks (`pool.rs`), what each request has come to
 //! (`sequence.rs`), how tokens are drawn (`sampler.rs`) and become text (`text.rs`). [`LocalTeacher`] is the engine behind
-//! the trait that sampling and evaluation ask. An answer depends on (weights, messages, sampling, seed) and on nothing
+//! the trait that sampling and evaluation ask, [`serve`] the engine behind HTTP (`server/`). An answer depends on (weights, messages, sampling, seed) and on nothing
 //! that runs beside it.
 
 mod ask;
@@ -10,6 +10,7 @@ mod engine;
 mod pool;
 mod sampler;
 mod sequence;
+mod server;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -17,6 +18,7 @@ mod text;
 pub use ask::{Ask, Event, Logprobs, Reason, Sampling};
 pub use distill_model::Precision;
 pub use engine::{Engine, Limits, Load};
+pub use server::{ServerConfig, serve};
 
 use distill_chat::Chat;
 use distill_checkpoint::Checkpoint;
