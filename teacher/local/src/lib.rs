@@ -8,6 +8,7 @@
 mod ask;
 mod engine;
 mod pool;
+mod reasoning;
 mod sampler;
 mod sequence;
 mod server;
@@ -18,6 +19,7 @@ mod text;
 pub use ask::{Ask, Event, Logprobs, Reason, Sampling};
 pub use distill_model::Precision;
 pub use engine::{Engine, Limits, Load};
+pub use reasoning::{Parts, Reasoning};
 pub use server::{ServerConfig, serve};
 
 use distill_chat::Chat;

@@ -3,10 +3,12 @@
 use super::{
     dispatch::{Flight, Said},
     metrics::Metrics,
-    reasoning::{Parts, Reasoning},
     request::{Asked, Shape},
 };
-use crate::ask::{Event, Logprobs, Reason};
+use crate::{
+    ask::{Event, Logprobs, Reason},
+    reasoning::{Parts, Reasoning},
+};
 use bytes::Bytes;
 use distill_chat::Chat;
 use http_body::{Body, Frame};

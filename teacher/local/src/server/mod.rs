@@ -8,7 +8,6 @@
 mod answer;
 mod dispatch;
 mod metrics;
-mod reasoning;
 mod request;
 #[cfg(test)]
 mod tests;

@@ -16,28 +16,30 @@ enum Place {
     Answer,
 }
 
-/// A cut in the making.
+/// A text that is cut as it comes.
 #[derive(Debug)]
-pub(super) struct Reasoning {
+pub struct Reasoning {
     place: Place,
     held: String,
 }
 
 /// What a piece of text brings to either side.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Parts {
-    pub(super) reasoning: String,
-    pub(super) answer: String,
+pub struct Parts {
+    /// Reasoning.
+    pub reasoning: String,
+    /// Answer.
+    pub answer: String,
 }
 
 impl Reasoning {
     /// `opened`: the prompt has already opened the reasoning.
-    pub(super) fn new(opened: bool) -> Reasoning {
+    pub fn new(opened: bool) -> Reasoning {
         Reasoning { place: if opened { Place::Opened } else { Place::Start }, held: String::new() }
     }
 
     /// Takes a piece of text.
-    pub(super) fn push(&mut self, text: &str) -> Parts {
+    pub fn push(&mut self, text: &str) -> Parts {
         self.held.push_str(text);
         let mut parts = Parts::default();
         while self.turn(&mut parts) {}
@@ -45,7 +47,7 @@ impl Reasoning {
     }
 
     /// What was held back, when nothing more comes.
-    pub(super) fn finish(self) -> Parts {
+    pub fn finish(self) -> Parts {
         match self.place {
             Place::Start | Place::Answer => Parts { answer: self.held, ..Parts::default() },
             Place::Opened | Place::Reasoning => Parts { reasoning: self.held, ..Parts::default() },
