@@ -44,8 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Answers all prompts together; seconds, and the tokens of each.
-fn answer(engine: &mut Engine, prompts: &[Vec<u32>], new: usize) -> Result<(f64, Vec<Vec<u32>>), Box<dyn Error>> {
+/// Seconds, and the tokens of each answer.
+type Timed = (f64, Vec<Vec<u32>>);
+
+/// Answers all prompts together.
+fn answer(engine: &mut Engine, prompts: &[Vec<u32>], new: usize) -> Result<Timed, Box<dyn Error>> {
     let started = Instant::now();
     for (id, prompt) in prompts.iter().enumerate() {
         let ask = Ask {

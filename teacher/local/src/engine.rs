@@ -85,12 +85,17 @@ impl Engine {
         self.stepper.config().max_position_embeddings.min(self.pool.len() * BLOCK)
     }
 
+    /// Tokens that the model knows.
+    pub fn vocab(&self) -> usize {
+        self.stepper.config().vocab_size
+    }
+
     /// Takes a request; what becomes of it is told by [`Engine::step`] under `id`, which no other unfinished one may have.
     ///
     /// # Errors
     /// When it could never be answered: expected and found.
     pub fn submit(&mut self, id: u64, ask: Ask) -> Result<(), String> {
-        let (context, vocab) = (self.context(), self.stepper.config().vocab_size);
+        let (context, vocab) = (self.context(), self.vocab());
         ask.sampling.check()?;
         if ask.prompt.is_empty() {
             return Err("expected a prompt of at least one token, found none".to_owned());

@@ -42,7 +42,7 @@ fn shape() -> ModelConfig {
     .expect("a shape")
 }
 
-fn checkpoint(root: &Path) {
+pub(crate) fn checkpoint(root: &Path) {
     let nano = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/nano");
     let model = Decoder::init(&shape(), 3, &distill_model::device("cpu").expect("the CPU"));
     let mut read = |name: &str| Ok(model.read(name).expect("a parameter"));

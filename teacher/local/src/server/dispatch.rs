@@ -35,7 +35,16 @@ enum Order {
 pub(super) struct Desk {
     orders: mpsc::Sender<Order>,
     shared: Arc<Shared>,
-    context: usize,
+    room: Room,
+}
+
+/// What a prompt must keep to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Most tokens of one request, prompt and answer.
+    pub(super) context: usize,
+    /// Tokens that the model knows.
+    pub(super) vocab: usize,
 }
 
 /// What the engine's thread tells everybody.
@@ -65,7 +74,8 @@ impl Desk {
     pub(super) fn open(engine: Engine) -> std::io::Result<(Desk, JoinHandle<()>)> {
         let (orders, receiver) = mpsc::channel();
         let shared = Arc::new(Shared { alive: AtomicBool::new(true), ..Shared::default() });
-        let desk = Desk { orders, shared: shared.clone(), context: engine.context() };
+        let desk =
+            Desk { orders, shared: shared.clone(), room: Room { context: engine.context(), vocab: engine.vocab() } };
         let run = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| run(engine, &receiver, &shared)));
             shared.alive.store(false, Ordering::SeqCst);
@@ -77,9 +87,8 @@ impl Desk {
         Ok((desk, thread))
     }
 
-    /// Most tokens of one request, prompt and answer.
-    pub(super) fn context(&self) -> usize {
-        self.context
+    pub(super) fn room(&self) -> Room {
+        self.room
     }
 
     /// Answers handed in and not ended.

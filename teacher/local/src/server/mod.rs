@@ -202,7 +202,7 @@ impl Server {
             }),
             "/v1/models" if get => {
                 let model = json!({"id": self.config.model, "object": "model", "created": 0, "owned_by": "distill",
-                    "max_model_len": self.desk.context()});
+                    "max_model_len": self.desk.room().context});
                 let models = json!({"object": "list", "data": [model]});
                 Ok(whole(200, "application/json", models.to_string()))
             }
@@ -253,10 +253,10 @@ impl Server {
         let server = self.clone();
         // Templates and tokenizers may take long for a long text; a panic in them ends this request alone.
         let read = move || {
-            let (chat, config, context) = (&server.chat, &server.config, server.desk.context());
+            let (chat, config, room) = (&server.chat, &server.config, server.desk.room());
             match path {
-                "/v1/completions" => request::completion(&body, chat, config, context),
-                _ => request::chat(&body, chat, config, context),
+                "/v1/completions" => request::completion(&body, chat, config, room),
+                _ => request::chat(&body, chat, config, room),
             }
         };
         let mut asked: Asked = tokio::task::spawn_blocking(read).await.map_err(|_| Refusal {

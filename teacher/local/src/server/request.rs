@@ -1,6 +1,6 @@
 //! JSON → what is asked of the engine. What would change the answer and is not supported is refused by name.
 
-use super::{Refusal, ServerConfig};
+use super::{Refusal, ServerConfig, dispatch::Room};
 use crate::ask::{Ask, Sampling};
 use distill_chat::Chat;
 use distill_dataset::{Digest, Message, Role};
@@ -132,7 +132,7 @@ const UNSUPPORTED: [(&str, &[&str]); 10] = [
 ];
 
 /// The body of `/v1/chat/completions`.
-pub(super) fn chat(body: &[u8], chat: &Chat, config: &ServerConfig, context: usize) -> Result<Asked, Refusal> {
+pub(super) fn chat(body: &[u8], chat: &Chat, config: &ServerConfig, room: Room) -> Result<Asked, Refusal> {
     let body: ChatBody = parse(body)?;
     let messages = body.messages.into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
     if messages.is_empty() {
@@ -145,14 +145,14 @@ pub(super) fn chat(body: &[u8], chat: &Chat, config: &ServerConfig, context: usi
         (false, _) => None,
         (true, top) => Some(top.unwrap_or(0)),
     };
-    let max_new_tokens = max_tokens.unwrap_or(context.saturating_sub(prompt.len()).max(1));
+    let max_new_tokens = max_tokens.unwrap_or(room.context.saturating_sub(prompt.len()).max(1));
     let base = Base { max_new_tokens, logprobs, prompt_logprobs: None };
     let shape = Shape::Chat { logprobs: logprobs.is_some() };
-    asked(body.common, vec![prompt], base, shape, Limited { chat, config, context })
+    asked(body.common, vec![prompt], base, shape, Limited { chat, config, room })
 }
 
 /// The body of `/v1/completions`.
-pub(super) fn completion(body: &[u8], chat: &Chat, config: &ServerConfig, context: usize) -> Result<Asked, Refusal> {
+pub(super) fn completion(body: &[u8], chat: &Chat, config: &ServerConfig, room: Room) -> Result<Asked, Refusal> {
     let body: CompletionBody = parse(body)?;
     if body.best_of.is_some_and(|best| best != body.common.n.unwrap_or(1)) {
         return Err(Refusal::bad("`best_of` is not supported: expected none, or the value of `n`"));
@@ -170,7 +170,7 @@ pub(super) fn completion(body: &[u8], chat: &Chat, config: &ServerConfig, contex
         prompt_logprobs: body.logprobs.filter(|_| body.echo),
     };
     let shape = Shape::Completion { echo: body.echo, logprobs: body.logprobs.is_some() };
-    asked(body.common, prompts, base, shape, Limited { chat, config, context })
+    asked(body.common, prompts, base, shape, Limited { chat, config, room })
 }
 
 fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Refusal> {
@@ -211,7 +211,7 @@ struct Base {
 struct Limited<'a> {
     chat: &'a Chat,
     config: &'a ServerConfig,
-    context: usize,
+    room: Room,
 }
 
 fn asked(
@@ -221,7 +221,7 @@ fn asked(
     shape: Shape,
     limited: Limited<'_>,
 ) -> Result<Asked, Refusal> {
-    let Limited { chat, config, context } = limited;
+    let Limited { chat, config, room } = limited;
     refuse_unsupported(&common.others)?;
     if let Some(model) = common.model.as_ref().filter(|model| **model != config.model) {
         return Err(Refusal {
@@ -270,13 +270,16 @@ fn asked(
     let seed = common.seed.map_or_else(random_seed, |seed| seed as u64);
     let mut asks = Vec::with_capacity(samples * prompts.len());
     for prompt in &prompts {
-        let room = if base.max_new_tokens == 0 { context + 1 } else { context };
-        if prompt.is_empty() || prompt.len() >= room {
+        let most = if base.max_new_tokens == 0 { room.context } else { room.context - 1 };
+        if prompt.is_empty() || prompt.len() > most {
             return Err(Refusal {
                 status: 400,
                 code: "context_length_exceeded",
-                message: format!("expected a prompt of 1 to {} tokens, found {}", room - 1, prompt.len()),
+                message: format!("expected a prompt of 1 to {most} tokens, found {}", prompt.len()),
             });
+        }
+        if let Some(token) = prompt.iter().find(|token| **token as usize >= room.vocab) {
+            return Err(Refusal::bad(&format!("`prompt`: expected tokens below {}, found token {token}", room.vocab)));
         }
         for sample in 0..samples {
             asks.push(Ask {
