@@ -19,6 +19,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "distill-model",
             "distill-evaluate",
             "distill-publish",
+            "distill-verify",
         ],
     ),
     ("distill-data-gen", &["distill-dataset", "distill-teacher"]),

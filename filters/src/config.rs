@@ -1,6 +1,7 @@
 //! What a recipe may say of each filter: parameters of the measurement, and thresholds of the decision.
 
 use distill_dataset::{Measure, Outcome, Verdict};
+use distill_verify::Policy;
 use serde::{Deserialize, Serialize};
 
 /// One filter.
@@ -73,6 +74,9 @@ pub enum OnUnknown {
 pub struct VerifyConfig {
     /// What becomes of answers that cannot be judged.
     pub on_unknown: OnUnknown,
+    /// Where conventions differ: what counts as the same.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 /// What a side table depends on: the part of a filter's configuration without thresholds.
@@ -86,7 +90,7 @@ pub enum Measurement {
     /// How often the same was said before.
     Duplicates,
     /// The verdict on the answer.
-    Verify,
+    Verify(Policy),
 }
 
 impl FilterConfig {
@@ -125,7 +129,7 @@ impl FilterConfig {
             FilterConfig::Format(config) => Measurement::Format(config.clone()),
             FilterConfig::Length(_) => Measurement::Length,
             FilterConfig::Duplicates(_) => Measurement::Duplicates,
-            FilterConfig::Verify(_) => Measurement::Verify,
+            FilterConfig::Verify(config) => Measurement::Verify(config.policy.clone()),
         }
     }
 
@@ -144,7 +148,7 @@ impl FilterConfig {
                 Some(Verdict::Pass) => (Outcome::Accept, true, String::new()),
                 Some(Verdict::Fail) => reject(&measure.reason),
                 Some(Verdict::Unknown) | None => {
-                    let keep = matches!(self, FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep }));
+                    let keep = matches!(self, FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep, .. }));
                     (Outcome::Unknown, keep, measure.reason.clone())
                 }
             },

@@ -4,6 +4,7 @@ use crate::{FilterError, FormatConfig, Measurement};
 use distill_dataset::{
     Context, Dataset, Digest, FinishReason, Measure, Problem, Reference, ShardWriter, Tally, Trace, Verdict,
 };
+use distill_verify::Policy;
 use std::{collections::HashMap, path::Path};
 
 /// Traces between two looks at cancellation and progress.
@@ -45,7 +46,7 @@ enum Judge<'m> {
     Format(&'m FormatConfig),
     Length,
     Duplicates { seen: HashMap<[u8; 16], u32> },
-    Verify { references: HashMap<String, (Reference, String)> },
+    Verify { policy: &'m Policy, references: HashMap<String, (Reference, String)> },
 }
 
 impl<'m> Judge<'m> {
@@ -54,13 +55,13 @@ impl<'m> Judge<'m> {
             Measurement::Format(config) => Judge::Format(config),
             Measurement::Length => Judge::Length,
             Measurement::Duplicates => Judge::Duplicates { seen: HashMap::new() },
-            Measurement::Verify => {
+            Measurement::Verify(policy) => {
                 let mut references = HashMap::new();
                 for problem in problems.iter().flat_map(Dataset::rows::<Problem>) {
                     let problem = problem?;
                     references.insert(problem.id, (problem.reference, problem.answer));
                 }
-                Judge::Verify { references }
+                Judge::Verify { policy, references }
             }
         })
     }
@@ -87,7 +88,7 @@ impl<'m> Judge<'m> {
                 None => measure(Some(Verdict::Pass), None, "", String::new()),
                 Some((reason, evidence)) => measure(Some(Verdict::Fail), None, reason, evidence),
             },
-            Judge::Verify { references } => {
+            Judge::Verify { policy, references } => {
                 let Some((reference, answer)) = references.get(&trace.problem_id) else {
                     return Err(FilterError::Mismatch {
                         trace_id: trace.id.clone(),
@@ -98,16 +99,22 @@ impl<'m> Judge<'m> {
                 let text = Trace::answer_text(&turn);
                 let judgement = match reference {
                     Reference::None => return Ok(measure(Some(Verdict::Unknown), None, "no-reference", String::new())),
-                    Reference::Math => distill_verify::judge_math(text, answer),
+                    Reference::Math => distill_verify::judge_math(text, answer, policy),
                     Reference::Text => distill_verify::judge_text(text, answer),
                 };
-                let verdict = match judgement.verdict {
-                    distill_verify::Verdict::Equal => Verdict::Pass,
-                    distill_verify::Verdict::Unequal => Verdict::Fail,
-                    distill_verify::Verdict::Unknown => Verdict::Unknown,
+                // The funnel counts what is unequal as one; by what that was decided is evidence. Why something could
+                // not be decided is what people act on.
+                let (verdict, reason) = match judgement.verdict {
+                    distill_verify::Verdict::Equal => (Verdict::Pass, ""),
+                    distill_verify::Verdict::Unequal => (Verdict::Fail, "unequal"),
+                    distill_verify::Verdict::Unknown => (Verdict::Unknown, judgement.reason),
                 };
-                let evidence = format!("found {:?}, expected {answer:?}", judgement.found);
-                measure(Some(verdict), None, judgement.reason, evidence)
+                let (rule, certainty) = (judgement.rule.name(), judgement.certainty.name());
+                let evidence = format!(
+                    "found {:?} ({rule}), expected {answer:?}: {certainty} by {}",
+                    judgement.found, judgement.reason
+                );
+                measure(Some(verdict), None, reason, evidence)
             }
         })
     }

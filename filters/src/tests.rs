@@ -2,6 +2,7 @@
 
 use crate::*;
 use distill_dataset::*;
+use distill_verify::Policy;
 use std::{collections::BTreeMap, fs, path::Path};
 
 fn problem(index: u32) -> Problem {
@@ -59,7 +60,7 @@ fn cases() -> Vec<(Trace, &'static str)> {
         (trace(2, 4, "<think>a</think> ", 20, Stop), "empty-answer"),
         (trace(2, 5, "<think>\\boxed{2}</think>two", 20, Stop), "no-boxed-answer"),
         (trace(2, 6, "<think>a</think>\\boxed{2} or \\boxed{3}", 20, Stop), "several-boxed-answers"),
-        (trace(2, 7, "<think>a</think>\\boxed{x}", 20, Stop), "answer-not-a-number"),
+        (trace(2, 7, "<think>a</think>\\boxed{\\mathfrak{S}_3}", 20, Stop), "answer-unread"),
         (trace(2, 8, "<think>a</think>\\boxed{2}", 3, Stop), "too-short"),
         (trace(2, 9, "a</think>\\boxed{2.0}", 20, Stop), ""),
     ]
@@ -70,7 +71,7 @@ fn filters(on_unknown: OnUnknown) -> Vec<FilterConfig> {
         FilterConfig::Format(FormatConfig::default()),
         FilterConfig::Length(LengthConfig { min_tokens: 10, max_tokens: Some(50) }),
         FilterConfig::Duplicates(DuplicatesConfig::default()),
-        FilterConfig::Verify(VerifyConfig { on_unknown }),
+        FilterConfig::Verify(VerifyConfig { on_unknown, policy: Policy::default() }),
     ]
 }
 
@@ -166,8 +167,8 @@ fn thresholds_are_no_part_of_the_measurement() {
     let strict = FilterConfig::Length(LengthConfig { min_tokens: 10, max_tokens: Some(20) });
     let lax = FilterConfig::Length(LengthConfig { min_tokens: 0, max_tokens: None });
     assert_eq!(strict.measurement(), lax.measurement());
-    let keep = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep });
-    let reject = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Reject });
+    let keep = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep, policy: Policy::default() });
+    let reject = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Reject, policy: Policy::default() });
     assert_eq!(keep.measurement(), reject.measurement());
 }
 

@@ -1,7 +1,7 @@
 //! The command line: what was typed. The recipe says what is computed; flags say only how to run it here.
 
 use clap::{Args, Parser, Subcommand};
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
 
 /// Turns a reasoning teacher into small dense students that people can own and run.
 #[derive(Debug, Parser)]
@@ -44,6 +44,9 @@ pub enum Command {
     Report(RunArgs),
     /// Read traces with their decisions: why a row was kept or dropped.
     Show(ShowArgs),
+    /// Judge answers from standard input, JSON lines in, JSON lines out.
+    #[command(subcommand)]
+    Verify(VerifyCommand),
     /// Convert a checkpoint: Hugging Face folder or GGUF file, either way, with another element type, context or tokens.
     Convert(ConvertArgs),
     /// An OpenAI-compatible server over a checkpoint.
@@ -128,6 +131,24 @@ pub struct ShowArgs {
     /// Prints JSON lines.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What is judged.
+#[derive(Debug, Subcommand)]
+pub enum VerifyCommand {
+    /// Mathematics: lines `{"id", "gold", "answer"}` (a final answer) or `{"id", "gold", "response"}` (a whole one).
+    Math(VerifyMathArgs),
+}
+
+/// What counts as the same, and how fast.
+#[derive(Args, Debug)]
+pub struct VerifyMathArgs {
+    /// Overrides one convention, e.g. `--policy tuple-for-set=true`; docs/verification.md lists them.
+    #[arg(long = "policy", value_name = "KEY=BOOL")]
+    pub policy: Vec<String>,
+    /// Threads; all cores by default. Verdicts do not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// What to look at.

@@ -1,7 +1,7 @@
 //! One command: from what was typed to an exit code.
 
 use crate::{
-    cli::{Cli, Command, RecipeArgs, RunArgs},
+    cli::{Cli, Command, RecipeArgs, RunArgs, VerifyCommand, VerifyMathArgs},
     convert, doctor, plan,
     progress::Reporter,
     recipe::{Recipe, diagnostic::RecipeError},
@@ -11,11 +11,13 @@ use crate::{
     session::{Mode, RunRecord, Session},
     show, status, talk,
     teachers::Secrets,
+    verify::{self, Pace},
 };
 use anyhow::{Context, Result};
 use distill_dataset::{Cancel, Store};
 use std::{
     io::Write,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -83,6 +85,7 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
             print(&format!("{}\n", path.display()))
         }
         Command::Show(args) => print(&show::render(&folder(&args.run)?, &args)?),
+        Command::Verify(VerifyCommand::Math(args)) => verify_math(&args),
         Command::Convert(args) => print(&convert::convert(&args)?),
         Command::Serve(args) => {
             set_threads(args.decode.threads)?;
@@ -116,6 +119,24 @@ fn plan_recipe(args: &RecipeArgs) -> Result<()> {
     let mut session = session(args, &recipe, Mode::Plan, Reporter::Silent);
     run::run(&mut session, &recipe, Until::Publish, &|_| None)?;
     print(&plan::render(&session, &recipe, args.json)?)
+}
+
+/// Lines of mathematics handed to a thread at once.
+const MATH_BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+
+fn verify_math(args: &VerifyMathArgs) -> Result<()> {
+    let policy = verify::policy(&args.policy)?;
+    let threads = args.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let pace = Pace { threads, batch: MATH_BATCH };
+    let answer = move |number, line: Result<&str, &str>| verify::math(&policy, number, line);
+    let tally = verify::answer_lines(pace, std::io::stdin(), &mut std::io::stdout().lock(), answer)?;
+    anyhow::ensure!(
+        tally.errors == 0,
+        "{} of {} lines could not be judged; each was answered with an error line, the others with a verdict",
+        tally.errors,
+        tally.lines
+    );
+    Ok(())
 }
 
 fn session(args: &RecipeArgs, recipe: &Recipe, mode: Mode, reporter: Reporter) -> Session {

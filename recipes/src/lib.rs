@@ -17,4 +17,5 @@ pub mod show;
 pub mod status;
 pub mod talk;
 pub mod teachers;
+pub mod verify;
 pub mod view;

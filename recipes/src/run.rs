@@ -184,7 +184,7 @@ fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[S
     for (index, filter) in recipe.filters.iter().enumerate() {
         let name = format!("measure-{}-{}", index + 1, filter.kind());
         let measurement = filter.measurement();
-        let spec = Spec::new("measures", 1, &measurement)?.label(name).inputs("problems", problems);
+        let spec = Spec::new("measures", 2, &measurement)?.label(name).inputs("problems", problems);
         measures.push(session.stage(spec.inputs("traces", traces), |context, out| {
             let (problems, traces) = (ready(problems)?, ready(traces)?);
             Ok(distill_filters::measure(&measurement, &problems, &traces, context, out)?)

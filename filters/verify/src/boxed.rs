@@ -1,8 +1,15 @@
 //! Finding `\boxed{…}` in a model's text, in one pass however hostile it is.
 
-const OPEN: &str = "\\boxed{";
+const COMMANDS: [&str; 2] = ["\\boxed", "\\fbox"];
 
-/// The contents of every closed, outermost `\boxed{…}`, in order.
+/// The length of a box's beginning, where `text` begins with one: the command, spaces, the brace.
+fn opening(text: &str) -> Option<usize> {
+    let rest = COMMANDS.iter().find_map(|command| text.strip_prefix(command))?;
+    let inner = rest.trim_start_matches(' ').strip_prefix('{')?;
+    Some(text.len() - inner.len())
+}
+
+/// The contents of every closed, outermost `\boxed{…}` or `\fbox{…}`, in order.
 pub fn boxed_answers(text: &str) -> Vec<&str> {
     let bytes = text.as_bytes();
     let mut found: Vec<&str> = Vec::new();
@@ -11,8 +18,11 @@ pub fn boxed_answers(text: &str) -> Vec<&str> {
     let mut at = 0;
     while at < bytes.len() {
         if bytes[at] == b'\\' {
-            if text[at..].starts_with(OPEN) {
-                at += OPEN.len();
+            // A response that went through JSON twice has its backslashes doubled.
+            let doubled = text[at + 1..].starts_with('\\') && opening(&text[at + 1..]).is_some();
+            at += usize::from(doubled);
+            if let Some(length) = opening(&text[at..]) {
+                at += length;
                 open.push(Some(at));
             } else {
                 // A backslash takes its next byte along: `\{` opens nothing.

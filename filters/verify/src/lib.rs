@@ -1,22 +1,78 @@
-//! Is this answer right? A model's text and a reference go in; equal, unequal or unknown comes out, with what was seen.
+//! Is this answer right? A gold answer and a model's come in; equal, unequal or unknown goes out, proven or probable,
+//! with the reason.
 //!
-//! Unknown is never folded into unequal: an answer that this crate cannot read is nobody's mistake.
+//! `extract` finds the answer in a response, `read` turns text into values, `decide` compares two values; `normal` and
+//! `numeric` are what it proves with. Unknown is never folded into unequal: an answer that this crate cannot read is
+//! nobody's mistake. The same pair gives the same verdict, everywhere: no clock, no threads, no random numbers.
 
+mod angle;
 mod boxed;
-mod number;
+mod decide;
+mod effort;
+mod expr;
+pub mod extract;
+mod fast;
+mod judge;
+mod normal;
+mod numeric;
+mod read;
 
 pub use boxed::{boxed_answers, last_boxed};
-pub use number::{Number, parse_number};
+
+use serde::{Deserialize, Serialize};
 
 /// What the judge says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The same number.
+    /// The same.
     Equal,
-    /// Another number.
+    /// Another.
     Unequal,
     /// Not decided; `Judgement::reason` says why.
     Unknown,
+}
+
+/// How sure the verdict is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// By exact arithmetic, a normal form, or values that cannot meet.
+    Proven,
+    /// By a convention, or because no difference was found where one was looked for.
+    Probable,
+}
+
+/// Where conventions differ: what counts as the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Policy {
+    /// `5` for `x = 5`, and the other way round.
+    pub bare_names: bool,
+    /// `5` for `5 cm`, and the other way round. Two different units are never the same.
+    pub bare_units: bool,
+    /// `28` for `28 %`. `0.28` always is.
+    pub bare_percent: bool,
+    /// `{1, 2}` or `1, 2` for `(1, 2)`.
+    pub tuple_for_set: bool,
+    /// What rounds to a decimal gold at its stated digits.
+    pub rounding: bool,
+    /// A decimal of at least four digits for the exact gold that rounds to it: `0.3333` for `1/3`.
+    pub rounded_answers: bool,
+    /// Takes the last formula or number of a response without a box and an anchor. Not for filtering.
+    pub loose: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            bare_names: true,
+            bare_units: true,
+            bare_percent: true,
+            tuple_for_set: false,
+            rounding: true,
+            rounded_answers: false,
+            loose: false,
+        }
+    }
 }
 
 /// A verdict with its evidence.
@@ -24,154 +80,94 @@ pub enum Verdict {
 pub struct Judgement {
     /// Equal, unequal or unknown.
     pub verdict: Verdict,
-    /// `equal`, `unequal`, `no-answer`, `answer-not-a-number`, `reference-not-a-number`, `percent-on-one-side`.
+    /// How sure that is.
+    pub certainty: Certainty,
+    /// By what, in one word: `exact-arithmetic`, `normal-form`, `disjoint-balls`, `no-answer`, …
     pub reason: &'static str,
     /// The answer that was read out of the text; empty when there was none.
     pub found: String,
+    /// How it was found.
+    pub rule: extract::Rule,
+    /// What both sides were understood as, where they were read as mathematics.
+    pub readings: Option<Readings>,
 }
 
-/// Judges the last boxed answer in `text` against `reference`, as integers, decimals or fractions, exactly.
-pub fn judge_math(text: &str, reference: &str) -> Judgement {
-    let Some(found) = last_boxed(text) else {
-        return Judgement { verdict: Verdict::Unknown, reason: "no-answer", found: String::new() };
+/// What gold and answer were understood as, in plain spelling; of several readings, the two that decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readings {
+    /// The gold's.
+    pub gold: String,
+    /// The answer's.
+    pub answer: String,
+}
+
+impl Verdict {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Equal => "equal",
+            Verdict::Unequal => "unequal",
+            Verdict::Unknown => "unknown",
+        }
+    }
+}
+
+impl Certainty {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Certainty::Proven => "proven",
+            Certainty::Probable => "probable",
+        }
+    }
+}
+
+impl Judgement {
+    /// Not decided, nothing read.
+    pub fn unknown(reason: &'static str) -> Judgement {
+        let (verdict, certainty) = (Verdict::Unknown, Certainty::Probable);
+        Judgement { verdict, certainty, reason, found: String::new(), rule: extract::Rule::Given, readings: None }
+    }
+}
+
+/// Judges the answer that `response` states against `gold`.
+pub fn judge_math(response: &str, gold: &str, policy: &Policy) -> Judgement {
+    let Some(found) = extract::extract(response, policy.loose) else {
+        return Judgement::unknown("no-answer");
     };
-    let (verdict, reason) = compare(found, reference);
-    Judgement { verdict, reason, found: found.to_owned() }
+    Judgement { rule: found.rule, ..judge_answer(&found.text, gold, policy) }
 }
 
-/// Judges the last boxed answer in `text` against `reference` as text, white space at the ends aside.
-pub fn judge_text(text: &str, reference: &str) -> Judgement {
-    match last_boxed(text) {
-        None => Judgement { verdict: Verdict::Unknown, reason: "no-answer", found: String::new() },
-        Some(found) if found.trim() == reference.trim() => {
-            Judgement { verdict: Verdict::Equal, reason: "equal", found: found.to_owned() }
-        }
-        Some(found) => Judgement { verdict: Verdict::Unequal, reason: "unequal", found: found.to_owned() },
+/// Judges the last boxed answer in `response` against `gold` as text, white space at the ends aside.
+pub fn judge_text(response: &str, gold: &str) -> Judgement {
+    let judgement = |verdict, certainty, reason, found: &str| Judgement {
+        verdict,
+        certainty,
+        reason,
+        found: found.to_owned(),
+        rule: extract::Rule::Boxed,
+        readings: None,
+    };
+    match last_boxed(response) {
+        None => judgement(Verdict::Unknown, Certainty::Probable, "no-answer", ""),
+        Some(found) if found.trim() == gold.trim() => judgement(Verdict::Equal, Certainty::Proven, "identical", found),
+        Some(found) => judgement(Verdict::Unequal, Certainty::Proven, "other-text", found),
     }
 }
 
-fn compare(found: &str, reference: &str) -> (Verdict, &'static str) {
-    let Some(reference) = parse_number(reference) else { return (Verdict::Unknown, "reference-not-a-number") };
-    let Some(found) = parse_number(found) else { return (Verdict::Unknown, "answer-not-a-number") };
-    if found.percent != reference.percent {
-        // 50% may be meant as 50 or as 0.5; only a person can tell.
-        return (Verdict::Unknown, "percent-on-one-side");
-    }
-    if found.value == reference.value { (Verdict::Equal, "equal") } else { (Verdict::Unequal, "unequal") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn verdict(answer: &str, reference: &str) -> Verdict {
-        judge_math(&format!("So the answer is $\\boxed{{{answer}}}$."), reference).verdict
-    }
-
-    #[test]
-    fn equal_numbers_in_other_spellings() {
-        let pairs = [
-            ("42", "42"),
-            ("+42", "42"),
-            ("042", "42"),
-            ("42.0", "42"),
-            ("42.", "42"),
-            ("-7", "\u{2212}7"),
-            ("1,234", "1234"),
-            ("1{,}234", "1234"),
-            ("1\\,234", "1234"),
-            ("\\$18", "18"),
-            ("$18$", "18"),
-            ("\\frac{1}{2}", "0.5"),
-            ("\\dfrac{3}{4}", "3/4"),
-            ("-\\frac{1}{2}", "-0.5"),
-            ("\\frac12", "1/2"),
-            ("2/4", "1/2"),
-            ("1\\frac{1}{2}", "3/2"),
-            ("-1\\frac{1}{2}", "-1.5"),
-            ("x = 5", "5"),
-            ("18\\%", "18%"),
-            (".5", "1/2"),
-            ("1e3", "1000"),
-            ("\\text{ }7 \\text{ apples}", "7"),
-            ("1.50", "1.5"),
-            ("123456789012345678901234567890", "123456789012345678901234567890.000"),
-        ];
-        for (answer, reference) in pairs {
-            assert_eq!(verdict(answer, reference), Verdict::Equal, "{answer} against {reference}");
-        }
-    }
-
-    #[test]
-    fn different_numbers_are_unequal() {
-        let pairs =
-            [("42", "43"), ("-7", "7"), ("0.333", "1/3"), ("1/2", "2/1"), ("1.2345", "12345"), ("1{,}234", "1.234")];
-        for (answer, reference) in pairs {
-            assert_eq!(verdict(answer, reference), Verdict::Unequal, "{answer} against {reference}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_unknown() {
-        let cases = [
-            ("x^2+1", "3", "answer-not-a-number"),
-            ("\\sqrt{2}", "1.41", "answer-not-a-number"),
-            ("", "3", "answer-not-a-number"),
-            ("3", "many", "reference-not-a-number"),
-            ("1/0", "3", "answer-not-a-number"),
-            ("50\\%", "0.5", "percent-on-one-side"),
-            ("12,34", "1234", "answer-not-a-number"),
-            ("1 2", "12", "answer-not-a-number"),
-            ("1e999999999", "3", "answer-not-a-number"),
-            ("3 and 4", "4", "answer-not-a-number"),
-            ("5, 6", "56", "answer-not-a-number"),
-        ];
-        for (answer, reference, reason) in cases {
-            let judgement = judge_math(&format!("\\boxed{{{answer}}}"), reference);
-            assert_eq!(
-                (judgement.verdict, judgement.reason),
-                (Verdict::Unknown, reason),
-                "{answer} against {reference}"
-            );
-        }
-        assert_eq!(judge_math("I do not know", "3").reason, "no-answer");
-        assert_eq!(judge_math("\\boxed{3", "3").reason, "no-answer", "a box that never closes holds nothing");
-    }
-
-    #[test]
-    fn the_last_box_counts_and_braces_nest() {
-        assert_eq!(judge_math("\\boxed{1} no, \\boxed{\\frac{4}{2}}", "2").verdict, Verdict::Equal);
-        assert_eq!(
-            judge_math("\\boxed{7} and then \\boxed{", "7").verdict,
-            Verdict::Equal,
-            "an open box hides none before it"
-        );
-    }
-
-    #[test]
-    fn hostile_answers_cost_little() {
-        let deep = format!("\\boxed{{{}", "{".repeat(1 << 20));
-        assert_eq!(judge_math(&deep, "3").reason, "no-answer");
-        assert_eq!(judge_math(&"\\boxed{".repeat(1 << 17), "3").reason, "no-answer");
-        let long = format!("\\boxed{{{}}}", "9".repeat(1 << 20));
-        assert_eq!(judge_math(&long, "3").reason, "answer-not-a-number");
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_panics(text in ".{0,60}", reference in ".{0,20}") {
-            judge_math(&format!("\\boxed{{{text}}}"), &reference);
-            judge_math(&text, &reference);
-        }
-
-        #[test]
-        fn a_number_equals_itself_however_it_is_written(value in any::<i64>(), scale in 0_usize..6) {
-            let padded = format!("{value}.{}", "0".repeat(scale + 1));
-            prop_assert_eq!(verdict(&padded, &value.to_string()), Verdict::Equal);
-            let fraction = format!("\\frac{{{}}}{{{}}}", i128::from(value) * 6, 6);
-            prop_assert_eq!(verdict(&fraction, &value.to_string()), Verdict::Equal);
-            prop_assert_eq!(verdict(&value.to_string(), &(i128::from(value) + 1).to_string()), Verdict::Unequal);
-        }
+/// Judges an answer alone against `gold`.
+pub fn judge_answer(answer: &str, gold: &str, policy: &Policy) -> Judgement {
+    // Golds, and answers too, come as worked solutions with a box at the end.
+    let (inner_gold, inner_answer) = (extract::within(gold), extract::within(answer));
+    let decided =
+        judge::decide(inner_answer.as_deref().unwrap_or(answer), inner_gold.as_deref().unwrap_or(gold), policy);
+    let judge::Decided { finding, readings } = decided;
+    Judgement {
+        verdict: finding.verdict,
+        certainty: finding.certainty,
+        reason: finding.reason,
+        found: answer.to_owned(),
+        rule: extract::Rule::Given,
+        readings: readings.map(|(gold, answer)| Readings { gold, answer }),
     }
 }

@@ -10,6 +10,7 @@ use distill_dataset::{
     Score, ShardWriter, Split, Tally, Trace, Verdict,
 };
 use distill_teacher::{Complete, Completion, Queue, Request, TeacherError};
+use distill_verify::{Judgement, Policy};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, ops::ControlFlow, path::Path};
 
@@ -301,13 +302,9 @@ fn judge(problem: &Problem, sample_index: u32, seed: u64, completion: Completion
     let turn = format!("{}{}", completion.prefill, completion.text);
     let answer = Trace::answer_text(&turn);
     let judgement = match problem.reference {
-        Reference::Math => distill_verify::judge_math(answer, &problem.answer),
+        Reference::Math => distill_verify::judge_math(answer, &problem.answer, &Policy::default()),
         Reference::Text => distill_verify::judge_text(answer, &problem.answer),
-        Reference::None => distill_verify::Judgement {
-            verdict: distill_verify::Verdict::Unknown,
-            reason: "no-reference",
-            found: String::new(),
-        },
+        Reference::None => Judgement::unknown("no-reference"),
     };
     let verdict = match judgement.verdict {
         distill_verify::Verdict::Equal => Verdict::Pass,

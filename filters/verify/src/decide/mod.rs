@@ -1,0 +1,370 @@
+//! Two values: equal, unequal or not decided. Each kind of value meets its own; where kinds differ, a convention of
+//! [`Policy`] applies or they are unequal.
+
+mod equation;
+mod quantity;
+mod region;
+pub(crate) mod scalar;
+mod text;
+
+use crate::effort::Effort;
+use crate::expr::Expr;
+use crate::read::{Interval, Value};
+use crate::{Certainty, Policy, Verdict};
+
+/// What was found, and how surely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// Equal, unequal or unknown.
+    pub verdict: Verdict,
+    /// Proven or probable.
+    pub certainty: Certainty,
+    /// By what.
+    pub reason: &'static str,
+}
+
+impl Finding {
+    /// Beyond doubt.
+    pub(crate) fn proven(verdict: Verdict, reason: &'static str) -> Finding {
+        Finding { verdict, certainty: Certainty::Proven, reason }
+    }
+
+    /// By convention, or as far as was looked.
+    pub(crate) fn probable(verdict: Verdict, reason: &'static str) -> Finding {
+        Finding { verdict, certainty: Certainty::Probable, reason }
+    }
+
+    /// Not decided.
+    pub(crate) fn unknown(reason: &'static str) -> Finding {
+        Finding::probable(Verdict::Unknown, reason)
+    }
+
+    /// Equal if all are; unequal if one is; as certain as the least certain one that matters.
+    pub(crate) fn all(each: impl Iterator<Item = Finding>) -> Finding {
+        let mut result = Finding::proven(Verdict::Equal, "identical");
+        for next in each {
+            result = match (result.verdict, next.verdict) {
+                (_, Verdict::Unequal) => return next,
+                (Verdict::Unknown, _) => result,
+                (_, Verdict::Unknown) => next,
+                _ if result.certainty == Certainty::Probable => result,
+                _ => next,
+            };
+        }
+        result
+    }
+}
+
+/// What a comparison is made under.
+pub(crate) struct Case<'p> {
+    /// Where conventions differ.
+    pub policy: &'p Policy,
+    /// What it may still cost.
+    pub effort: Effort,
+}
+
+/// Whether `answer` is `gold`.
+pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
+    use Value::{Congruence, Family, Matrix, Named, Ratio, Relation, Scalar, Set, Tuple};
+    let (gold, answer) = (&plain(gold), &plain(answer));
+    if gold == answer {
+        return Finding::proven(Verdict::Equal, "identical");
+    }
+    match (gold, answer) {
+        (Value::Words(_) | Value::Prose { .. }, _) | (_, Value::Words(_) | Value::Prose { .. }) => {
+            text::same(gold, answer, case)
+        }
+        // Both of what is said must be so.
+        (Value::Twice(first, second), other) => {
+            Finding::all([same(first, other, case), same(second, other, case)].into_iter())
+        }
+        (other, Value::Twice(first, second)) => {
+            Finding::all([same(other, first, case), same(other, second, case)].into_iter())
+        }
+        (Value::Field(a), Value::Field(b)) if a != b => Finding::proven(Verdict::Unequal, "other-numbers"),
+        (Family { value, parameter }, other) | (other, Family { value, parameter }) => {
+            family((value, parameter), other, case)
+        }
+        (Named { name, value, sides }, Named { name: other, value: answer, sides: others }) => {
+            named((name, value, sides), (other, answer, others), case)
+        }
+        (Named { sides: Some(sides), .. }, Relation(chain, signs))
+        | (Relation(chain, signs), Named { sides: Some(sides), .. })
+            if signs.as_slice() == [crate::read::token::Relation::Equal] =>
+        {
+            equation::equations(sides, &(chain[0].clone(), chain[1].clone()), case)
+        }
+        (Relation(a, left), Relation(b, right)) => {
+            let found = equation::chains((a, left), (b, right), case);
+            if found.verdict == Verdict::Equal || !region::is_region(gold) || !region::is_region(answer) {
+                return found;
+            }
+            let by_members = region::same(gold, answer, case);
+            match by_members.reason {
+                "several-variables" | "other-variable" | "membership-undecided" => found,
+                "ends-unknown" => Finding::unknown("ends-unknown"),
+                _ => by_members,
+            }
+        }
+        _ if region::is_region(gold) || region::is_region(answer) => regions(gold, answer, case),
+        (Named { value, sides, name }, other) | (other, Named { value, sides, name })
+            if !matches!(other, Set { .. }) || !matches!(**value, Scalar(_)) =>
+        {
+            let equation = matches!(other, Relation(..)) && sides.is_some();
+            if equation {
+                return Finding::probable(Verdict::Unequal, "equation-against-value");
+            }
+            let found = if std::ptr::eq(other, answer) { same(value, other, case) } else { same(other, value, case) };
+            if found.verdict == Verdict::Equal && !case.policy.bare_names {
+                return Finding::unknown("name-on-one-side");
+            }
+            let _ = name;
+            match found {
+                Finding { verdict: Verdict::Equal, reason: "identical", .. } => {
+                    Finding::probable(Verdict::Equal, "name-on-one-side")
+                }
+                other => other,
+            }
+        }
+        (Scalar(a), Scalar(b)) => scalars(a, b, case),
+        (Tuple(a), Tuple(b)) => {
+            if a.len() != b.len() {
+                return Finding::proven(Verdict::Unequal, "other-length");
+            }
+            Finding::all(a.iter().zip(b).map(|(a, b)| same(a, b, case)))
+        }
+        (Set { members: a, .. }, Set { members: b, .. }) => sets(a, b, case),
+        (Tuple(parts), Set { members, braced }) | (Set { members, braced }, Tuple(parts)) => {
+            // A set of one tuple is that tuple; else order is what tells them apart.
+            if let [one] = members.as_slice() {
+                return same(one, if matches!(gold, Tuple(_)) { gold } else { answer }, case);
+            }
+            if *braced && !case.policy.tuple_for_set {
+                return Finding::proven(Verdict::Unequal, "set-against-tuple");
+            }
+            if parts.len() != members.len() {
+                return Finding::proven(Verdict::Unequal, "other-length");
+            }
+            let found = Finding::all(parts.iter().zip(members).map(|(a, b)| same(a, b, case)));
+            match found.verdict {
+                Verdict::Equal if case.policy.tuple_for_set => Finding::probable(Verdict::Equal, "set-against-tuple"),
+                Verdict::Equal => Finding::unknown("list-against-tuple"),
+                _ => found,
+            }
+        }
+        (Set { members, .. }, other) => sets(members, std::slice::from_ref(other), case),
+        (other, Set { members, .. }) => sets(std::slice::from_ref(other), members, case),
+        (Matrix(a), Matrix(b)) => {
+            if a.len() != b.len() || a[0].len() != b[0].len() {
+                return Finding::proven(Verdict::Unequal, "other-shape");
+            }
+            let entries = a.iter().flatten().zip(b.iter().flatten());
+            Finding::all(entries.map(|(a, b)| scalar::same(a, b, case)))
+        }
+        (Matrix(rows), Tuple(parts)) | (Tuple(parts), Matrix(rows)) => {
+            // A vector, standing or lying.
+            let vector: Vec<&Expr> = rows.iter().flatten().collect();
+            if rows.len() > 1 && rows[0].len() > 1 || vector.len() != parts.len() {
+                return Finding::proven(Verdict::Unequal, "other-shape");
+            }
+            let found = vector.into_iter().zip(parts).map(|(a, b)| same(&Value::expr(a.clone()), b, case));
+            match Finding::all(found) {
+                Finding { verdict: Verdict::Equal, .. } => Finding::probable(Verdict::Equal, "vector-against-tuple"),
+                other => other,
+            }
+        }
+        (Congruence { value: a, modulus: m }, Congruence { value: b, modulus: n }) => {
+            equation::congruent((a, m), (b, n), case)
+        }
+        (Congruence { value, modulus }, Scalar(scalar)) | (Scalar(scalar), Congruence { value, modulus }) => {
+            match equation::congruent((value, modulus), (&scalar.expr, modulus), case) {
+                Finding { verdict: Verdict::Equal, .. } => Finding::probable(Verdict::Equal, "residue-without-modulus"),
+                other => other,
+            }
+        }
+        (Ratio(a), Ratio(b)) => equation::ratios(a, b, case),
+        (Ratio(parts), Scalar(scalar)) | (Scalar(scalar), Ratio(parts)) => match parts.as_slice() {
+            [a, b] => match scalar::same(&Expr::product([a.clone(), b.clone().inverse()]), &scalar.expr, case) {
+                Finding { verdict: Verdict::Equal, .. } => Finding::probable(Verdict::Equal, "ratio-as-fraction"),
+                other => other,
+            },
+            _ => Finding::proven(Verdict::Unequal, "ratio-against-number"),
+        },
+        (Relation(..), _) | (_, Relation(..)) => Finding::probable(Verdict::Unequal, "equation-against-value"),
+        _ => Finding::probable(Verdict::Unequal, "other-kind"),
+    }
+}
+
+/// Integrals done, `±` spread out into a set, sets of one kind.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Scalar(scalar) => {
+            let expr = equation::integrated(&scalar.expr);
+            let signs = expr.signs();
+            let with = |expr: Expr| Value::Scalar(crate::read::Scalar { expr, ..scalar.clone() });
+            if signs.len() == 1 {
+                return with(expr);
+            }
+            Value::Set { members: signs.into_iter().map(with).collect(), braced: false }
+        }
+        Value::Set { members, braced } => {
+            let mut all = Vec::new();
+            for member in members {
+                match plain(member) {
+                    Value::Set { members, braced: false } => all.extend(members),
+                    Value::Named { name, value, sides: _ } if matches!(*value, Value::Set { .. }) => {
+                        let Value::Set { members, .. } = *value else { continue };
+                        all.extend(members.into_iter().map(|member| Value::Named {
+                            name: name.clone(),
+                            value: Box::new(member),
+                            sides: None,
+                        }));
+                    }
+                    other => all.push(other),
+                }
+            }
+            Value::Set { members: all, braced: *braced }
+        }
+        Value::Named { name, value, sides } => {
+            let value = plain(value);
+            Value::Named { name: name.clone(), value: Box::new(value), sides: sides.clone() }
+        }
+        other => other.clone(),
+    }
+}
+
+fn scalars(gold: &crate::read::Scalar, answer: &crate::read::Scalar, case: &Case<'_>) -> Finding {
+    if gold.unit.is_none()
+        && let Some(found) = equation::antiderivatives(&gold.expr, &answer.expr, case)
+    {
+        return found;
+    }
+    quantity::same(gold, answer, case)
+}
+
+type Name<'v> = (&'v String, &'v Value, &'v Option<Box<(Expr, Expr)>>);
+
+fn named((name, gold, sides): Name<'_>, (other, answer, others): Name<'_>, case: &Case<'_>) -> Finding {
+    let stem = |name: &str| name.split('(').next().unwrap_or(name).to_owned();
+    let (left, right) = (stem(name), stem(other));
+    let short = |name: &str| name.chars().count() == 1 || name.contains('_');
+    if left != right && short(&left) && short(&right) {
+        // y = 2x and x = y/2 are one equation.
+        if let (Some(a), Some(b)) = (sides, others)
+            && equation::equations(a, b, case).verdict == Verdict::Equal
+        {
+            return Finding::probable(Verdict::Equal, "same-up-to-a-factor");
+        }
+        return Finding::probable(Verdict::Unequal, "other-name");
+    }
+    same(gold, answer, case)
+}
+
+fn family((value, parameter): (&Value, &str), other: &Value, case: &Case<'_>) -> Finding {
+    match other {
+        Value::Family { value: answer, parameter: name } => {
+            equation::families((value, parameter), (answer, name), case)
+        }
+        Value::Scalar(_) | Value::Named { .. } | Value::Set { .. } => {
+            // The parameter may go without saying.
+            let inner = if let Value::Named { value, .. } = other { value } else { other };
+            let mut names = Vec::new();
+            if let Value::Scalar(scalar) = inner {
+                scalar.expr.symbols(&mut names);
+            }
+            match names.as_slice() {
+                [name] if matches!(name.as_str(), "k" | "n" | "m" | "l") => {
+                    equation::families((value, parameter), (inner, name), case)
+                }
+                _ => Finding::probable(Verdict::Unequal, "one-against-a-family"),
+            }
+        }
+        _ => Finding::unknown("family"),
+    }
+}
+
+/// Sets of numbers against each other, and against what could be meant as one.
+fn regions(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
+    if let (Value::Logic { any: a, parts: left }, Value::Logic { any: b, parts: right }) = (gold, answer)
+        && a == b
+        && left.len() == right.len()
+    {
+        let found = sets(left, right, case);
+        if found.verdict == Verdict::Equal {
+            return found;
+        }
+    }
+    if let (Value::Interval(a), Value::Interval(b)) = (gold, answer) {
+        return intervals(a, b, case);
+    }
+    // Unions, interval by interval: their ends may be stated as decimals.
+    if let (Value::Union(a), Value::Union(b)) = (gold, answer)
+        && a.len() == b.len()
+    {
+        let found = Finding::all(a.iter().zip(b).map(|(a, b)| same(a, b, case)));
+        if found.verdict == Verdict::Equal {
+            return found;
+        }
+    }
+    let possible = |value: &Value| {
+        region::is_region(value)
+            || matches!(value, Value::Scalar(_) | Value::Set { .. } | Value::Named { .. } | Value::Relation(..))
+            || matches!(value, Value::Tuple(parts) if parts.len() == 2)
+    };
+    if !possible(gold) || !possible(answer) {
+        return Finding::probable(Verdict::Unequal, "other-kind");
+    }
+    // (a, b) against [c, d] with letters: end by end.
+    if let (Some(a), Some(b)) = (as_interval(gold), as_interval(answer)) {
+        return intervals(&a, &b, case);
+    }
+    let found = region::same(gold, answer, case);
+    if found.reason == "several-variables" && region::is_region(gold) != region::is_region(answer) {
+        return Finding::probable(Verdict::Unequal, "other-kind");
+    }
+    found
+}
+
+fn as_interval(value: &Value) -> Option<Interval> {
+    match value {
+        Value::Interval(interval) => Some(interval.clone()),
+        Value::Named { value, .. } => as_interval(value),
+        Value::Tuple(parts) => match parts.as_slice() {
+            [Value::Scalar(low), Value::Scalar(high)] => {
+                Some(Interval { low: low.clone(), high: high.clone(), low_closed: false, high_closed: false })
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn intervals(a: &Interval, b: &Interval, case: &Case<'_>) -> Finding {
+    let ends = Finding::all([quantity::same(&a.low, &b.low, case), quantity::same(&a.high, &b.high, case)].into_iter());
+    if ends.verdict == Verdict::Equal && (a.low_closed, a.high_closed) != (b.low_closed, b.high_closed) {
+        return Finding::proven(Verdict::Unequal, "open-against-closed");
+    }
+    ends
+}
+
+/// Every member of each is in the other.
+fn sets(gold: &[Value], answer: &[Value], case: &Case<'_>) -> Finding {
+    if gold.is_empty() != answer.is_empty() {
+        return Finding::proven(Verdict::Unequal, "empty-set");
+    }
+    let contained = |gold: &[Value], answer: &[Value], turned: bool| {
+        Finding::all(gold.iter().map(|member| {
+            let mut result = Finding::proven(Verdict::Unequal, "member-missing");
+            for other in answer {
+                let found = if turned { same(other, member, case) } else { same(member, other, case) };
+                match found.verdict {
+                    Verdict::Equal => return found,
+                    Verdict::Unknown => result = found,
+                    Verdict::Unequal => {}
+                }
+            }
+            result
+        }))
+    };
+    Finding::all([contained(gold, answer, false), contained(answer, gold, true)].into_iter())
+}

@@ -1,0 +1,279 @@
+//! From a whole response to the answer that it states, and by which rule it was found.
+//!
+//! After the last `</think>`: the last box (several, where only "and" or commas stand between them), then a stated
+//! anchor ("the final answer is"). The last number of a text is not an answer; [`Rule::LastFormula`] takes it only where
+//! the caller asks for that.
+
+use crate::boxed;
+
+/// How an answer was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The text is the answer itself.
+    Given,
+    /// The last `\boxed{…}`.
+    Boxed,
+    /// Several boxes with only "and" or commas between them.
+    BoxedSeveral,
+    /// Behind words like "the final answer is".
+    Anchor,
+    /// The last formula or number, on request.
+    LastFormula,
+}
+
+impl Rule {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Given => "given",
+            Rule::Boxed => "boxed",
+            Rule::BoxedSeveral => "boxed-several",
+            Rule::Anchor => "anchor",
+            Rule::LastFormula => "last-formula",
+        }
+    }
+}
+
+/// An answer as it stands in the response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extracted {
+    /// Its text; several boxes are joined by commas.
+    pub text: String,
+    /// How it was found.
+    pub rule: Rule,
+}
+
+/// Longest stretch behind an anchor that is looked at.
+const MAX_ANCHORED: usize = 400;
+/// The longest stretch between two boxes that an "and" joins whatever else it says, in characters.
+const MAX_BREATH: usize = 40;
+
+const ANCHORS: &[&str] = &[
+    "final answer is",
+    "final answer:",
+    "final answer",
+    "answer is",
+    "answer:",
+    "answer is:",
+    "答案是",
+    "答案为",
+    "答案：",
+    "答案:",
+    "最终答案",
+];
+
+/// The answer in `response`; `loose` also takes its last formula.
+pub fn extract(response: &str, loose: bool) -> Option<Extracted> {
+    let text = match response.rsplit_once("</think>") {
+        Some((_, after)) => after,
+        // Cut off while it was still thinking.
+        None if response.contains("<think>") => return None,
+        None => response,
+    };
+    concluded(text)
+        .or_else(|| last_boxes(text))
+        .or_else(|| anchored(text))
+        .or_else(|| if loose { last_formula(text) } else { None })
+}
+
+/// "The final answer is $…$" behind the last box: what was boxed before was a step.
+fn concluded(text: &str) -> Option<Extracted> {
+    const ANCHOR: &str = "final answer is";
+    let at = text.rfind(ANCHOR)? + ANCHOR.len();
+    let behind = &text[at..];
+    if behind.contains("\\boxed") || behind.contains("\\fbox") {
+        return None;
+    }
+    let formula = first_formula(behind.trim_start_matches([':', ' ', '*', '\n']))?;
+    Some(Extracted { text: formula.trim().to_owned(), rule: Rule::Anchor })
+}
+
+/// The answer within a worked solution: in its last box, or behind an anchor; nothing where the text is the answer.
+pub(crate) fn within(text: &str) -> Option<String> {
+    const LONG: usize = 80;
+    let boxed = text.contains("\\boxed") || text.contains("\\fbox");
+    let found = if boxed { last_boxes(text) } else { None };
+    found.or_else(|| if text.len() > LONG { anchored(text) } else { None }).map(|found| found.text)
+}
+
+fn last_boxes(text: &str) -> Option<Extracted> {
+    let boxes = boxed::boxed_answers(text);
+    let last = *boxes.last()?;
+    let mut first = boxes.len() - 1;
+    while first > 0 {
+        let start = |answer: &str| answer.as_ptr() as usize - text.as_ptr() as usize;
+        let gap = text.get(start(boxes[first - 1]) + boxes[first - 1].len() + 1..start(boxes[first]))?;
+        if !joins(gap) {
+            break;
+        }
+        first -= 1;
+    }
+    if first == boxes.len() - 1 {
+        return Some(Extracted { text: last.trim().to_owned(), rule: Rule::Boxed });
+    }
+    let joined = boxes[first..].iter().map(|answer| answer.trim()).collect::<Vec<_>>().join(", ");
+    Some(Extracted { text: joined, rule: Rule::BoxedSeveral })
+}
+
+/// Whether only "and", "or", commas, a name with its equals sign and mathematics' own marks stand between two boxes.
+fn joins(gap: &str) -> bool {
+    const MARKS: [&str; 11] = ["\\text", "\\quad", "\\qquad", "\\(", "\\)", "\\[", "\\]", "\\,", "\\;", "\\ ", "$"];
+    let gap = gap.trim_end().trim_end_matches('{').trim_end();
+    let gap = gap.strip_suffix("\\boxed").or(gap.strip_suffix("\\fbox")).unwrap_or(gap);
+    if gap.is_empty() {
+        return true;
+    }
+    let plain = MARKS.iter().fold(gap.to_owned(), |rest, mark| rest.replace(mark, " "));
+    let breaks = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '，' | '、' | '{' | '}');
+    let words: Vec<&str> = plain.split(breaks).filter(|word| !word.is_empty()).collect();
+    // Something must join them: two boxes on lines of their own are two answers.
+    let joined = |word: &&str| matches!(*word, "and" | "or" | "和" | "或");
+    let named = |word: &&str| plain.contains('=') && (*word == "=" || word.len() <= 4 && word.is_ascii());
+    // "\boxed{3} apples and \boxed{5} pears" in one breath.
+    let breath = gap.chars().count() <= MAX_BREATH && !plain.contains(['.', '\n']) && words.iter().any(joined);
+    breath
+        || words.iter().all(|word| joined(word) || named(word))
+            && (words.iter().any(joined) || gap.contains([',', ';', '，', '、']))
+}
+
+fn anchored(text: &str) -> Option<Extracted> {
+    let lower = text.to_lowercase();
+    // Lower case can change lengths; then places do not fit and only exact spellings count.
+    let lower = if lower.len() == text.len() { lower } else { text.to_owned() };
+    let mut ends: Vec<usize> =
+        ANCHORS.iter().filter_map(|anchor| lower.rfind(anchor).map(|at| at + anchor.len())).collect();
+    ends.extend(last_line(text));
+    ends.sort_unstable_by(|a, b| b.cmp(a));
+    // The last anchor with something behind it.
+    ends.into_iter().find_map(|at| {
+        let behind = text[at..].trim_start_matches([':', ' ', '*', '：', '\n', '=', '_']).trim_start();
+        let mut end = behind.len().min(MAX_ANCHORED);
+        while !behind.is_char_boundary(end) {
+            end -= 1;
+        }
+        let behind = &behind[..end];
+        let stated = |text: &str| text.rsplit_once(" is ").map_or(text, |(_, value)| value).len();
+        let sentence = || {
+            let sentence = sentence(behind);
+            // "Answer: the volume of the prism is 120."
+            &sentence[sentence.len() - stated(sentence)..]
+        };
+        let answer = first_formula(behind).unwrap_or_else(sentence).trim().trim_end_matches(['*', '_']);
+        (!answer.is_empty()).then(|| Extracted { text: answer.to_owned(), rule: Rule::Anchor })
+    })
+}
+
+/// `#### 42` or `A: 42` on the last line, as GSM8K and its models write it; elsewhere they are headings and choices.
+fn last_line(text: &str) -> Option<usize> {
+    let text = text.trim_end();
+    let start = text.rfind('\n').map_or(0, |at| at + 1);
+    let rest = ["####", "A:"].into_iter().find_map(|mark| text[start..].trim_start().strip_prefix(mark))?;
+    let number = rest.trim_start().trim_start_matches(['-', '$', ' ']).starts_with(|c: char| c.is_ascii_digit());
+    number.then_some(text.len() - rest.len())
+}
+
+/// `$…$`, `\(…\)` or `\[…\]` right at the beginning, with what follows up to the sentence's end left out.
+fn first_formula(text: &str) -> Option<&str> {
+    for (open, close) in [("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$")] {
+        if let Some(inner) = text.strip_prefix(open)
+            && let Some(end) = inner.find(close)
+            && !inner[..end].trim().is_empty()
+            && (open != "$" || !inner.starts_with(|c: char| c.is_ascii_digit()) || !inner[..end].contains(' '))
+        {
+            return Some(&inner[..end]);
+        }
+    }
+    None
+}
+
+/// Up to the end of the sentence or line.
+fn sentence(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or("");
+    let mut end = line.len();
+    for (at, c) in line.char_indices() {
+        let after = line[at + c.len_utf8()..].chars().next();
+        if c == '。' || c == '.' && after.is_none_or(char::is_whitespace) || c == '<' && after == Some('|') {
+            end = at;
+            break;
+        }
+    }
+    &line[..end]
+}
+
+/// The last formula or number of the text, whichever ends later.
+fn last_formula(text: &str) -> Option<Extracted> {
+    let mut best: Option<(usize, &str)> = None;
+    for (open, close) in [("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]")] {
+        if let Some(end) = text.rfind(close)
+            && let Some(start) = text[..end].rfind(open)
+            && best.is_none_or(|(at, _)| end > at)
+        {
+            best = Some((end, &text[start + open.len()..end]));
+        }
+    }
+    if !text.contains("$$") {
+        let dollars: Vec<usize> =
+            text.match_indices('$').map(|(at, _)| at).filter(|at| !text[..*at].ends_with('\\')).collect();
+        if let [.., start, end] = dollars.as_slice()
+            && dollars.len().is_multiple_of(2)
+            && best.is_none_or(|(at, _)| *end > at)
+        {
+            best = Some((*end, &text[start + 1..*end]));
+        }
+    }
+    best = best.filter(|(_, formula)| !formula.trim().is_empty());
+    let (_, found) = last_number(text).into_iter().chain(best).max_by_key(|(end, _)| *end)?;
+    Some(Extracted { text: found.trim().to_owned(), rule: Rule::LastFormula })
+}
+
+/// The last run of digits with what belongs to it, and where it ends; not one within a word.
+fn last_number(text: &str) -> Option<(usize, &str)> {
+    let part = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '/' | '-' | '−');
+    let mut rest = text;
+    while let Some(end) = rest.rfind(|c: char| c.is_ascii_digit()) {
+        let start = rest[..end].char_indices().rev().take_while(|(_, c)| part(*c)).last().map_or(end, |(at, _)| at);
+        if !rest[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '^' || c == '|') {
+            return Some((end, rest[start..=end].trim_start_matches(',')));
+        }
+        rest = &rest[..start];
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(response: &str) -> Option<(String, Rule)> {
+        extract(response, false).map(|found| (found.text, found.rule))
+    }
+
+    #[test]
+    fn only_what_follows_the_thinking_counts() {
+        assert_eq!(text("<think>\\boxed{1}</think> \\boxed{2}"), Some(("2".into(), Rule::Boxed)));
+        assert_eq!(text("<think>\\boxed{1}</think> I am done: 7"), None, "the last number is no answer");
+    }
+
+    #[test]
+    fn several_boxes() {
+        assert_eq!(text("\\boxed{1} and \\boxed{2}").map(|found| found.0), Some("1, 2".into()));
+        assert_eq!(text("$\\boxed{1}$, $\\boxed{2}$").map(|found| found.1), Some(Rule::BoxedSeveral));
+        assert_eq!(text("\\boxed{1} \\quad \\text{and} \\quad \\boxed{2}").map(|found| found.0), Some("1, 2".into()));
+        assert_eq!(text("\\(a = \\boxed{1}\\) and \\(b = \\boxed{2}\\)").map(|found| found.0), Some("1, 2".into()));
+        assert_eq!(text("\\boxed{1}\n\n\\boxed{2}").map(|found| found.0), Some("2".into()));
+        assert_eq!(text("\\boxed{1} no no \\boxed{2}").map(|found| found.0), Some("2".into()));
+    }
+
+    #[test]
+    fn anchors() {
+        assert_eq!(text("a\n#### 1,234\n").map(|found| found.0), Some("1,234".into()));
+        assert_eq!(text("#### 2 ways\nso 7"), None, "a heading is no answer");
+        assert_eq!(text("The answer is 5. That is my final answer.").map(|found| found.0), Some("5".into()));
+        assert_eq!(
+            text("So the final answer is $\\frac{1}{2}$. Good.").map(|found| found.0),
+            Some("\\frac{1}{2}".into())
+        );
+        assert_eq!(text("**Answer:** 12 apples.").map(|found| found.0), Some("12 apples".into()));
+        assert_eq!(text("所以答案是 3.5。").map(|found| found.0), Some("3.5".into()));
+    }
+}

@@ -1,0 +1,183 @@
+//! One answer against one gold, as texts: the short way for plain numbers, then words (choices, times, dates, numerals),
+//! then every reading of the one against every reading of the other, then the texts themselves.
+
+use crate::decide::{self, Case, Finding};
+use crate::effort::Effort;
+use crate::read::{self, Value, token::Commas, words};
+use crate::{Certainty, Policy, Verdict, fast};
+
+/// A finding with the two readings that it is about: the gold's and the answer's.
+pub(crate) struct Decided {
+    /// What was found.
+    pub finding: Finding,
+    /// Of what, where it was read as mathematics.
+    pub readings: Option<(String, String)>,
+}
+
+impl From<Finding> for Decided {
+    fn from(finding: Finding) -> Decided {
+        Decided { finding, readings: None }
+    }
+}
+
+/// Decides on `answer`.
+pub(crate) fn decide(answer: &str, gold: &str, policy: &Policy) -> Decided {
+    if let Some(finding) = fast::finding(answer, gold) {
+        return finding.into();
+    }
+    if answer.len() > 4 * read::token::MAX_CHARS || gold.len() > 4 * read::token::MAX_CHARS {
+        return Finding::unknown("too-long").into();
+    }
+    match (words::choice(gold), words::choice(answer)) {
+        (Some((wanted, _)), Some((given, _))) if wanted != given => {
+            Finding::probable(Verdict::Unequal, "other-choice").into()
+        }
+        (Some((_, wanted)), Some((_, given))) if wanted.is_empty() || given.is_empty() => {
+            Finding::probable(Verdict::Equal, "choice").into()
+        }
+        (Some((_, wanted)), Some((_, given))) => without_choice(given, wanted, policy),
+        (Some((_, wanted)), None) if !wanted.is_empty() => without_choice(answer, wanted, policy),
+        _ => without_choice(answer, gold, policy),
+    }
+}
+
+fn without_choice(answer: &str, gold: &str, policy: &Policy) -> Decided {
+    if let Some(finding) = in_words(answer, gold) {
+        return finding.into();
+    }
+    // Numbers in words.
+    let numeral = |text: &str| words::number(&words::normal(text)).map(|number| number.to_string());
+    let (gold_number, answer_number) = (numeral(gold), numeral(answer));
+    if gold_number.is_some() || answer_number.is_some() {
+        let (gold, answer) = (gold_number.as_deref().unwrap_or(gold), answer_number.as_deref().unwrap_or(answer));
+        let Decided { finding, readings } = by_value(answer, gold, policy, false);
+        return Decided { finding: Finding { certainty: Certainty::Probable, ..finding }, readings };
+    }
+    if let Some(finding) = in_bases(gold, answer) {
+        return finding.into();
+    }
+    let result = by_value(answer, gold, policy, false);
+    // A bare logarithm is to base 10 here and to base e there; one that fits suffices.
+    if result.finding.verdict != Verdict::Equal && (answer.contains("log") || gold.contains("log")) {
+        let natural = by_value(answer, gold, policy, true);
+        if natural.finding.verdict == Verdict::Equal {
+            return Decided { finding: Finding::probable(Verdict::Equal, natural.finding.reason), ..natural };
+        }
+    }
+    result
+}
+
+/// Readings against readings: one pair that is equal suffices, all must be unequal.
+fn by_value(answer: &str, gold: &str, policy: &Policy, natural: bool) -> Decided {
+    let (gold, answer) = (read::read(gold, natural), read::read(answer, natural));
+    if gold.values.is_empty() || answer.values.is_empty() {
+        let show = |answer: &read::Answer<'_>| answer.values.first().map_or(answer.text.to_owned(), Value::to_string);
+        return Decided { finding: in_text(&gold, &answer), readings: Some((show(&gold), show(&answer))) };
+    }
+    let case = Case { policy, effort: Effort::new() };
+    let mut result: Option<(Finding, &Value, &Value)> = None;
+    for (place, wanted) in gold.values.iter().enumerate() {
+        for given in &answer.values {
+            let found = decide::same(wanted, given, &case);
+            if found.verdict == Verdict::Equal {
+                let alone = place == 0 && answer.values.len() == 1;
+                let finding = if alone { found } else { Finding { certainty: Certainty::Probable, ..found } };
+                return Decided { finding, readings: Some((wanted.to_string(), given.to_string())) };
+            }
+            if found.verdict == Verdict::Unknown || result.is_none() {
+                result = Some((found, wanted, given));
+            }
+        }
+    }
+    match result {
+        Some((finding, gold, answer)) => {
+            let spent = finding.verdict == Verdict::Unknown && case.effort.is_spent();
+            let finding = if spent { Finding::unknown("out-of-budget") } else { finding };
+            Decided { finding, readings: Some((gold.to_string(), answer.to_string())) }
+        }
+        None => Finding::unknown("unread").into(),
+    }
+}
+
+/// Times, dates, and what has no solution.
+fn in_words(answer: &str, gold: &str) -> Option<Finding> {
+    let decided =
+        |same: bool, reason| Some(Finding::probable(if same { Verdict::Equal } else { Verdict::Unequal }, reason));
+    // The points of `a.m.` would leave an article behind.
+    let tidy = |text: &str| {
+        let text = text.replace(':', "：").replace("a.m", "am").replace("p.m", "pm");
+        words::normal(&text).replace('：', ":")
+    };
+    let (plain_gold, plain_answer) = (tidy(gold), tidy(answer));
+    if let (Some(a), Some(b)) = (words::time(&plain_gold), words::time(&plain_answer)) {
+        if a == b {
+            return decided(true, "time");
+        }
+        if a.certain && b.certain {
+            return decided(false, "other-time");
+        }
+        return decided(a.minutes % 720 == b.minutes % 720, "time-of-half-a-day");
+    }
+    if let (Some(a), Some(b)) = (words::date(&plain_gold), words::date(&plain_answer)) {
+        if (a.month, a.day) != (b.month, b.day) || a.year.is_some() && b.year.is_some() && a.year != b.year {
+            return decided(false, "other-date");
+        }
+        return if a.year == b.year { decided(true, "date") } else { Some(Finding::unknown("year-on-one-side")) };
+    }
+    let empty = |text: &str| text == "no solution" || text == "empty set";
+    if empty(&plain_gold) != empty(&plain_answer) {
+        let other = if empty(&plain_gold) { answer } else { gold };
+        let none =
+            matches!(read::read(other, false).values.first(), Some(Value::Set { members, .. }) if members.is_empty());
+        return decided(none, "empty-set");
+    }
+    None
+}
+
+/// Numerals of which at least one is to another base than 10.
+fn in_bases(gold: &str, answer: &str) -> Option<Finding> {
+    if let (Some((a, a_base)), Some((b, b_base))) = (based(gold), based(answer))
+        && (a_base != 10 || b_base != 10)
+    {
+        return Some(Finding::proven(if a == b { Verdict::Equal } else { Verdict::Unequal }, "exact-arithmetic"));
+    }
+    // `204` for `204_5`: the base was part of the question.
+    let (digits, _) = gold.trim().trim_matches('$').split_once('_')?;
+    let plain = answer.trim().trim_matches('$');
+    let same = digits.trim() == plain && plain.bytes().all(|byte| byte.is_ascii_digit());
+    (same && based(gold).is_some()).then(|| Finding::probable(Verdict::Equal, "base-on-one-side"))
+}
+
+/// A numeral with its base: `FF_{16}`, `0x1F`, `204_5`; plain digits are to base 10.
+fn based(text: &str) -> Option<(num_rational::BigRational, u32)> {
+    let text = text.trim().trim_matches('$').trim();
+    if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        return Some((read::number::in_base(digits, 16)?, 16));
+    }
+    let (digits, base) = match text.split_once('_') {
+        Some((digits, base)) => {
+            let base = base.trim().strip_prefix('{').and_then(|base| base.strip_suffix('}')).unwrap_or(base.trim());
+            (digits.trim(), base.trim().parse().ok()?)
+        }
+        None => (text, 10),
+    };
+    let numeral = digits.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    let digits = digits.trim_matches(|c| c == '(' || c == ')');
+    (numeral && !digits.is_empty()).then(|| read::number::in_base(digits, base).map(|value| (value, base)))?
+}
+
+/// What at least one side of could not be read: the same words, other words, or nothing to say.
+fn in_text(gold: &read::Answer<'_>, answer: &read::Answer<'_>) -> Finding {
+    let squeezed = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+    if squeezed(gold.text) == squeezed(answer.text) && !gold.text.is_empty() {
+        return Finding::proven(Verdict::Equal, "identical");
+    }
+    if let (Ok(a), Ok(b)) =
+        (read::token::tokens(gold.text, Commas::Group), read::token::tokens(answer.text, Commas::Group))
+        && !a.is_empty()
+        && a.iter().map(|token| &token.kind).eq(b.iter().map(|token| &token.kind))
+    {
+        return Finding::probable(Verdict::Equal, "same-tokens");
+    }
+    Finding::unknown(if gold.values.is_empty() { "gold-unread" } else { "answer-unread" })
+}

@@ -1,0 +1,212 @@
+//! Matrices: their rows, their sums and products, their determinants.
+
+use super::expression::expression;
+use super::token::{Kind, Token};
+use crate::expr::Expr;
+
+/// Rows of entries.
+pub(crate) type Rows = Vec<Vec<Expr>>;
+
+const NAMES: &[&str] = &["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "smallmatrix", "array"];
+const MAX_SIDE: usize = 16;
+/// Parts of all entries together, beyond which nothing is multiplied out.
+const MAX_SIZE: usize = 2000;
+/// Brackets around sums of matrices, within each other.
+const MAX_DEPTH: u32 = 6;
+
+/// The index right after the `\end` of the environment that the first token begins.
+pub(crate) fn closing(tokens: &[Token]) -> Option<usize> {
+    let mut depth = 0;
+    for (at, token) in tokens.iter().enumerate() {
+        match &token.kind {
+            Kind::Begin(_) => depth += 1,
+            Kind::End(_) => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The entries between `\begin` and `\end`.
+pub(crate) fn rows(tokens: &[Token], natural: bool) -> Result<Rows, &'static str> {
+    let mut rows: Rows = Vec::new();
+    for row in tokens.split(|token| token.kind == Kind::Row) {
+        if row.is_empty() {
+            continue;
+        }
+        let entries = row
+            .split(|token| token.kind == Kind::Ampersand)
+            .map(|entry| expression(entry, natural))
+            .collect::<Result<Vec<_>, _>>()?;
+        rows.push(entries);
+    }
+    let width = rows.first().map_or(0, Vec::len);
+    if width == 0 || width > MAX_SIDE || rows.len() > MAX_SIDE || rows.iter().any(|row| row.len() != width) {
+        return Err("ragged-matrix");
+    }
+    Ok(rows)
+}
+
+/// A matrix, or sums and products of matrices and numbers; nothing where there is none.
+pub(crate) fn matrix(tokens: &[Token], natural: bool) -> Option<Result<Rows, &'static str>> {
+    tokens.iter().any(is_matrix).then(|| terms(tokens, natural, 0))
+}
+
+fn is_matrix(token: &Token) -> bool {
+    matches!(&token.kind, Kind::Begin(name) if name != "vmatrix" && NAMES.contains(&name.as_str()))
+}
+
+/// What lies between the bracket that `tokens` begin with and the one that closes it.
+fn inside(tokens: &[Token]) -> Option<&[Token]> {
+    let mut depth = 0_i32;
+    for (at, token) in tokens.iter().enumerate() {
+        match token.kind {
+            Kind::Open(_) | Kind::Begin(_) => depth += 1,
+            Kind::Close(_) | Kind::End(_) => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return tokens.get(1..at);
+        }
+    }
+    None
+}
+
+fn terms(tokens: &[Token], natural: bool, nesting: u32) -> Result<Rows, &'static str> {
+    let (mut depth, mut start, mut negative) = (0_i32, 0, false);
+    let mut total: Option<Rows> = None;
+    for at in 0..=tokens.len() {
+        let sign = match tokens.get(at).map(|token| &token.kind) {
+            Some(Kind::Begin(_) | Kind::Open(_)) => {
+                depth += 1;
+                continue;
+            }
+            Some(Kind::End(_) | Kind::Close(_)) => {
+                depth -= 1;
+                continue;
+            }
+            Some(Kind::Op(sign @ ('+' | '-'))) if depth == 0 => Some(*sign),
+            Some(_) => continue,
+            None => None,
+        };
+        if start < at {
+            let mut term = factors(&tokens[start..at], natural, nesting)?;
+            if negative {
+                term = scaled(&term, &Expr::integer(-1));
+            }
+            total = Some(match total {
+                None => term,
+                Some(total) => added(&total, &term)?,
+            });
+            negative = false;
+        }
+        negative ^= sign == Some('-');
+        start = at + 1;
+    }
+    total.ok_or("empty")
+}
+
+fn factors(tokens: &[Token], natural: bool, depth: u32) -> Result<Rows, &'static str> {
+    let (mut at, mut scalar, mut product) = (0, Expr::integer(1), None::<Rows>);
+    while at < tokens.len() {
+        match &tokens[at].kind {
+            Kind::Op('*') => at += 1,
+            Kind::Begin(name) if NAMES.contains(&name.as_str()) => {
+                let end = closing(&tokens[at..]).ok_or("unfinished-environment")?;
+                let next = rows(&tokens[at + 1..at + end], natural)?;
+                at += end + 1;
+                product = Some(match product {
+                    None => next,
+                    Some(product) => multiplied(&product, &next)?,
+                });
+            }
+            // Brackets around matrices.
+            Kind::Open('(' | '[' | 'g' | '{')
+                if depth < MAX_DEPTH && inside(&tokens[at..]).is_some_and(|inner| inner.iter().any(is_matrix)) =>
+            {
+                let inner = inside(&tokens[at..]).unwrap_or_default();
+                let next = terms(inner, natural, depth + 1)?;
+                at += inner.len() + 2;
+                product = Some(match product {
+                    None => next,
+                    Some(product) => multiplied(&product, &next)?,
+                });
+            }
+            _ => {
+                // Up to the next matrix, or the bracket around it.
+                let mut end = at;
+                while let Some(token) = tokens.get(end) {
+                    let bracket = matches!(token.kind, Kind::Open(_));
+                    let length = if bracket { inside(&tokens[end..]).map(<[Token]>::len) } else { None };
+                    let holds = length.is_some_and(|length| tokens[end..end + length + 1].iter().any(is_matrix));
+                    if holds || is_matrix(token) {
+                        break;
+                    }
+                    end += length.map_or(1, |length| length + 2);
+                }
+                let end = end.min(tokens.len());
+                let end = if end > at && tokens[end - 1].kind == Kind::Op('*') { end - 1 } else { end };
+                if end == at {
+                    return Err("not-an-operand");
+                }
+                scalar = Expr::product([scalar, expression(&tokens[at..end], natural)?]);
+                at = end;
+            }
+        }
+    }
+    Ok(scaled(&product.ok_or("scalar-beside-matrix")?, &scalar))
+}
+
+fn scaled(rows: &Rows, factor: &Expr) -> Rows {
+    let scale = |entry: &Expr| Expr::product([factor.clone(), entry.clone()]);
+    rows.iter().map(|row| row.iter().map(scale).collect()).collect()
+}
+
+fn added(a: &Rows, b: &Rows) -> Result<Rows, &'static str> {
+    if a.len() != b.len() || a[0].len() != b[0].len() {
+        return Err("shapes-differ");
+    }
+    let row =
+        |(a, b): (&Vec<Expr>, &Vec<Expr>)| a.iter().zip(b).map(|(a, b)| Expr::sum([a.clone(), b.clone()])).collect();
+    Ok(a.iter().zip(b).map(row).collect())
+}
+
+fn multiplied(a: &Rows, b: &Rows) -> Result<Rows, &'static str> {
+    if a[0].len() != b.len() {
+        return Err("shapes-differ");
+    }
+    let entry = |row: &[Expr], column: usize| {
+        Expr::sum(row.iter().zip(b).map(|(left, right)| Expr::product([left.clone(), right[column].clone()])))
+    };
+    let product: Rows = a.iter().map(|row| (0..b[0].len()).map(|column| entry(row, column)).collect()).collect();
+    let size = product.iter().flatten().map(Expr::size).sum::<usize>();
+    if size > MAX_SIZE { Err("too-large") } else { Ok(product) }
+}
+
+/// The determinant of up to four rows, by expansion.
+pub(crate) fn determinant(rows: &Rows) -> Result<Expr, &'static str> {
+    if rows.len() != rows[0].len() || rows.len() > 4 {
+        return Err("no-determinant");
+    }
+    if rows.iter().flatten().map(Expr::size).sum::<usize>() > MAX_SIZE {
+        return Err("too-large");
+    }
+    if rows.len() == 1 {
+        return Ok(rows[0][0].clone());
+    }
+    let mut terms = Vec::new();
+    for (column, factor) in rows[0].iter().enumerate() {
+        let minor: Rows = rows[1..]
+            .iter()
+            .map(|row| row.iter().enumerate().filter(|(at, _)| *at != column).map(|(_, entry)| entry.clone()).collect())
+            .collect();
+        let sign = Expr::integer(if column % 2 == 0 { 1 } else { -1 });
+        terms.push(Expr::product([sign, factor.clone(), determinant(&minor)?]));
+    }
+    Ok(Expr::sum(terms))
+}

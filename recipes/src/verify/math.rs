@@ -1,0 +1,120 @@
+//! `distill verify math`: a gold answer and a model's in, a verdict with its reason out.
+
+use anyhow::Result;
+use distill_verify::{Judgement, Policy, judge_answer, judge_math};
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// What is to be judged: an answer alone, or the response that states it somewhere.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    /// Comes back as it is.
+    #[serde(default)]
+    id: serde_json::Value,
+    gold: String,
+    answer: Option<String>,
+    response: Option<String>,
+}
+
+/// The verdict.
+#[derive(Debug, Serialize)]
+struct Verdict<'a> {
+    id: &'a serde_json::Value,
+    verdict: &'static str,
+    certainty: &'static str,
+    /// What the gold was understood as.
+    gold: &'a str,
+    /// What the answer was understood as; its text where it was not.
+    answer: &'a str,
+    /// How the answer was found: given, or by which rule in a response.
+    rule: &'static str,
+    reason: &'static str,
+    /// Microseconds that judging took.
+    micros: u64,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Serialize)]
+struct Wrong<'a> {
+    /// Its own, where it has one.
+    id: serde_json::Value,
+    line: u64,
+    error: &'a str,
+}
+
+/// The default conventions with `overrides` of the form `key=true` or `key=false`.
+///
+/// # Errors
+/// Which override names no convention or no truth value.
+pub fn policy(overrides: &[String]) -> Result<Policy> {
+    let text = overrides.join("\n");
+    toml::from_str(&text).map_err(|error| {
+        let keys = "bare-names, bare-units, bare-percent, tuple-for-set, rounding, rounded-answers, loose";
+        anyhow::anyhow!("--policy: {}\nhint: KEY=true or KEY=false, KEY one of {keys}", error.message())
+    })
+}
+
+/// Judges line `number`.
+///
+/// # Errors
+/// The line that says what was expected and what was found.
+pub fn math(policy: &Policy, number: u64, line: Result<&str, &str>) -> Result<String, String> {
+    let wrong = |error: &str| {
+        let parsed = line.ok().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let id = parsed.and_then(|mut parsed| parsed.get_mut("id").map(serde_json::Value::take)).unwrap_or_default();
+        json(&Wrong { id, line: number, error })
+    };
+    let line = line.map_err(wrong)?;
+    let question: Question = serde_json::from_str(line).map_err(|error| {
+        wrong(&format!(r#"expected {{"id", "gold", "answer"}} or {{"id", "gold", "response"}}, found: {error}"#))
+    })?;
+    let begin = Instant::now();
+    let judgement = match (&question.answer, &question.response) {
+        (Some(answer), None) => judge_answer(answer, &question.gold, policy),
+        (None, Some(response)) => judge_math(response, &question.gold, policy),
+        (None, None) => return Err(wrong(r#"expected "answer" or "response", found neither"#)),
+        (Some(_), Some(_)) => return Err(wrong(r#"expected one of "answer" and "response", found both"#)),
+    };
+    let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let Judgement { verdict, certainty, reason, found, rule, readings } = &judgement;
+    let (gold, answer) = match readings {
+        Some(readings) => (readings.gold.as_str(), readings.answer.as_str()),
+        None => (question.gold.trim(), found.trim()),
+    };
+    let (verdict, certainty, rule) = (verdict.name(), certainty.name(), rule.name());
+    Ok(json(&Verdict { id: &question.id, verdict, certainty, gold, answer, rule, reason, micros }))
+}
+
+/// Numbers and texts always become JSON.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_answered_with_what_was_understood() {
+        let judged =
+            math(&Policy::default(), 1, Ok(r#"{"id": {"a": 1}, "gold": "\\frac12", "response": "\\boxed{0.5}"}"#));
+        let judged: serde_json::Value = serde_json::from_str(&judged.expect("a verdict")).expect("JSON");
+        assert_eq!((&judged["id"]["a"], &judged["verdict"]), (&1.into(), &"equal".into()), "{judged}");
+        assert_eq!((&judged["gold"], &judged["rule"]), (&"1/2".into(), &"boxed".into()), "{judged}");
+    }
+
+    #[test]
+    fn a_bad_line_says_what_was_expected() {
+        for (line, expected) in [
+            (r#"{"gold": "1", "answer": "2", "response": "3"}"#, "found both"),
+            (r#"{"gold": "1"}"#, "found neither"),
+            (r#"{"answer": "1"}"#, "missing field `gold`"),
+            (r#"{"gold": "1", "answr": "1"}"#, "unknown field `answr`"),
+            ("not JSON", "found: expected"),
+        ] {
+            let wrong = math(&Policy::default(), 7, Ok(line)).expect_err(line);
+            assert!(wrong.contains(expected) && wrong.contains(r#""line":7"#), "{line}: {wrong}");
+        }
+    }
+}
