@@ -346,9 +346,11 @@ impl Planned {
     }
 }
 
-/// Makes a sequence's full blocks known to others.
+/// Makes the full blocks of a sequence's prompt known to others. Those of its answer are not: hardly anybody begins with
+/// them, and keeping them would fill the cache with what is never asked for again.
 fn publish(pool: &mut Pool, sequence: &mut Sequence) {
-    for (index, tokens) in sequence.tokens[..sequence.cached].as_chunks::<BLOCK>().0.iter().enumerate() {
+    let read = sequence.cached.min(sequence.prompt);
+    for (index, tokens) in sequence.tokens[..read].as_chunks::<BLOCK>().0.iter().enumerate() {
         if index < sequence.published {
             continue;
         }

@@ -293,7 +293,7 @@ fn samples_of_one_prompt_share_its_beginning() {
     let load = engine.load();
     assert_eq!(load.shared_tokens, 7 * 64, "seven take both full blocks of the first");
     assert_eq!(load.prompt_tokens, 70 + 7 * 6);
-    // Later, the beginning is still there; a longer conversation takes the answer's blocks too.
+    // Later, the beginning is still there.
     engine.submit(9, asked(prompt(1, 70), 9, 4)).expect("a request");
     finish(&mut engine, &mut said);
     assert_eq!(engine.load().shared_tokens, 8 * 64);

@@ -15,10 +15,11 @@ use super::{
 use crate::step::{BLOCK, Share};
 use rayon::prelude::*;
 
-/// Keys and values of one layer: `[kv_head][block]`, for each block `depth` rows of keys and `depth` of values.
+/// Keys and values of one layer, `[kv_head][block]`: for each block `depth` rows of keys and `depth` of values. A block has
+/// no memory before it is first written, and keeps it then.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerCache {
-    rows: Vec<Row32>,
+    held: Vec<Vec<Row32>>,
     blocks: usize,
 }
 
@@ -54,13 +55,13 @@ impl Heads {
 
 impl LayerCache {
     pub(crate) fn new(heads: &Heads, blocks: usize) -> LayerCache {
-        LayerCache { rows: vec![Row32::ZERO; heads.kv_heads * blocks * 2 * heads.depth()], blocks }
+        LayerCache { held: vec![Vec::new(); heads.kv_heads * blocks], blocks }
     }
 
-    fn block(&self, heads: &Heads, head: usize, block: u32) -> (&[Row32], &[Row32]) {
-        let depth = heads.depth();
-        let start = (head * self.blocks + block as usize) * 2 * depth;
-        self.rows[start..start + 2 * depth].split_at(depth)
+    /// Keys and values of one head in one block that was written.
+    fn block(&self, head: usize, block: u32) -> (&[Row32], &[Row32]) {
+        let rows = &self.held[head * self.blocks + block as usize];
+        rows.split_at(rows.len() / 2)
     }
 }
 
@@ -75,12 +76,11 @@ pub(crate) fn attend(
     shares: &[Share<'_>],
     cache: &mut LayerCache,
 ) -> Panels {
-    let store = |(head, rows): (usize, &mut [Row32])| store(heads, layer, rotary, qkv, shares, head, rows);
-    let per_head = cache.blocks * 2 * heads.depth();
+    let store = |(head, held): (usize, &mut [Vec<Row32>])| store(heads, layer, rotary, qkv, shares, head, held);
     if shared(qkv.rows) {
-        cache.rows.par_chunks_exact_mut(per_head).enumerate().for_each(store);
+        cache.held.par_chunks_exact_mut(cache.blocks).enumerate().for_each(store);
     } else {
-        cache.rows.chunks_exact_mut(per_head).enumerate().for_each(store);
+        cache.held.chunks_exact_mut(cache.blocks).enumerate().for_each(store);
     }
     // A tile is some rows of one share, with all query heads of one key head.
     let height = (12 / heads.group()).max(1);
@@ -114,7 +114,7 @@ pub(crate) fn attend(
     out
 }
 
-/// Puts one head's new keys and values where they belong; `rows` are that head's.
+/// Puts one head's new keys and values where they belong; `held` are that head's blocks.
 fn store(
     heads: &Heads,
     layer: &Layer<'_>,
@@ -122,15 +122,18 @@ fn store(
     qkv: &Panels,
     shares: &[Share<'_>],
     head: usize,
-    rows: &mut [Row32],
+    held: &mut [Vec<Row32>],
 ) {
     let (dim, depth) = (heads.dim, heads.depth());
     let mut values = vec![0.0; dim];
     let mut row = 0;
     for share in shares {
         for position in share.start..share.start + share.tokens.len() {
-            let start = share.blocks[position / BLOCK] as usize * 2 * depth;
-            let (keys, kept_values) = rows[start..start + 2 * depth].split_at_mut(depth);
+            let block = &mut held[share.blocks[position / BLOCK] as usize];
+            if block.is_empty() {
+                block.resize(2 * depth, Row32::ZERO);
+            }
+            let (keys, kept_values) = block.split_at_mut(depth);
             let place = position % BLOCK;
             qkv.copy_row(row, (heads.heads + head) * dim, &mut values);
             prepare(&mut values, layer.k_norm, heads.eps, rotary, position);
@@ -205,7 +208,7 @@ impl Kernel for Attend<'_> {
         let blocks = last_block - first_block + 1;
         let mut scores = vec![Row32::ZERO; blocks * queries];
         for (block, scores) in scores.chunks_exact_mut(queries).enumerate() {
-            let (keys, _) = cache.block(heads, head, tile.share.blocks[first_block + block]);
+            let (keys, _) = cache.block(head, tile.share.blocks[first_block + block]);
             for (q, keys) in q.chunks_exact(queries).zip(keys.chunks_exact(WIDTH)) {
                 accumulate(lanes, q, keys, scores);
             }
@@ -215,7 +218,7 @@ impl Kernel for Attend<'_> {
         for (block, scores) in scores.chunks_exact(queries).enumerate() {
             let index = first_block + block;
             let filled = (end - index * BLOCK).min(BLOCK);
-            let (_, kept_values) = cache.block(heads, head, tile.share.blocks[index]);
+            let (_, kept_values) = cache.block(head, tile.share.blocks[index]);
             for (out, values) in out.chunks_exact_mut(queries).zip(kept_values.chunks_exact(WIDTH)) {
                 accumulate(lanes, scores, &values[..filled], out);
             }

@@ -2,7 +2,8 @@
 //! more answers.
 //!
 //! The engine never waits for a client. What is said is put into the flight's queue, which holds one answer at most; a
-//! flight that is dropped, because its client went away, is cancelled and its cache is free before the next step.
+//! flight that is dropped, because its client went away, is cancelled and its cache is free before the next step. An answer
+//! that has ended counts no longer, however slowly its client reads it.
 
 use crate::{
     ask::{Ask, Event},
@@ -146,7 +147,6 @@ impl Flight {
         });
         if matches!(said.1, Event::End { .. } | Event::Failed(_)) {
             self.open[said.0] = false;
-            self.desk.shared.open.fetch_sub(1, Ordering::SeqCst);
         }
         std::task::Poll::Ready(Some(said))
     }
@@ -161,12 +161,9 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let left = self.ids.iter().zip(&self.open).filter(|(_, open)| **open).map(|(id, _)| *id);
         let left: Vec<u64> = left.collect();
-        if left.is_empty() {
-            return;
+        if !left.is_empty() {
+            let _ = self.desk.orders.send(Order::Cancel(left));
         }
-        self.desk.shared.open.fetch_sub(left.len(), Ordering::SeqCst);
-        self.desk.shared.cancelled.fetch_add(left.len() as u64, Ordering::SeqCst);
-        let _ = self.desk.orders.send(Order::Cancel(left));
     }
 }
 
@@ -195,13 +192,18 @@ fn run(mut engine: Engine, orders: &mpsc::Receiver<Order>, shared: &Shared) {
                         clients.insert(id, Client { index, to, since: Instant::now(), heard: false });
                     }
                     Err(why) => {
+                        shared.open.fetch_sub(1, Ordering::SeqCst);
                         let _ = to.send((index, Event::Failed(why)));
                     }
                 },
                 Order::Cancel(ids) => {
                     for id in ids {
                         engine.cancel(id);
-                        clients.remove(&id);
+                        // What has ended meanwhile is no longer open, whether its client heard of it or not.
+                        if clients.remove(&id).is_some() {
+                            shared.open.fetch_sub(1, Ordering::SeqCst);
+                            shared.cancelled.fetch_add(1, Ordering::SeqCst);
+                        }
                     }
                 }
                 Order::Stop => return,
@@ -220,6 +222,7 @@ fn run(mut engine: Engine, orders: &mpsc::Receiver<Order>, shared: &Shared) {
             let _ = client.to.send((client.index, event));
             if ends {
                 clients.remove(&id);
+                shared.open.fetch_sub(1, Ordering::SeqCst);
             }
         });
         *shared.load.lock().unwrap_or_else(PoisonError::into_inner) = engine.load();

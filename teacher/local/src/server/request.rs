@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 const MAX_TOP: usize = 20;
 /// Most texts that may end an answer.
 const MAX_STOPS: usize = 16;
+/// Most log-probabilities of prompts in one answer: tokens, times samples, times how many each.
+const MAX_ECHOED: usize = 1 << 20;
 /// Tokens of `/v1/completions` where the request does not say.
 const DEFAULT_COMPLETION_TOKENS: usize = 16;
 
@@ -240,6 +242,11 @@ fn asked(
     if let Some(top) = base.logprobs.filter(|top| *top > MAX_TOP) {
         return Err(Refusal::bad(&format!("log-probabilities: expected at most {MAX_TOP}, found {top}")));
     }
+    let read: usize = prompts.iter().map(Vec::len).sum();
+    let echoed = base.prompt_logprobs.map_or(0, |top| read.saturating_mul(samples).saturating_mul(top + 1));
+    if echoed > MAX_ECHOED {
+        return Err(Refusal::bad(&format!("`echo`: expected at most {MAX_ECHOED} log-probabilities, found {echoed}")));
+    }
     let stop = match common.stop {
         None => Vec::new(),
         Some(OneOrMany::One(stop)) => vec![stop],
@@ -291,7 +298,6 @@ fn asked(
                 stop: stop.clone(),
                 text: true,
                 logprobs: base.logprobs,
-                // All samples of a prompt have the same; one is enough.
                 prompt_logprobs: base.prompt_logprobs,
             });
         }
