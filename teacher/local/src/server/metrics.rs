@@ -81,6 +81,7 @@ impl Metrics {
         let load = desk.load();
         let mut out = String::new();
         let rows = [
+            ("answers_open", "gauge", "Answers handed in and not ended.", desk.open_answers() as f64),
             ("requests_running", "gauge", "Answers being decoded.", load.running as f64),
             ("requests_waiting", "gauge", "Answers waiting for room.", load.waiting as f64),
             ("cache_blocks_held", "gauge", "Blocks of 32 positions that answers hold.", load.held_blocks as f64),
