@@ -121,6 +121,7 @@ code = server.wait(20)
 half = len(memory) // 2
 first, second = max(memory[5:half]), max(memory[half:])
 waits.sort()
+print("resident memory in MiB, every twentieth of the run:", " ".join(f"{value:.0f}" for value in memory[:: max(1, len(memory) // 20)]))
 print(f"{STREAMS} streams, {SECONDS} s: {counts}")
 print(f"wait for the first token: median {waits[len(waits) // 2]:.2f} s, longest {waits[-1]:.2f} s (the server's own count: {last['distill_longest_wait_seconds']:.2f} s)")
 print(f"resident memory: first half at most {first:.1f} MiB, second half at most {second:.1f} MiB")

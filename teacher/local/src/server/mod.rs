@@ -74,6 +74,8 @@ impl ServerConfig {
 
 /// Longest wait for a request's head and for its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Threads that turn bodies into tokens.
+const READERS: usize = 2;
 /// How often a stop is looked for.
 const STOP_POLL: Duration = Duration::from_millis(50);
 
@@ -112,7 +114,9 @@ pub fn serve(
     cancel: &Cancel,
     ready: impl FnOnce(SocketAddr),
 ) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    // Requests are read by few threads: each keeps buffers of its own for the tokenizer, and the engine needs the cores.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).max_blocking_threads(READERS).enable_all().build()?;
     let (desk, thread) = Desk::open(engine)?;
     let server = Arc::new(Server { config, chat, desk, metrics: Arc::default() });
     let outcome = runtime.block_on(listen(&server, cancel, ready));
