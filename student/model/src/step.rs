@@ -36,13 +36,14 @@ pub enum Wanted {
 pub struct Logits {
     rows: usize,
     vocab: usize,
-    /// `[panel][row][column]`, where a panel has this many columns.
     values: Values,
 }
 
 #[derive(Debug)]
 enum Values {
+    /// As the CPU's products leave them.
     Panels(crate::cpu::Panels),
+    /// Row by row.
     Rows(Vec<f32>),
 }
 
