@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, process::Command};
 
 /// What each crate may depend on among ours.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     (
         "distill",
         &[
@@ -30,7 +30,8 @@ const ALLOWED: [(&str, &[&str]); 13] = [
         &["distill-dataset", "distill-teacher", "distill-chat", "distill-checkpoint", "distill-model"],
     ),
     ("distill-filters", &["distill-dataset", "distill-verify"]),
-    ("distill-verify", &[]),
+    ("distill-verify", &["distill-sandbox"]),
+    ("distill-sandbox", &[]),
     ("distill-chat", &["distill-dataset"]),
     ("distill-checkpoint", &[]),
     ("distill-model", &["distill-checkpoint"]),

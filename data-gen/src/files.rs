@@ -4,7 +4,7 @@
 use crate::ProblemsError;
 use distill_dataset::{Message, Problem, Reference, Split, TextRows, problem_id};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -39,6 +39,12 @@ pub struct Columns {
     /// A worked solution.
     #[serde(default)]
     pub solution: Option<String>,
+    /// The options of a choice: a list of texts, or JSON of one. They are put under the question, each with its letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<String>,
+    /// The name of the function that HumanEval's tests call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry_point: Option<String>,
 }
 
 /// How the answer column is written.
@@ -50,6 +56,8 @@ pub enum AnswerFormat {
     Plain,
     /// A worked solution, then `#### ` and the answer, as in GSM8K.
     Gsm8k,
+    /// Assertions about the function that the question begins, as in HumanEval; `columns.entry-point` names it.
+    HumanEval,
 }
 
 /// What a file's answers are.
@@ -59,8 +67,12 @@ pub enum AnswerKind {
     /// Numbers and expressions.
     #[default]
     Math,
-    /// Text, compared exactly.
+    /// Text, compared exactly and without what does not matter.
     Text,
+    /// A letter, or the text of one of the options.
+    Choice,
+    /// Tests of code: `{"language", "tests"}` as `distill verify code` reads them.
+    Tests,
 }
 
 /// A file of problems. The path itself is not part of the configuration's digest: its content is.
@@ -195,11 +207,21 @@ impl Reading<'_> {
             let text = |column: &str| match object.get(column) {
                 Some(Value::String(text)) => Some(text.clone()),
                 Some(Value::Number(number)) => Some(number.to_string()),
+                Some(value @ (Value::Object(_) | Value::Array(_))) => Some(value.to_string()),
                 _ => None,
             };
-            let columns = self.config.columns.clone();
-            let (answer, solution) = (columns.answer.as_deref().map(text), columns.solution.as_deref().and_then(text));
-            self.row(path, line, text(&columns.question), answer, solution);
+            let columns = &self.config.columns;
+            let cells = Cells {
+                question: object
+                    .get(&columns.question)
+                    .filter(|value| !value.is_object() && !value.is_array())
+                    .and_then(|_| text(&columns.question)),
+                answer: columns.answer.as_deref().map(text),
+                solution: columns.solution.as_deref().and_then(text),
+                options: columns.options.as_deref().map(text),
+                entry_point: columns.entry_point.as_deref().and_then(text),
+            };
+            self.row(path, line, cells);
         }
         Ok(())
     }
@@ -207,7 +229,13 @@ impl Reading<'_> {
     /// The first row must have the columns: a wrong name is a mistake, not a property of every row.
     fn check_columns(&self, path: &Path, object: &Map<String, Value>) -> Result<(), ProblemsError> {
         let columns = &self.config.columns;
-        let wanted = [Some(&columns.question), columns.answer.as_ref(), columns.solution.as_ref()];
+        let wanted = [
+            Some(&columns.question),
+            columns.answer.as_ref(),
+            columns.solution.as_ref(),
+            columns.options.as_ref(),
+            columns.entry_point.as_ref(),
+        ];
         match wanted.into_iter().flatten().find(|column| !object.contains_key(*column)) {
             None => Ok(()),
             Some(column) => Err(ProblemsError::Column {
@@ -220,30 +248,35 @@ impl Reading<'_> {
 
     fn parquet(&mut self, path: &Path) -> Result<(), ProblemsError> {
         let columns = self.config.columns.clone();
-        let wanted = [Some(columns.question.as_str()), columns.answer.as_deref(), columns.solution.as_deref()];
+        let wanted = [
+            Some(columns.question.as_str()),
+            columns.answer.as_deref(),
+            columns.solution.as_deref(),
+            columns.options.as_deref(),
+            columns.entry_point.as_deref(),
+        ];
         let names: Vec<&str> = wanted.into_iter().flatten().collect();
         for (index, row) in TextRows::open(path, &names)?.enumerate() {
             if self.full() {
                 break;
             }
             let mut texts = row?.into_iter();
-            let question = texts.next().flatten();
-            let answer = columns.answer.as_ref().map(|_| texts.next().flatten());
-            let solution = texts.next().flatten();
-            self.row(path, index as u64 + 1, question, answer, solution);
+            let mut next = |column: Option<&String>| column.map(|_| texts.next().flatten());
+            let cells = Cells {
+                question: next(Some(&columns.question)).flatten(),
+                answer: next(columns.answer.as_ref()),
+                solution: next(columns.solution.as_ref()).flatten(),
+                options: next(columns.options.as_ref()),
+                entry_point: next(columns.entry_point.as_ref()).flatten(),
+            };
+            self.row(path, index as u64 + 1, cells);
         }
         Ok(())
     }
 
-    /// One row. `answer` is absent when no column was named, empty when the row has none.
-    fn row(
-        &mut self,
-        path: &Path,
-        line: u64,
-        question: Option<String>,
-        answer: Option<Option<String>>,
-        solution: Option<String>,
-    ) {
+    /// One row.
+    fn row(&mut self, path: &Path, line: u64, cells: Cells) {
+        let Cells { question, answer, solution, options, entry_point } = cells;
         let Some(question) = question.filter(|question| !question.trim().is_empty()) else {
             return self.reject(path, line, "no-question", String::new());
         };
@@ -256,6 +289,8 @@ impl Reading<'_> {
             reference = match self.config.answer_kind {
                 AnswerKind::Math => Reference::Math,
                 AnswerKind::Text => Reference::Text,
+                AnswerKind::Choice => Reference::Choice,
+                AnswerKind::Tests => Reference::Tests,
             };
             right = match self.config.answer_format {
                 AnswerFormat::Plain => answer.trim().to_owned(),
@@ -273,8 +308,27 @@ impl Reading<'_> {
                         right.trim().to_owned()
                     }
                 },
+                AnswerFormat::HumanEval => {
+                    let Some(name) = entry_point else {
+                        let expected = "expected a function's name in `columns.entry-point`".to_owned();
+                        return self.reject(path, line, "no-entry-point", expected);
+                    };
+                    reference = Reference::Tests;
+                    let tests = json!({"kind": "check", "entry_point": name, "starter": question, "check": answer});
+                    json!({"language": "python", "tests": tests}).to_string()
+                }
             };
         }
+        let question = match options {
+            None => question,
+            Some(options) => match options.and_then(|options| with_options(&question, &options)) {
+                Some(question) => question,
+                None => {
+                    let expected = format!("expected a list of 2 to {MOST_OPTIONS} texts");
+                    return self.reject(path, line, "no-options", expected);
+                }
+            },
+        };
         let content = match &self.config.instruction {
             Some(instruction) => format!("{question}\n{instruction}"),
             None => question,
@@ -301,6 +355,28 @@ impl Reading<'_> {
     }
 }
 
+/// What a row holds. An answer or options are absent when no column was named, empty when the row has none.
+struct Cells {
+    question: Option<String>,
+    answer: Option<Option<String>>,
+    solution: Option<String>,
+    options: Option<Option<String>>,
+    entry_point: Option<String>,
+}
+
+/// Options that have letters.
+const MOST_OPTIONS: usize = 10;
+
+/// A question with its options beneath it, each on a line with its letter.
+fn with_options(question: &str, options: &str) -> Option<String> {
+    let options: Vec<String> = serde_json::from_str(options).ok()?;
+    if !(2..=MOST_OPTIONS).contains(&options.len()) {
+        return None;
+    }
+    let lines = ('A'..).zip(&options).map(|(letter, option)| format!("\n{letter}. {}", option.replace('\n', " ")));
+    Some(lines.fold(question.to_owned(), |text, line| text + &line))
+}
+
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -311,7 +387,13 @@ mod tests {
 
     fn config(answer_format: AnswerFormat) -> FileConfig {
         FileConfig {
-            columns: Columns { question: "question".to_owned(), answer: Some("answer".to_owned()), solution: None },
+            columns: Columns {
+                question: "question".to_owned(),
+                answer: Some("answer".to_owned()),
+                solution: None,
+                options: None,
+                entry_point: None,
+            },
             answer_format,
             answer_kind: AnswerKind::Math,
             instruction: Some("Box the answer.".to_owned()),
@@ -349,6 +431,30 @@ mod tests {
             places,
             [(2, "malformed-json"), (5, "malformed-json"), (6, "no-answer"), (7, "malformed-json"), (8, "no-question")]
         );
+    }
+
+    #[test]
+    fn choices_get_letters_and_tests_stay_json() {
+        let mut choice = config(AnswerFormat::Plain);
+        (choice.answer_kind, choice.instruction) = (AnswerKind::Choice, None);
+        choice.columns.options = Some("options".to_owned());
+        let text = "{\"question\": \"Which?\", \"answer\": \"B\", \"options\": [\"Paris\", \"Rome\"]}\n{\"question\": \"Which?\", \"answer\": \"B\", \"options\": []}";
+        let (problems, rejected) = read_text(text, &choice).expect("problems");
+        assert_eq!(problems[0].messages[0].content, "Which?\nA. Paris\nB. Rome");
+        assert_eq!((problems[0].reference, rejected[0].reason.as_str()), (Reference::Choice, "no-options"));
+
+        let mut tests = config(AnswerFormat::Plain);
+        tests.answer_kind = AnswerKind::Tests;
+        let text = r#"{"question": "q", "answer": {"language": "c", "tests": {"kind": "stdin", "cases": []}}}"#;
+        let (problems, _) = read_text(text, &tests).expect("problems");
+        assert_eq!(problems[0].answer, r#"{"language":"c","tests":{"kind":"stdin","cases":[]}}"#);
+        let mut eval = config(AnswerFormat::HumanEval);
+        eval.columns.entry_point = Some("entry_point".to_owned());
+        let text = r#"{"question": "def f(x):", "answer": "def check(f): assert f(1)", "entry_point": "f"}"#;
+        let (problems, _) = read_text(text, &eval).expect("problems");
+        assert_eq!(problems[0].reference, Reference::Tests);
+        assert!(problems[0].answer.contains(r#""starter":"def f(x):""#), "{}", problems[0].answer);
+        assert_eq!(problems[0].messages[0].content, "def f(x):\nBox the answer.");
     }
 
     #[test]

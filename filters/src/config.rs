@@ -16,6 +16,8 @@ pub enum FilterConfig {
     Duplicates(DuplicatesConfig),
     /// Is the answer right?
     Verify(VerifyConfig),
+    /// Does it say what most answers to its problem say?
+    Vote(VoteConfig),
 }
 
 /// The form of an answer.
@@ -79,6 +81,24 @@ pub struct VerifyConfig {
     pub policy: Policy,
 }
 
+/// Agreement with the majority, for problems whose answer nobody knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct VoteConfig {
+    /// The share of a problem's answers that must say the same, of those that say anything.
+    #[serde(default = "half")]
+    pub min_share: f64,
+    /// What becomes of traces without an answer, of ties, and of what cannot be compared.
+    pub on_unknown: OnUnknown,
+    /// Where conventions differ: what counts as the same.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+fn half() -> f64 {
+    0.5
+}
+
 /// What a side table depends on: the part of a filter's configuration without thresholds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -91,11 +111,13 @@ pub enum Measurement {
     Duplicates,
     /// The verdict on the answer.
     Verify(Policy),
+    /// The share of answers that say the same.
+    Vote(Policy),
 }
 
 impl FilterConfig {
     /// The kinds a recipe may name.
-    pub const KINDS: &'static [&'static str] = &["format", "length", "duplicates", "verify"];
+    pub const KINDS: &'static [&'static str] = &["format", "length", "duplicates", "verify", "vote"];
 
     /// Its kind, as recipes write it.
     pub fn kind(&self) -> &'static str {
@@ -104,6 +126,7 @@ impl FilterConfig {
             FilterConfig::Length(_) => "length",
             FilterConfig::Duplicates(_) => "duplicates",
             FilterConfig::Verify(_) => "verify",
+            FilterConfig::Vote(_) => "vote",
         }
     }
 
@@ -119,6 +142,9 @@ impl FilterConfig {
             FilterConfig::Duplicates(DuplicatesConfig { max_copies: 0 }) => {
                 Err("`max-copies`: expected at least 1, found 0".to_owned())
             }
+            FilterConfig::Vote(VoteConfig { min_share, .. }) if !(0.0..=1.0).contains(min_share) => {
+                Err(format!("`min-share`: expected 0 to 1, found {min_share}"))
+            }
             _ => Ok(()),
         }
     }
@@ -130,6 +156,7 @@ impl FilterConfig {
             FilterConfig::Length(_) => Measurement::Length,
             FilterConfig::Duplicates(_) => Measurement::Duplicates,
             FilterConfig::Verify(config) => Measurement::Verify(config.policy.clone()),
+            FilterConfig::Vote(config) => Measurement::Vote(config.policy.clone()),
         }
     }
 
@@ -144,11 +171,19 @@ impl FilterConfig {
             }
             FilterConfig::Duplicates(config) if value >= f64::from(config.max_copies) => reject("duplicate"),
             FilterConfig::Length(_) | FilterConfig::Duplicates(_) => (Outcome::Accept, true, String::new()),
-            FilterConfig::Format(_) | FilterConfig::Verify(_) => match measure.verdict {
+            // A majority that is too small says nothing.
+            FilterConfig::Vote(config) if measure.verdict != Some(Verdict::Unknown) && value < config.min_share => {
+                (Outcome::Unknown, config.on_unknown == OnUnknown::Keep, "small-majority".to_owned())
+            }
+            FilterConfig::Format(_) | FilterConfig::Verify(_) | FilterConfig::Vote(_) => match measure.verdict {
                 Some(Verdict::Pass) => (Outcome::Accept, true, String::new()),
                 Some(Verdict::Fail) => reject(&measure.reason),
                 Some(Verdict::Unknown) | None => {
-                    let keep = matches!(self, FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep, .. }));
+                    let keep = match self {
+                        FilterConfig::Verify(config) => config.on_unknown == OnUnknown::Keep,
+                        FilterConfig::Vote(config) => config.on_unknown == OnUnknown::Keep,
+                        _ => false,
+                    };
                     (Outcome::Unknown, keep, measure.reason.clone())
                 }
             },

@@ -12,7 +12,9 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-pub use config::{DuplicatesConfig, FilterConfig, FormatConfig, LengthConfig, Measurement, OnUnknown, VerifyConfig};
+pub use config::{
+    DuplicatesConfig, FilterConfig, FormatConfig, LengthConfig, Measurement, OnUnknown, VerifyConfig, VoteConfig,
+};
 pub use examples::examples;
 pub use export::{ExportedRow, export};
 pub use measure::measure;
@@ -38,6 +40,9 @@ pub enum FilterError {
         /// What was there.
         found: String,
     },
+    /// Code cannot be run here.
+    #[error(transparent)]
+    Sandbox(#[from] distill_verify::code::SandboxError),
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -1,16 +1,17 @@
 //! The side tables: one `Measure` for each trace, in the order of the traces.
 
+mod verify;
+mod vote;
+
 use crate::{FilterError, FormatConfig, Measurement};
-use distill_dataset::{
-    Context, Dataset, Digest, FinishReason, Measure, Problem, Reference, ShardWriter, Tally, Trace, Verdict,
-};
-use distill_verify::Policy;
+use distill_dataset::{Context, Dataset, Digest, FinishReason, Measure, ShardWriter, Tally, Trace, Verdict};
+use distill_verify::code::Judges;
 use std::{collections::HashMap, path::Path};
 
 /// Traces between two looks at cancellation and progress.
 const LOOK_EVERY: u64 = 512;
 
-/// Measures every trace.
+/// Measures every trace. `judges` run code, where problems have tests.
 ///
 /// # Errors
 /// When a table cannot be read or written, a trace's problem is missing, or a stop was asked for.
@@ -18,16 +19,22 @@ pub fn measure(
     measurement: &Measurement,
     problems: &[Dataset],
     traces: &[Dataset],
+    judges: &Judges,
     context: &Context,
     out: &Path,
 ) -> Result<Tally, FilterError> {
-    let mut judge = Judge::new(measurement, problems)?;
+    match measurement {
+        Measurement::Verify(policy) => return verify::measure(policy, problems, traces, judges, context, out),
+        Measurement::Vote(policy) => return vote::measure(policy, traces, context, out),
+        Measurement::Format(_) | Measurement::Length | Measurement::Duplicates => {}
+    }
+    let mut judge = Judge::new(measurement);
     let mut writer = ShardWriter::new(out)?;
     let total = traces.iter().map(Dataset::num_rows).sum();
     context.progress.begin("measure", total, "traces");
     let mut done = 0;
     for trace in traces.iter().flat_map(Dataset::rows::<Trace>) {
-        writer.push(judge.measure(&trace?)?)?;
+        writer.push(judge.measure(&trace?))?;
         done += 1;
         if done % LOOK_EVERY == 0 {
             context.progress.advance(done, "");
@@ -41,83 +48,45 @@ pub fn measure(
     Ok(Tally { rows_in: done, rows_out, ..Tally::default() })
 }
 
-/// A measurement with what it has to remember.
+/// A measurement of one trace after another, with what it has to remember.
 enum Judge<'m> {
     Format(&'m FormatConfig),
     Length,
     Duplicates { seen: HashMap<[u8; 16], u32> },
-    Verify { policy: &'m Policy, references: HashMap<String, (Reference, String)> },
 }
 
 impl<'m> Judge<'m> {
-    fn new(measurement: &'m Measurement, problems: &[Dataset]) -> Result<Judge<'m>, FilterError> {
-        Ok(match measurement {
+    fn new(measurement: &'m Measurement) -> Judge<'m> {
+        match measurement {
             Measurement::Format(config) => Judge::Format(config),
-            Measurement::Length => Judge::Length,
             Measurement::Duplicates => Judge::Duplicates { seen: HashMap::new() },
-            Measurement::Verify(policy) => {
-                let mut references = HashMap::new();
-                for problem in problems.iter().flat_map(Dataset::rows::<Problem>) {
-                    let problem = problem?;
-                    references.insert(problem.id, (problem.reference, problem.answer));
-                }
-                Judge::Verify { policy, references }
-            }
-        })
+            Measurement::Length | Measurement::Verify(_) | Measurement::Vote(_) => Judge::Length,
+        }
     }
 
-    fn measure(&mut self, trace: &Trace) -> Result<Measure, FilterError> {
-        let turn = trace.turn();
-        let measure = |verdict, value, reason: &str, evidence: String| Measure {
-            trace_id: trace.id.clone(),
-            verdict,
-            value,
-            reason: reason.to_owned(),
-            evidence,
-        };
-        Ok(match self {
-            Judge::Length => measure(None, Some(f64::from(trace.completion_tokens)), "", String::new()),
+    fn measure(&mut self, trace: &Trace) -> Measure {
+        match self {
+            Judge::Length => {
+                Measure { value: Some(f64::from(trace.completion_tokens)), ..of(trace, None, "", String::new()) }
+            }
             Judge::Duplicates { seen } => {
-                let digest = Digest::new("turn").field(&trace.problem_id).field(&turn).finish_bytes();
+                let digest = Digest::new("turn").field(&trace.problem_id).field(&trace.turn()).finish_bytes();
                 let copies = seen.entry(digest).or_insert(0);
                 let earlier = *copies;
                 *copies += 1;
-                measure(None, Some(f64::from(earlier)), "", String::new())
+                Measure { value: Some(f64::from(earlier)), ..of(trace, None, "", String::new()) }
             }
-            Judge::Format(config) => match misformed(config, trace, &turn) {
-                None => measure(Some(Verdict::Pass), None, "", String::new()),
-                Some((reason, evidence)) => measure(Some(Verdict::Fail), None, reason, evidence),
+            Judge::Format(config) => match misformed(config, trace, &trace.turn()) {
+                None => of(trace, Some(Verdict::Pass), "", String::new()),
+                Some((reason, evidence)) => of(trace, Some(Verdict::Fail), reason, evidence),
             },
-            Judge::Verify { policy, references } => {
-                let Some((reference, answer)) = references.get(&trace.problem_id) else {
-                    return Err(FilterError::Mismatch {
-                        trace_id: trace.id.clone(),
-                        expected: format!("problem {}", trace.problem_id),
-                        found: "no such problem".to_owned(),
-                    });
-                };
-                let text = Trace::answer_text(&turn);
-                let judgement = match reference {
-                    Reference::None => return Ok(measure(Some(Verdict::Unknown), None, "no-reference", String::new())),
-                    Reference::Math => distill_verify::judge_math(text, answer, policy),
-                    Reference::Text => distill_verify::judge_text(text, answer),
-                };
-                // The funnel counts what is unequal as one; by what that was decided is evidence. Why something could
-                // not be decided is what people act on.
-                let (verdict, reason) = match judgement.verdict {
-                    distill_verify::Verdict::Equal => (Verdict::Pass, ""),
-                    distill_verify::Verdict::Unequal => (Verdict::Fail, "unequal"),
-                    distill_verify::Verdict::Unknown => (Verdict::Unknown, judgement.reason),
-                };
-                let (rule, certainty) = (judgement.rule.name(), judgement.certainty.name());
-                let evidence = format!(
-                    "found {:?} ({rule}), expected {answer:?}: {certainty} by {}",
-                    judgement.found, judgement.reason
-                );
-                measure(Some(verdict), None, reason, evidence)
-            }
-        })
+        }
     }
+}
+
+/// A measure of a trace.
+fn of(trace: &Trace, verdict: Option<Verdict>, reason: &str, evidence: String) -> Measure {
+    Measure { trace_id: trace.id.clone(), verdict, value: None, reason: reason.to_owned(), evidence }
 }
 
 /// What is wrong with a turn's form, if anything.

@@ -2,7 +2,10 @@
 
 use crate::*;
 use distill_dataset::*;
-use distill_verify::Policy;
+use distill_verify::{
+    Policy,
+    code::{Judges, Launcher, Options, Tools},
+};
 use std::{collections::BTreeMap, fs, path::Path};
 
 fn problem(index: u32) -> Problem {
@@ -102,7 +105,7 @@ impl Bench {
             .iter()
             .map(|filter| {
                 let out = self.folder(filter.kind());
-                measure(&filter.measurement(), &problems, &traces, &context, &out).expect("measures");
+                measure(&filter.measurement(), &problems, &traces, &judges(), &context, &out).expect("measures");
                 reread(&out)
             })
             .collect();
@@ -110,6 +113,12 @@ impl Bench {
         let tally = select(filters, &traces, &measures, &context, &out).expect("a selection");
         (tally, reread(&out), measures)
     }
+}
+
+/// Judges without an interpreter: nothing here runs code.
+fn judges() -> Judges {
+    let launcher = Launcher { program: "/bin/false".into(), arguments: Vec::new(), user: None };
+    Judges::new(Options::new(launcher, Tools::default().into()))
 }
 
 fn context(scratch: &Path) -> Context {
@@ -206,4 +215,66 @@ fn examples_and_export_hold_the_kept_turns_whole() {
     assert_eq!(rows.len(), 2);
     assert_eq!((rows[0].correctness_math_verify[0], rows[0].correctness_count), (Some(true), 1));
     assert_eq!((rows[0].problem.as_str(), rows[0].generations[0].as_str()), ("problem 1", cases()[0].0.text.as_str()));
+}
+
+#[test]
+fn what_is_asked_depends_on_the_problems_reference() {
+    let tests = r#"{"language": "python", "tests": {"kind": "stdin", "cases": [{"input": "", "output": "1"}]}}"#;
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let cases = [
+        (Reference::Math, "1/2", "\\boxed{0.5}", Some(Verdict::Pass), ""),
+        (Reference::Text, "New York", "\\boxed{new york}", Some(Verdict::Pass), ""),
+        (Reference::Text, "New York", "\\boxed{York}", Some(Verdict::Fail), "unequal"),
+        (Reference::Choice, "B", "\\boxed{Rome}", Some(Verdict::Pass), ""),
+        (Reference::Choice, "B", "The answer is (A).", Some(Verdict::Fail), "unequal"),
+        (Reference::Choice, "B", "\\boxed{A} or \\boxed{B}", Some(Verdict::Unknown), "several-choices"),
+        (Reference::Tests, tests, "no code", Some(Verdict::Unknown), "no-code"),
+        (Reference::Tests, tests, "```python\nprint(1)\n```", Some(Verdict::Unknown), "unsupported"),
+        (Reference::Tests, "{}", "```python\nprint(1)\n```", Some(Verdict::Unknown), "tests-unreadable"),
+        (Reference::None, "", "\\boxed{1}", Some(Verdict::Unknown), "no-reference"),
+    ];
+    let question = |index: usize| vec![Message::user(format!("{index}: Which?\nA. Paris\nB. Rome"))];
+    let problems = cases.iter().enumerate().map(|(index, (reference, answer, ..))| {
+        let (messages, answer) = (question(index), (*answer).to_owned());
+        Problem { id: problem_id(&messages), messages, reference: *reference, answer, ..problem(0) }
+    });
+    let problems = write(root.path(), "problems", problems);
+    let traces = cases.iter().enumerate().map(|(index, (_, _, turn, ..))| {
+        let id = problem_id(&question(index));
+        Trace { problem_id: id, ..trace(index as u32, 0, &format!("<think>x</think>{turn}"), 9, FinishReason::Stop) }
+    });
+    let traces = write(root.path(), "traces", traces);
+    let filter = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep, policy: Policy::default() });
+    let (out, context) = (root.path().join("verify"), context(root.path()));
+    fs::create_dir_all(&out).expect("a folder");
+    measure(&filter.measurement(), &[problems], &[traces], &judges(), &context, &out).expect("measures");
+    for (measure, (reference, _, turn, verdict, reason)) in reread(&out).rows::<Measure>().zip(cases) {
+        let measure = measure.expect("a measure");
+        assert_eq!((measure.verdict, measure.reason.as_str()), (verdict, reason), "{reference:?} {turn}: {measure:?}");
+    }
+}
+
+#[test]
+fn a_majority_labels_what_nobody_knows() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let problems = write(root.path(), "problems", [Problem { reference: Reference::None, ..problem(1) }].into_iter());
+    let turns = ["\\boxed{0.5}", "\\boxed{\\frac12}", "I do not know", "\\boxed{2}", "\\boxed{1/2}"];
+    let traces = (0_u32..).zip(turns).map(|(index, turn)| trace(1, index, turn, 9, FinishReason::Stop));
+    let traces = write(root.path(), "traces", traces);
+    let vote = |min_share| VoteConfig { min_share, on_unknown: OnUnknown::Reject, policy: Policy::default() };
+    let filter = FilterConfig::Vote(vote(0.5));
+    let (out, context) = (root.path().join("vote"), context(root.path()));
+    fs::create_dir_all(&out).expect("a folder");
+    measure(&filter.measurement(), &[problems], &[traces], &judges(), &context, &out).expect("measures");
+    let measures: Vec<Measure> = reread(&out).rows().collect::<Result<_, _>>().expect("measures");
+    let verdicts: Vec<_> = measures.iter().map(|measure| measure.verdict).collect();
+    let (pass, fail, unknown) = (Some(Verdict::Pass), Some(Verdict::Fail), Some(Verdict::Unknown));
+    assert_eq!(verdicts, [pass, pass, unknown, fail, pass]);
+    assert_eq!(measures[0].value, Some(0.75));
+    assert!(measures[3].evidence.contains("label \"0.5\": 3 of 4 votes"), "{}", measures[3].evidence);
+    assert_eq!(filter.decide(&measures[0]), (Outcome::Accept, true, String::new()));
+    assert_eq!(filter.decide(&measures[3]), (Outcome::Reject, false, "minority".to_owned()));
+    let strict = FilterConfig::Vote(vote(0.8));
+    assert_eq!(strict.decide(&measures[0]), (Outcome::Unknown, false, "small-majority".to_owned()));
+    assert_eq!(strict.measurement(), filter.measurement(), "a threshold measures nothing again");
 }

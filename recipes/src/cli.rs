@@ -1,5 +1,6 @@
 //! The command line: what was typed. The recipe says what is computed; flags say only how to run it here.
 
+use crate::verify::Override;
 use clap::{Args, Parser, Subcommand};
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
 
@@ -138,14 +139,42 @@ pub struct ShowArgs {
 pub enum VerifyCommand {
     /// Mathematics: lines `{"id", "gold", "answer"}` (a final answer) or `{"id", "gold", "response"}` (a whole one).
     Math(VerifyMathArgs),
+    /// Code: lines `{"id", "language", "code", "tests"}` or `{"id", "language", "response", "tests"}`, run in a sandbox.
+    Code(VerifyCodeArgs),
+}
+
+/// How code is run.
+#[derive(Args, Debug)]
+pub struct VerifyCodeArgs {
+    /// Threads, each with a sandbox of its own; all cores by default.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Judges each solution so often; a solution whose outcome changes is flagged as flaky, and its verdict is unknown.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repetitions: u32,
+    /// The Python that runs Python; the first `python3` by default.
+    #[arg(long, value_name = "PROGRAM")]
+    pub python: Option<PathBuf>,
+    /// CPU seconds for a run where its tests do not say; three times as much in wall time.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub cpu_seconds: u64,
+    /// Memory for a run in MiB, where its tests do not say.
+    #[arg(long, default_value_t = 512, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
+    pub memory_mib: u64,
+    /// Starts an interpreter anew for every solution instead of forking one that is kept warm.
+    #[arg(long)]
+    pub cold: bool,
+    /// Runs although this layer of the isolation is missing, e.g. `landlock`; may be given several times.
+    #[arg(long = "without", value_name = "LAYER")]
+    pub without: Vec<String>,
 }
 
 /// What counts as the same, and how fast.
 #[derive(Args, Debug)]
 pub struct VerifyMathArgs {
-    /// Overrides one convention, e.g. `--policy tuple-for-set=true`; docs/verification.md lists them.
+    /// Overrides one convention, e.g. `--policy tuple-for-set=true`; filters/verify/README.md lists them.
     #[arg(long = "policy", value_name = "KEY=BOOL")]
-    pub policy: Vec<String>,
+    pub policy: Vec<Override>,
     /// Threads; all cores by default. Verdicts do not depend on it.
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,

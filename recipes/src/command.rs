@@ -1,7 +1,7 @@
 //! One command: from what was typed to an exit code.
 
 use crate::{
-    cli::{Cli, Command, RecipeArgs, RunArgs, VerifyCommand, VerifyMathArgs},
+    cli::{Cli, Command, RecipeArgs, RunArgs, VerifyCodeArgs, VerifyCommand, VerifyMathArgs},
     convert, doctor, plan,
     progress::Reporter,
     recipe::{Recipe, diagnostic::RecipeError},
@@ -86,6 +86,7 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
         }
         Command::Show(args) => print(&show::render(&folder(&args.run)?, &args)?),
         Command::Verify(VerifyCommand::Math(args)) => verify_math(&args),
+        Command::Verify(VerifyCommand::Code(args)) => verify_code(&args),
         Command::Convert(args) => print(&convert::convert(&args)?),
         Command::Serve(args) => {
             set_threads(args.decode.threads)?;
@@ -129,7 +130,19 @@ fn verify_math(args: &VerifyMathArgs) -> Result<()> {
     let threads = args.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let pace = Pace { threads, batch: MATH_BATCH };
     let answer = move |number, line: Result<&str, &str>| verify::math(&policy, number, line);
-    let tally = verify::answer_lines(pace, std::io::stdin(), &mut std::io::stdout().lock(), answer)?;
+    tell(&verify::answer_lines(pace, std::io::stdin(), &mut std::io::stdout().lock(), answer)?)
+}
+
+fn verify_code(args: &VerifyCodeArgs) -> Result<()> {
+    let judges = verify::judges(args)?;
+    let threads = args.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let pace = Pace { threads, batch: NonZeroUsize::MIN };
+    let answer = move |number, line: Result<&str, &str>| verify::code(&judges, number, line);
+    tell(&verify::answer_lines(pace, std::io::stdin(), &mut std::io::stdout().lock(), answer)?)
+}
+
+/// An error when lines could not be judged.
+fn tell(tally: &verify::Tally) -> Result<()> {
     anyhow::ensure!(
         tally.errors == 0,
         "{} of {} lines could not be judged; each was answered with an error line, the others with a verdict",

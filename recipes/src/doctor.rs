@@ -1,7 +1,9 @@
 //! What this machine has: cores, memory, disk, devices. Nothing is changed, and nothing missing is an error.
 
+use crate::verify;
+use distill_verify::code::{Judges, Language, Options, Tools};
 use serde::Serialize;
-use std::{fmt::Write, fs, path::Path, process::Command};
+use std::{fmt::Write, fs, path::Path, process::Command, sync::Arc};
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -16,6 +18,19 @@ pub struct Findings {
     pub vector: &'static str,
     /// Devices by name: usable, or why not.
     pub devices: Vec<(String, Result<(), String>)>,
+    /// Languages whose solutions can be run, with what runs them.
+    pub languages: Vec<(&'static str, String)>,
+    /// The layers of the isolation in which they are run, or why nothing is run.
+    pub sandbox: Result<Sandbox, String>,
+}
+
+/// The isolation of contained programs.
+#[derive(Debug, Serialize)]
+pub struct Sandbox {
+    /// What holds.
+    pub layers: Vec<&'static str>,
+    /// What does not, why, and what can be done.
+    pub missing: Vec<(&'static str, String)>,
 }
 
 /// Looks around; `store` is where results would go.
@@ -26,13 +41,36 @@ pub fn look(store: &Path) -> Findings {
     });
     let device =
         |name: &str| (name.to_owned(), distill_model::device(name).map(|_| ()).map_err(|error| error.to_string()));
+    let tools = Tools::find(None);
     Findings {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: memory.map(|kibibytes| kibibytes * 1024),
         disk_free_bytes: disk_free(store),
         vector: vector(),
         devices: vec![device("cpu"), device("cuda")],
+        languages: languages(&tools),
+        sandbox: sandbox(tools),
     }
+}
+
+fn languages(tools: &Tools) -> Vec<(&'static str, String)> {
+    let mut languages = Vec::new();
+    if let Some(python) = &tools.python {
+        let warm = if python.can_be_warm() { "kept warm" } else { "started anew each time, since it has no ctypes" };
+        languages.push(("python", format!("{} at {}, {warm}", python.version, python.program.display())));
+    }
+    let compilers =
+        [("c", tools.c.as_ref()), ("cpp", tools.cpp.as_ref()), ("rust", tools.rust.as_ref().map(|(path, _)| path))];
+    languages.extend(compilers.into_iter().filter_map(|(name, path)| Some((name, path?.display().to_string()))));
+    languages
+}
+
+/// Starts a sandbox and ends it again.
+fn sandbox(tools: Tools) -> Result<Sandbox, String> {
+    let judges = Judges::new(Options::new(verify::launcher(), Arc::new(tools)));
+    let layers = judges.prepare(Language::Python).map_err(|error| error.to_string())?;
+    let missing = layers.missing.iter().map(|(layer, why)| (layer.name(), format!("{why}; {}", layer.hint())));
+    Ok(Sandbox { layers: layers.names(), missing: missing.collect() })
 }
 
 /// The findings for people.
@@ -51,6 +89,18 @@ pub fn describe(findings: &Findings) -> String {
     line("disk free", &gigabytes(findings.disk_free_bytes));
     for (name, usable) in &findings.devices {
         line(name, usable.as_ref().map_or_else(|why| why.as_str(), |()| "usable"));
+    }
+    for (name, what) in &findings.languages {
+        line(name, what);
+    }
+    match &findings.sandbox {
+        Err(why) => line("sandbox", &format!("none: {why}")),
+        Ok(sandbox) => {
+            line("sandbox", &sandbox.layers.join(", "));
+            for (layer, why) in &sandbox.missing {
+                line("", &format!("without {layer}: {why}"));
+            }
+        }
     }
     text
 }

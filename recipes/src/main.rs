@@ -1,7 +1,7 @@
 //! The binary: reads the command line and the environment, calls the library, turns the outcome into an exit code.
 
 use clap::Parser;
-use distill::{cli::Cli, command};
+use distill::{cli::Cli, command, verify};
 use std::{
     io::{IsTerminal, stderr},
     process::ExitCode,
@@ -13,6 +13,10 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The supervisor of a sandbox: before anything that might start a thread.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == verify::SUPERVISOR) {
+        return distill_verify::code::supervise();
+    }
     let cli = Cli::parse();
     let terminal = stderr().is_terminal();
     let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("warn"));

@@ -7,6 +7,7 @@ use crate::{
     recipe::{BaseConfig, Recipe, SourceConfig},
     session::{Interrupted, Session, Slot, Spec, ready},
     teachers::{Secrets, Teacher},
+    verify,
 };
 use anyhow::{Context as _, Result};
 use distill_data_gen::{ProblemsConfig, SamplingError};
@@ -184,10 +185,11 @@ fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[S
     for (index, filter) in recipe.filters.iter().enumerate() {
         let name = format!("measure-{}-{}", index + 1, filter.kind());
         let measurement = filter.measurement();
-        let spec = Spec::new("measures", 2, &measurement)?.label(name).inputs("problems", problems);
+        let spec = Spec::new("measures", 3, &measurement)?.label(name).inputs("problems", problems);
         measures.push(session.stage(spec.inputs("traces", traces), |context, out| {
             let (problems, traces) = (ready(problems)?, ready(traces)?);
-            Ok(distill_filters::measure(&measurement, &problems, &traces, context, out)?)
+            let judges = verify::judges_for(&measurement);
+            Ok(distill_filters::measure(&measurement, &problems, &traces, &judges, context, out)?)
         })?);
     }
     let spec = Spec::new("selection", 1, &recipe.filters)?.inputs("traces", traces).inputs("measures", &measures);
@@ -278,7 +280,7 @@ fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
 }
 
 fn evaluation(config: &EvaluationConfig, subject: &str, problems: &[Slot]) -> Result<Spec> {
-    let spec = Spec::new("evaluation", 3, &(subject, config))?.label(format!("evaluation-{subject}"));
+    let spec = Spec::new("evaluation", 4, &(subject, config))?.label(format!("evaluation-{subject}"));
     Ok(spec.inputs("problems", problems))
 }
 

@@ -71,8 +71,12 @@ pub enum Split {
 pub enum Reference {
     /// A number or expression, compared as mathematics.
     Math,
-    /// Text, compared exactly after trimming.
+    /// Text, compared as it is and without what does not matter.
     Text,
+    /// One of several options: a letter or an option's text. The options are in the question.
+    Choice,
+    /// Code that must pass tests: the answer is JSON, `{"language", "tests"}`.
+    Tests,
     /// Nobody knows: every verdict is unknown.
     None,
 }

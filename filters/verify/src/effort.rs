@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 /// A step is about ten nanoseconds of work.
-const STEPS: u64 = 800_000;
+const STEPS: u64 = 600_000;
 
 /// Steps that are left.
 #[derive(Debug)]

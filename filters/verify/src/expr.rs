@@ -172,6 +172,16 @@ impl Expr {
 
     /// `base` to the `exponent`; exact where the result is a small enough rational.
     pub(crate) fn power(base: Expr, exponent: Expr) -> Expr {
+        if base == Expr::I
+            && let Some(count) = exponent.as_number().filter(|count| count.is_integer())
+        {
+            return match (count.numer() % 4_i32 + 4_i32) % 4_i32 {
+                rest if rest.is_zero() => Expr::integer(1),
+                rest if rest.is_one() => Expr::I,
+                rest if rest == BigInt::from(2) => Expr::integer(-1),
+                _ => Expr::I.negated(),
+            };
+        }
         if let (Some(value), Some(count)) = (base.as_number(), exponent.as_small()) {
             // ±1 and 0 to any power: only the parity counts.
             let unit = value.is_integer() && value.numer().bits() <= 1;

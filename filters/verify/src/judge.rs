@@ -37,6 +37,7 @@ pub(crate) fn decide(answer: &str, gold: &str, policy: &Policy) -> Decided {
         }
         (Some((_, wanted)), Some((_, given))) => without_choice(given, wanted, policy),
         (Some((_, wanted)), None) if !wanted.is_empty() => without_choice(answer, wanted, policy),
+        (None, Some((_, given))) if !given.is_empty() => without_choice(given, gold, policy),
         _ => without_choice(answer, gold, policy),
     }
 }
@@ -45,21 +46,22 @@ fn without_choice(answer: &str, gold: &str, policy: &Policy) -> Decided {
     if let Some(finding) = in_words(answer, gold) {
         return finding.into();
     }
+    let case = Case { policy, effort: Effort::new() };
     // Numbers in words.
     let numeral = |text: &str| words::number(&words::normal(text)).map(|number| number.to_string());
     let (gold_number, answer_number) = (numeral(gold), numeral(answer));
     if gold_number.is_some() || answer_number.is_some() {
         let (gold, answer) = (gold_number.as_deref().unwrap_or(gold), answer_number.as_deref().unwrap_or(answer));
-        let Decided { finding, readings } = by_value(answer, gold, policy, false);
+        let Decided { finding, readings } = by_value(answer, gold, &case, false);
         return Decided { finding: Finding { certainty: Certainty::Probable, ..finding }, readings };
     }
     if let Some(finding) = in_bases(gold, answer) {
         return finding.into();
     }
-    let result = by_value(answer, gold, policy, false);
+    let result = by_value(answer, gold, &case, false);
     // A bare logarithm is to base 10 here and to base e there; one that fits suffices.
     if result.finding.verdict != Verdict::Equal && (answer.contains("log") || gold.contains("log")) {
-        let natural = by_value(answer, gold, policy, true);
+        let natural = by_value(answer, gold, &case, true);
         if natural.finding.verdict == Verdict::Equal {
             return Decided { finding: Finding::probable(Verdict::Equal, natural.finding.reason), ..natural };
         }
@@ -68,17 +70,16 @@ fn without_choice(answer: &str, gold: &str, policy: &Policy) -> Decided {
 }
 
 /// Readings against readings: one pair that is equal suffices, all must be unequal.
-fn by_value(answer: &str, gold: &str, policy: &Policy, natural: bool) -> Decided {
+fn by_value(answer: &str, gold: &str, case: &Case<'_>, natural: bool) -> Decided {
     let (gold, answer) = (read::read(gold, natural), read::read(answer, natural));
     if gold.values.is_empty() || answer.values.is_empty() {
         let show = |answer: &read::Answer<'_>| answer.values.first().map_or(answer.text.to_owned(), Value::to_string);
         return Decided { finding: in_text(&gold, &answer), readings: Some((show(&gold), show(&answer))) };
     }
-    let case = Case { policy, effort: Effort::new() };
     let mut result: Option<(Finding, &Value, &Value)> = None;
     for (place, wanted) in gold.values.iter().enumerate() {
         for given in &answer.values {
-            let found = decide::same(wanted, given, &case);
+            let found = decide::same(wanted, given, case);
             if found.verdict == Verdict::Equal {
                 let alone = place == 0 && answer.values.len() == 1;
                 let finding = if alone { found } else { Finding { certainty: Certainty::Probable, ..found } };

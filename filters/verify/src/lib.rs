@@ -7,17 +7,24 @@
 
 mod angle;
 mod boxed;
+mod choice;
+pub mod code;
 mod decide;
 mod effort;
 mod expr;
 pub mod extract;
 mod fast;
+mod free_text;
 mod judge;
 mod normal;
 mod numeric;
 mod read;
+mod vote;
 
 pub use boxed::{boxed_answers, last_boxed};
+pub use choice::{judge_choice, options_in};
+pub use free_text::{judge_text, plain_text};
+pub use vote::{Vote, vote};
 
 use serde::{Deserialize, Serialize};
 
@@ -136,23 +143,6 @@ pub fn judge_math(response: &str, gold: &str, policy: &Policy) -> Judgement {
         return Judgement::unknown("no-answer");
     };
     Judgement { rule: found.rule, ..judge_answer(&found.text, gold, policy) }
-}
-
-/// Judges the last boxed answer in `response` against `gold` as text, white space at the ends aside.
-pub fn judge_text(response: &str, gold: &str) -> Judgement {
-    let judgement = |verdict, certainty, reason, found: &str| Judgement {
-        verdict,
-        certainty,
-        reason,
-        found: found.to_owned(),
-        rule: extract::Rule::Boxed,
-        readings: None,
-    };
-    match last_boxed(response) {
-        None => judgement(Verdict::Unknown, Certainty::Probable, "no-answer", ""),
-        Some(found) if found.trim() == gold.trim() => judgement(Verdict::Equal, Certainty::Proven, "identical", found),
-        Some(found) => judgement(Verdict::Unequal, Certainty::Proven, "other-text", found),
-    }
 }
 
 /// Judges an answer alone against `gold`.

@@ -50,19 +50,29 @@ enum Atom {
     Raised(Box<Atom>, Monomial),
 }
 
-/// Whether `a` and `b` are proven equal. False says nothing.
-pub(crate) fn equal(a: &Expr, b: &Expr, effort: &Effort) -> bool {
+/// Whether `a` and `b` are proven equal, or to differ by a number; nothing where neither is.
+pub(crate) fn equal(a: &Expr, b: &Expr, effort: &Effort) -> Option<bool> {
     let mut forms = Forms { atoms: Vec::new(), effort };
-    let difference = (|| {
-        let (a, b) = (forms.fraction(a)?, forms.fraction(b)?);
-        if a == b {
-            return Some(Poly::default());
-        }
-        let left = forms.times(&a.above, &b.below)?;
-        let right = forms.times(&b.above, &a.below)?;
-        forms.plus(&left, &right, &-BigRational::one())
-    })();
-    difference.is_some_and(|difference| difference.0.is_empty())
+    let (a, b) = (forms.fraction(a)?, forms.fraction(b)?);
+    if a == b {
+        return Some(true);
+    }
+    let left = forms.times(&a.above, &b.below)?;
+    let right = forms.times(&b.above, &a.below)?;
+    let difference = forms.plus(&left, &right, &-BigRational::one())?;
+    let number = difference.single().is_some_and(|(monomial, _)| monomial.is_empty());
+    let whole = a.below == one() && b.below == one();
+    if difference.0.is_empty() { Some(true) } else { (number && whole).then_some(false) }
+}
+
+/// Whether `a` is proven to be `b` times a number other than zero. False says nothing.
+pub(crate) fn proportional(a: &Expr, b: &Expr, effort: &Effort) -> bool {
+    let mut forms = Forms { atoms: Vec::new(), effort };
+    let (Some(a), Some(b)) = (forms.fraction(a), forms.fraction(b)) else { return false };
+    let (a, b, below) = (a.above.0, b.above.0, a.below == b.below);
+    let Some((monomial, value)) = a.iter().next() else { return false };
+    let Some(factor) = b.get(monomial).map(|other| other / value) else { return false };
+    below && a.len() == b.len() && a.iter().all(|(monomial, value)| b.get(monomial) == Some(&(value * &factor)))
 }
 
 struct Forms<'e> {
@@ -132,7 +142,7 @@ impl Forms<'_> {
                 if bits(&value) > 8192 {
                     return None;
                 }
-                let mut monomial = merged(left, right);
+                let mut monomial = merged(left, right)?;
                 let mut rest = None;
                 monomial.retain_mut(|(atom, exponent)| {
                     match &self.atoms[*atom as usize] {
@@ -284,7 +294,7 @@ impl Forms<'_> {
             }
             return Some(result);
         }
-        let power = Ratio::new(power.numer().to_i64()?, power.denom().to_i64()?);
+        let power = small(Ratio::new(power.numer().to_i64()?, power.denom().to_i64()?))?;
         if power.denom() > &64 || power.numer().abs() > 4096 {
             return None;
         }
@@ -301,7 +311,8 @@ impl Forms<'_> {
                 .iter()
                 .all(|(atom, _)| matches!(self.atoms[*atom as usize], Atom::Pi | Atom::E | Atom::Prime(_)));
             if (value.is_positive() && simple) || positive {
-                let raised: Monomial = monomial.iter().map(|(atom, exponent)| (*atom, exponent * power)).collect();
+                let raised = monomial.iter().map(|(atom, exponent)| Some((*atom, small(exponent * power)?)));
+                let raised: Monomial = raised.collect::<Option<_>>()?;
                 let factor = Poly(BTreeMap::from([(raised, BigRational::one())]));
                 result = self.times(&result, &factor)?;
                 return Some(Fraction { above: result, below: one() });
@@ -343,7 +354,8 @@ impl Forms<'_> {
             result = self.times(&result, &sign)?;
         }
         for (prime, exponent) in factored(&value.abs(), self.effort)? {
-            let root = self.alone(Atom::Prime(prime), Ratio::from_integer(exponent) * power);
+            let exponent = small(small(Ratio::from_integer(exponent))? * power)?;
+            let root = self.alone(Atom::Prime(prime), exponent);
             result = self.times(&result, &root)?;
         }
         Some(result)
@@ -373,8 +385,8 @@ impl Forms<'_> {
         let mut result = one();
         for (atom, power) in bases {
             for (monomial, value) in &exponent.above.0 {
-                let coefficient = Ratio::new(value.numer().to_i64()?, value.denom().to_i64()?);
-                let coefficient = coefficient * Ratio::from_integer(power);
+                let coefficient = small(Ratio::new(value.numer().to_i64()?, value.denom().to_i64()?))?;
+                let coefficient = small(coefficient * small(Ratio::from_integer(power))?)?;
                 let factor = if monomial.is_empty() {
                     self.alone(atom.clone(), coefficient)
                 } else {
@@ -387,12 +399,19 @@ impl Forms<'_> {
     }
 }
 
-fn merged(a: &Monomial, b: &Monomial) -> Monomial {
+fn merged(a: &Monomial, b: &Monomial) -> Option<Monomial> {
     let mut all: BTreeMap<u32, Ratio<i64>> = a.iter().copied().collect();
     for (atom, exponent) in b {
-        *all.entry(*atom).or_insert_with(Ratio::zero) += exponent;
+        let sum = all.entry(*atom).or_insert_with(Ratio::zero);
+        *sum = small(*sum + exponent)?;
     }
-    all.into_iter().filter(|(_, exponent)| !exponent.is_zero()).collect()
+    Some(all.into_iter().filter(|(_, exponent)| !exponent.is_zero()).collect())
+}
+
+/// An exponent that can be added and multiplied once more without leaving `i64`.
+fn small(exponent: Ratio<i64>) -> Option<Ratio<i64>> {
+    const MOST: i64 = 1 << 20;
+    (exponent.numer().abs() <= MOST && *exponent.denom() <= MOST).then_some(exponent)
 }
 
 /// Prime factors of a positive fraction, where trial division finds them all.
@@ -463,7 +482,7 @@ mod tests {
             ("\\sqrt{-4}", "2i"),
             ("\\frac{1}{x}+\\frac1y", "\\frac{x+y}{xy}"),
         ] {
-            assert!(equal(&expr(a), &expr(b), &Effort::new()), "{a} and {b}");
+            assert_eq!(equal(&expr(a), &expr(b), &Effort::new()), Some(true), "{a} and {b}");
         }
     }
 
@@ -479,7 +498,7 @@ mod tests {
             ("\\sqrt{(x-1)^2}", "x-1"),
             ("(-1)^{2/3}", "-1"),
         ] {
-            assert!(!equal(&expr(a), &expr(b), &Effort::new()), "{a} and {b}");
+            assert_ne!(equal(&expr(a), &expr(b), &Effort::new()), Some(true), "{a} and {b}");
         }
     }
 }

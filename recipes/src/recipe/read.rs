@@ -6,7 +6,7 @@ use super::{
 };
 use distill_data_gen::{FileConfig, FileFormat, GeneratorConfig, ProblemsConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
-use distill_filters::{DuplicatesConfig, FilterConfig, FormatConfig, LengthConfig, VerifyConfig};
+use distill_filters::{DuplicatesConfig, FilterConfig, FormatConfig, LengthConfig, VerifyConfig, VoteConfig};
 use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
@@ -263,6 +263,9 @@ fn read_filter(value: Value<'_>, what: &str, diagnostics: &mut Diagnostics) -> O
         }
         "verify" => FilterConfig::Verify(decode_checked(rest, what, diagnostics, |config: &VerifyConfig| {
             FilterConfig::Verify(config.clone()).check()
+        })?),
+        "vote" => FilterConfig::Vote(decode_checked(rest, what, diagnostics, |config: &VoteConfig| {
+            FilterConfig::Vote(config.clone()).check()
         })?),
         other => {
             unknown_choice("filter", other, FilterConfig::KINDS, kind_span, diagnostics);

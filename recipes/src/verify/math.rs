@@ -3,7 +3,7 @@
 use anyhow::Result;
 use distill_verify::{Judgement, Policy, judge_answer, judge_math};
 use serde::{Deserialize, Serialize};
-use std::time::Instant;
+use std::{str::FromStr, time::Instant};
 
 /// What is to be judged: an answer alone, or the response that states it somewhere.
 #[derive(Debug, Deserialize)]
@@ -43,16 +43,26 @@ struct Wrong<'a> {
     error: &'a str,
 }
 
-/// The default conventions with `overrides` of the form `key=true` or `key=false`.
+/// One convention, turned on or off: `tuple-for-set=true`.
+#[derive(Clone, Debug)]
+pub struct Override(String);
+
+impl FromStr for Override {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Override, String> {
+        let parsed: Result<Policy, _> = toml::from_str(text);
+        parsed.map(|_| Override(text.to_owned())).map_err(|error| error.message().to_owned())
+    }
+}
+
+/// The default conventions with `overrides`.
 ///
 /// # Errors
-/// Which override names no convention or no truth value.
-pub fn policy(overrides: &[String]) -> Result<Policy> {
-    let text = overrides.join("\n");
-    toml::from_str(&text).map_err(|error| {
-        let keys = "bare-names, bare-units, bare-percent, tuple-for-set, rounding, rounded-answers, loose";
-        anyhow::anyhow!("--policy: {}\nhint: KEY=true or KEY=false, KEY one of {keys}", error.message())
-    })
+/// When a convention is named twice.
+pub fn policy(overrides: &[Override]) -> Result<Policy> {
+    let lines: Vec<&str> = overrides.iter().map(|change| change.0.as_str()).collect();
+    toml::from_str(&lines.join("\n")).map_err(|error| anyhow::anyhow!("--policy: {}", error.message()))
 }
 
 /// Judges line `number`.

@@ -304,6 +304,12 @@ fn judge(problem: &Problem, sample_index: u32, seed: u64, completion: Completion
     let judgement = match problem.reference {
         Reference::Math => distill_verify::judge_math(answer, &problem.answer, &Policy::default()),
         Reference::Text => distill_verify::judge_text(answer, &problem.answer),
+        Reference::Choice => {
+            let question: Vec<&str> = problem.messages.iter().map(|message| message.content.as_str()).collect();
+            distill_verify::judge_choice(answer, &problem.answer, &distill_verify::options_in(&question.join("\n")))
+        }
+        // Running code takes a sandbox, which evaluations do not have yet: nothing is claimed.
+        Reference::Tests => Judgement::unknown("code-is-not-run-here"),
         Reference::None => Judgement::unknown("no-reference"),
     };
     let verdict = match judgement.verdict {

@@ -2,6 +2,7 @@
 
 use super::{Case, Finding, Verdict, scalar};
 use crate::expr::{Expr, Function};
+use crate::normal;
 use crate::numeric::{Float, evaluate};
 use crate::read::{Value, token::Relation};
 use num_rational::BigRational;
@@ -13,15 +14,6 @@ const MAX_SIZE: usize = 4000;
 /// Two equations: the same up to a constant factor.
 pub(crate) fn equations(a: &(Expr, Expr), b: &(Expr, Expr), case: &Case<'_>) -> Finding {
     let (left, right) = (a.0.clone().minus(a.1.clone()), b.0.clone().minus(b.1.clone()));
-    let mut names = Vec::new();
-    left.symbols(&mut names);
-    let count = names.len();
-    right.symbols(&mut names);
-    let mut others = Vec::new();
-    right.symbols(&mut others);
-    if names.len() != count || others.len() != count {
-        return Finding::proven(Verdict::Unequal, "other-variables");
-    }
     match factor(&left, &right, case) {
         Some(true) => Finding::probable(Verdict::Equal, "same-up-to-a-factor"),
         Some(false) => Finding::probable(Verdict::Unequal, "no-common-factor"),
@@ -31,6 +23,9 @@ pub(crate) fn equations(a: &(Expr, Expr), b: &(Expr, Expr), case: &Case<'_>) -> 
 
 /// Whether `a / b` is a constant other than zero.
 fn factor(a: &Expr, b: &Expr, case: &Case<'_>) -> Option<bool> {
+    if normal::proportional(a, b, &case.effort) {
+        return Some(true);
+    }
     let mut names = Vec::new();
     a.symbols(&mut names);
     b.symbols(&mut names);
@@ -218,8 +213,22 @@ pub(crate) fn congruent(a: (&Expr, &Expr), b: (&Expr, &Expr), case: &Case<'_>) -
             let same = ((x - y) / left).is_integer();
             Finding::proven(if same { Verdict::Equal } else { Verdict::Unequal }, "residues")
         }
-        _ => scalar::same(a.0, b.0, case),
+        _ => progression(a, b.0).or_else(|| progression(b, a.0)).unwrap_or_else(|| scalar::same(a.0, b.0, case)),
     }
+}
+
+/// Whether `5k + 2` runs through the residue class; nothing where it is no such progression.
+fn progression((residue, modulus): (&Expr, &Expr), terms: &Expr) -> Option<Finding> {
+    let (residue, modulus) = (residue.as_number()?, modulus.as_number().filter(|modulus| !modulus.is_zero())?);
+    let mut names = Vec::new();
+    terms.symbols(&mut names);
+    let [name] = names.as_slice() else { return None };
+    let at = |index: i64| terms.substitute(name, &Expr::integer(index)).as_number().cloned();
+    let (first, second, third) = (at(0)?, at(1)?, at(2)?);
+    let step = &second - &first;
+    let fits = third - &second == step && (&step == modulus || step == -modulus);
+    let same = fits && ((first - residue) / modulus).is_integer();
+    Some(Finding::probable(if same { Verdict::Equal } else { Verdict::Unequal }, "progression"))
 }
 
 /// Two ratios, by their cross products.

@@ -239,7 +239,26 @@ fn scalars(gold: &crate::read::Scalar, answer: &crate::read::Scalar, case: &Case
     {
         return found;
     }
-    quantity::same(gold, answer, case)
+    let found = quantity::same(gold, answer, case);
+    match renamed(&gold.expr, &answer.expr) {
+        // kπ and nπ.
+        Some(answer) if found.verdict == Verdict::Unequal => match scalar::same(&gold.expr, &answer, case) {
+            Finding { verdict: Verdict::Equal, .. } => Finding::probable(Verdict::Equal, "parameter-renamed"),
+            _ => found,
+        },
+        _ => found,
+    }
+}
+
+/// The answer with the gold's name for its only variable, where both are names for whole numbers.
+fn renamed(gold: &Expr, answer: &Expr) -> Option<Expr> {
+    let only = |expr: &Expr| {
+        let mut names = Vec::new();
+        expr.symbols(&mut names);
+        names.pop().filter(|name| names.is_empty() && matches!(name.as_str(), "k" | "n" | "m" | "l" | "j"))
+    };
+    let (wanted, given) = (only(gold)?, only(answer)?);
+    (wanted != given).then(|| answer.substitute(&given, &Expr::Symbol(wanted)))
 }
 
 type Name<'v> = (&'v String, &'v Value, &'v Option<Box<(Expr, Expr)>>);

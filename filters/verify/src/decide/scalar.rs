@@ -136,8 +136,8 @@ fn constants(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
         (Err(Fault::Undefined), Ok(_)) | (Ok(_), Err(Fault::Undefined)) => return Finding::unknown("undefined"),
         _ => {}
     }
-    if normal::equal(a, b, &case.effort) {
-        return Finding::proven(Verdict::Equal, "normal-form");
+    if let Some(equal) = normal::equal(a, b, &case.effort) {
+        return Finding::proven(if equal { Verdict::Equal } else { Verdict::Unequal }, "normal-form");
     }
     let mut agreed = false;
     for bits in PRECISIONS {
@@ -227,8 +227,8 @@ fn functions(a: &Expr, b: &Expr, names: &[String], case: &Case<'_>) -> Finding {
             Meeting::Nothing => {}
         }
     }
-    if normal::equal(a, b, &case.effort) {
-        return Finding::proven(Verdict::Equal, "normal-form");
+    if let Some(equal) = normal::equal(a, b, &case.effort) {
+        return Finding::proven(if equal { Verdict::Equal } else { Verdict::Unequal }, "normal-form");
     }
     if apart {
         // Confirmed with more digits before it counts.

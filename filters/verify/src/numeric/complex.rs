@@ -19,7 +19,7 @@ pub(crate) struct Complex<R> {
 type Outcome<R> = Result<Complex<R>, Fault>;
 
 /// Powers up to this are multiplied out, and roots up to this are taken.
-const MAX_POWER: i64 = 1 << 14;
+pub(super) const MAX_POWER: i64 = 1 << 14;
 
 impl<R: Real> Complex<R> {
     /// A rational number.

@@ -1,6 +1,7 @@
 //! The value of an expression at a point, as a ball, within a number of steps.
 
-use super::{Complex, Fault, Real};
+use super::complex::{Complex, MAX_POWER};
+use super::{Fault, Real};
 use crate::effort::Effort;
 use crate::expr::{Expr, Function, MAX_FACTORIAL, Series, SeriesKind};
 use num_bigint::BigInt;
@@ -14,6 +15,8 @@ pub(crate) type Point = Vec<(String, BigRational, BigRational)>;
 
 /// The largest exact result, in bits.
 const MAX_EXACT: u64 = 1 << 16;
+/// Larger exponents are balls, in bits.
+const MAX_EXPONENT: u64 = 512;
 /// The longest sum that is added up.
 const MAX_TERMS: i64 = 2000;
 
@@ -21,14 +24,16 @@ const MAX_TERMS: i64 = 2000;
 pub(crate) fn evaluate<R: Real>(expr: &Expr, point: &Point, bits: u32, effort: &Effort) -> Result<Complex<R>, Fault> {
     let spend = |steps: u64| effort.spend(steps).ok_or(Fault::Unclear);
     spend(R::operation(bits))?;
+    // Elementary functions within: a power is exp(n·ln x), and complex ones take two real ones each.
     let elementary = match expr {
-        Expr::E | Expr::Pi => true,
-        Expr::Power(_, exponent) => exponent.as_small().is_none(),
-        Expr::Apply(function, _) => !matches!(function, Function::Abs | Function::Floor | Function::Ceiling),
-        _ => false,
+        Expr::E | Expr::Pi => 1,
+        Expr::Power(_, exponent) if exponent.as_small().is_none_or(|power| power.abs() > MAX_POWER) => 4,
+        Expr::Apply(Function::Abs | Function::Floor | Function::Ceiling, _) => 0,
+        Expr::Apply(..) => 2,
+        _ => 0,
     };
-    if elementary {
-        spend(R::elementary(bits))?;
+    if elementary > 0 {
+        spend(elementary * R::elementary(bits))?;
     }
     let rational = |value: i64| Complex::<R>::rational(&BigRational::from_integer(value.into()), bits);
     match expr {
@@ -62,7 +67,7 @@ pub(crate) fn evaluate<R: Real>(expr: &Expr, point: &Point, bits: u32, effort: &
             (base, Expr::Number(power)) => evaluate(base, point, bits, effort)?.rational_power(power, bits),
             (base, exponent) => {
                 let base = evaluate(base, point, bits, effort)?;
-                match exact(exponent, point) {
+                match exact_within(exponent, point, MAX_EXPONENT) {
                     Some(power) => base.rational_power(&power, bits),
                     None => base.power(&evaluate(exponent, point, bits, effort)?, bits),
                 }
@@ -177,24 +182,32 @@ fn apply<R: Real>(
 
 /// The exact value of an expression that is plainly rational at this point.
 pub(crate) fn exact(expr: &Expr, point: &Point) -> Option<BigRational> {
-    let small = |value: BigRational| (crate::expr::bits(&value) <= MAX_EXACT).then_some(value);
+    exact_within(expr, point, MAX_EXACT)
+}
+
+/// The same, with no number of more than `most` bits on the way.
+fn exact_within(expr: &Expr, point: &Point, most: u64) -> Option<BigRational> {
+    let small = |value: BigRational| (crate::expr::bits(&value) <= most).then_some(value);
     match expr {
         Expr::Number(value) => Some(value.clone()),
         Expr::Symbol(name) => {
             point.iter().find(|(known, _, im)| known == name && im.is_zero()).map(|(_, re, _)| re.clone())
         }
-        Expr::Sum(terms) => terms.iter().try_fold(BigRational::zero(), |sum, term| small(sum + exact(term, point)?)),
-        Expr::Product(factors) => {
-            factors.iter().try_fold(BigRational::one(), |product, factor| small(product * exact(factor, point)?))
+        Expr::Sum(terms) => {
+            terms.iter().try_fold(BigRational::zero(), |sum, term| small(sum + exact_within(term, point, most)?))
         }
+        Expr::Product(factors) => factors
+            .iter()
+            .try_fold(BigRational::one(), |product, factor| small(product * exact_within(factor, point, most)?)),
         Expr::Power(base, exponent) => {
-            let (base, exponent) = (exact(base, point)?, exact(exponent, point)?);
+            let (base, exponent) = (exact_within(base, point, most)?, exact_within(exponent, point, most)?);
             let count = exponent.numer().to_i32().filter(|_| exponent.is_integer())?;
-            let small = crate::expr::bits(&base).saturating_mul(u64::from(count.unsigned_abs())) <= MAX_EXACT;
+            let small = crate::expr::bits(&base).saturating_mul(u64::from(count.unsigned_abs())) <= most;
             (small && !(base.is_zero() && count <= 0)).then(|| num_traits::Pow::pow(base, count))
         }
         Expr::Apply(Function::Factorial, parts) => {
-            let count = exact(parts.first()?, point).filter(|count| count.is_integer() && !count.is_negative())?;
+            let count =
+                exact_within(parts.first()?, point, most).filter(|count| count.is_integer() && !count.is_negative())?;
             factorial(&count.to_integer()).ok().map(BigRational::from_integer)
         }
         _ => None,

@@ -401,8 +401,9 @@ impl<'t> Parser<'t> {
             '[' => ']',
             other => other,
         };
-        if !self.take(&Kind::Close(close)) && !(self.at >= self.tokens.len() && open == 'g') {
-            // What never closes closes at the end, for a group; a bracket must.
+        // What never closes closes at the end, for a group; a bracket must.
+        let ended = self.at >= self.tokens.len() && open == 'g';
+        if !(self.take(&Kind::Close(close)) || ended) {
             return Err("open-bracket");
         }
         Ok(match open {

@@ -267,7 +267,7 @@ impl Reader {
 }
 
 /// Ranges between separators outside of all brackets; nothing where there is no separator.
-pub(super) fn split<'t>(tokens: &'t [Token], separates: impl Fn(&Kind) -> bool) -> Option<Vec<&'t [Token]>> {
+pub(super) fn split(tokens: &[Token], separates: impl Fn(&Kind) -> bool) -> Option<Vec<&[Token]>> {
     let (mut depth, mut start, mut parts) = (0_i32, 0, Vec::new());
     for (at, token) in tokens.iter().enumerate() {
         match &token.kind {

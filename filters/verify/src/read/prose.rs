@@ -14,6 +14,9 @@ pub(super) fn prose(text: &str, natural: bool) -> Option<Value> {
         return None;
     }
     let normal = words::normal(text);
+    if matches!(normal.as_str(), "all real numbers" | "all reals" | "all real number" | "set of all real numbers") {
+        return Some(Value::Field('R'));
+    }
     if words::wordy(&normal) {
         return Some(Value::Words(normal));
     }

@@ -111,7 +111,7 @@ fn sexagesimal(tokens: &[Token]) -> Option<BigRational> {
                 value = Some(numeral.value.clone());
             }
             Kind::Degree => worth(value.take(), 0)?,
-            Kind::Op('\'') => primes += 1,
+            Kind::Op('\'') if primes < 2 => primes += 1,
             Kind::Op('^') | Kind::Open('g') | Kind::Close('g') => {}
             _ => return None,
         }

@@ -170,6 +170,9 @@ fn write(expr: &Expr, around: Around, f: &mut Formatter<'_>) -> Result {
         }),
         Expr::Power(base, exponent) => match exponent.as_number() {
             Some(power) if *power == BigRational::new(1.into(), 2.into()) => write!(f, "sqrt({base})"),
+            Some(power) if *power == BigRational::new((-1).into(), 2.into()) => {
+                bracketed(f, around >= Around::Product, |f| write!(f, "1/sqrt({base})"))
+            }
             _ => bracketed(f, around >= Around::Power, |f| {
                 write(base, Around::Power, f)?;
                 f.write_char('^')?;

@@ -247,6 +247,14 @@ impl Scanner<'_> {
     }
 
     fn word(&mut self, run: &str, textual: bool) {
+        // 1st, 2nd, 3rd, 4th
+        if matches!(run, "st" | "nd" | "rd" | "th")
+            && self.at >= 3
+            && self.chars[self.at - 3].is_ascii_digit()
+            && self.out.last().is_some_and(|token| matches!(token.kind, Kind::Number(_)))
+        {
+            return;
+        }
         // `1orW(x)`
         if let Some(rest) = run.strip_prefix("or").or_else(|| run.strip_prefix("and"))
             && rest.starts_with(|c: char| c.is_ascii_uppercase())

@@ -57,8 +57,11 @@ const UNITS: &[(&[&str], &str, i64, i64)] = &[
     (&["rupee", "INR"], "INR", 1, 1),
 ];
 
+/// Names, numerator and denominator of the factor, dimensions with their powers.
+type Derived = (&'static [&'static str], i64, i64, &'static [(&'static str, i32)]);
+
 /// Units made of others: numerator and denominator of the factor, then dimensions.
-const DERIVED: &[(&[&str], i64, i64, &[(&str, i32)])] = &[
+const DERIVED: &[Derived] = &[
     (&["L", "l", "liter", "litre"], 1, 1000, &[("m", 3)]),
     (&["mL", "ml", "milliliter", "millilitre"], 1, 1_000_000, &[("m", 3)]),
     (&["ha", "hectare"], 10_000, 1, &[("m", 2)]),

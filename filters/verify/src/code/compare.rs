@@ -1,0 +1,112 @@
+//! Is what a program wrote what was expected? Always outside the sandbox, always over the whole output: a prefix is wrong.
+
+use super::{Compare, Tolerance, text::short_bytes};
+
+/// Where they differ, in short: expected and got.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) at: String,
+    pub(super) expected: String,
+    pub(super) got: String,
+}
+
+/// `None` when they agree.
+pub(super) fn difference(
+    expected: &[u8],
+    got: &[u8],
+    how: Compare,
+    tolerance: Option<&Tolerance>,
+) -> Option<Difference> {
+    match how {
+        Compare::Exact => first(&[expected], &[got], "output", None),
+        Compare::Lines => first(&lines(expected), &lines(got), "line", tolerance),
+        Compare::Tokens => first(&tokens(expected), &tokens(got), "token", tolerance),
+    }
+}
+
+/// Lines without the white space at their ends, and without empty ones at the end.
+fn lines(text: &[u8]) -> Vec<&[u8]> {
+    let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).collect();
+    while lines.last().is_some_and(|line| line.is_empty()) {
+        lines.pop();
+    }
+    lines
+}
+
+fn tokens(text: &[u8]) -> Vec<&[u8]> {
+    text.split(u8::is_ascii_whitespace).filter(|token| !token.is_empty()).collect()
+}
+
+fn first(expected: &[&[u8]], got: &[&[u8]], unit: &str, tolerance: Option<&Tolerance>) -> Option<Difference> {
+    let same = |a: &[u8], b: &[u8]| a == b || tolerance.is_some_and(|tolerance| close(a, b, tolerance));
+    let place = (0..expected.len().max(got.len())).find(|place| match (expected.get(*place), got.get(*place)) {
+        (Some(a), Some(b)) => !same(a, b),
+        _ => true,
+    })?;
+    let show = |side: &[&[u8]]| side.get(place).map_or_else(|| "nothing".to_owned(), |part| short_bytes(part, 120));
+    Some(Difference { at: format!("{unit} {}", place + 1), expected: show(expected), got: show(got) })
+}
+
+/// Token by token, so that lines of numbers may have a tolerance too.
+fn close(a: &[u8], b: &[u8], tolerance: &Tolerance) -> bool {
+    let (a, b) = (tokens(a), tokens(b));
+    let number = |token: &[u8]| {
+        let text = std::str::from_utf8(token).ok()?;
+        // `inf` and `nan` are words here, not numbers.
+        if text.bytes().any(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E')) {
+            return None;
+        }
+        text.parse::<f64>().ok()
+    };
+    a.len() == b.len()
+        && a.iter()
+            .zip(&b)
+            .all(|(a, b)| a == b || matches!((number(a), number(b)), (Some(a), Some(b)) if tolerance.allows(a, b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agree(expected: &str, got: &str, how: Compare, tolerance: Option<Tolerance>) -> bool {
+        difference(expected.as_bytes(), got.as_bytes(), how, tolerance.as_ref()).is_none()
+    }
+
+    #[test]
+    fn white_space_is_forgiven_and_nothing_else() {
+        for (expected, got, how, same) in [
+            ("1 2\n3\n", "1 2\n3", Compare::Tokens, true),
+            ("1 2\n3\n", "1  2 3", Compare::Tokens, true),
+            ("1 2\n3\n", "1 2 3", Compare::Lines, false),
+            ("1 2\n3\n", "1 2 \n3\n\n", Compare::Lines, true),
+            ("1 2\n3\n", "1 2\n3", Compare::Exact, false),
+            ("1\n2\n", "1\n", Compare::Tokens, false),
+            ("1\n", "1\n2\n", Compare::Tokens, false),
+            ("1\n", "", Compare::Tokens, false),
+            ("", "", Compare::Tokens, true),
+            ("1.0", "1.00", Compare::Tokens, false),
+            ("Yes", "YES", Compare::Tokens, false),
+        ] {
+            assert_eq!(agree(expected, got, how, None), same, "{expected:?} and {got:?} by {how:?}");
+        }
+    }
+
+    #[test]
+    fn a_tolerance_is_for_numbers() {
+        let tolerance = Some(Tolerance { absolute: 1e-6, relative: 1e-6 });
+        assert!(agree("1000000.0 x", "1000000.5 x", Compare::Tokens, tolerance));
+        assert!(agree("0.3333333\n", "0.33333335\n", Compare::Lines, tolerance));
+        assert!(!agree("0.5", "0.51", Compare::Tokens, tolerance));
+        assert!(!agree("nan", "NaN", Compare::Tokens, tolerance));
+        assert!(!agree("inf", "1e999", Compare::Tokens, tolerance));
+    }
+
+    #[test]
+    fn a_difference_says_where() {
+        let found = difference(b"1 2 3", b"1 2\x1b[31m 3", Compare::Tokens, None);
+        let expected =
+            Difference { at: "token 2".to_owned(), expected: "2".to_owned(), got: "2\u{fffd}[31m".to_owned() };
+        assert_eq!(found, Some(expected));
+        assert_eq!(difference(b"1 2", b"1", Compare::Tokens, None).map(|found| found.got), Some("nothing".to_owned()));
+    }
+}

