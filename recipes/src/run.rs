@@ -280,7 +280,7 @@ fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
 }
 
 fn evaluation(config: &EvaluationConfig, subject: &str, problems: &[Slot]) -> Result<Spec> {
-    let spec = Spec::new("evaluation", 4, &(subject, config))?.label(format!("evaluation-{subject}"));
+    let spec = Spec::new("evaluation", 3, &(subject, config))?.label(format!("evaluation-{subject}"));
     Ok(spec.inputs("problems", problems))
 }
 
