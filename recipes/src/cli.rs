@@ -164,7 +164,8 @@ pub struct VerifyCodeArgs {
     /// Starts an interpreter anew for every solution instead of forking one that is kept warm.
     #[arg(long)]
     pub cold: bool,
-    /// Runs although this layer of the isolation is missing, e.g. `landlock`; may be given several times.
+    /// Leaves this layer of the isolation out: seccomp, landlock, network-namespace, ipc-namespace or uts-namespace; may be
+    /// given several times. Every verdict says which layers held.
     #[arg(long = "without", value_name = "LAYER")]
     pub without: Vec<String>,
 }

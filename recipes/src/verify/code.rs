@@ -92,7 +92,7 @@ pub fn judges(args: &VerifyCodeArgs) -> Result<Judges> {
     options.limits.memory_bytes = args.memory_mib << 20;
     options.repetitions = args.repetitions;
     options.warm = !args.cold;
-    options.may_miss = args.without.iter().map(layer).collect::<Result<_>>()?;
+    options.without = args.without.iter().map(layer).collect::<Result<_>>()?;
     let judges = Judges::new(options);
     judges.prepare(Language::Python)?;
     Ok(judges)

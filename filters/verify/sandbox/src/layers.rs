@@ -80,6 +80,12 @@ impl Layer {
         }
     }
 
+    /// Whether everything else holds without it, so that it can be left out on request.
+    pub fn can_be_left_out(self) -> bool {
+        use Layer::{Cgroup, IpcNamespace, Landlock, NetworkNamespace, Seccomp, UtsNamespace};
+        matches!(self, NetworkNamespace | IpcNamespace | UtsNamespace | Seccomp | Landlock | Cgroup)
+    }
+
     /// Whether nothing runs without it, unless told otherwise. Landlock is one more wall behind the others, and cgroups are
     /// seldom delegated.
     pub fn required(self) -> bool {

@@ -45,6 +45,9 @@ pub enum SandboxError {
         /// What can be done about it.
         hint: &'static str,
     },
+    /// A layer was to be left out on which others rest.
+    #[error("`{0}` cannot be left out: other layers rest on it")]
+    Needed(Layer),
     /// The supervisor could not be started, or went away.
     #[error("the sandbox's supervisor {what}: {why}")]
     Supervisor {

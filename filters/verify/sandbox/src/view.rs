@@ -23,8 +23,9 @@ pub struct View {
     pub files: Vec<(PathBuf, String)>,
     /// An interpreter that is started once and forked for every program.
     pub warm: Option<Warm>,
-    /// Layers that may be missing, although nothing runs without them otherwise.
-    pub may_miss: Vec<crate::Layer>,
+    /// Layers that are left out, although nothing runs without them otherwise. [`crate::Layer::can_be_left_out`] says which
+    /// can be.
+    pub without: Vec<crate::Layer>,
 }
 
 /// An interpreter that is kept warm. It is trusted, runs with the worker's privileges over the cells, and never sees

@@ -120,3 +120,19 @@ fn a_supervisor_that_is_none_is_an_error_with_its_name() {
     let error = Worker::start(&launcher(), &greedy).expect_err("too much in view");
     assert!(error.to_string().contains("more than a program needs"), "{error}");
 }
+
+#[test]
+fn a_layer_is_left_out_only_on_request_and_then_it_is_said() {
+    let without = vec![Layer::NetworkNamespace, Layer::UtsNamespace, Layer::Seccomp, Layer::Landlock];
+    let mut worker = Worker::start(&launcher(), &View { without: without.clone(), ..view() }).expect("a worker");
+    for layer in &without {
+        assert!(!worker.layers().obtained.contains(layer), "{layer} was to be left out");
+        assert!(worker.layers().missing.iter().any(|(missing, _)| missing == layer), "{layer} is not told");
+    }
+    assert_eq!(text(&worker.run(&shell("cat", Limits::default())).expect("a run")), "given");
+    for layer in [Layer::UserNamespace, Layer::ReadOnlyRoot, Layer::NonRoot] {
+        let error =
+            Worker::start(&launcher(), &View { without: vec![layer], ..view() }).expect_err("everything rests on it");
+        assert!(error.to_string().contains("cannot be left out"), "{error}");
+    }
+}

@@ -24,10 +24,10 @@ from itertools import *
 from math import *
 from typing import *
 """
+# What most solutions import. More would cost every fork; less would cost every solution that imports it.
 WARM = (
-    "abc argparse ast base64 bisect builtins calendar cmath collections collections.abc contextlib copy dataclasses datetime"
-    " decimal enum fractions functools hashlib heapq io itertools json math numbers operator queue random re statistics"
-    " string struct textwrap threading time traceback typing unicodedata warnings"
+    "bisect cmath collections collections.abc contextlib copy functools hashlib heapq io itertools json math operator random"
+    " re string struct time typing"
 ).split()
 
 
@@ -255,7 +255,10 @@ def check(name):
         if kind == b"X":
             bases, message = value
             found = [getattr(builtins, base, None) for base in bases]
-            found = [base for base in found if isinstance(base, type) and issubclass(base, Exception)]
+            # What ends a loop without a word would let assertions be skipped.
+            quiet = (StopIteration, StopAsyncIteration)
+            loud = lambda base: isinstance(base, type) and issubclass(base, Exception) and base not in quiet
+            found = [base for base in found if loud(base)]
             error = (found[0] if found else Exception)(message)
             raised.append(error)
             raise error

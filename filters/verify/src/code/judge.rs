@@ -45,23 +45,15 @@ pub struct Options {
     pub warm: bool,
     /// How many judges work at once, for those who judge many.
     pub threads: usize,
-    /// Layers that may be missing.
-    pub may_miss: Vec<distill_sandbox::Layer>,
+    /// Layers of the isolation that are left out.
+    pub without: Vec<distill_sandbox::Layer>,
 }
 
 impl Options {
     /// The usual ones.
     pub fn new(launcher: Launcher, tools: Arc<Tools>) -> Options {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Options {
-            launcher,
-            tools,
-            limits: Limits::default(),
-            repetitions: 1,
-            warm: true,
-            threads,
-            may_miss: Vec::new(),
-        }
+        Options { launcher, tools, limits: Limits::default(), repetitions: 1, warm: true, threads, without: Vec::new() }
     }
 }
 
@@ -384,7 +376,7 @@ impl Judge {
                     (Some(python), Language::Python) => python.view(self.options.warm && python.can_be_warm()),
                     _ => self.options.tools.native_view(),
                 };
-                view.may_miss.clone_from(&self.options.may_miss);
+                view.without.clone_from(&self.options.without);
                 let worker = Worker::start(&self.options.launcher, &view)?;
                 self.layers = worker.layers().clone();
                 worker

@@ -86,6 +86,9 @@ impl Worker {
     /// # Errors
     /// When a required layer is missing, or the supervisor or the interpreter does not start.
     pub fn start(launcher: &Launcher, view: &View) -> Result<Worker, SandboxError> {
+        if let Some(layer) = view.without.iter().find(|layer| !layer.can_be_left_out()) {
+            return Err(SandboxError::Needed(*layer));
+        }
         let supervisor = |what| move |error: io::Error| SandboxError::Supervisor { what, why: error.to_string() };
         let (control, theirs) = wire::pair().map_err(supervisor("could not be started"))?;
         let mut command = Command::new(&launcher.program);
@@ -124,7 +127,7 @@ impl Worker {
             }
         }
         for (layer, why) in &worker.layers.missing {
-            if layer.required() && !view.may_miss.contains(layer) {
+            if layer.required() && !view.without.contains(layer) {
                 return Err(SandboxError::Missing { layer: *layer, why: why.clone(), hint: layer.hint() });
             }
         }

@@ -1,12 +1,23 @@
 //! The system calls that no crate wraps safely for a process with one thread. All of this crate's unsafe code is here.
 #![allow(unsafe_code)]
 
+use crate::Layer;
 use rustix::process::Pid;
 use std::{
     ffi::CStr,
     io,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
 };
+
+/// The namespaces that a worker and its cells get, for a view.
+pub(super) fn namespaces(all: i32, without: &[Layer]) -> i32 {
+    without.iter().fold(all, |flags, layer| match layer {
+        Layer::NetworkNamespace => flags & !libc::CLONE_NEWNET,
+        Layer::IpcNamespace => flags & !libc::CLONE_NEWIPC,
+        Layer::UtsNamespace => flags & !libc::CLONE_NEWUTS,
+        _ => flags,
+    })
+}
 
 /// The namespaces of a worker.
 pub(super) const WORKER: i32 = libc::CLONE_NEWUSER

@@ -55,7 +55,8 @@ fn serve(control: &OwnedFd, view: &View) -> Result<u8, Fault> {
     let processes = fs::File::open("/proc").map_err(fault(Layer::UserNamespace, "opening /proc"))?;
     tree::build(view)?;
     let (go, wait) = wire::pair().map_err(fault(Layer::UserNamespace, "making a socket"))?;
-    let worker = raw::split(raw::WORKER).map_err(fault(Layer::UserNamespace, "making the namespaces"))?;
+    let worker = raw::split(raw::namespaces(raw::WORKER, &view.without))
+        .map_err(fault(Layer::UserNamespace, "making the namespaces"))?;
     let Some(worker) = worker else {
         drop((go, processes));
         std::process::exit(worker::work(control, &wait, view, users));

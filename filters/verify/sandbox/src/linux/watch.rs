@@ -2,7 +2,7 @@
 
 use super::raw;
 use rustix::process::Pid;
-use std::fs;
+use std::{fs, io::ErrorKind};
 
 /// Processes of a cell, summed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,12 +13,16 @@ pub(super) struct Usage {
 
 /// Sums over the processes of the pid namespace with that number, whose first process is `init`. Resident sets first,
 /// which count shared pages once a process; only when these pass `limit`, proportional sets, which count them once in all.
-pub(super) fn usage(init: Pid, namespace: u64, limit: u64) -> Usage {
+/// A process that does not show its namespaces, and is neither this one nor among `inits`, counts: whoever hides is not
+/// trusted.
+pub(super) fn usage(init: Pid, namespace: u64, limit: u64, inits: &[i32]) -> Usage {
     let name = format!("pid:[{namespace}]");
     let Ok(entries) = fs::read_dir("/proc") else { return Usage::default() };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let inside =
-        |pid: &i32| fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link.as_os_str() == name.as_str());
+    let inside = |pid: &i32| match fs::read_link(format!("/proc/{pid}/ns/pid")) {
+        Ok(link) => link.as_os_str() == name.as_str(),
+        Err(error) => error.kind() == ErrorKind::PermissionDenied && *pid != 1 && !inits.contains(pid),
+    };
     // The first process is ours, and keeps its namespaces to itself: what it reaped counts, its own memory does not.
     let pids: Vec<i32> = numbers.filter(inside).collect();
     let cpu_ms = pids.iter().map(|pid| cpu_ms(*pid)).sum::<u64>() + cpu_ms(init.as_raw_pid());

@@ -65,6 +65,8 @@ struct Worker {
     landlock: bool,
     interpreter: Option<Interpreter>,
     cells: Vec<Cell>,
+    /// The namespaces that every cell gets.
+    namespaces: i32,
 }
 
 /// A cell with a program in it.
@@ -101,7 +103,10 @@ impl Worker {
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(fault(Layer::PidNamespace, "tying its life"))?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(fault(Layer::PidNamespace, "hiding its memory"))?;
-        rustix::system::sethostname(b"sandbox").map_err(fault(Layer::UtsNamespace, "naming the host"))?;
+        let with = |layer: &Layer| !view.without.contains(layer);
+        if with(&Layer::UtsNamespace) {
+            rustix::system::sethostname(b"sandbox").map_err(fault(Layer::UtsNamespace, "naming the host"))?;
+        }
         enter_root()?;
         layers.obtained = vec![
             Layer::UserNamespace,
@@ -116,18 +121,24 @@ impl Worker {
             Layer::NoNewPrivileges,
             Layer::Limits,
         ];
-        let filters = filter::programs().map_err(fault(Layer::Seccomp, "compiling the filter"))?;
-        layers.obtained.push(Layer::Seccomp);
+        let mut filters = Vec::new();
+        if with(&Layer::Seccomp) {
+            filters = filter::programs().map_err(fault(Layer::Seccomp, "compiling the filter"))?;
+            layers.obtained.push(Layer::Seccomp);
+        }
         let rules = confine::landlock().map(|rules| rules.and_then(Option::<OwnedFd>::from));
-        let landlock = matches!(rules, Ok(Some(_)));
+        let landlock = matches!(rules, Ok(Some(_))) && with(&Layer::Landlock);
         match rules {
+            _ if !with(&Layer::Landlock) => {}
             Ok(Some(_)) => layers.obtained.push(Layer::Landlock),
             Ok(None) => layers.missing.push((Layer::Landlock, "this kernel has none".to_owned())),
             Err(error) => layers.missing.push((Layer::Landlock, error.to_string())),
         }
+        layers.obtained.retain(with);
         layers.obtained.sort();
-        let _ = view;
-        Ok(Worker { layers, filters, landlock, interpreter: None, cells: Vec::new() })
+        layers.missing.extend(view.without.iter().map(|layer| (*layer, "left out as asked".to_owned())));
+        let namespaces = raw::namespaces(raw::CELL, &view.without);
+        Ok(Worker { layers, filters, landlock, interpreter: None, cells: Vec::new(), namespaces })
     }
 
     fn serve(&mut self, control: &OwnedFd) -> io::Result<()> {
@@ -190,7 +201,7 @@ impl Worker {
             }
             Start::Exec { .. } => Vec::new(),
         };
-        let Some(init) = raw::split(raw::CELL).map_err(said("making the cell's namespaces"))? else {
+        let Some(init) = raw::split(self.namespaces).map_err(said("making the cell's namespaces"))? else {
             drop((ours, kept));
             let order = Order { begin: &begin, descriptors, filters: &self.filters, landlock: self.landlock };
             std::process::exit(cell::live(&theirs, order));
@@ -276,6 +287,7 @@ impl Worker {
     }
 
     fn over_limit(&mut self, index: usize) -> Option<Stopped> {
+        let inits: Vec<i32> = self.cells.iter().map(|cell| cell.init.as_raw_pid()).collect();
         let cell = self.cells.get_mut(index)?;
         let elapsed = cell.began.elapsed();
         if elapsed > Duration::from_millis(cell.limits.wall_ms) {
@@ -284,7 +296,7 @@ impl Worker {
         if elapsed < LOOK_EVERY / 2 {
             return None;
         }
-        let usage = watch::usage(cell.init, cell.namespace, cell.limits.memory_bytes);
+        let usage = watch::usage(cell.init, cell.namespace, cell.limits.memory_bytes, &inits);
         cell.cpu_ms = usage.cpu_ms;
         cell.memory_bytes = cell.memory_bytes.max(usage.memory_bytes);
         if usage.memory_bytes > cell.limits.memory_bytes {

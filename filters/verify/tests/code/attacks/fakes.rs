@@ -139,6 +139,12 @@ fn of_functions() -> Vec<Attack> {
             &[WrongAnswer],
             "",
         ),
+        Attack {
+            tests: check(
+                "def check(candidate):\n    for got, want in zip(map(candidate, [2, 3]), [4, 9]): assert got == want\n",
+            ),
+            ..cheat("ending the loop of the assertions", "def f(x): raise StopIteration", &[RuntimeError], "Exception")
+        },
         cheat("right once", "def f(x): return 4", &[WrongAnswer], "call 2"),
         cheat("a value too large", "def f(x): return 'x' * (1 << 27)", &[Output, Memory], ""),
         cheat(
@@ -219,16 +225,16 @@ fn nothing_goes_from_one_solution_to_the_next() {
         let leave = "
 import builtins, os, sys, json
 open('/tmp/left', 'w').write('left'); builtins.left = 1; sys.modules['left'] = sys; json.loads = None; os.environ['LEFT'] = '1'
-os.setpriority(os.PRIO_PROCESS, 0, 5)
+os.setpriority(os.PRIO_PROCESS, 0, 19)
 if os.fork() == 0:
     __import__('time').sleep(9)
 print('left')";
         let look = "
 import builtins, os, sys, json
 print(os.listdir('/tmp'), hasattr(builtins, 'left'), 'left' in sys.modules, json.loads is None, 'LEFT' in os.environ,
-      os.getpriority(os.PRIO_PROCESS, 0), [n for n in os.listdir('/proc') if n.isdigit()] == [str(os.getpid())])";
+      os.getpriority(os.PRIO_PROCESS, 0) == 19, [n for n in os.listdir('/proc') if n.isdigit()] == [str(os.getpid())])";
         assert_eq!(python(&mut judge, leave, &stdin("", "left")).outcome, Outcome::Accepted);
-        let clean = stdin("", "['main.py'] False False False False 0 True");
+        let clean = stdin("", "['main.py'] False False False False False True");
         let judgement = python(&mut judge, look, &clean);
         assert_eq!(judgement.outcome, Outcome::Accepted, "as {user:?}: {judgement:?}");
     }
