@@ -40,7 +40,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("distill-publish", &["distill-dataset"]),
 ];
 /// The crates that may see Burn.
-const BURN: [&str; 3] = ["distill-model", "distill-student", "distill-teacher-local"];
+const BURN: [&str; 2] = ["distill-model", "distill-student"];
 
 #[test]
 fn crates_depend_only_on_what_the_map_says() {

@@ -2,7 +2,7 @@
 
 use crate::verify::Override;
 use clap::{Args, Parser, Subcommand};
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
 
 /// Turns a reasoning teacher into small dense students that people can own and run.
 #[derive(Debug, Parser)]
@@ -50,6 +50,10 @@ pub enum Command {
     Verify(VerifyCommand),
     /// Convert a checkpoint: Hugging Face folder or GGUF file, either way, with another element type, context or tokens.
     Convert(ConvertArgs),
+    /// An OpenAI-compatible server over a checkpoint.
+    Serve(ServeArgs),
+    /// Talk to a checkpoint in the terminal.
+    Chat(ChatArgs),
     /// What this machine has: devices, memory, disk.
     Doctor(DoctorArgs),
 }
@@ -217,4 +221,78 @@ pub struct ConvertArgs {
     /// Largest file of a Hugging Face folder, in bytes; a tensor is never cut.
     #[arg(long, value_name = "BYTES")]
     pub max_shard_bytes: Option<u64>,
+}
+
+/// A checkpoint, and how it is decoded here.
+#[derive(Args, Debug)]
+pub struct DecodeArgs {
+    /// A Hugging Face folder: config.json, safetensors, tokenizer.json and chat template.
+    pub checkpoint: PathBuf,
+    /// Where it runs: `cpu`, `cuda` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// How weights are kept: `stored` and `f32` change nothing, `bf16`, `f16` and `q8_0` round them.
+    #[arg(long, default_value = "stored", value_name = "PRECISION")]
+    pub weights: String,
+    /// Memory for keys and values, in MiB.
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    pub cache_mib: usize,
+    /// Threads for computing; all cores by default.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// How a checkpoint is served.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// What is served.
+    #[command(flatten)]
+    pub decode: DecodeArgs,
+    /// Address to listen on. Anything but this machine itself should have a key.
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes any that is free.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// The environment variable that holds the key which requests must bear; the key itself is never an argument.
+    #[arg(long, value_name = "NAME")]
+    pub api_key_env: Option<String>,
+    /// The model's name; the folder's by default, with the precision if weights are rounded.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Most answers that are decoded together.
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub running: usize,
+    /// Most answers that may be unfinished, waiting ones included; more are turned away with 429.
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    pub queue: usize,
+    /// Most choices of one request: prompts times `n`.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub max_choices: usize,
+    /// Largest body of a request, in bytes.
+    #[arg(long, default_value_t = 4 << 20, value_name = "BYTES")]
+    pub max_body_bytes: usize,
+}
+
+/// How to talk to a checkpoint.
+#[derive(Args, Debug)]
+pub struct ChatArgs {
+    /// Who answers.
+    #[command(flatten)]
+    pub decode: DecodeArgs,
+    /// A system prompt.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Softmax temperature; 0 is greedy.
+    #[arg(long, default_value_t = 0.6)]
+    pub temperature: f32,
+    /// Nucleus mass.
+    #[arg(long, default_value_t = 0.95)]
+    pub top_p: f32,
+    /// Limit on the tokens of one answer; the context by default.
+    #[arg(long, value_name = "N")]
+    pub max_new_tokens: Option<usize>,
+    /// Seed of the first answer; the next ones count on.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
 }

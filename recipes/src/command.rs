@@ -7,8 +7,9 @@ use crate::{
     recipe::{Recipe, diagnostic::RecipeError},
     report,
     run::{self, Until},
+    serve,
     session::{Mode, RunRecord, Session},
-    show, status,
+    show, status, talk,
     teachers::Secrets,
     verify::{self, Pace},
 };
@@ -32,7 +33,7 @@ enum Ending {
 
 /// Runs a command. Data goes to standard output, everything else to standard error.
 pub fn execute(cli: Cli, secrets: Secrets<'_>, color: bool) -> ExitCode {
-    let outcome = dispatch(cli.command, secrets);
+    let outcome = dispatch(cli.command, secrets, color);
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let mut stderr = std::io::stderr();
     let ending = ending(&error);
@@ -69,7 +70,7 @@ fn explain(error: &anyhow::Error) -> String {
     hints.iter().fold(said, |text, hint| format!("{text}\nhint: {hint}"))
 }
 
-fn dispatch(command: Command, secrets: Secrets<'_>) -> Result<()> {
+fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
     match command {
         Command::Run(args) | Command::Publish(args) => run_recipe(&args, Until::Publish, secrets),
         Command::Plan(args) => plan_recipe(&args),
@@ -87,6 +88,16 @@ fn dispatch(command: Command, secrets: Secrets<'_>) -> Result<()> {
         Command::Verify(VerifyCommand::Math(args)) => verify_math(&args),
         Command::Verify(VerifyCommand::Code(args)) => verify_code(&args),
         Command::Convert(args) => print(&convert::convert(&args)?),
+        Command::Serve(args) => {
+            set_threads(args.decode.threads)?;
+            let cancel = Cancel::default();
+            stop_on_signal(cancel.clone())?;
+            serve::serve(&args, secrets, &cancel, &mut |text| print(text))
+        }
+        Command::Chat(args) => {
+            set_threads(args.decode.threads)?;
+            talk::talk(&args, color)
+        }
         Command::Doctor(args) => {
             let findings = doctor::look(&args.store);
             print(&if args.json { serde_json::to_string(&findings)? + "\n" } else { doctor::describe(&findings) })

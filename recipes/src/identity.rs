@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_dataset::{Digest, digest_file};
+use distill_teacher_local::Precision;
 use std::path::{Path, PathBuf};
 
 /// The digest of what decides a checkpoint's output: weights, configuration, tokenizer, templates.
@@ -33,6 +34,16 @@ pub fn checkpoint(dir: &Path) -> Result<String> {
     files.retain(decides);
     files.sort();
     digest_all("checkpoint", &files)
+}
+
+/// The identity of a checkpoint as it is decoded: its digest, and the precision that its weights are rounded to, if they
+/// are.
+///
+/// # Errors
+/// As [`checkpoint`].
+pub fn decoded(dir: &Path, precision: Precision) -> Result<String> {
+    let digest = checkpoint(dir)?;
+    Ok(if precision.is_reduced() { format!("{digest}+{}", precision.name()) } else { digest })
 }
 
 /// The digest of input files, in order.

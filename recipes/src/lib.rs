@@ -1,5 +1,5 @@
 //! `distill` as a library: a recipe is read (`recipe/`), its stages are sequenced (`run.rs`) with keys, claims and
-//! manifests (`session.rs`), and what came of it is told (`status.rs`, `report/`, `show.rs`, `plan.rs`).
+//! manifests (`session.rs`), and what came of it is told (`status.rs`, `report/`, `show.rs`, `plan.rs`). `serve.rs` and `talk.rs` put a checkpoint to use.
 
 pub mod cli;
 pub mod command;
@@ -11,9 +11,11 @@ pub mod progress;
 pub mod recipe;
 pub mod report;
 pub mod run;
+pub mod serve;
 pub mod session;
 pub mod show;
 pub mod status;
+pub mod talk;
 pub mod teachers;
 pub mod verify;
 pub mod view;

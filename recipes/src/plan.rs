@@ -66,7 +66,7 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Option<Samplin
     let sampling = source.sampling.as_ref()?;
     let (teacher, price) = match &source.teacher {
         TeacherConfig::WorkedSolutions => return None,
-        TeacherConfig::Local(dir) => (dir.file_name()?.to_string_lossy().into_owned(), 0.0),
+        TeacherConfig::Local { dir, .. } => (dir.file_name()?.to_string_lossy().into_owned(), 0.0),
         TeacherConfig::Http(config) => (config.endpoint.model.clone(), config.endpoint.usd_per_million_tokens[1]),
     };
     let label = if index == 0 { "problems".to_owned() } else { format!("problems-{}", index + 1) };

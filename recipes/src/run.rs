@@ -16,7 +16,7 @@ use distill_evaluate::{EvaluateError, EvaluationConfig};
 use distill_filters::FilterError;
 use distill_publish::Lineage;
 use distill_student::{Base, TrainError};
-use distill_teacher_local::LocalTeacher;
+use distill_teacher_local::{LocalTeacher, Placement};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -170,7 +170,7 @@ fn make_traces(
             Ok(distill_data_gen::worked_solutions(problems.ready()?, out)?)
         });
     };
-    let spec = Spec::new("traces", 1, &(sampling, &teacher.name, &teacher.identity))?.label(label("traces", index));
+    let spec = Spec::new("traces", 2, &(sampling, &teacher.name, &teacher.identity))?.label(label("traces", index));
     let (device, journal) = (session.device.clone(), session.store.samples(&teacher.folder()));
     session.stage(spec.input("problems", problems), |context, out| {
         let complete = teacher.open(&device, secrets)?;
@@ -280,7 +280,7 @@ fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
 }
 
 fn evaluation(config: &EvaluationConfig, subject: &str, problems: &[Slot]) -> Result<Spec> {
-    let spec = Spec::new("evaluation", 2, &(subject, config))?.label(format!("evaluation-{subject}"));
+    let spec = Spec::new("evaluation", 3, &(subject, config))?.label(format!("evaluation-{subject}"));
     Ok(spec.inputs("problems", problems))
 }
 
@@ -293,7 +293,7 @@ fn evaluate_checkpoint(
 ) -> Result<Slot> {
     let device = session.device.clone();
     session.stage(model.input(evaluation(config, subject, problems)?, "model"), |context, out| {
-        let complete = LocalTeacher::load(model.dir()?, model.digest()?, &device)?;
+        let complete = LocalTeacher::load(model.dir()?, model.digest()?, Placement::on(&device))?;
         Ok(distill_evaluate::evaluate(subject, config, &ready(problems)?, &complete, context, out)?)
     })
 }

@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_teacher::{ApiKey, Complete, HttpTeacher, Render};
-use distill_teacher_local::LocalTeacher;
+use distill_teacher_local::{LocalTeacher, Placement, Precision};
 use std::path::PathBuf;
 
 /// Looks up a secret by the name of its environment variable.
@@ -23,7 +23,7 @@ pub struct Teacher {
 }
 
 enum Kind {
-    Local(PathBuf),
+    Local(PathBuf, Precision),
     Http(HttpConfig),
 }
 
@@ -35,9 +35,10 @@ impl Teacher {
     pub fn of(source: &SourceConfig) -> Result<Option<Teacher>> {
         Ok(match &source.teacher {
             TeacherConfig::WorkedSolutions => None,
-            TeacherConfig::Local(dir) => {
+            TeacherConfig::Local { dir, precision } => {
                 let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Some(Teacher { name, identity: identity::checkpoint(dir)?, kind: Kind::Local(dir.clone()) })
+                let identity = identity::decoded(dir, *precision)?;
+                Some(Teacher { name, identity, kind: Kind::Local(dir.clone(), *precision) })
             }
             TeacherConfig::Http(config) => {
                 let identity = config.endpoint.identity();
@@ -48,7 +49,13 @@ impl Teacher {
 
     /// The name of its folder among the samples.
     pub fn folder(&self) -> String {
-        let digest = distill_dataset::Digest::new("teacher").field(&self.identity).finish();
+        let mut digest = distill_dataset::Digest::new("teacher");
+        digest.field(&self.identity);
+        if matches!(self.kind, Kind::Local(..)) {
+            // Another engine draws other tokens from the same seed: its samples are not these.
+            digest.field(&distill_teacher_local::VERSION.to_string());
+        }
+        let digest = digest.finish();
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' };
         format!("{}-{}", self.name.chars().take(40).map(safe).collect::<String>(), &digest[..12])
     }
@@ -59,7 +66,10 @@ impl Teacher {
     /// When the checkpoint is damaged, the device is not there, or a key is missing.
     pub fn open(&self, device: &str, secrets: Secrets<'_>) -> Result<Box<dyn Complete>> {
         match &self.kind {
-            Kind::Local(dir) => Ok(Box::new(LocalTeacher::load(dir, &self.identity, device)?)),
+            Kind::Local(dir, precision) => {
+                let placement = Placement { precision: *precision, ..Placement::on(device) };
+                Ok(Box::new(LocalTeacher::load(dir, &self.identity, placement)?))
+            }
             Kind::Http(config) => {
                 let key = match &config.api_key_env {
                     None => None,

@@ -17,6 +17,7 @@ use distill_filters::FilterConfig;
 use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
+use distill_teacher_local::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -62,7 +63,12 @@ pub struct SourceConfig {
 #[derive(Clone, Debug)]
 pub enum TeacherConfig {
     /// A checkpoint folder, decoded in this process.
-    Local(PathBuf),
+    Local {
+        /// The folder.
+        dir: PathBuf,
+        /// In which precision its weights are kept; rounded weights are another teacher.
+        precision: Precision,
+    },
     /// An OpenAI-compatible endpoint.
     Http(Box<HttpConfig>),
     /// Nobody: the problems' own worked solutions become the traces.

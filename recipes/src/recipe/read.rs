@@ -10,6 +10,7 @@ use distill_filters::{DuplicatesConfig, FilterConfig, FormatConfig, LengthConfig
 use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
+use distill_teacher_local::Precision;
 use serde::de::DeserializeOwned;
 use std::{
     collections::BTreeMap,
@@ -198,7 +199,19 @@ fn unknown_choice(of: &str, found: &str, known: &[&str], span: std::ops::Range<u
 
 fn read_teacher(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<TeacherConfig> {
     let teacher = match section.one_of(&["local", "http", "worked-solutions"], diagnostics)? {
-        "local" => TeacherConfig::Local(folder.join(section.required::<PathBuf>("local", diagnostics)?)),
+        "local" => {
+            let dir = folder.join(section.required::<PathBuf>("local", diagnostics)?);
+            let span = section.span_of("weights").unwrap_or_default();
+            let weights = section.optional::<String>("weights", diagnostics);
+            let precision = match weights.as_deref().map_or(Ok(Precision::default()), Precision::from_name) {
+                Ok(precision) => precision,
+                Err(error) => {
+                    diagnostics.push(span, format!("`{}`: {error}", section.path("weights")), None);
+                    return None;
+                }
+            };
+            TeacherConfig::Local { dir, precision }
+        }
         "worked-solutions" => {
             let span = section.span.clone();
             if !section.required::<bool>("worked-solutions", diagnostics)? {

@@ -66,6 +66,8 @@ pub struct Chat {
     pad_id: u32,
     prefill: String,
     controls: Vec<String>,
+    /// Counted once: the tokenizer builds a whole map to count.
+    vocab_size: usize,
 }
 
 impl Chat {
@@ -129,7 +131,9 @@ impl Chat {
         controls.sort();
         let template_hash = Digest::new("template").field(&source).finish_short();
         let template = Template::compile(&source, specials)?;
-        let mut chat = Chat { tokenizer, template, template_hash, eos_ids, pad_id, prefill: String::new(), controls };
+        let vocab_size = tokenizer.get_vocab_size(true);
+        let prefill = String::new();
+        let mut chat = Chat { tokenizer, template, template_hash, eos_ids, pad_id, prefill, controls, vocab_size };
         let prompt = chat.render(&[Message::user("?")], true)?.text;
         chat.prefill = ["<think>\n", "<think>"]
             .iter()
@@ -160,7 +164,7 @@ impl Chat {
 
     /// Number of tokens, added ones included.
     pub fn vocab_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+        self.vocab_size
     }
 
     /// Renders a conversation; with `add_generation_prompt`, up to where the assistant goes on.

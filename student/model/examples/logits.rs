@@ -4,9 +4,8 @@
 //! PROMPTS holds one prompt a line, token ids apart by blanks. OUT gets, for prompt `i`, `logits.i` (`[tokens, vocab]`) and
 //! `greedy.i` (NEW_TOKENS ids), and one line a model says how long loading took.
 
-use burn::tensor::{Int, Tensor, TensorData};
 use distill_checkpoint::{Checkpoint, Dtype, write_safetensors};
-use distill_model::{Decoder, KvCache, device};
+use distill_model::{BLOCK, Precision, Share, Stepper, Wanted, block_bytes};
 use std::{collections::BTreeMap, error::Error, fs, io::Write, path::Path, time::Instant};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -15,27 +14,38 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: logits CHECKPOINT PROMPTS OUT.safetensors NEW_TOKENS".into());
     };
     let new_tokens: usize = new_tokens.parse()?;
-    let device = device("cpu")?;
+    let prompts: Vec<Vec<u32>> = fs::read_to_string(prompts)?
+        .lines()
+        .map(|line| line.split_whitespace().map(str::parse).collect::<Result<_, _>>())
+        .collect::<Result<_, _>>()?;
+    let longest = prompts.iter().map(|ids| ids.len() + new_tokens).max().unwrap_or(1);
     let started = Instant::now();
-    let model = Decoder::load(&Checkpoint::open(Path::new(checkpoint))?, &device)?;
+    let checkpoint = Checkpoint::open(Path::new(checkpoint))?;
+    let blocks: Vec<u32> = (0..longest.div_ceil(BLOCK) as u32).collect();
+    let cache = blocks.len() * block_bytes(checkpoint.config());
+    let mut stepper = Stepper::load(&checkpoint, "cpu", Precision::Stored, cache)?;
     writeln!(std::io::stdout(), "{{\"load_s\": {:.3}}}", started.elapsed().as_secs_f64())?;
-    let tokens = |ids: &[i64]| Tensor::<2, Int>::from_data(TensorData::new(ids.to_vec(), [1, ids.len()]), &device);
+    let vocab = checkpoint.config().vocab_size;
+    let mut row = Vec::new();
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
-    for (index, line) in fs::read_to_string(prompts)?.lines().enumerate() {
-        let ids: Vec<i64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-        let logits = model.logits(model.hidden(tokens(&ids)));
-        let [_, seq, vocab] = logits.dims();
-        let values = logits.into_data().try_to_vec::<f32>().map_err(|error| format!("{error:?}"))?;
-        let mut last = argmax(&values[(seq - 1) * vocab..]);
-        tensors.insert(format!("logits.{index}"), (vec![seq, vocab], values));
+    for (index, ids) in prompts.iter().enumerate() {
+        let logits = stepper.step(&[Share { tokens: ids, start: 0, blocks: &blocks, logits: Wanted::All }])?;
+        let mut values = Vec::with_capacity(ids.len() * vocab);
+        for position in 0..logits.rows() {
+            logits.copy_row(position, &mut row);
+            values.extend_from_slice(&row);
+        }
+        let mut last = argmax(&row);
+        tensors.insert(format!("logits.{index}"), (vec![ids.len(), vocab], values));
         if new_tokens == 0 {
             continue;
         }
-        let (mut cache, mut greedy) = (KvCache::new(), vec![last as f32]);
-        model.decode(tokens(&ids), &mut cache);
+        let mut greedy = vec![last as f32];
         while greedy.len() < new_tokens {
-            let next = model.decode(tokens(&[last as i64]), &mut cache).into_data();
-            last = argmax(&next.try_to_vec::<f32>().map_err(|error| format!("{error:?}"))?);
+            let start = ids.len() + greedy.len() - 1;
+            let share = Share { tokens: &[last as u32], start, blocks: &blocks, logits: Wanted::Last };
+            stepper.step(&[share])?.copy_row(0, &mut row);
+            last = argmax(&row);
             greedy.push(last as f32);
         }
         tensors.insert(format!("greedy.{index}"), (vec![new_tokens], greedy));

@@ -1,7 +1,7 @@
 //! Causal self-attention with grouped queries: biases, norms on query and key heads, and a sliding window where the
 //! configuration says so.
 
-use crate::{cache::LayerCache, norm::RmsNorm, rope::Rope};
+use crate::{norm::RmsNorm, rope::Rope};
 use burn::{
     module::{Module, Param},
     tensor::{Bool, Device, Tensor, activation::softmax},
@@ -51,14 +51,14 @@ pub struct Attention {
     pub(crate) q_norm: Option<RmsNorm>,
     pub(crate) k_norm: Option<RmsNorm>,
     #[module(skip)]
-    heads: usize,
+    pub(crate) heads: usize,
     #[module(skip)]
-    kv_heads: usize,
+    pub(crate) kv_heads: usize,
     #[module(skip)]
-    head_dim: usize,
+    pub(crate) head_dim: usize,
     /// Positions that a token sees, its own included, if that is limited.
     #[module(skip)]
-    window: Option<usize>,
+    pub(crate) window: Option<usize>,
 }
 
 impl Attention {
@@ -80,8 +80,8 @@ impl Attention {
         }
     }
 
-    /// `[batch, seq, hidden]` → the same shape. With a cache, the new rows attend to what it holds as well.
-    pub(crate) fn forward(&self, x: Tensor<3>, rope: &Rope, cache: Option<&mut LayerCache>) -> Tensor<3> {
+    /// `[batch, seq, hidden]` → the same shape.
+    pub(crate) fn forward(&self, x: Tensor<3>, rope: &Rope) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
         let dim = self.head_dim;
         let heads = |projection: &Projection, norm: &Option<RmsNorm>, heads: usize| {
@@ -95,31 +95,25 @@ impl Attention {
         let q = rope.rotate(heads(&self.q, &self.q_norm, self.heads));
         let k = rope.rotate(heads(&self.k, &self.k_norm, self.kv_heads));
         let v = heads(&self.v, &None, self.kv_heads);
-        let (k, v) = match cache {
-            Some(cache) => cache.extend(k, v),
-            None => (k, v),
-        };
-        let [_, _, total, _] = k.dims();
         // Query heads that share a key head are rows of one product: nothing is repeated.
         let group = self.heads / self.kv_heads;
         let q = q.reshape([batch, self.kv_heads, group * seq, dim]).mul_scalar((dim as f64).powf(-0.5));
         let mut scores = q.matmul(k.swap_dims(2, 3));
-        if let Some(unseen) = self.unseen(seq, total, &scores.device()) {
-            let unseen = unseen.reshape([1, 1, 1, seq, total]).expand([batch, self.kv_heads, group, seq, total]);
-            let grouped = scores.reshape([batch, self.kv_heads, group, seq, total]);
-            scores = grouped.mask_fill(unseen, f32::NEG_INFINITY).reshape([batch, self.kv_heads, group * seq, total]);
+        if let Some(unseen) = self.unseen(seq, &scores.device()) {
+            let unseen = unseen.reshape([1, 1, 1, seq, seq]).expand([batch, self.kv_heads, group, seq, seq]);
+            let grouped = scores.reshape([batch, self.kv_heads, group, seq, seq]);
+            scores = grouped.mask_fill(unseen, f32::NEG_INFINITY).reshape([batch, self.kv_heads, group * seq, seq]);
         }
         let mixed = softmax(scores, 3).matmul(v).reshape([batch, self.heads, seq, dim]);
         self.o.forward(mixed.swap_dims(1, 2).reshape([batch, seq, self.heads * dim]))
     }
 
-    /// Which of `total` positions each of the last `seq` does not see, `[seq, total]`; nothing if all see all.
-    fn unseen(&self, seq: usize, total: usize, device: &Device) -> Option<Tensor<2, Bool>> {
-        let first = (total - seq) as i64;
-        let future = (seq > 1).then(|| Tensor::<2, Bool>::tril_mask([seq, total], first, device));
-        let past = self.window.filter(|window| total > *window).map(|window| {
+    /// Which positions each of `seq` does not see, `[seq, seq]`; nothing if all see all.
+    fn unseen(&self, seq: usize, device: &Device) -> Option<Tensor<2, Bool>> {
+        let future = (seq > 1).then(|| Tensor::<2, Bool>::tril_mask([seq, seq], 0, device));
+        let past = self.window.filter(|window| seq > *window).map(|window| {
             // Below the diagonal on which a token sees its `window`-th position.
-            Tensor::<2, Bool>::triu_mask([seq, total], first - window as i64 + 1, device)
+            Tensor::<2, Bool>::triu_mask([seq, seq], 1 - window as i64, device)
         });
         match (future, past) {
             (Some(future), Some(past)) => Some(future.bool_or(past)),

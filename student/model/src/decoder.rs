@@ -2,7 +2,6 @@
 
 use crate::{
     attention::{Attention, Projection, empty},
-    cache::KvCache,
     norm::RmsNorm,
     rope::{Frequencies, Rope},
 };
@@ -53,17 +52,23 @@ impl Decoder {
             blocks: (0..config.num_hidden_layers).map(block).collect(),
             norm: norm(),
             head: (!config.tie_word_embeddings).then(|| Projection::empty(hidden, config.vocab_size, false, device)),
-            frequencies: Frequencies {
-                per_position: config.rope.inverse_frequencies(config.head_dim),
-                factor: config.rope.attention_factor(),
-            },
+            frequencies: Frequencies::of(config),
         }
     }
 
     /// Tokens `[batch, seq]` → final hidden states `[batch, seq, hidden]`, positions from 0, causal. Rows may be padded
     /// on the right: padding never reaches a token before it.
     pub fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        self.run(tokens, None)
+        let [batch, seq] = tokens.dims();
+        let [_, width] = self.embedding.dims();
+        let mut x = self.embedding.val().select(0, tokens.reshape([batch * seq])).reshape([batch, seq, width]);
+        let rope = Rope::new(seq, &self.frequencies, &x.device());
+        for block in &self.blocks {
+            x = x.clone() + block.attention.forward(block.input_norm.forward(x), &rope);
+            let normed = block.post_norm.forward(x.clone());
+            x = x + block.down.forward(silu(block.gate.forward(normed.clone())) * block.up.forward(normed));
+        }
+        self.norm.forward(x)
     }
 
     /// Hidden states `[batch, seq, hidden]` → logits `[batch, seq, vocab]`.
@@ -74,33 +79,5 @@ impl Decoder {
         let [batch, seq, width] = hidden.dims();
         let [vocab, _] = self.embedding.dims();
         hidden.reshape([batch * seq, width]).matmul(self.embedding.val().transpose()).reshape([batch, seq, vocab])
-    }
-
-    /// Goes on from `cache` with tokens `[batch, new]`; returns the logits of the last position, `[batch, vocab]`.
-    pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<2> {
-        let hidden = self.run(tokens, Some(cache));
-        let [batch, seq, width] = hidden.dims();
-        let logits = self.logits(hidden.slice([0..batch, seq - 1..seq, 0..width]));
-        let [_, _, vocab] = logits.dims();
-        logits.reshape([batch, vocab])
-    }
-
-    fn run(&self, tokens: Tensor<2, Int>, mut cache: Option<&mut KvCache>) -> Tensor<3> {
-        let [batch, seq] = tokens.dims();
-        let [_, width] = self.embedding.dims();
-        let start = cache.as_ref().map_or(0, |cache| cache.len);
-        let mut x = self.embedding.val().select(0, tokens.reshape([batch * seq])).reshape([batch, seq, width]);
-        let rope = Rope::new(start, seq, &self.frequencies, &x.device());
-        if let Some(cache) = cache.as_deref_mut() {
-            cache.layers.resize_with(self.blocks.len(), Default::default);
-            cache.len += seq;
-        }
-        for (index, block) in self.blocks.iter().enumerate() {
-            let layer = cache.as_deref_mut().map(|cache| &mut cache.layers[index]);
-            x = x.clone() + block.attention.forward(block.input_norm.forward(x), &rope, layer);
-            let normed = block.post_norm.forward(x.clone());
-            x = x + block.down.forward(silu(block.gate.forward(normed.clone())) * block.up.forward(normed));
-        }
-        self.norm.forward(x)
     }
 }

@@ -1,21 +1,27 @@
-//! Llama, Qwen2 and Qwen3 in Burn: a checkpoint's named tensors in, logits out, with or without a key-value cache.
+//! Llama, Qwen2 and Qwen3: a checkpoint's named tensors in, logits out. [`Decoder`] is the model in Burn, for training;
+//! [`Stepper`] decodes over a cache, on the CPU by its own forward pass (`cpu/`), elsewhere in Burn's tensors.
 //!
 //! The arithmetic follows the reference implementation to float32 rounding: half-split rotary embeddings, RMSNorm
 //! statistics in float32, causal attention with grouped queries.
 
 mod attention;
-mod cache;
+mod cpu;
 mod decoder;
 mod device;
 mod norm;
 #[cfg(test)]
 mod parity;
+mod precision;
 mod rope;
+mod step;
+mod tensors;
 mod weights;
 
-pub use cache::KvCache;
+pub use cpu::Softmax;
 pub use decoder::Decoder;
 pub use device::device;
+pub use precision::Precision;
+pub use step::{BLOCK, Logits, Share, Stepper, Wanted, block_bytes};
 pub use weights::Parameter;
 
 use distill_checkpoint::CheckpointError;
@@ -29,4 +35,7 @@ pub enum ModelError {
     /// The checkpoint does not hold the model.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A step of decoding was asked for wrongly, or could not be computed.
+    #[error("{0}")]
+    Step(String),
 }

@@ -1,6 +1,6 @@
 //! Against Transformers: logits, loss and every gradient of the models of `tests/parity/models`, made by `models.py`.
 
-use crate::{Decoder, KvCache, device};
+use crate::{BLOCK, Decoder, Precision, Share, Stepper, Wanted, device};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use distill_checkpoint::{Checkpoint, Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
 use safetensors::SafeTensors;
@@ -120,30 +120,109 @@ fn logits_loss_and_every_gradient_equal_the_reference() {
     }
 }
 
-#[test]
-fn decoding_with_a_cache_equals_the_whole_forward_pass() {
-    for fixture in fixtures().into_iter().filter(|fixture| fixture.shape[0] == 2) {
-        let device = device("cpu").expect("the CPU");
-        let (model, tokens) = (fixture.model(&device), fixture.tokens(&device));
-        let ([rows, seq], vocab) = (fixture.shape, fixture.vocab());
-        let mut cache = KvCache::new();
-        let mut last = model.decode(tokens.clone().slice([0..rows, 0..5]), &mut cache);
-        for position in 5..seq {
-            last = model.decode(tokens.clone().slice([0..rows, position..position + 1]), &mut cache);
+/// What a stepper makes of one row of a fixture, fed in pieces of these lengths; the rest token by token.
+fn decode(stepper: &mut Stepper, tokens: &[u32], pieces: &[usize], blocks: &[u32]) -> Vec<f32> {
+    let (mut out, mut row, mut start) = (Vec::new(), Vec::new(), 0);
+    let mut pieces = pieces.iter().copied();
+    while start < tokens.len() {
+        let end = (start + pieces.next().unwrap_or(1)).min(tokens.len());
+        let share = Share { tokens: &tokens[start..end], start, blocks, logits: Wanted::All };
+        let logits = stepper.step(&[share]).expect("a step");
+        assert_eq!(logits.rows(), end - start);
+        for index in 0..logits.rows() {
+            logits.copy_row(index, &mut row);
+            out.extend_from_slice(&row);
         }
-        assert_eq!(cache.len(), seq);
-        let whole: Vec<f32> =
-            (1..=rows).flat_map(|row| fixture.logits[(row * seq - 1) * vocab..row * seq * vocab].to_vec()).collect();
-        assert!(distance(&values(last), &whole) < 1.0, "{}: last logits", fixture.name);
-
-        // The second row alone goes on as it would have beside the first.
-        cache.select(&[1]);
-        let next = Tensor::<2, Int>::from_data(TensorData::new(vec![7_i64], [1, 1]), &device);
-        let alone = values(model.decode(next.clone(), &mut cache));
-        let row = Tensor::cat(vec![tokens.slice([1..2, 0..seq]), next], 1);
-        let whole = values(model.logits(model.hidden(row)));
-        assert!(distance(&alone, &whole[seq * vocab..]) < 1.0, "{}: a selected row", fixture.name);
+        start = end;
     }
+    out
+}
+
+#[test]
+fn decoding_over_a_cache_equals_the_reference() {
+    for fixture in fixtures() {
+        let checkpoint = Checkpoint::open(&fixture.folder).expect("the checkpoint");
+        let ([rows, seq], vocab) = (fixture.shape, fixture.vocab());
+        let needed = seq.div_ceil(BLOCK) as u32;
+        // Blocks in any order, another row's between them.
+        let blocks: Vec<u32> = (0..needed).rev().map(|index| 2 * index + 1).collect();
+        let bytes = crate::block_bytes(checkpoint.config()) * 2 * needed as usize;
+        let load = || Stepper::load(&checkpoint, "cpu", Precision::Stored, bytes).expect("the model");
+        let on_tensors = || Stepper::load_tensors(&checkpoint, bytes).expect("the model");
+        for row in 0..rows {
+            let tokens: Vec<u32> = fixture.tokens[row * seq..(row + 1) * seq].iter().map(|id| *id as u32).collect();
+            let expected = &fixture.logits[row * seq * vocab..(row + 1) * seq * vocab];
+            let whole = decode(&mut load(), &tokens, &[seq], &blocks);
+            let error = distance(&whole, expected);
+            assert!(error < 1.0, "{}: logits on the CPU are off by {error} of what is allowed", fixture.name);
+            for pieces in [&[5, 1, 3][..], &[seq / 2]] {
+                let found = decode(&mut load(), &tokens, pieces, &blocks);
+                assert_eq!(found, whole, "{}: in pieces of {pieces:?}, bit for bit", fixture.name);
+            }
+            for pieces in [&[seq][..], &[5, 1, 3]] {
+                let error = distance(&decode(&mut on_tensors(), &tokens, pieces, &blocks), expected);
+                assert!(error < 1.0, "{}: logits of tensors, {pieces:?}: {error} of what is allowed", fixture.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn shares_of_one_step_do_not_touch_each_other() {
+    for fixture in fixtures().into_iter().filter(|fixture| fixture.shape[0] == 2) {
+        let checkpoint = Checkpoint::open(&fixture.folder).expect("the checkpoint");
+        let ([_, seq], vocab) = (fixture.shape, fixture.vocab());
+        let bytes = crate::block_bytes(checkpoint.config()) * 4;
+        let tokens: Vec<u32> = fixture.tokens.iter().map(|id| *id as u32).collect();
+        let (first, second) = tokens.split_at(seq);
+        let mut alone = Stepper::load(&checkpoint, "cpu", Precision::Stored, bytes).expect("the model");
+        let expected = decode(&mut alone, first, &[seq], &[0]);
+        for mut stepper in [
+            Stepper::load(&checkpoint, "cpu", Precision::Stored, bytes).expect("the model"),
+            Stepper::load_tensors(&checkpoint, bytes).expect("the model"),
+        ] {
+            let on_cpu = stepper.is_on_cpu();
+            let share = |tokens, start, blocks, logits| Share { tokens, start, blocks, logits };
+            // One prompt in two pieces while the other goes on token by token.
+            let steps: [&[Share<'_>]; 3] = [
+                &[share(&first[..4], 0, &[2], Wanted::None), share(&second[..1], 0, &[1], Wanted::Last)],
+                &[share(&second[1..2], 1, &[1], Wanted::Last), share(&first[4..7], 4, &[2], Wanted::Last)],
+                &[share(&first[7..8], 7, &[2], Wanted::Last), share(&second[2..3], 2, &[1], Wanted::None)],
+            ];
+            let mut found = Vec::new();
+            for (index, step) in steps.iter().enumerate() {
+                let logits = stepper.step(step).expect("a step");
+                let mut row = Vec::new();
+                logits.copy_row(if index == 1 { 1 } else { 0 }, &mut row);
+                found.push(row);
+            }
+            for (position, found) in [(6, &found[1]), (7, &found[2])] {
+                let expected = &expected[position * vocab..(position + 1) * vocab];
+                let error = distance(found, expected);
+                assert!(error < 1.0, "{}: position {position} is off by {error} of what is allowed", fixture.name);
+                assert!(!on_cpu || found == expected, "{}: position {position}, bit for bit", fixture.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_that_cannot_be_taken_is_an_error() {
+    let checkpoint = Checkpoint::open(&root().join("llama_multi_head")).expect("the checkpoint");
+    let bytes = crate::block_bytes(checkpoint.config()) * 2;
+    let mut stepper = Stepper::load(&checkpoint, "cpu", Precision::Stored, bytes).expect("the model");
+    let good = Share { tokens: &[1, 2], start: 0, blocks: &[0], logits: Wanted::Last };
+    let bad = [
+        Share { tokens: &[], ..good },
+        Share { tokens: &[40], ..good },
+        Share { blocks: &[2], ..good },
+        Share { start: 31, ..good },
+    ];
+    for share in bad {
+        assert!(stepper.step(&[good, share]).is_err(), "{share:?}");
+    }
+    assert!(stepper.step(&[good]).is_ok());
+    assert!(Stepper::load(&checkpoint, "cpu", Precision::Stored, 100).is_err(), "no room for a block");
 }
 
 #[test]

@@ -2,12 +2,32 @@
 //! the first half turns with dimension `j` of the second. Burn's own rotates interleaved pairs, which is another model.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use distill_checkpoint::ModelConfig;
 
 /// What turns the positions of a model: radians per position for each pair, and a factor on cosines and sines.
 #[derive(Clone, Debug)]
 pub(crate) struct Frequencies {
     pub(crate) per_position: Vec<f32>,
     pub(crate) factor: f32,
+}
+
+impl Frequencies {
+    /// Those of a model.
+    pub(crate) fn of(config: &ModelConfig) -> Frequencies {
+        Frequencies {
+            per_position: config.rope.inverse_frequencies(config.head_dim),
+            factor: config.rope.attention_factor(),
+        }
+    }
+
+    /// A function of one position's angles, for each dimension of a head: float32 products, as the reference forms them.
+    pub(crate) fn row(&self, position: usize, function: fn(f64) -> f64) -> impl Iterator<Item = f32> {
+        let half = self.per_position.len();
+        (0..2 * half).map(move |index| {
+            let angle = position as f32 * self.per_position[index % half];
+            function(f64::from(angle)) as f32 * self.factor
+        })
+    }
 }
 
 /// Cosines and sines of the positions of one forward pass, `[1, 1, seq, head_dim]` each.
@@ -18,16 +38,12 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// Angles for the positions `start..start + seq`: float32 products, as the reference forms them.
-    pub(crate) fn new(start: usize, seq: usize, frequencies: &Frequencies, device: &Device) -> Self {
-        let half = frequencies.per_position.len();
+    /// Angles for the positions from 0.
+    pub(crate) fn new(seq: usize, frequencies: &Frequencies, device: &Device) -> Self {
+        let dim = 2 * frequencies.per_position.len();
         let table = |function: fn(f64) -> f64| {
-            let value = |index: usize| {
-                let angle = (start + index / (2 * half)) as f32 * frequencies.per_position[index % half];
-                function(f64::from(angle)) as f32 * frequencies.factor
-            };
-            let values: Vec<f32> = (0..seq * 2 * half).map(value).collect();
-            Tensor::from_data(TensorData::new(values, [1, 1, seq, 2 * half]), device)
+            let values: Vec<f32> = (0..seq).flat_map(|position| frequencies.row(position, function)).collect();
+            Tensor::from_data(TensorData::new(values, [1, 1, seq, dim]), device)
         };
         Rope { cos: table(f64::cos), sin: table(f64::sin) }
     }

@@ -1,76 +1,132 @@
 //! The in-process engine: a checkpoint folder becomes somebody who answers.
 //!
-//! Requests are pulled from the queue, put together with others whose prompts are equally long, and decoded in lock step
-//! over a key-value cache. An answer depends on (weights, messages, sampling, seed) and on nothing that runs beside it.
+//! [`Engine`] decodes many requests at once (`engine.rs`): a cache in blocks (`pool.rs`), what each request has come to
+//! (`sequence.rs`), how tokens are drawn (`sampler.rs`) and become text (`text.rs`). [`LocalTeacher`] is the engine behind
+//! the trait that sampling and evaluation ask, [`serve`] the engine behind HTTP (`server/`). An answer depends on (weights, messages, sampling, seed) and on nothing
+//! that runs beside it.
 
-mod cohort;
+mod ask;
+mod engine;
+mod pool;
+mod reasoning;
 mod sampler;
+mod sequence;
+mod server;
 #[cfg(test)]
 mod tests;
+mod text;
 
-use burn::tensor::Device;
-use cohort::{Cohort, Row};
+pub use ask::{Ask, Event, Logprobs, Reason, Sampling};
+pub use distill_model::Precision;
+pub use engine::{Engine, Limits, Load};
+pub use reasoning::{Parts, Reasoning};
+pub use server::{ServerConfig, serve};
+
 use distill_chat::Chat;
-use distill_checkpoint::{Checkpoint, ModelConfig};
-use distill_dataset::Cancel;
-use distill_model::Decoder;
-use distill_teacher::{Complete, Identity, Queue, Request, TeacherError};
-use std::{collections::BTreeMap, path::Path};
+use distill_checkpoint::Checkpoint;
+use distill_dataset::{Cancel, FinishReason};
+use distill_model::Stepper;
+use distill_teacher::{Complete, Completion, Identity, Queue, Request, TeacherError};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-/// Most rows decoded together.
-const MAX_ROWS: usize = 128;
-/// Most memory for one cohort's keys and values.
-const MAX_CACHE_BYTES: usize = 1 << 30;
+/// Counts the changes after which the same seed draws other tokens.
+pub const VERSION: u32 = 2;
+
+/// Where a checkpoint is decoded, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement<'a> {
+    /// `cpu`, `cuda` or `cuda:N`.
+    pub device: &'a str,
+    /// In which precision weights are kept.
+    pub precision: Precision,
+    /// How much is done at once.
+    pub limits: Limits,
+}
+
+impl<'a> Placement<'a> {
+    /// The checkpoint's own weights on that device, with the limits that suit most.
+    pub fn on(device: &'a str) -> Placement<'a> {
+        Placement { device, precision: Precision::default(), limits: Limits::default() }
+    }
+}
+
+/// Loads a checkpoint folder: its chat folder, and an engine over its weights.
+///
+/// # Errors
+/// When the checkpoint, its tokenizer or the device cannot be used, or the cache would hold nothing.
+pub fn load(dir: &Path, placement: Placement<'_>) -> Result<(Arc<Chat>, Engine), TeacherError> {
+    let local = |error: &dyn std::fmt::Display| TeacherError::Local(error.to_string());
+    let chat = Arc::new(Chat::load(dir).map_err(|error| local(&error))?);
+    let checkpoint = Checkpoint::open(dir).map_err(|error| local(&error))?;
+    let Placement { device, precision, limits } = placement;
+    let stepper = Stepper::load(&checkpoint, device, precision, limits.cache_bytes).map_err(|error| local(&error))?;
+    Ok((chat.clone(), Engine::new(stepper, chat, limits)))
+}
 
 /// A checkpoint that answers in this process.
 pub struct LocalTeacher {
     name: String,
-    chat: Chat,
-    config: ModelConfig,
-    model: Decoder,
-    device: Device,
-}
-
-/// A request whose prompt is tokenised.
-struct Waiting {
-    request: Request,
-    prompt: Vec<u32>,
+    chat: Arc<Chat>,
+    engine: Mutex<Engine>,
+    /// Requests that are taken from a queue ahead of their turn.
+    ahead: usize,
 }
 
 impl LocalTeacher {
-    /// Loads a checkpoint folder; `name` is its identity (a digest of its files), `device` is `cpu`, `cuda` or `cuda:N`.
+    /// Loads a checkpoint folder; `name` is its identity, a digest of its files.
     ///
     /// # Errors
-    /// When the checkpoint, its tokenizer or the device cannot be used.
-    pub fn load(dir: &Path, name: &str, device: &str) -> Result<LocalTeacher, TeacherError> {
-        let local = |error: &dyn std::fmt::Display| TeacherError::Local(error.to_string());
-        let chat = Chat::load(dir).map_err(|error| local(&error))?;
-        let checkpoint = Checkpoint::open(dir).map_err(|error| local(&error))?;
-        let device = distill_model::device(device).map_err(|error| local(&error))?;
-        let model = Decoder::load(&checkpoint, &device).map_err(|error| local(&error))?;
-        Ok(LocalTeacher { name: name.to_owned(), chat, config: checkpoint.config().clone(), model, device })
+    /// As [`load`].
+    pub fn load(dir: &Path, name: &str, placement: Placement<'_>) -> Result<LocalTeacher, TeacherError> {
+        let (chat, engine) = load(dir, placement)?;
+        let ahead = 2 * placement.limits.running;
+        Ok(LocalTeacher { name: name.to_owned(), chat, engine: Mutex::new(engine), ahead })
     }
 
-    /// How many rows of this many positions are decoded together.
-    fn max_rows(&self, positions: usize) -> usize {
-        let config = &self.config;
-        let per_position =
-            2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * size_of::<f32>();
-        (MAX_CACHE_BYTES / (per_position * positions).max(1)).clamp(1, MAX_ROWS)
-    }
-
-    /// Tokenises a request, or says why it cannot be answered.
-    fn admit(&self, request: Request) -> Result<Waiting, (u64, TeacherError)> {
-        let failed = |message: String| (request.id, TeacherError::Failed(message));
+    /// Tokenises a request and hands it to the engine; the number of its prompt's tokens.
+    fn submit(&self, engine: &mut Engine, request: Request) -> Result<u32, TeacherError> {
+        let failed = |message: String| TeacherError::Failed(message);
         let prompt = self.chat.encode_prompt(&request.messages).map_err(|error| failed(error.to_string()))?;
-        let most = self.config.max_position_embeddings;
-        if prompt.len() >= most {
-            return Err(failed(format!("expected a prompt of fewer than {most} tokens, found {}", prompt.len())));
-        }
-        if let Some(id) = prompt.iter().find(|id| **id as usize >= self.config.vocab_size) {
-            return Err(failed(format!("the tokenizer gives token {id}, the model knows {}", self.config.vocab_size)));
-        }
-        Ok(Waiting { request, prompt })
+        let prompt_tokens = prompt.len() as u32;
+        let ask = Ask {
+            prompt,
+            sampling: Sampling {
+                temperature: request.sampling.temperature,
+                top_p: request.sampling.top_p,
+                ..Sampling::default()
+            },
+            seed: request.seed,
+            max_new_tokens: request.sampling.max_new_tokens as usize,
+            stop_ids: self.chat.eos_ids().to_vec(),
+            stop: Vec::new(),
+            text: false,
+            logprobs: None,
+            prompt_logprobs: None,
+        };
+        engine.submit(request.id, ask).map_err(failed)?;
+        Ok(prompt_tokens)
+    }
+
+    fn completion(&self, prompt_tokens: u32, reason: Reason, tokens: Vec<u32>) -> Result<Completion, TeacherError> {
+        let spoken = tokens.len() - usize::from(reason == Reason::Stop);
+        let text = self.chat.decode(&tokens[..spoken]).map_err(|error| TeacherError::Failed(error.to_string()))?;
+        Ok(Completion {
+            prefill: self.chat.prefill().to_owned(),
+            text,
+            finish_reason: match reason {
+                Reason::Stop => FinishReason::Stop,
+                Reason::Length => FinishReason::Length,
+            },
+            response_model: self.name.clone(),
+            prompt_tokens,
+            completion_tokens: tokens.len() as u32,
+            token_ids: Some(tokens),
+            cost_usd: 0.0,
+        })
     }
 }
 
@@ -80,37 +136,40 @@ impl Complete for LocalTeacher {
     }
 
     fn complete(&self, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError> {
-        // Requests by prompt length: a cohort never needs padding.
-        let mut waiting: BTreeMap<usize, Vec<Waiting>> = BTreeMap::new();
-        let mut held = 0;
-        loop {
-            while held < 4 * MAX_ROWS {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        // Tokens of the prompts of what is in flight.
+        let mut asked: HashMap<u64, u32> = HashMap::new();
+        let mut stopped = false;
+        while !stopped && !cancel.is_cancelled() {
+            while engine.len() < self.ahead && !stopped {
                 let Some(request) = queue.next() else { break };
-                match self.admit(request) {
-                    Ok(admitted) => {
-                        waiting.entry(admitted.prompt.len()).or_default().push(admitted);
-                        held += 1;
+                let id = request.id;
+                match self.submit(&mut engine, request) {
+                    Ok(prompt_tokens) => {
+                        asked.insert(id, prompt_tokens);
                     }
-                    Err((id, error)) => {
-                        if queue.deliver(id, Err(error)).is_break() {
-                            return Ok(());
-                        }
-                    }
+                    Err(error) => stopped = queue.deliver(id, Err(error)).is_break(),
                 }
             }
-            let Some((&length, _)) = waiting.iter().max_by_key(|(_, rows)| rows.len()) else { return Ok(()) };
-            let mut rows = waiting.remove(&length).unwrap_or_default();
-            let longest = rows.iter().map(|row| row.request.sampling.max_new_tokens as usize).max().unwrap_or(0);
-            let positions = (length + longest).min(self.config.max_position_embeddings);
-            let left = rows.split_off(rows.len().min(self.max_rows(positions)));
-            if !left.is_empty() {
-                waiting.insert(length, left);
+            if engine.is_empty() {
+                break;
             }
-            held -= rows.len();
-            let rows = rows.into_iter().map(|row| Row::new(row.request, row.prompt, &self.config)).collect();
-            if Cohort::new(self, rows).decode(queue, cancel)?.is_break() {
-                return Ok(());
-            }
+            engine.step(&mut |id, event| {
+                let outcome = match event {
+                    Event::Prompt(_) | Event::Token { .. } => return,
+                    Event::End { reason, tokens, .. } => {
+                        self.completion(asked.get(&id).copied().unwrap_or(0), reason, tokens)
+                    }
+                    Event::Failed(why) => Err(TeacherError::Failed(why)),
+                };
+                asked.remove(&id);
+                // After a stop, nothing more is delivered.
+                stopped = stopped || queue.deliver(id, outcome).is_break();
+            });
         }
+        for id in asked.into_keys() {
+            engine.cancel(id);
+        }
+        Ok(())
     }
 }

@@ -31,6 +31,10 @@ pub(crate) fn same(a: &Value, b: &Value, case: &Case<'_>) -> Finding {
         return Finding::unknown("other-variable");
     }
     let name = left.or(right).unwrap_or_default();
+    if name.is_empty() && (claims(a) || claims(b)) {
+        // 8 > 7e says nothing about anything.
+        return Finding::unknown("no-variable");
+    }
     let mut ends = Vec::new();
     gather(a, &mut ends, case);
     gather(b, &mut ends, case);
@@ -61,6 +65,15 @@ pub(crate) fn same(a: &Value, b: &Value, case: &Case<'_>) -> Finding {
         Finding::probable(Verdict::Equal, "same-members")
     } else {
         Finding::unknown("ends-unknown")
+    }
+}
+
+/// Whether a value says something of a variable, or would if it had one.
+fn claims(value: &Value) -> bool {
+    match value {
+        Value::Relation(..) => true,
+        Value::Logic { parts, .. } => parts.iter().any(claims),
+        _ => false,
     }
 }
 

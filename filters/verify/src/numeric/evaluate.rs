@@ -15,6 +15,8 @@ pub(crate) type Point = Vec<(String, BigRational, BigRational)>;
 
 /// The largest exact result, in bits.
 const MAX_EXACT: u64 = 1 << 16;
+/// Steps for a factor of a factorial.
+const FACTOR: u64 = 15;
 /// Larger exponents are balls, in bits.
 const MAX_EXPONENT: u64 = 512;
 /// The longest sum that is added up.
@@ -86,6 +88,11 @@ fn apply<R: Real>(
     effort: &Effort,
 ) -> Result<Complex<R>, Fault> {
     let whole = |value: BigInt| Complex::<R>::rational(&BigRational::from_integer(value), bits);
+    // A factor multiplied onto a large integer.
+    let spend_on = |factors: &BigInt| {
+        let count = factors.to_u32().unwrap_or(0).min(MAX_FACTORIAL);
+        effort.spend(u64::from(count) * FACTOR).ok_or(Fault::Unclear)
+    };
     let integers = || {
         arguments
             .iter()
@@ -99,10 +106,12 @@ fn apply<R: Real>(
             if count.is_negative() {
                 return Err(Fault::Undefined);
             }
+            spend_on(&count)?;
             return whole(factorial(&count)?);
         }
         Function::Binomial => {
             let both = integers()?;
+            spend_on(&both[1])?;
             return whole(binomial(&both[0], &both[1])?);
         }
         Function::Gcd => return whole(integers()?.into_iter().fold(BigInt::zero(), |a, b| a.gcd(&b))),
@@ -208,7 +217,8 @@ fn exact_within(expr: &Expr, point: &Point, most: u64) -> Option<BigRational> {
         Expr::Apply(Function::Factorial, parts) => {
             let count =
                 exact_within(parts.first()?, point, most).filter(|count| count.is_integer() && !count.is_negative())?;
-            factorial(&count.to_integer()).ok().map(BigRational::from_integer)
+            let small = count.to_integer().to_u64().is_some_and(|count| count <= most / 8);
+            small.then(|| factorial(&count.to_integer()).ok())?.map(BigRational::from_integer)
         }
         _ => None,
     }

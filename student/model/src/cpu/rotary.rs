@@ -1,0 +1,36 @@
+//! Cosines and sines of positions, formed once for each position and kept.
+
+use crate::rope::Frequencies;
+
+/// The angles of the positions met so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Rotary {
+    frequencies: Frequencies,
+    /// `[position][cosines of all pairs, sines of all pairs]`.
+    table: Vec<f32>,
+}
+
+impl Rotary {
+    pub(crate) fn new(frequencies: Frequencies) -> Rotary {
+        Rotary { frequencies, table: Vec::new() }
+    }
+
+    /// Makes sure that positions below `end` are known.
+    pub(crate) fn reach(&mut self, end: usize) {
+        let half = self.frequencies.per_position.len();
+        for position in self.table.len() / (2 * half)..end {
+            self.table.extend(self.frequencies.row(position, f64::cos).take(half));
+            self.table.extend(self.frequencies.row(position, f64::sin).take(half));
+        }
+    }
+
+    /// Rotates one head in the half-split layout.
+    pub(crate) fn rotate(&self, head: &mut [f32], position: usize) {
+        let half = self.frequencies.per_position.len();
+        let (cosines, sines) = self.table[position * 2 * half..(position + 1) * 2 * half].split_at(half);
+        let (first, second) = head.split_at_mut(half);
+        for ((a, b), (cosine, sine)) in first.iter_mut().zip(second).zip(cosines.iter().zip(sines)) {
+            (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
+        }
+    }
+}
