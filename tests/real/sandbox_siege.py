@@ -17,13 +17,28 @@ sys.path.insert(0, str(ROOT / "tests/real"))
 import humaneval  # noqa: E402
 
 
+def lineage(pid):
+    """The commands of a process and of everybody above it."""
+    while pid != "0":
+        folder = pathlib.Path("/proc") / pid
+        try:
+            yield (folder / "cmdline").read_text(errors="replace").replace("\0", " ")
+            pid = next(line.split()[1] for line in (folder / "status").read_text().splitlines() if line.startswith("PPid:"))
+        except (OSError, StopIteration):
+            return
+
+
 def processes():
-    """Users that only cells have."""
-    found = []
+    """Processes of users that only cells have, or of the warm interpreter, without any supervisor above them."""
+    found = set()
     for folder in pathlib.Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and 1_900_000_000 <= folder.stat().st_uid < 2_000_000_000:
-                found.append((folder.name, (folder / "cmdline").read_bytes()))
+            if not folder.name.isdigit():
+                continue
+            marked = 1_900_000_000 <= folder.stat().st_uid < 2_000_000_000 or b"/harness/warm.py" in (folder / "cmdline").read_bytes()
+            above = list(lineage(folder.name)) if marked else []
+            if marked and not any("supervisor" in command or "verify code" in command for command in above):
+                found.add((folder.name, *above))
         except OSError:
             pass
     return found
@@ -59,7 +74,11 @@ def main():
     output, _ = attack.communicate()
     sieges += attack.returncode == 0
     time.sleep(1)
+    # Others' processes lose their parents while they end; what is left behind stays.
     left = processes()
+    for _ in range(20):
+        time.sleep(0.1)
+        left &= processes()
     print(f"{minutes} minutes: the suite {sieges} times, {rounds} rounds of honest work, {judged} verdicts")
     print(f"changed: {len(changed)} {changed[:5]}")
     print(f"left behind: {left}")

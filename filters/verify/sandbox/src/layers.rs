@@ -33,8 +33,6 @@ pub enum Layer {
     Landlock,
     /// Limits on every process, and a watch over the sum of a cell's memory and CPU time.
     Limits,
-    /// A delegated cgroup v2 with limits on memory and processes: the kernel's own sum.
-    Cgroup,
 }
 
 impl Layer {
@@ -54,7 +52,6 @@ impl Layer {
             Layer::Seccomp => "seccomp",
             Layer::Landlock => "landlock",
             Layer::Limits => "limits",
-            Layer::Cgroup => "cgroup",
         }
     }
 
@@ -76,20 +73,19 @@ impl Layer {
             Layer::Seccomp | Layer::NoNewPrivileges => "the kernel must have CONFIG_SECCOMP_FILTER",
             Layer::Landlock => "Linux 5.13 or later with `landlock` in the boot option `lsm=`",
             Layer::Limits => "the sandbox reads its programs' memory from a /proc of its own; let it mount one",
-            Layer::Cgroup => "run inside `systemd-run --user --scope -p Delegate=yes`; not required",
         }
     }
 
     /// Whether everything else holds without it, so that it can be left out on request.
     pub fn can_be_left_out(self) -> bool {
-        use Layer::{Cgroup, IpcNamespace, Landlock, NetworkNamespace, Seccomp, UtsNamespace};
-        matches!(self, NetworkNamespace | IpcNamespace | UtsNamespace | Seccomp | Landlock | Cgroup)
+        use Layer::{IpcNamespace, Landlock, NetworkNamespace, Seccomp, UtsNamespace};
+        matches!(self, NetworkNamespace | IpcNamespace | UtsNamespace | Seccomp | Landlock)
     }
 
-    /// Whether nothing runs without it, unless told otherwise. Landlock is one more wall behind the others, and cgroups are
-    /// seldom delegated.
+    /// Whether nothing runs without it, unless told otherwise. Landlock is one more wall behind the
+    /// others.
     pub fn required(self) -> bool {
-        !matches!(self, Layer::Landlock | Layer::Cgroup)
+        self != Layer::Landlock
     }
 }
 

@@ -9,7 +9,13 @@ mod fakes;
 
 use crate::bench::{As, Bench, python, stdin};
 use distill_verify::code::{Judge, Judgement, Outcome, Tests, in_order};
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path, time::Instant};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// One attack: its name, its Python, and how it must come out.
 struct Attack {
@@ -81,7 +87,15 @@ fn withstand(user: As, attacks: Vec<Attack>) {
     assert!(wrong.is_empty(), "as {user:?}:\n{}", wrong.join("\n"));
     assert_eq!(mounts, self::mounts(), "mounts are left behind");
     assert_eq!(files, self::files(), "files are left behind");
-    let left = contained();
+    // Others' processes lose their parents while they end; what is left behind stays.
+    let mut left = contained(&bench.options.launcher.program);
+    for _ in 0..20 {
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        left = &left & &contained(&bench.options.launcher.program);
+    }
     assert!(left.is_empty(), "processes are left behind: {left:?}");
 }
 
@@ -99,28 +113,35 @@ fn files() -> Vec<String> {
     paths.filter(|path| path.contains("escaped")).collect()
 }
 
-fn command(path: &Path) -> Option<String> {
-    Some(String::from_utf8_lossy(&fs::read(path.join("cmdline")).ok()?).replace('\0', " "))
+/// The commands of a process and of everybody above it.
+fn lineage(pid: &str) -> Vec<String> {
+    let (mut lineage, mut next) = (Vec::new(), pid.to_owned());
+    while let Ok(command) = fs::read(format!("/proc/{next}/cmdline")) {
+        lineage.push(String::from_utf8_lossy(&command).replace('\0', " "));
+        let status = fs::read_to_string(format!("/proc/{next}/status")).unwrap_or_default();
+        next = status.lines().find_map(|line| line.strip_prefix("PPid:")).map_or("0", str::trim).to_owned();
+    }
+    lineage
 }
 
-/// Whether a process belongs to another run of `distill verify code` on this machine.
-fn anothers(path: &Path) -> bool {
-    let Ok(status) = fs::read_to_string(path.join("status")) else { return true };
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map_or("0", str::trim);
-    let parent = Path::new("/proc").join(parent);
-    command(&parent).is_some_and(|command| command.contains("verify code") || anothers(&parent))
-}
-
-/// Processes of this test's supervisors, and of users that only cells have.
-fn contained() -> Vec<String> {
-    let mut left = Vec::new();
+/// Processes beneath this test's supervisors, and contained ones that have no supervisor at all; those of other runs on
+/// this machine are theirs.
+fn contained(supervisor: &Path) -> BTreeSet<String> {
+    let mut left = BTreeSet::new();
+    let supervisor = supervisor.display().to_string();
+    let supervised = |command: &String| {
+        command.contains("/supervisor") || command.contains("sandbox-supervisor") || command.contains("verify code")
+    };
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-        let path = entry.path();
-        let Some(command) = command(&path).filter(|_| !anothers(&path)) else { continue };
-        let user = fs::metadata(&path).map_or(0, |metadata| metadata.uid());
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        let user = fs::metadata(entry.path()).map_or(0, |metadata| metadata.uid());
+        let lineage = if pid.bytes().all(|byte| byte.is_ascii_digit()) { lineage(&pid) } else { Vec::new() };
+        let Some(command) = lineage.first() else { continue };
         // Where only one user can be mapped, the interpreter's command is what tells.
-        if (1_900_000_000..2_000_000_000).contains(&user) || command.contains("/harness/warm.py") {
-            left.push(format!("{} {command}", path.display()));
+        let marked = (1_900_000_000..2_000_000_000).contains(&user) || command.contains("/harness/warm.py");
+        let ours = lineage.iter().any(|command| command.contains(&supervisor));
+        if ours || marked && !lineage.iter().any(supervised) {
+            left.insert(format!("{pid} {command}"));
         }
     }
     left
