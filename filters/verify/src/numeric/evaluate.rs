@@ -16,7 +16,7 @@ pub(crate) type Point = Vec<(String, BigRational, BigRational)>;
 /// The largest exact result, in bits.
 const MAX_EXACT: u64 = 1 << 16;
 /// Steps for a factor of a factorial.
-const FACTOR: u64 = 15;
+const FACTOR: u64 = 60;
 /// Larger exponents are balls, in bits.
 const MAX_EXPONENT: u64 = 512;
 /// The longest sum that is added up.
