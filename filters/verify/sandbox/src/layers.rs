@@ -33,6 +33,9 @@ pub enum Layer {
     Landlock,
     /// Limits on every process, and a watch over the sum of a cell's memory and CPU time.
     Limits,
+    /// A control group a program, where one was delegated: memory and processes cannot pass their limits between two
+    /// looks of the watch.
+    ControlGroup,
 }
 
 impl Layer {
@@ -52,6 +55,7 @@ impl Layer {
             Layer::Seccomp => "seccomp",
             Layer::Landlock => "landlock",
             Layer::Limits => "limits",
+            Layer::ControlGroup => "control-group",
         }
     }
 
@@ -73,19 +77,22 @@ impl Layer {
             Layer::Seccomp | Layer::NoNewPrivileges => "the kernel must have CONFIG_SECCOMP_FILTER",
             Layer::Landlock => "Linux 5.13 or later with `landlock` in the boot option `lsm=`",
             Layer::Limits => "the sandbox reads its programs' memory from a /proc of its own; let it mount one",
+            Layer::ControlGroup => {
+                "start it in a group of its own that is given to it: `systemd-run --user --scope -p Delegate=yes distill …`"
+            }
         }
     }
 
     /// Whether everything else holds without it, so that it can be left out on request.
     pub fn can_be_left_out(self) -> bool {
-        use Layer::{IpcNamespace, Landlock, NetworkNamespace, Seccomp, UtsNamespace};
-        matches!(self, NetworkNamespace | IpcNamespace | UtsNamespace | Seccomp | Landlock)
+        use Layer::{ControlGroup, IpcNamespace, Landlock, NetworkNamespace, Seccomp, UtsNamespace};
+        matches!(self, NetworkNamespace | IpcNamespace | UtsNamespace | Seccomp | Landlock | ControlGroup)
     }
 
-    /// Whether nothing runs without it, unless told otherwise. Landlock is one more wall behind the
+    /// Whether nothing runs without it, unless told otherwise. Landlock and control groups are one more wall behind the
     /// others.
     pub fn required(self) -> bool {
-        self != Layer::Landlock
+        !matches!(self, Layer::Landlock | Layer::ControlGroup)
     }
 }
 

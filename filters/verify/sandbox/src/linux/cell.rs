@@ -31,7 +31,7 @@ type Error = Box<dyn std::error::Error>;
 /// What the worker hands over.
 pub(super) struct Order<'w> {
     pub(super) begin: &'w Begin,
-    /// Standard input, output, error; the two ends of the channel; the files.
+    /// Standard input, output, error; the two ends of the channel; the entrance of the group; the files.
     pub(super) descriptors: Vec<OwnedFd>,
     pub(super) filters: &'w [BpfProgram],
     /// Whether the kernel has Landlock.
@@ -95,7 +95,7 @@ fn furnish(order: &mut Order<'_>) -> Result<(), Error> {
         .map_err(|error| format!("mounting /tmp: {error}"))?;
     mount("proc", "/proc", "proc", quiet | MountFlags::NOEXEC, Some(c"hidepid=invisible,subset=pid"))
         .map_err(|error| format!("mounting /proc: {error}"))?;
-    let first = if order.begin.channel { 5 } else { 3 };
+    let first = order.begin.streams() + usize::from(order.begin.group);
     if order.descriptors.len() != first + order.begin.files.len() {
         return Err("the worker handed over the wrong number of descriptors".into());
     }
@@ -151,7 +151,11 @@ fn become_program(order: &Order<'_>, mut command: Command, rules: Option<Ruleset
     let prepared = (|| -> Result<OwnedFd, Error> {
         // Beyond everything that is placed below, so that nothing is closed by being replaced.
         let above = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 64);
-        let sources = order.descriptors.iter().map(above).collect::<Result<Vec<_>, _>>()?;
+        let (streams, group) = order.descriptors.split_at(order.begin.streams());
+        if let Some(group) = group.first() {
+            rustix::io::write(group, b"0")?;
+        }
+        let sources = streams.iter().map(above).collect::<Result<Vec<_>, _>>()?;
         let status = above(status)?;
         for (number, fd) in sources.iter().enumerate() {
             raw::place(fd.as_fd(), number as i32)?;

@@ -1,7 +1,10 @@
 //! The program's side: starts a supervisor, hands it runs, reads what they write.
 
-use super::wire::{self, Begin, Report, Request};
-use crate::{Capped, End, Job, Launcher, Layers, SandboxError, Stopped, View};
+use super::{
+    group::{self, Group},
+    wire::{self, Begin, Report, Request},
+};
+use crate::{Capped, End, How, Job, Launcher, Layer, Layers, SandboxError, Stopped, View};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create},
@@ -15,6 +18,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::process::CommandExt,
     },
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -34,6 +38,8 @@ pub struct Worker {
     child: Child,
     control: Option<OwnedFd>,
     layers: Layers,
+    /// Where runs get control groups.
+    groups: Option<&'static Path>,
     next_id: u64,
     /// What streams are read into.
     chunk: Box<[u8]>,
@@ -48,6 +54,7 @@ pub struct Process {
     channel: Option<Channel>,
     deadline: Instant,
     asked_to_stop: Option<Stopped>,
+    group: Option<Group>,
     end: Option<Result<End, String>>,
     told: bool,
 }
@@ -109,7 +116,7 @@ impl Worker {
         // With its end of the socket, so that its death is heard.
         drop(command);
         let chunk = vec![0; CHUNK].into_boxed_slice();
-        let mut worker = Worker { child, control: Some(control), layers: Layers::default(), next_id: 0, chunk };
+        let mut worker = Worker { child, control: Some(control), layers: Layers::default(), groups: None, next_id: 0, chunk };
         // A program that is no supervisor may be gone already; that is found out below.
         let _ = wire::send(worker.control()?, &Request::Setup(view.clone()), &[]);
         if !wire::readable(worker.control()?, GRACE.as_millis() as i64).map_err(supervisor("failed"))? {
@@ -131,7 +138,21 @@ impl Worker {
                 return Err(SandboxError::Missing { layer: *layer, why: why.clone(), hint: layer.hint() });
             }
         }
+        worker.look_for_groups(view);
         Ok(worker)
+    }
+
+    fn look_for_groups(&mut self, view: &View) {
+        if view.without.contains(&Layer::ControlGroup) {
+            return;
+        }
+        match group::delegated() {
+            Ok(groups) => {
+                self.groups = Some(groups);
+                self.layers.obtained.push(Layer::ControlGroup);
+            }
+            Err(why) => self.layers.missing.push((Layer::ControlGroup, why.to_owned())),
+        }
     }
 
     /// What holds.
@@ -171,6 +192,11 @@ impl Worker {
             let (requests, replies) = (Some(requests), Some(replies));
             channel = Some(Channel { requests, outgoing, replies, incoming, readable: false, writable: false });
         }
+        let group = self.groups.map(|parent| Group::new(parent, &job.limits)).transpose()?;
+        let group = group.map(|(group, entrance)| {
+            theirs.push(entrance);
+            group
+        });
         for file in &job.files {
             theirs.push(content(&file.name, &file.content)?);
         }
@@ -179,6 +205,7 @@ impl Worker {
             start: job.start.clone(),
             limits: job.limits,
             channel: job.channel,
+            group: group.is_some(),
             files: job.files.iter().map(|file| (file.name.clone(), file.executable)).collect(),
             collect: job.collect.clone(),
         };
@@ -194,6 +221,7 @@ impl Worker {
             channel,
             deadline: Instant::now() + Duration::from_millis(job.limits.wall_ms) + GRACE,
             asked_to_stop: None,
+            group,
             end: None,
             told: false,
         })
@@ -446,6 +474,10 @@ impl Process {
                 if overflowed {
                     end.stopped = Some(Stopped::Output);
                 }
+                let killed = end.stopped.is_none() && end.how == How::Signalled(rustix::process::Signal::KILL.as_raw());
+                if killed && self.group.as_ref().is_some_and(Group::ran_out_of_memory) {
+                    end.stopped = Some(Stopped::Memory);
+                }
                 if let Some(fd) = beside.into_iter().next() {
                     let mut bytes = Vec::new();
                     File::from(fd).take(1 << 30).read_to_end(&mut bytes)?;
@@ -455,6 +487,7 @@ impl Process {
             }
             Err(why) => Err(why),
         });
+        self.group = None;
         Ok(())
     }
 }

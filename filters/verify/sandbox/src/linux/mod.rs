@@ -1,4 +1,4 @@
-//! The isolation on Linux. `client` is the program's side; everything else runs in the supervisor, in this order:
+//! The isolation on Linux. `client` is the program's side, with `group` where control groups are ours; everything else runs in the supervisor, in this order:
 //! `supervisor` builds the root (`tree`) and enters namespaces, `worker` starts cells (`cell`) and watches over them
 //! (`watch`), `confine` and `filter` are what a program is put under, `warm` talks to an interpreter that is kept warm.
 
@@ -6,6 +6,7 @@ mod cell;
 mod client;
 mod confine;
 mod filter;
+mod group;
 mod raw;
 mod supervisor;
 mod tree;

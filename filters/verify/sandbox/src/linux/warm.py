@@ -51,8 +51,10 @@ def read_filters(message):
     return filters
 
 
-def enter(mounts, ipc, status, streams, rules, channel, limits, filters):
+def enter(mounts, ipc, status, streams, rules, channel, group, limits, filters):
     """Becomes a process of the cell without any privilege. Returns when the program may begin."""
+    if group is not None:
+        os.write(group, b"0")
     # The pid namespace was entered by being forked.
     check(libc.setns(ipc, CLONE_NEWIPC), "entering the cell's ipc namespace")
     check(libc.setns(mounts, CLONE_NEWNS), "entering the cell's mounts")
@@ -123,9 +125,10 @@ def main():
             continue
         descriptors = list(struct.unpack(f"={len(beside[0][2]) // 4}i", beside[0][2]))
         limits = struct.unpack_from("=6Q", message, 1)
-        (with_rules, with_channel), argument = message[49:51], message[51:].decode()
+        (with_rules, with_group), argument = message[49:51], message[51:].decode()
         (cell, mounts, ipc, status), streams, rest = descriptors[:4], descriptors[4:7], descriptors[7:]
         rules = rest.pop(0) if with_rules else None
+        group = rest.pop() if with_group else None
         try:
             check(libc.setns(cell, CLONE_NEWPID), "entering the cell's processes")
             pid = os.fork()
@@ -139,7 +142,7 @@ def main():
         for fd in descriptors:
             os.close(fd)
     try:
-        enter(mounts, ipc, status, streams, rules, rest if with_channel else [], limits, filters)
+        enter(mounts, ipc, status, streams, rules, rest, group, limits, filters)
     except BaseException as error:
         try:
             os.write(status if status < ABOVE else ABOVE, f"{error}".encode())

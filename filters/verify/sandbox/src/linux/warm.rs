@@ -4,9 +4,9 @@
 //! each, numbers of 32 bits); it answers `R` when it is ready, or `E` and why not. Then, again and again:
 //!
 //! - `F`, the six limits of `confine::numbers` as 64 bits each, one byte that says whether a Landlock ruleset and one that
-//!   says whether a channel comes along, and the job's argument. Descriptors: the cell's pid, mount and ipc namespaces,
-//!   where to write the byte that says that the program begins, standard input, output and error, the ruleset, the
-//!   channel's two ends. It forks into the cell and answers `P` and the pid, 32 bits.
+//!   says whether a control group comes along, and the job's argument. Descriptors: the cell's pid, mount and ipc
+//!   namespaces, where to write the byte that says that the program begins, standard input, output and error, the
+//!   ruleset, the channel's two ends, the group's entrance. It forks into the cell and answers `P` and the pid, 32 bits.
 //! - `W` and a pid: waits for it and answers `W`, the status as 32 bits, CPU milliseconds and the largest resident set in
 //!   bytes, 64 bits each.
 //!
@@ -47,6 +47,8 @@ pub(super) struct Entrance<'c> {
     pub(super) rules: Option<&'c OwnedFd>,
     /// Standard input, output, error, and the channel.
     pub(super) streams: &'c [OwnedFd],
+    /// The entrance of the control group.
+    pub(super) group: Option<&'c OwnedFd>,
 }
 
 impl Interpreter {
@@ -110,12 +112,12 @@ impl Interpreter {
 
     /// Forks a program into a cell.
     pub(super) fn fork(&self, begin: &Begin, argument: &str, entrance: &Entrance<'_>) -> io::Result<Pid> {
-        let Entrance { namespaces, status, rules, streams } = entrance;
+        let Entrance { namespaces, status, rules, streams, group } = entrance;
         let mut message = vec![b'F'];
         for number in confine::numbers(&begin.limits) {
             message.extend(number.to_ne_bytes());
         }
-        message.extend([u8::from(rules.is_some()), u8::from(begin.channel)]);
+        message.extend([u8::from(rules.is_some()), u8::from(group.is_some())]);
         message.extend(argument.as_bytes());
         let (standard, channel) = streams.split_at(streams.len().min(3));
         let mut beside: Vec<_> = namespaces.iter().map(AsFd::as_fd).collect();
@@ -123,6 +125,7 @@ impl Interpreter {
         beside.extend(standard.iter().map(AsFd::as_fd));
         beside.extend(rules.iter().map(AsFd::as_fd));
         beside.extend(channel.iter().map(AsFd::as_fd));
+        beside.extend(group.iter().map(AsFd::as_fd));
         wire::send_bytes(&self.socket, &message, &beside)?;
         let answer = self.answer(b'P')?;
         let pid = answer.try_into().ok().and_then(|bytes| Pid::from_raw(i32::from_ne_bytes(bytes)));

@@ -28,7 +28,8 @@ pub(super) const MAX_DESCRIPTORS: usize = 64;
 pub(super) enum Request {
     /// First of all: what cells see.
     Setup(View),
-    /// A run. Descriptors: standard input, output, error; with a channel its two ends; then the files.
+    /// A run. Descriptors: standard input, output, error; with a channel its two ends; with a group its entrance;
+    /// then the files.
     Begin(Begin),
     /// Ends a run.
     Stop { id: u64, why: Stopped },
@@ -41,9 +42,18 @@ pub(super) struct Begin {
     pub(super) start: Start,
     pub(super) limits: Limits,
     pub(super) channel: bool,
+    /// Whether there is a control group to enter.
+    pub(super) group: bool,
     /// Names of the files, and whether they may be executed.
     pub(super) files: Vec<(String, bool)>,
     pub(super) collect: Option<String>,
+}
+
+impl Begin {
+    /// How many descriptors become the program's own: its streams and its channel.
+    pub(super) fn streams(&self) -> usize {
+        if self.channel { 5 } else { 3 }
+    }
 }
 
 /// What a supervisor tells.

@@ -195,9 +195,9 @@ impl Worker {
         // The program's streams stay here until the interpreter has them.
         let kept = match begin.start {
             Start::Warm { .. } => {
-                let streams = if begin.channel { 5 } else { 3 };
-                let streams = descriptors.iter().take(streams).map(OwnedFd::try_clone);
-                streams.collect::<io::Result<Vec<_>>>().map_err(said("keeping the streams"))?
+                let kept = begin.streams() + usize::from(begin.group);
+                let kept = descriptors.iter().take(kept).map(OwnedFd::try_clone);
+                kept.collect::<io::Result<Vec<_>>>().map_err(said("keeping the streams"))?
             }
             Start::Exec { .. } => Vec::new(),
         };
@@ -241,7 +241,7 @@ impl Worker {
         &self,
         begin: &Begin,
         cell: &OwnedFd,
-        streams: Vec<OwnedFd>,
+        mut streams: Vec<OwnedFd>,
     ) -> Result<(u64, Option<(Pid, OwnedFd)>), String> {
         let mut namespaces = match report(cell)? {
             (CellReport::Ready, beside) => beside,
@@ -260,10 +260,16 @@ impl Worker {
         };
         let Some(interpreter) = &self.interpreter else { return Err("no interpreter is kept warm here".to_owned()) };
         let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| e.to_string())?;
-        let entrance =
-            Entrance { namespaces: &namespaces, status: theirs.as_fd(), rules: rules.as_ref(), streams: &streams };
+        let group = streams.split_off(begin.streams().min(streams.len())).pop();
+        let entrance = Entrance {
+            namespaces: &namespaces,
+            status: theirs.as_fd(),
+            rules: rules.as_ref(),
+            streams: &streams,
+            group: group.as_ref(),
+        };
         let pid = interpreter.fork(begin, argument, &entrance).map_err(|error| error.to_string())?;
-        drop((theirs, streams, rules));
+        drop((theirs, streams, rules, group));
         let fd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| error.to_string())?;
         let mut said = [0; 512];
         let length = match wire::readable(&ours, SETUP_MS) {
