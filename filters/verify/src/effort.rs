@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 /// A step is about ten nanoseconds of work.
-const STEPS: u64 = 600_000;
+const STEPS: u64 = 450_000;
 
 /// Steps that are left.
 #[derive(Debug)]
@@ -26,4 +26,10 @@ impl Effort {
     pub(crate) fn is_spent(&self) -> bool {
         self.0.get() == 0
     }
+}
+
+/// Steps of bringing a fraction of numbers of so many bits to lowest terms: about as many subtractions as bits, each over
+/// all words.
+pub(crate) fn reduction(bits: u64) -> u64 {
+    if bits <= 64 { 4 } else { bits * (8 + bits / 640) }
 }

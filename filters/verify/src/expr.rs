@@ -1,6 +1,7 @@
 //! Expressions: what a reading of an answer is made of. Rational arithmetic is folded while they are built, within caps.
 
 use num_bigint::BigInt;
+use num_integer::Integer;
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};
 
@@ -131,7 +132,7 @@ impl Expr {
         let mut number = BigRational::zero();
         let mut rest = Vec::new();
         let mut take = |term: Expr, rest: &mut Vec<Expr>| match term {
-            Expr::Number(value) if bits(&number) + bits(&value) <= 2 * MAX_BITS => number += value,
+            Expr::Number(value) if bits(&number) + bits(&value) <= 2 * MAX_BITS => number = plus(&number, &value),
             other => rest.push(other),
         };
         for term in terms {
@@ -151,7 +152,7 @@ impl Expr {
         let mut number = BigRational::one();
         let mut rest = Vec::new();
         let mut take = |factor: Expr, rest: &mut Vec<Expr>| match factor {
-            Expr::Number(value) if bits(&number) + bits(&value) <= 2 * MAX_BITS => number *= value,
+            Expr::Number(value) if bits(&number) + bits(&value) <= 2 * MAX_BITS => number = times(&number, &value),
             other => rest.push(other),
         };
         for factor in factors {
@@ -339,6 +340,40 @@ impl Expr {
     }
 }
 
+/// `a · b`. Whole numbers and small ones, which are nearly all, go without the greatest common divisors of large ones.
+pub(crate) fn times(a: &BigRational, b: &BigRational) -> BigRational {
+    if a.is_integer() && b.is_integer() {
+        return BigRational::from_integer(a.numer() * b.numer());
+    }
+    match (small(a), small(b)) {
+        (Some(a), Some(b)) => lowest(a.0 * b.0, a.1 * b.1),
+        _ => a * b,
+    }
+}
+
+/// `a + b`, likewise.
+pub(crate) fn plus(a: &BigRational, b: &BigRational) -> BigRational {
+    if a.is_integer() && b.is_integer() {
+        return BigRational::from_integer(a.numer() + b.numer());
+    }
+    match (small(a), small(b)) {
+        (Some(a), Some(b)) => lowest(a.0 * b.1 + b.0 * a.1, a.1 * b.1),
+        _ => a + b,
+    }
+}
+
+/// Numerator and denominator, where products of two such numbers and a sum of two products fit into 128 bits.
+fn small(value: &BigRational) -> Option<(i128, i128)> {
+    let fits = |part: &BigInt| part.to_i64().filter(|part| part.unsigned_abs() < 1 << 62).map(i128::from);
+    Some((fits(value.numer())?, fits(value.denom())?))
+}
+
+/// `numer / denom`, the denominator positive.
+pub(crate) fn lowest(numer: i128, denom: i128) -> BigRational {
+    let divisor = numer.gcd(&denom).max(1);
+    BigRational::new_raw((numer / divisor).into(), (denom / divisor).into())
+}
+
 /// The larger of numerator and denominator, in bits.
 pub(crate) fn bits(value: &BigRational) -> u64 {
     value.numer().bits().max(value.denom().bits())
@@ -363,5 +398,25 @@ mod tests {
     fn both_signs_are_read_together() {
         let expr = Expr::sum([Expr::Sign(true), Expr::product([Expr::integer(10), Expr::Sign(false)])]);
         assert_eq!(expr.signs(), vec![Expr::integer(-9), Expr::integer(9)]);
+    }
+
+    #[test]
+    fn short_ways_give_the_same_fractions() {
+        let whole: Vec<BigInt> =
+            ["0", "1", "-1", "6", "-35", "4611686018427387903", "-4611686018427387904", "9223372036854775808"]
+                .iter()
+                .map(|text| text.parse().expect("a number"))
+                .collect();
+        let fractions = |numer: &BigInt| -> Vec<BigRational> {
+            let denominators = whole.iter().filter(|denom| !denom.is_zero());
+            denominators.map(|denom| BigRational::new(numer.clone(), denom.clone())).collect()
+        };
+        let all: Vec<BigRational> = whole.iter().flat_map(fractions).collect();
+        for a in &all {
+            for b in &all {
+                assert_eq!(times(a, b), a * b, "{a} times {b}");
+                assert_eq!(plus(a, b), a + b, "{a} plus {b}");
+            }
+        }
     }
 }

@@ -6,8 +6,8 @@
 //! a root is pulled apart only where a factor is a positive number.
 
 use crate::angle;
-use crate::effort::Effort;
-use crate::expr::{Expr, Function, bits};
+use crate::effort::{Effort, reduction};
+use crate::expr::{Expr, Function, bits, plus, times};
 use num_bigint::BigInt;
 use num_integer::Integer;
 use num_rational::{BigRational, Ratio};
@@ -124,7 +124,7 @@ impl Forms<'_> {
         let mut sum = a.clone();
         for (monomial, value) in &b.0 {
             let entry = sum.0.entry(monomial.clone()).or_insert_with(BigRational::zero);
-            *entry += value * scale;
+            *entry = plus(entry, &times(value, scale));
             if entry.is_zero() {
                 sum.0.remove(monomial);
             }
@@ -138,9 +138,14 @@ impl Forms<'_> {
         let mut extra = Vec::new();
         for (left, left_value) in &a.0 {
             for (right, right_value) in &b.0 {
-                let mut value = left_value * right_value;
-                if bits(&value) > 8192 {
+                let mut value = times(left_value, right_value);
+                let bits = bits(&value);
+                if bits > 8192 {
                     return None;
+                }
+                if !value.is_integer() {
+                    // Once for the product, once for the sum.
+                    self.effort.spend(2 * reduction(bits))?;
                 }
                 let mut monomial = merged(left, right)?;
                 let mut rest = None;
@@ -177,7 +182,7 @@ impl Forms<'_> {
                     Some(_) => return None,
                     None => {
                         let entry = product.0.entry(monomial).or_insert_with(BigRational::zero);
-                        *entry += value;
+                        *entry = plus(entry, &value);
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! `distill verify code`: a solution and its tests in, a verdict with its outcome out.
 
+use super::{json, wrong};
 use crate::cli::VerifyCodeArgs;
 use anyhow::Result;
 use distill_filters::Measurement;
@@ -44,15 +45,6 @@ struct Verdict<'a> {
     expected: &'a str,
     got: &'a str,
     flaky: bool,
-}
-
-/// What is wrong with a line.
-#[derive(Debug, Serialize)]
-struct Wrong<'a> {
-    /// Its own, where it has one.
-    id: serde_json::Value,
-    line: u64,
-    error: &'a str,
 }
 
 /// How this program starts a sandbox's supervisor: as itself, under another name.
@@ -103,11 +95,7 @@ pub fn judges(args: &VerifyCodeArgs) -> Result<Judges> {
 /// # Errors
 /// The line that says what was expected and what was found.
 pub fn code(judges: &Judges, number: u64, line: Result<&str, &str>) -> Result<String, String> {
-    let wrong = |error: &str| {
-        let parsed = line.ok().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let id = parsed.and_then(|mut parsed| parsed.get_mut("id").map(serde_json::Value::take)).unwrap_or_default();
-        json(&Wrong { id, line: number, error })
-    };
+    let wrong = |error: &str| wrong(line, number, error);
     let line = line.map_err(wrong)?;
     let question: Question = serde_json::from_str(line).map_err(|error| {
         let expected = r#"expected {"id", "language", "code", "tests"} or {"id", "language", "response", "tests"}"#;
@@ -136,11 +124,6 @@ pub fn code(judges: &Judges, number: u64, line: Result<&str, &str>) -> Result<St
         got: &judgement.got,
         flaky: judgement.flaky,
     }))
-}
-
-/// Numbers and texts always become JSON.
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `distill verify math`: a gold answer and a model's in, a verdict with its reason out.
 
+use super::{json, wrong};
 use anyhow::Result;
 use distill_verify::{Judgement, Policy, judge_answer, judge_math};
 use serde::{Deserialize, Serialize};
@@ -34,15 +35,6 @@ struct Verdict<'a> {
     micros: u64,
 }
 
-/// What is wrong with a line.
-#[derive(Debug, Serialize)]
-struct Wrong<'a> {
-    /// Its own, where it has one.
-    id: serde_json::Value,
-    line: u64,
-    error: &'a str,
-}
-
 /// One convention, turned on or off: `tuple-for-set=true`.
 #[derive(Clone, Debug)]
 pub struct Override(String);
@@ -70,11 +62,7 @@ pub fn policy(overrides: &[Override]) -> Result<Policy> {
 /// # Errors
 /// The line that says what was expected and what was found.
 pub fn math(policy: &Policy, number: u64, line: Result<&str, &str>) -> Result<String, String> {
-    let wrong = |error: &str| {
-        let parsed = line.ok().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let id = parsed.and_then(|mut parsed| parsed.get_mut("id").map(serde_json::Value::take)).unwrap_or_default();
-        json(&Wrong { id, line: number, error })
-    };
+    let wrong = |error: &str| wrong(line, number, error);
     let line = line.map_err(wrong)?;
     let question: Question = serde_json::from_str(line).map_err(|error| {
         wrong(&format!(r#"expected {{"id", "gold", "answer"}} or {{"id", "gold", "response"}}, found: {error}"#))
@@ -94,11 +82,6 @@ pub fn math(policy: &Policy, number: u64, line: Result<&str, &str>) -> Result<St
     };
     let (verdict, certainty, rule) = (verdict.name(), certainty.name(), rule.name());
     Ok(json(&Verdict { id: &question.id, verdict, certainty, gold, answer, rule, reason, micros }))
-}
-
-/// Numbers and texts always become JSON.
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ pub(crate) fn same(a: &Value, b: &Value, case: &Case<'_>) -> Finding {
     }
     let mut decided = 0;
     for point in points(&ends, case) {
+        if case.effort.is_spent() {
+            return Finding::unknown("out-of-budget");
+        }
         let (left, right) = (holds(a, &name, &point, case), holds(b, &name, &point, case));
         match (left, right) {
             (Some(left), Some(right)) if left != right => {

@@ -5,7 +5,7 @@
 
 use super::{Case, Finding, Verdict};
 use crate::effort::Effort;
-use crate::expr::{Expr, Function, SPECIAL};
+use crate::expr::{Expr, Function, SPECIAL, lowest, plus};
 use crate::normal;
 use crate::numeric::{Big, Complex, Fault, Float, Point, Real, evaluate, exact, modular};
 use num_rational::BigRational;
@@ -13,6 +13,8 @@ use std::cmp::Ordering;
 
 /// Expressions with more parts are not compared.
 const MAX_SIZE: usize = 1500;
+/// Steps of making the coordinate of a point.
+const POINT: u64 = 40;
 /// Points at which functions are compared, and how many must have been usable.
 const POINTS: usize = 12;
 const ENOUGH: usize = 3;
@@ -125,7 +127,7 @@ fn by_residues(a: &Expr, b: &Expr) -> Option<Finding> {
 
 fn constants(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
     let point = Vec::new();
-    if let (Some(a), Some(b)) = (exact(a, &point), exact(b, &point)) {
+    if let (Some(a), Some(b)) = (exact(a, &point, &case.effort), exact(b, &point, &case.effort)) {
         return Finding::proven(if a == b { Verdict::Equal } else { Verdict::Unequal }, "exact-arithmetic");
     }
     let left = evaluate::<Float>(a, &point, 53, &case.effort);
@@ -216,6 +218,9 @@ fn functions(a: &Expr, b: &Expr, names: &[String], case: &Case<'_>) -> Finding {
     let complex = !whole && (!branches || either(&|part| *part == Expr::I));
     let (mut agreed, mut apart, mut met) = (0, false, Vec::new());
     for index in 0..POINTS {
+        if case.effort.spend(POINT * names.len() as u64).is_none() {
+            return Finding::unknown("out-of-budget");
+        }
         let point = if whole { whole_point(names, index) } else { point(names, index, complex) };
         match meet::<Float>(a, b, &point, 53, &case.effort) {
             Meeting::Differ => return Finding::proven(Verdict::Unequal, "differ-at-a-point"),
@@ -277,12 +282,12 @@ pub(crate) fn point(names: &[String], index: usize, complex: bool) -> Point {
         let zero = BigRational::default();
         match index % 4 {
             0 => (small, zero),
-            1 => (small + ratio(1 + 2 * place + step, 1), zero),
-            2 => (-small - ratio((place + step) % 3, 1), zero),
+            1 => (plus(&small, &ratio(1 + 2 * place + step, 1)), zero),
+            2 => (-plus(&small, &ratio((place + step) % 3, 1)), zero),
             _ if complex => (ratio(odd, 7 + place), ratio(3 + step - 2 * place, 5)),
             // Signs mixed among the variables.
-            _ if place % 2 == 0 => (small + ratio(2 + step, 3), zero),
-            _ => (-small - ratio(step, 4), zero),
+            _ if place % 2 == 0 => (plus(&small, &ratio(2 + step, 3)), zero),
+            _ => (-plus(&small, &ratio(step, 4)), zero),
         }
     };
     names
@@ -308,5 +313,5 @@ fn whole_point(names: &[String], index: usize) -> Point {
 }
 
 fn ratio(above: i64, below: i64) -> BigRational {
-    BigRational::new(above.into(), below.into())
+    lowest(above.into(), below.into())
 }

@@ -2,8 +2,8 @@
 
 use super::complex::{Complex, MAX_POWER};
 use super::{Fault, Real};
-use crate::effort::Effort;
-use crate::expr::{Expr, Function, MAX_FACTORIAL, Series, SeriesKind};
+use crate::effort::{Effort, reduction};
+use crate::expr::{Expr, Function, MAX_FACTORIAL, Series, SeriesKind, plus, times};
 use num_bigint::BigInt;
 use num_integer::Integer;
 use num_rational::BigRational;
@@ -29,7 +29,9 @@ pub(crate) fn evaluate<R: Real>(expr: &Expr, point: &Point, bits: u32, effort: &
     // Elementary functions within: a power is exp(n·ln x), and complex ones take two real ones each.
     let elementary = match expr {
         Expr::E | Expr::Pi => 1,
-        Expr::Power(_, exponent) if exponent.as_small().is_none_or(|power| power.abs() > MAX_POWER) => 4,
+        Expr::Power(_, exponent) if exponent.as_small().is_none_or(|power| power.abs() > MAX_POWER) => 6,
+        // By complex logarithms and roots.
+        Expr::Apply(Function::Asin | Function::Acos | Function::Atan, _) => 8,
         Expr::Apply(Function::Abs | Function::Floor | Function::Ceiling, _) => 0,
         Expr::Apply(..) => 2,
         _ => 0,
@@ -69,7 +71,7 @@ pub(crate) fn evaluate<R: Real>(expr: &Expr, point: &Point, bits: u32, effort: &
             (base, Expr::Number(power)) => evaluate(base, point, bits, effort)?.rational_power(power, bits),
             (base, exponent) => {
                 let base = evaluate(base, point, bits, effort)?;
-                match exact_within(exponent, point, MAX_EXPONENT) {
+                match exact_within(exponent, point, MAX_EXPONENT, effort) {
                     Some(power) => base.rational_power(&power, bits),
                     None => base.power(&evaluate(exponent, point, bits, effort)?, bits),
                 }
@@ -96,7 +98,7 @@ fn apply<R: Real>(
     let integers = || {
         arguments
             .iter()
-            .map(|argument| exact(argument, point).filter(BigRational::is_integer).map(|value| value.to_integer()))
+            .map(|argument| exact(argument, point, effort).filter(BigRational::is_integer).map(|value| value.to_integer()))
             .collect::<Option<Vec<_>>>()
             .ok_or(Fault::Unclear)
     };
@@ -179,7 +181,7 @@ fn apply<R: Real>(
             if values.iter().all(Complex::is_real) { Ok(best) } else { Err(Fault::Undefined) }
         }
         Function::Root => {
-            let index = arguments.get(1).and_then(|index| exact(index, point)).ok_or(Fault::Unclear)?;
+            let index = arguments.get(1).and_then(|index| exact(index, point, effort)).ok_or(Fault::Unclear)?;
             if index.is_zero() {
                 return Err(Fault::Undefined);
             }
@@ -190,35 +192,39 @@ fn apply<R: Real>(
 }
 
 /// The exact value of an expression that is plainly rational at this point.
-pub(crate) fn exact(expr: &Expr, point: &Point) -> Option<BigRational> {
-    exact_within(expr, point, MAX_EXACT)
+pub(crate) fn exact(expr: &Expr, point: &Point, effort: &Effort) -> Option<BigRational> {
+    exact_within(expr, point, MAX_EXACT, effort)
 }
 
 /// The same, with no number of more than `most` bits on the way.
-fn exact_within(expr: &Expr, point: &Point, most: u64) -> Option<BigRational> {
-    let small = |value: BigRational| (crate::expr::bits(&value) <= most).then_some(value);
+fn exact_within(expr: &Expr, point: &Point, most: u64, effort: &Effort) -> Option<BigRational> {
+    let inner = |expr: &Expr| exact_within(expr, point, most, effort);
+    // Every result is brought to lowest terms, which is what costs.
+    let small = |value: BigRational| {
+        let bits = crate::expr::bits(&value);
+        effort.spend(reduction(bits))?;
+        (bits <= most).then_some(value)
+    };
     match expr {
         Expr::Number(value) => Some(value.clone()),
         Expr::Symbol(name) => {
             point.iter().find(|(known, _, im)| known == name && im.is_zero()).map(|(_, re, _)| re.clone())
         }
-        Expr::Sum(terms) => {
-            terms.iter().try_fold(BigRational::zero(), |sum, term| small(sum + exact_within(term, point, most)?))
+        Expr::Sum(terms) => terms.iter().try_fold(BigRational::zero(), |sum, term| small(plus(&sum, &inner(term)?))),
+        Expr::Product(factors) => {
+            factors.iter().try_fold(BigRational::one(), |product, factor| small(times(&product, &inner(factor)?)))
         }
-        Expr::Product(factors) => factors
-            .iter()
-            .try_fold(BigRational::one(), |product, factor| small(product * exact_within(factor, point, most)?)),
         Expr::Power(base, exponent) => {
-            let (base, exponent) = (exact_within(base, point, most)?, exact_within(exponent, point, most)?);
+            let (base, exponent) = (inner(base)?, inner(exponent)?);
             let count = exponent.numer().to_i32().filter(|_| exponent.is_integer())?;
             let small = crate::expr::bits(&base).saturating_mul(u64::from(count.unsigned_abs())) <= most;
             (small && !(base.is_zero() && count <= 0)).then(|| num_traits::Pow::pow(base, count))
         }
         Expr::Apply(Function::Factorial, parts) => {
-            let count =
-                exact_within(parts.first()?, point, most).filter(|count| count.is_integer() && !count.is_negative())?;
-            let small = count.to_integer().to_u64().is_some_and(|count| count <= most / 8);
-            small.then(|| factorial(&count.to_integer()).ok())?.map(BigRational::from_integer)
+            let count = inner(parts.first()?).filter(BigRational::is_integer)?.to_integer();
+            let small = count.to_u64().filter(|count| *count <= most / 8)?;
+            effort.spend(small * FACTOR)?;
+            factorial(&count).ok().map(BigRational::from_integer)
         }
         _ => None,
     }
@@ -248,7 +254,7 @@ fn add_up<R: Real>(series: &Series, point: &Point, bits: u32, effort: &Effort) -
         return Err(Fault::Unclear);
     }
     let bound = |expr: &Expr| {
-        exact(expr, point)
+        exact(expr, point, effort)
             .filter(BigRational::is_integer)
             .and_then(|value| value.to_integer().to_i64())
             .ok_or(Fault::Unclear)

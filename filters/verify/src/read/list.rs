@@ -1,7 +1,7 @@
 //! Tokens to a value: what "or", "and", semicolons, commas and brackets part, down to single values.
 
 use super::expression::expression;
-use super::matrix::{self, Rows};
+use super::matrix::{self, Rows, inside};
 use super::token::{Kind, Relation, Token};
 use super::value::{Interval, Parsed, Value};
 use super::words;
@@ -291,18 +291,8 @@ pub(super) fn split(tokens: &[Token], separates: impl Fn(&Kind) -> bool) -> Opti
 fn bracketed(tokens: &[Token]) -> Option<(char, &[Token], char)> {
     let (first, last) = (tokens.first()?, tokens.last()?);
     let (Kind::Open(open), Kind::Close(close)) = (&first.kind, &last.kind) else { return None };
-    let mut depth = 0_i32;
-    for (at, token) in tokens.iter().enumerate() {
-        match token.kind {
-            Kind::Open(_) | Kind::Begin(_) => depth += 1,
-            Kind::Close(_) | Kind::End(_) => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 && at + 1 < tokens.len() {
-            return None;
-        }
-    }
-    (tokens.len() >= 2).then(|| (*open, &tokens[1..tokens.len() - 1], *close))
+    let between = inside(tokens)?;
+    (between.len() + 2 == tokens.len()).then_some((*open, between, *close))
 }
 
 fn is_relation(kind: &Kind) -> bool {

@@ -62,7 +62,7 @@ fn is_matrix(token: &Token) -> bool {
 }
 
 /// What lies between the bracket that `tokens` begin with and the one that closes it.
-fn inside(tokens: &[Token]) -> Option<&[Token]> {
+pub(super) fn inside(tokens: &[Token]) -> Option<&[Token]> {
     let mut depth = 0_i32;
     for (at, token) in tokens.iter().enumerate() {
         match token.kind {

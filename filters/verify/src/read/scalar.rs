@@ -9,6 +9,9 @@ use super::value::{Parsed, Scalar, Value};
 use crate::expr::Expr;
 use num_rational::BigRational;
 
+/// The longest unit, in tokens.
+const MAX_UNIT: usize = 24;
+
 impl Reader {
     /// A number, a quantity or an expression.
     pub(super) fn scalar(&mut self, tokens: &[Token]) -> Parsed {
@@ -27,7 +30,8 @@ impl Reader {
         }
         // The longest tail that is a unit, with something before it.
         let mut unit = currency;
-        let starts = (1..tokens.len()).filter(|at| match &tokens[*at].kind {
+        let first = tokens.len().saturating_sub(MAX_UNIT).max(1);
+        let starts = (first..tokens.len()).filter(|at| match &tokens[*at].kind {
             Kind::Word(_) | Kind::Degree | Kind::Currency(_) => true,
             // Single letters are units behind a number alone.
             Kind::Letter(_) => tokens[..*at].iter().all(|token| matches!(token.kind, Kind::Number(_) | Kind::Op(_))),

@@ -6,17 +6,23 @@ use distill_verify::code::Outcome::{Memory, Output, RuntimeError, Time, WrongAns
 
 fn attacks() -> Vec<Attack> {
     vec![
+        // Which limit comes first, time or the summed memory of all processes, is up to the machine's speed.
         attack(
             "fork bomb",
             "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
-            &[Time],
-            "time",
+            &[Time, Memory],
+            "",
         ),
-        attack("fork bomb that gives up", "import os\nwhile True:\n    os.fork()", &[RuntimeError, Time], ""),
+        attack(
+            "fork bomb that gives up",
+            "import os\nwhile True:\n    os.fork()",
+            &[RuntimeError, Time, Memory],
+            "",
+        ),
         attack(
             "thread bomb",
             "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
-            &[RuntimeError, Time],
+            &[RuntimeError, Time, Memory],
             "",
         ),
         attack("memory bomb in one process", "kept = []\nwhile True: kept.append(bytearray(1 << 20))", &[Memory], ""),
