@@ -126,6 +126,16 @@ pub struct ShowArgs {
     /// Only traces on which a filter could not decide.
     #[arg(long)]
     pub unknown: bool,
+    /// What the student is taught instead: examples with the chat template, what carries loss in green (in ⟦ ⟧ without
+    /// colours).
+    #[arg(long, conflicts_with_all = ["dropped", "unknown", "json"])]
+    pub rendered: bool,
+    /// The chat folder to render with, where the run's student starts from a folder outside of it.
+    #[arg(long, value_name = "FOLDER", requires = "rendered")]
+    pub chat: Option<PathBuf>,
+    /// The chat template to render with instead of the folder's.
+    #[arg(long, value_name = "FILE", requires = "rendered")]
+    pub chat_template: Option<PathBuf>,
     /// How many at most.
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub limit: usize,
@@ -164,8 +174,8 @@ pub struct VerifyCodeArgs {
     /// Starts an interpreter anew for every solution instead of forking one that is kept warm.
     #[arg(long)]
     pub cold: bool,
-    /// Leaves this layer of the isolation out: seccomp, landlock, network-namespace, ipc-namespace or uts-namespace; may be
-    /// given several times. Every verdict says which layers held.
+    /// Leaves this layer of the isolation out: seccomp, landlock, network-namespace, ipc-namespace, uts-namespace or
+    /// control-group; may be given several times. Every verdict says which layers held.
     #[arg(long = "without", value_name = "LAYER")]
     pub without: Vec<String>,
 }

@@ -5,6 +5,7 @@ use crate::{
     convert, doctor, plan,
     progress::Reporter,
     recipe::{Recipe, diagnostic::RecipeError},
+    rendered::Marks,
     report,
     run::{self, Until},
     serve,
@@ -16,7 +17,7 @@ use crate::{
 use anyhow::{Context, Result};
 use distill_dataset::{Cancel, Store};
 use std::{
-    io::Write,
+    io::{IsTerminal, Write},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -84,7 +85,11 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
             let path = report::write(&folder(&args)?)?;
             print(&format!("{}\n", path.display()))
         }
-        Command::Show(args) => print(&show::render(&folder(&args.run)?, &args)?),
+        Command::Show(args) => {
+            let colours = color && std::io::stdout().is_terminal();
+            let marks = if colours { Marks::Colours } else { Marks::Brackets };
+            print(&show::render(&folder(&args.run)?, &args, marks)?)
+        }
         Command::Verify(VerifyCommand::Math(args)) => verify_math(&args),
         Command::Verify(VerifyCommand::Code(args)) => verify_code(&args),
         Command::Convert(args) => print(&convert::convert(&args)?),

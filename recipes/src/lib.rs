@@ -9,6 +9,7 @@ pub mod identity;
 pub mod plan;
 pub mod progress;
 pub mod recipe;
+pub mod rendered;
 pub mod report;
 pub mod run;
 pub mod serve;

@@ -85,7 +85,7 @@ pub fn run(session: &mut Session, recipe: &Recipe, until: Until, secrets: Secret
     })?;
     let base = base_model(session, &student.base)?;
     let device = session.device.clone();
-    let mut spec = base.input(Spec::new("training", 2, &student.training)?, "base").input("examples", &examples);
+    let mut spec = base.input(Spec::new("training", 3, &student.training)?, "base").input("examples", &examples);
     for (name, template) in [("chat-template", &student.chat_template), ("publish-template", &student.publish_template)]
     {
         if let Some(path) = template {

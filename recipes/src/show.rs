@@ -1,6 +1,10 @@
 //! Traces with their decisions: why a row was kept or dropped.
 
-use crate::{cli::ShowArgs, view::View};
+use crate::{
+    cli::ShowArgs,
+    rendered::{Marks, rendered},
+    view::View,
+};
 use anyhow::{Context, Result, bail};
 use distill_dataset::{Dataset, Decision, Measure, Outcome, Problem, Trace};
 use serde::Serialize;
@@ -67,8 +71,11 @@ pub fn rows(view: &View, limit: usize, mut wanted: impl FnMut(&Trace, Option<&De
 ///
 /// # Errors
 /// When the run cannot be read or no trace has that id.
-pub fn render(folder: &Path, args: &ShowArgs) -> Result<String> {
+pub fn render(folder: &Path, args: &ShowArgs, marks: Marks) -> Result<String> {
     let view = View::read(folder)?;
+    if args.rendered {
+        return rendered(&view, args, marks);
+    }
     view.of("traces").next().context("no traces yet\nhint: `distill sample RECIPE` makes them")?;
     let wanted = |trace: &Trace, decision: Option<&Decision>| {
         let dropped = |reason: &String| {
@@ -125,6 +132,6 @@ fn describe(row: &Row, text: &mut String) {
 }
 
 /// A model's text must not move the cursor or colour the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

@@ -66,7 +66,7 @@ pub fn initialise(
     let chat = Chat::load(chat_dir)?;
     fits(&config, &chat)?;
     let model = Decoder::init(&config, context.seed, &distill_model::device(device)?);
-    write_model(&model, &config, chat_dir, out)?;
+    write_parameters(&mut |name| model.read(name), &config, chat_dir, out)?;
     Ok(Tally::default())
 }
 
@@ -137,14 +137,14 @@ impl Rows {
     }
 }
 
-/// Writes a model and the tokenizer and template of `chat_dir`.
-pub(crate) fn write_model(
-    model: &Decoder,
+/// Writes parameters, by their names, with the tokenizer and template of `chat_dir`.
+pub(crate) fn write_parameters(
+    parameter: &mut dyn FnMut(&str) -> Option<Vec<f32>>,
     config: &ModelConfig,
     chat_dir: &Path,
     out: &Path,
 ) -> Result<(), TrainError> {
-    let mut read = |name: &str| model.read(name).ok_or_else(|| CheckpointError::missing(out, name));
+    let mut read = |name: &str| parameter(name).ok_or_else(|| CheckpointError::missing(out, name));
     write_folder(out, config, Dtype::F32, MAX_SHARD_BYTES, &mut read)?;
     Ok(Chat::copy_files(chat_dir, out)?)
 }

@@ -13,7 +13,59 @@ pub enum Answers {
     Shuffled,
 }
 
-/// Supervised fine-tuning with AdamW, warm-up and a cosine.
+/// What becomes of an example that is longer than `max-tokens`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overlong {
+    /// It is left out.
+    #[default]
+    Drop,
+    /// Its end is cut off: the student does not learn to stop from it.
+    Truncate,
+    /// It becomes several sequences, each of which begins at position 0 without what came before.
+    Split,
+}
+
+/// How the learning rate goes on after its linear warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Half a cosine down to the minimum (Loshchilov and Hutter, 2017).
+    #[default]
+    Cosine,
+    /// A line down to the minimum.
+    Linear,
+    /// As it is.
+    Constant,
+    /// As it is, then a line down to the minimum over the last `decay-ratio` of the steps (Hu et al., 2024).
+    WarmupStableDecay,
+}
+
+/// Which weights are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Select {
+    /// Those after the last step.
+    #[default]
+    Last,
+    /// Those with the least held-out loss.
+    Best,
+}
+
+/// Whether what the backward pass needs of a block is kept or computed again; the result is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checkpointing {
+    /// Again where keeping it would take more than 4 GiB.
+    #[default]
+    Auto,
+    /// Always again.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Supervised fine-tuning with AdamW.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TrainingConfig {
@@ -21,23 +73,40 @@ pub struct TrainingConfig {
     pub epochs: u32,
     /// Sequences in one optimiser step.
     pub batch_size: u32,
-    /// Sequences in one forward pass; a step accumulates the gradients of several. The whole batch when absent.
+    /// Sequences in one forward pass; a step accumulates the gradients of several. When absent, as many as stay below 8,192
+    /// tokens.
     #[serde(default)]
     pub micro_batch_size: Option<u32>,
-    /// Longest sequence in tokens; longer examples are left out and counted.
+    /// Longest sequence in tokens.
     #[serde(default = "max_tokens")]
     pub max_tokens: u32,
+    /// What becomes of longer examples; they are counted in any case.
+    #[serde(default)]
+    pub overlong: Overlong,
+    /// Whether a sequence is several examples, packed best-fit-decreasing into at most `max-tokens`. They do not see each
+    /// other, and positions begin anew for each.
+    #[serde(default)]
+    pub packing: bool,
     /// Learning rate after warm-up.
     pub learning_rate: f64,
-    /// The cosine ends at this share of the learning rate.
+    /// How it goes on.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Where it ends, as a share of the learning rate.
     #[serde(default = "min_learning_rate_ratio")]
     pub min_learning_rate_ratio: f64,
     /// Share of the steps over which the learning rate rises linearly.
     #[serde(default = "warmup_ratio")]
     pub warmup_ratio: f64,
+    /// Share of the steps over which `warmup-stable-decay` decays.
+    #[serde(default = "decay_ratio")]
+    pub decay_ratio: f64,
     /// Decoupled weight decay of matrices; biases and norms do not decay.
     #[serde(default)]
     pub weight_decay: f64,
+    /// Whether the embedding and the output projection decay too.
+    #[serde(default = "yes")]
+    pub decay_embeddings: bool,
     /// Decay of the first and of the second moment.
     #[serde(default = "betas")]
     pub betas: [f64; 2],
@@ -47,9 +116,52 @@ pub struct TrainingConfig {
     /// Global L2 norm to which gradients are clipped.
     #[serde(default = "max_grad_norm")]
     pub max_grad_norm: f64,
+    /// Factor of the squared logarithm of the softmax's sum in the loss, which keeps logits small; 0 for none.
+    #[serde(default)]
+    pub z_loss: f64,
+    /// Parameters that stay as they are: Hugging Face names, `*` standing for anything.
+    #[serde(default)]
+    pub freeze: Vec<String>,
+    /// Whether activations are computed again instead of kept.
+    #[serde(default)]
+    pub checkpointing: Checkpointing,
+    /// Steps with a loss or gradient that is no number; they are skipped, and one more ends the run.
+    #[serde(default = "max_skipped_steps")]
+    pub max_skipped_steps: u32,
+    /// Examples whose problems are held out, for a loss on what is not learnt.
+    #[serde(default)]
+    pub holdout_examples: u32,
+    /// Steps between two looks at the held-out loss.
+    #[serde(default = "evaluate_every")]
+    pub evaluate_every: u32,
+    /// Looks without a better held-out loss after which training ends.
+    #[serde(default)]
+    pub patience: Option<u32>,
+    /// Which weights are written.
+    #[serde(default)]
+    pub select: Select,
+    /// Saved states that are kept, beside the best.
+    #[serde(default = "keep_states")]
+    pub keep_states: u32,
     /// Which answer each problem is taught.
     #[serde(default)]
     pub answers: Answers,
+}
+
+fn yes() -> bool {
+    true
+}
+fn decay_ratio() -> f64 {
+    0.1
+}
+fn max_skipped_steps() -> u32 {
+    10
+}
+fn evaluate_every() -> u32 {
+    100
+}
+fn keep_states() -> u32 {
+    2
 }
 
 fn max_tokens() -> u32 {
@@ -83,6 +195,9 @@ impl TrainingConfig {
             ("batch-size", self.batch_size, 1 << 20),
             ("micro-batch-size", self.micro_batch_size.unwrap_or(1), self.batch_size.max(1)),
             ("max-tokens", self.max_tokens, 1 << 24),
+            ("evaluate-every", self.evaluate_every, u32::MAX),
+            ("patience", self.patience.unwrap_or(1), u32::MAX),
+            ("keep-states", self.keep_states, 1000),
         ];
         for (key, found, most) in counts {
             if found == 0 || found > most {
@@ -93,6 +208,8 @@ impl TrainingConfig {
             ("learning-rate", self.learning_rate, f64::MIN_POSITIVE, 1.0),
             ("min-learning-rate-ratio", self.min_learning_rate_ratio, 0.0, 1.0),
             ("warmup-ratio", self.warmup_ratio, 0.0, 1.0),
+            ("decay-ratio", self.decay_ratio, 0.0, 1.0),
+            ("z-loss", self.z_loss, 0.0, 1.0),
             ("weight-decay", self.weight_decay, 0.0, 10.0),
             ("betas.0", self.betas[0], 0.0, 0.999_999),
             ("betas.1", self.betas[1], 0.0, 0.999_999),
@@ -106,11 +223,17 @@ impl TrainingConfig {
                 wrong.push(format!("`{key}`: expected {least}{most}, found {found}"));
             }
         }
+        let needs_holdout = self.patience.is_some() || self.select == Select::Best;
+        if needs_holdout && self.holdout_examples == 0 {
+            wrong.push("`holdout-examples`: expected 1 or more with `patience` or `select = \"best\"`, found 0".to_owned());
+        }
+        if self.max_tokens < 2 {
+            wrong.push(format!("`max-tokens`: expected 2 or more, found {}", self.max_tokens));
+        }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
-    /// The learning rate of `step` (from 0) of `total`: linear warm-up, then a cosine (Loshchilov and Hutter, 2017) down
-    /// to `min_learning_rate_ratio`.
+    /// The learning rate of `step` (from 0) of `total`.
     pub fn learning_rate_at(&self, step: u64, total: u64) -> f64 {
         let warmup = (self.warmup_ratio * total as f64).round();
         let step = step as f64;
@@ -118,7 +241,46 @@ impl TrainingConfig {
             return self.learning_rate * (step + 1.0) / warmup;
         }
         let progress = (step - warmup) / (total as f64 - warmup).max(1.0);
-        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
-        self.learning_rate * (self.min_learning_rate_ratio + (1.0 - self.min_learning_rate_ratio) * cosine)
+        let left = match self.schedule {
+            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Schedule::Linear => 1.0 - progress,
+            Schedule::Constant => 1.0,
+            Schedule::WarmupStableDecay => {
+                let decay = (self.decay_ratio * total as f64).round().max(1.0);
+                ((total as f64 - step) / decay).min(1.0)
+            }
+        };
+        self.learning_rate * (self.min_learning_rate_ratio + (1.0 - self.min_learning_rate_ratio) * left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_rise_stay_and_fall_as_they_say() {
+        let config = |schedule| TrainingConfig {
+            warmup_ratio: 0.1,
+            decay_ratio: 0.2,
+            min_learning_rate_ratio: 0.1,
+            schedule,
+            ..crate::tests::config()
+        };
+        let rates = |schedule| -> Vec<f64> {
+            let config = config(schedule);
+            (0..100).map(|step| config.learning_rate_at(step, 100) / config.learning_rate).collect()
+        };
+        for schedule in [Schedule::Cosine, Schedule::Linear, Schedule::Constant, Schedule::WarmupStableDecay] {
+            let rates = rates(schedule);
+            assert!((rates[0] - 0.1).abs() < 1e-12 && (rates[9] - 1.0).abs() < 1e-12, "{schedule:?}: warm-up");
+            assert!((rates[10] - 1.0).abs() < 1e-9, "{schedule:?}: full after it");
+        }
+        let (cosine, linear) = (rates(Schedule::Cosine), rates(Schedule::Linear));
+        assert!((cosine[55] - 0.55).abs() < 1e-9 && (linear[55] - 0.55).abs() < 1e-9, "half way down");
+        assert!(cosine[30] > linear[30] && cosine[80] < linear[80], "a cosine is flat at both ends");
+        assert!(rates(Schedule::Constant)[10..].iter().all(|rate| *rate == 1.0));
+        let stable = rates(Schedule::WarmupStableDecay);
+        assert!(stable[10..=80].iter().all(|rate| *rate == 1.0) && (stable[90] - 0.55).abs() < 1e-9, "{stable:?}");
     }
 }

@@ -1,10 +1,15 @@
 //! Examples → tokens with their loss mask, once, before the first step: what cannot be trained on is refused or counted
-//! here, not found out an hour later.
+//! here, not found out an hour later. The result is kept beside the saved states, so that a resumed run does not tokenise
+//! again.
 
-use crate::{Answers, TrainError, TrainingConfig};
+use crate::{Answers, Overlong, TrainError, TrainingConfig, cache};
 use distill_chat::{Chat, TokenisedExample};
-use distill_dataset::{Dataset, Digest, Example, Message, Role};
-use std::collections::BTreeMap;
+use distill_dataset::{Context, Dataset, Digest, Example, Message, Role};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Examples between two looks at cancellation and progress.
+const LOOK_EVERY: usize = 4096;
 
 /// A sequence to be learnt.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,19 +20,46 @@ pub(crate) struct Sequence {
     pub(crate) weight: f32,
 }
 
-/// All sequences, in the order of the examples, and how many were left out by reason.
+/// All sequences, in the order of the examples.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Corpus {
     pub(crate) sequences: Vec<Sequence>,
+    /// Sequences that are not learnt, for the held-out loss.
+    pub(crate) holdout: Vec<Sequence>,
     pub(crate) rows_in: u64,
+    /// Examples that are learnt.
+    pub(crate) rows_out: u64,
+    /// Examples that were left out, by reason, and those that were cut.
     pub(crate) rejected: BTreeMap<String, u64>,
 }
 
-/// Reads and tokenises every example.
+/// Reads and tokenises every example, or finds it done.
 pub(crate) fn load(
     examples: &[Dataset],
     chat: &Chat,
     config: &TrainingConfig,
-    seed: u64,
+    context: &Context,
+) -> Result<Corpus, TrainError> {
+    if let Some(corpus) = cache::load(&context.scratch) {
+        return Ok(corpus);
+    }
+    let corpus = tokenise(examples, chat, config, context)?;
+    if corpus.sequences.is_empty() {
+        let found = format!("expected at least one example, found none of {} usable", corpus.rows_in);
+        return Err(TrainError::Examples(format!(
+            "{found}: {:?}\nhint: `distill show RUN` tells why traces were dropped; `max-tokens` leaves out long ones",
+            corpus.rejected
+        )));
+    }
+    cache::save(&context.scratch, &corpus)?;
+    Ok(corpus)
+}
+
+fn tokenise(
+    examples: &[Dataset],
+    chat: &Chat,
+    config: &TrainingConfig,
+    context: &Context,
 ) -> Result<Corpus, TrainError> {
     let mut rows = Vec::new();
     for dataset in examples {
@@ -36,35 +68,97 @@ pub(crate) fn load(
         }
     }
     if config.answers == Answers::Shuffled {
-        shuffle_answers(&mut rows, seed)?;
+        shuffle_answers(&mut rows, context.seed)?;
     }
-    let mut corpus = Corpus { sequences: Vec::new(), rows_in: rows.len() as u64, rejected: BTreeMap::new() };
-    for row in rows {
-        let reason = if row.weight <= 0.0 || !row.weight.is_finite() {
-            "weight"
-        } else if row.messages.iter().any(|message| chat.find_special(&message.content).is_some()) {
-            // A model's text may spell a control token; one such trace must not end the run.
-            "control-token"
-        } else {
-            let tokens = chat.encode_example(&row.messages).map_err(|error| {
-                TrainError::Examples(format!("the example of trace {} cannot be trained on: {error}", row.trace_id))
-            })?;
-            if tokens.ids.len() <= config.max_tokens as usize {
-                corpus.sequences.push(Sequence { tokens, weight: row.weight });
-                continue;
+    let held_out = held_out(&rows, config.holdout_examples as usize, context.seed)?;
+    let mut corpus = Corpus { rows_in: rows.len() as u64, ..Corpus::default() };
+    context.progress.begin("tokenise", corpus.rows_in, "examples");
+    for (index, rows) in rows.chunks(LOOK_EVERY).enumerate() {
+        context.progress.advance((index * LOOK_EVERY) as u64, "");
+        if context.cancel.is_cancelled() {
+            return Err(TrainError::Interrupted);
+        }
+        let encoded: Vec<Encoded> =
+            rows.par_iter().map(|row| encode(row, chat, config)).collect::<Result<_, TrainError>>()?;
+        for (row, encoded) in rows.iter().zip(encoded) {
+            if let Some(note) = encoded.note {
+                *corpus.rejected.entry(note.to_owned()).or_default() += 1;
             }
-            "too-long"
-        };
-        *corpus.rejected.entry(reason.to_owned()).or_default() += 1;
+            let held_out = held_out.contains(row.problem_id.as_str());
+            corpus.rows_out += u64::from(!held_out && !encoded.sequences.is_empty());
+            let to = if held_out { &mut corpus.holdout } else { &mut corpus.sequences };
+            to.extend(encoded.sequences.into_iter().map(|tokens| Sequence { tokens, weight: row.weight }));
+        }
     }
-    if corpus.sequences.is_empty() {
-        let found = format!("expected at least one example, found none of {} usable", corpus.rows_in);
-        return Err(TrainError::Examples(format!(
-            "{found}: {:?}\nhint: `distill show RUN` tells why traces were dropped; `max-tokens` leaves out long ones",
-            corpus.rejected
-        )));
-    }
+    context.progress.end();
     Ok(corpus)
+}
+
+/// What becomes of an example.
+struct Encoded {
+    sequences: Vec<TokenisedExample>,
+    /// Why it was left out, or how it was cut.
+    note: Option<&'static str>,
+}
+
+fn encode(row: &Example, chat: &Chat, config: &TrainingConfig) -> Result<Encoded, TrainError> {
+    let left_out = |note| Ok(Encoded { sequences: Vec::new(), note: Some(note) });
+    if row.weight <= 0.0 || !row.weight.is_finite() {
+        return left_out("weight");
+    }
+    if row.messages.iter().any(|message| chat.find_special(&message.content).is_some()) {
+        // A model's text may spell a control token; one such trace must not end the run.
+        return left_out("control-token");
+    }
+    let mut tokens = chat.encode_example(&row.messages).map_err(|error| {
+        TrainError::Examples(format!("the example of trace {} cannot be trained on: {error}", row.trace_id))
+    })?;
+    let most = config.max_tokens as usize;
+    if tokens.ids.len() <= most {
+        return Ok(Encoded { sequences: vec![tokens], note: None });
+    }
+    let learns = |tokens: &TokenisedExample| tokens.loss[1..].contains(&true);
+    match config.overlong {
+        Overlong::Drop => left_out("too-long"),
+        Overlong::Truncate => {
+            tokens.ids.truncate(most);
+            tokens.loss.truncate(most);
+            if !learns(&tokens) {
+                return left_out("too-long");
+            }
+            Ok(Encoded { sequences: vec![tokens], note: Some("truncated") })
+        }
+        Overlong::Split => {
+            // The last token of a piece is the first of the next: it is predicted in one and seen in the other.
+            let starts = (0..tokens.ids.len() - 1).step_by(most - 1);
+            let pieces = starts.map(|start| {
+                let end = (start + most).min(tokens.ids.len());
+                TokenisedExample { ids: tokens.ids[start..end].to_vec(), loss: tokens.loss[start..end].to_vec() }
+            });
+            Ok(Encoded { sequences: pieces.filter(learns).collect(), note: Some("split") })
+        }
+    }
+}
+
+/// Problems whose examples, at least `count`, are not learnt: in a seeded order, all examples of a problem together.
+fn held_out(rows: &[Example], count: usize, seed: u64) -> Result<BTreeSet<&str>, TrainError> {
+    if count >= rows.len() && count > 0 {
+        let found = rows.len();
+        return Err(TrainError::Examples(format!("`holdout-examples`: expected fewer than all {found}, found {count}")));
+    }
+    let mut by_problem: BTreeMap<&str, usize> = BTreeMap::new();
+    rows.iter().for_each(|row| *by_problem.entry(&row.problem_id).or_default() += 1);
+    let rank = |problem: &str| Digest::new("holdout").field(&seed.to_string()).field(problem).finish_short();
+    let mut order: Vec<(String, &str, usize)> =
+        by_problem.into_iter().map(|(problem, examples)| (rank(problem), problem, examples)).collect();
+    order.sort_unstable();
+    let mut held = 0;
+    let chosen = order.into_iter().take_while(|(_, _, examples)| {
+        let more = held < count;
+        held += examples;
+        more
+    });
+    Ok(chosen.map(|(_, problem, _)| problem).collect())
 }
 
 /// Gives every example the assistant's turns of another problem: examples are put in a seeded order in which those of
@@ -124,5 +218,16 @@ mod tests {
     fn one_problem_cannot_be_shuffled() {
         let mut rows = vec![example(1, 0), example(1, 1), example(2, 0)];
         assert!(shuffle_answers(&mut rows, 3).is_err());
+    }
+
+    #[test]
+    fn held_out_problems_take_all_their_examples_with_them() {
+        let rows: Vec<Example> =
+            (0..40).flat_map(|problem| (0..1 + problem % 4).map(move |sample| example(problem, sample))).collect();
+        let chosen = held_out(&rows, 10, 3).expect("a choice");
+        let count = rows.iter().filter(|row| chosen.contains(row.problem_id.as_str())).count();
+        assert!((10..14).contains(&count), "{count} examples of {chosen:?}");
+        assert!(held_out(&rows, 0, 3).expect("none").is_empty());
+        assert!(held_out(&rows, rows.len(), 3).is_err(), "something must be left to learn");
     }
 }

@@ -1,24 +1,31 @@
 //! The trainer: a base checkpoint and examples in, a checkpoint out.
 //!
 //! A base is made or adapted first (`base`): random weights, or a checkpoint with another context or more tokens. Then
-//! `examples` → tokens and loss mask (`corpus`) → length-bucketed batches (`batch`) → loss (`loss`) → AdamW under a
-//! schedule (`optimizer`), saved as it goes (`state`) and written in the Hugging Face layout (`train`).
+//! `examples` → tokens and loss mask, once (`corpus`, `cache`) → packed or length-bucketed steps (`batch`) → gradients and
+//! AdamW on the CPU or a device (`learner`; `device`, `loss`, `optimizer`), written down (`journal`, `events`, `speed`) and
+//! saved as it goes (`state`), in the Hugging Face layout at the end (`train`).
 
 mod base;
 mod batch;
+mod cache;
 mod config;
 mod corpus;
+mod device;
+mod events;
+mod journal;
+mod learner;
 mod loss;
 mod optimizer;
 #[cfg(test)]
 mod parity;
+mod speed;
 mod state;
 #[cfg(test)]
 mod tests;
 mod train;
 
 pub use base::{Base, Surgery, adapt, initialise};
-pub use config::{Answers, TrainingConfig};
+pub use config::{Answers, Checkpointing, Overlong, Schedule, Select, TrainingConfig};
 pub use train::train;
 
 use distill_chat::ChatError;
@@ -55,13 +62,15 @@ pub enum TrainError {
     },
     /// Training blew up.
     #[error(
-        "the loss is {loss} at step {step}\nhint: lower `learning-rate` or `max-grad-norm`; the state before is kept, the next run resumes from it"
+        "the loss is {loss} at step {step}; {skipped} steps were skipped because loss or gradient were no numbers\nhint: lower `learning-rate` or `max-grad-norm`; the state before is kept, the next run resumes from it"
     )]
     Diverged {
         /// Optimiser step, from 1.
         step: u64,
+        /// Steps that were skipped, this one included.
+        skipped: u64,
         /// The loss there.
-        loss: f32,
+        loss: f64,
     },
     /// Asked to stop; the state is saved.
     #[error("interrupted")]

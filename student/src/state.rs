@@ -1,76 +1,120 @@
-//! Where training stands: weights, moments and step in one safetensors folder of the scratch space, so that a killed run
-//! goes on exactly where it was.
+//! Where training stands: weights, moments and counters in a folder of the scratch space for each saved step, so that a
+//! killed run goes on exactly where it was. A folder appears whole or not at all; older ones go when a newer one is there,
+//! so that a full disk costs the newest at most.
 
-use crate::{TrainError, optimizer::AdamW};
-use burn::tensor::{Device, Tensor, TensorData};
+use crate::{TrainError, learner::Learner};
 use distill_checkpoint::{Checkpoint, CheckpointError, Dtype, write_safetensors};
-use distill_model::{Decoder, Parameter};
+use distill_model::Kind;
+use serde::{Deserialize, Serialize};
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
 const PREFIX: &str = "step-";
+const KINDS: [(&str, Kind); 2] = [("first.", Kind::First), ("second.", Kind::Second)];
 
-/// Saves the state after `step`, whole or not at all, then drops older ones.
+/// How far training is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Standing {
+    /// Steps done, skipped ones included.
+    pub(crate) done: u64,
+    /// Steps that moved the weights.
+    pub(crate) taken: u64,
+    /// Steps that were skipped.
+    pub(crate) skipped: u64,
+    /// Tokens trained on.
+    pub(crate) tokens: u64,
+    /// The least held-out loss and the step after which it was seen.
+    pub(crate) best: Option<(f64, u64)>,
+    /// Looks at the held-out loss since then.
+    pub(crate) stale: u32,
+}
+
+/// Saves the state, whole or not at all, then drops older ones but the last `keep` and the best.
 pub(crate) fn save(
     scratch: &Path,
-    step: u64,
-    model: &Decoder,
-    optimizer: &AdamW,
+    standing: &Standing,
+    learner: &mut Learner,
     config_json: &str,
+    keep: usize,
 ) -> Result<(), TrainError> {
-    let name = format!("{PREFIX}{step:08}");
+    let name = format!("{PREFIX}{:08}", standing.done);
     let (temporary, path) = (scratch.join(format!("{name}.tmp")), scratch.join(&name));
     let _ = fs::remove_dir_all(&temporary);
-    fs::create_dir_all(&temporary).map_err(TrainError::io("create", &temporary))?;
-    let file = temporary.join("config.json");
-    fs::write(&file, config_json).map_err(TrainError::io("write", &file))?;
-    let parameters = model.parameters();
-    let moments = [("first.", &optimizer.first), ("second.", &optimizer.second)];
-    let mut layout: Vec<_> =
-        parameters.iter().map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
-    for (kind, _) in moments {
-        let flat = |parameter: &Parameter| (format!("{kind}{}", parameter.name), vec![parameter.len]);
-        layout.extend(parameters.iter().map(flat));
+    let written = write(&temporary, standing, learner, config_json).and_then(|()| {
+        let _ = fs::remove_dir_all(&path);
+        fs::rename(&temporary, &path).map_err(TrainError::io("rename", &temporary))?;
+        // The new name is on the disk before an older state goes.
+        File::open(scratch).and_then(|folder| folder.sync_all()).map_err(TrainError::io("sync", scratch))
+    });
+    if let Err(error) = written {
+        let _ = fs::remove_dir_all(&temporary);
+        return Err(error);
     }
-    let moment = |name: &str| {
-        let (kind, moments) = moments.iter().find(|(kind, _)| name.starts_with(kind))?;
-        let index = parameters.iter().position(|parameter| parameter.name == name[kind.len()..])?;
-        moments[index].to_data().try_to_vec::<f32>().ok()
-    };
-    let path_of_weights = temporary.join("model.safetensors");
-    let mut read = |name: &str| {
-        let values = moment(name).or_else(|| model.read(name));
-        values.ok_or_else(|| CheckpointError::missing(&temporary, name))
-    };
-    write_safetensors(&path_of_weights, &layout, Dtype::F32, &mut read)?;
-    fs::rename(&temporary, &path).map_err(TrainError::io("rename", &temporary))?;
-    for (other, folder) in saved(scratch) {
-        if other != step {
-            fs::remove_dir_all(&folder).map_err(TrainError::io("remove", &folder))?;
+    let best = standing.best.map(|(_, step)| step);
+    let older = saved(scratch);
+    for (step, folder) in older.iter().rev().skip(keep) {
+        if Some(*step) != best {
+            fs::remove_dir_all(folder).map_err(TrainError::io("remove", folder))?;
         }
     }
     Ok(())
 }
 
-/// The latest saved state, if there is one: its step, weights and moments.
-pub(crate) fn load(scratch: &Path, device: &Device) -> Result<Option<(u64, Decoder, AdamW)>, TrainError> {
-    let Some((step, folder)) = saved(scratch).pop() else { return Ok(None) };
+fn write(folder: &Path, standing: &Standing, learner: &mut Learner, config_json: &str) -> Result<(), TrainError> {
+    fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
+    let standing = serde_json::to_string(standing).unwrap_or_default();
+    for (name, text) in [("config.json", config_json), ("state.json", &standing)] {
+        let file = folder.join(name);
+        fs::write(&file, text).map_err(TrainError::io("write", &file))?;
+    }
+    let parameters = learner.parameters();
+    let mut layout: Vec<_> =
+        parameters.iter().map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
+    for (prefix, _) in KINDS {
+        layout.extend(parameters.iter().map(|parameter| (format!("{prefix}{}", parameter.name), parameter.shape.clone())));
+    }
+    let mut read = |name: &str| {
+        let moment = KINDS.iter().find_map(|(prefix, kind)| Some((name.strip_prefix(prefix)?, *kind)));
+        let (parameter, kind) = moment.unwrap_or((name, Kind::Value));
+        learner.read(parameter, kind).ok_or_else(|| CheckpointError::missing(folder, name))
+    };
+    Ok(write_safetensors(&folder.join("model.safetensors"), &layout, Dtype::F32, &mut read)?)
+}
+
+/// The latest saved state that is whole, put into `learner`; nothing if there is none.
+pub(crate) fn resume(scratch: &Path, learner: &mut Learner) -> Result<Option<Standing>, TrainError> {
+    let Some((_, folder)) = saved(scratch).pop() else { return Ok(None) };
     let checkpoint = Checkpoint::open(&folder)?;
-    let model = Decoder::load(&checkpoint, &device.clone().autodiff())?;
-    let mut optimizer = AdamW::new(&model, device);
-    for (kind, moments) in [("first", &mut optimizer.first), ("second", &mut optimizer.second)] {
-        for (parameter, moment) in model.parameters().iter().zip(moments) {
-            let data = checkpoint.read(&format!("{kind}.{}", parameter.name), &[parameter.len])?;
-            *moment = Tensor::from_data(TensorData::new(data, [parameter.len]), device);
+    put(&checkpoint, learner, &KINDS)?;
+    put(&checkpoint, learner, &[("", Kind::Value)])?;
+    let path = folder.join("state.json");
+    let text = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
+    let standing = serde_json::from_str(&text).map_err(|error| {
+        TrainError::Examples(format!("{}: expected the counters of a saved state, found: {error}", path.display()))
+    })?;
+    Ok(Some(standing))
+}
+
+/// Puts back the weights as they were after `step`.
+pub(crate) fn restore(scratch: &Path, step: u64, learner: &mut Learner) -> Result<(), TrainError> {
+    put(&Checkpoint::open(&scratch.join(format!("{PREFIX}{step:08}")))?, learner, &[("", Kind::Value)])
+}
+
+fn put(checkpoint: &Checkpoint, learner: &mut Learner, kinds: &[(&str, Kind)]) -> Result<(), TrainError> {
+    for parameter in learner.parameters() {
+        for (prefix, kind) in kinds {
+            let values = checkpoint.read(&format!("{prefix}{}", parameter.name), &parameter.shape)?;
+            learner.write(&parameter.name, *kind, &values);
         }
     }
-    Ok(Some((step, model, optimizer)))
+    Ok(())
 }
 
 /// Saved states in the order of their steps.
-fn saved(scratch: &Path) -> Vec<(u64, PathBuf)> {
+pub(crate) fn saved(scratch: &Path) -> Vec<(u64, PathBuf)> {
     let entries = fs::read_dir(scratch).into_iter().flatten().flatten().map(|entry| entry.path());
     let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse().ok();
     let mut found: Vec<(u64, PathBuf)> = entries.filter_map(|path| Some((step(&path)?, path))).collect();

@@ -1,6 +1,8 @@
 //! The trainer as a stage: exact resume, micro-batches, divergence, and a student that really learns.
 
-use crate::{Answers, Base, Surgery, TrainError, TrainingConfig, adapt, initialise, train};
+use crate::{
+    Answers, Base, Checkpointing, Overlong, Schedule, Select, Surgery, TrainError, TrainingConfig, adapt, initialise, train,
+};
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_dataset::{Cancel, Context, Dataset, Detail, Example, Message, Progress, ProgressEvent};
 use std::{
@@ -13,19 +15,33 @@ fn nano() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/nano")
 }
 
-fn config() -> TrainingConfig {
+pub(crate) fn config() -> TrainingConfig {
     TrainingConfig {
         epochs: 3,
         batch_size: 4,
         micro_batch_size: None,
         max_tokens: 64,
+        overlong: Overlong::Drop,
+        packing: false,
         learning_rate: 1e-2,
+        schedule: Schedule::Cosine,
         min_learning_rate_ratio: 0.1,
         warmup_ratio: 0.1,
+        decay_ratio: 0.1,
         weight_decay: 0.1,
+        decay_embeddings: true,
         betas: [0.9, 0.95],
         epsilon: 1e-8,
         max_grad_norm: 1.0,
+        z_loss: 0.0,
+        freeze: Vec::new(),
+        checkpointing: Checkpointing::Auto,
+        max_skipped_steps: 0,
+        holdout_examples: 0,
+        evaluate_every: 5,
+        patience: None,
+        select: Select::Last,
+        keep_states: 2,
         answers: Answers::Own,
     }
 }
@@ -76,6 +92,14 @@ impl Bench {
         Ok(fs::read(out.join("model.safetensors")).expect("weights"))
     }
 
+    /// The losses of all steps.
+    fn losses(&self, name: &str, config: &TrainingConfig) -> Vec<f64> {
+        self.train(name, config, &self.scratch(&format!("s-{name}"))).expect("a run");
+        let text = fs::read_to_string(self.root.path().join(name).join("metrics.jsonl")).expect("metrics");
+        let loss = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["loss"].as_f64();
+        text.lines().map(|line| loss(line).expect("a loss")).collect()
+    }
+
     fn scratch(&self, name: &str) -> Context {
         let scratch = self.root.path().join(name);
         fs::create_dir_all(&scratch).expect("a folder");
@@ -115,14 +139,8 @@ fn a_run_that_was_stopped_twice_ends_with_the_same_weights_and_metrics() {
 #[test]
 fn micro_batches_take_the_same_step_as_the_whole_batch() {
     let bench = Bench::new();
-    let losses = |name: &str, config: &TrainingConfig| {
-        bench.train(name, config, &bench.scratch(&format!("s-{name}"))).expect("a run");
-        let text = fs::read_to_string(bench.root.path().join(name).join("metrics.jsonl")).expect("metrics");
-        let loss = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["loss"].as_f64();
-        text.lines().map(|line| loss(line).expect("a loss")).collect::<Vec<f64>>()
-    };
-    let whole = losses("whole", &config());
-    let micro = losses("micro", &TrainingConfig { micro_batch_size: Some(1), ..config() });
+    let whole = bench.losses("whole", &config());
+    let micro = bench.losses("micro", &TrainingConfig { micro_batch_size: Some(1), ..config() });
     for (step, (whole, micro)) in whole.iter().zip(&micro).enumerate() {
         assert!((whole - micro).abs() < 2e-3 * whole, "step {step}: {whole} with one batch, {micro} with four");
     }
@@ -130,14 +148,126 @@ fn micro_batches_take_the_same_step_as_the_whole_batch() {
 }
 
 #[test]
-fn a_loss_that_blows_up_is_an_error_that_says_where() {
+fn packed_examples_take_the_same_steps_as_separate_ones() {
     let bench = Bench::new();
-    let config =
-        TrainingConfig { learning_rate: 1.0, max_grad_norm: 1e30, weight_decay: 10.0, epochs: 300, ..config() };
-    match bench.train("hot", &config, &bench.scratch("s-hot")) {
-        Err(TrainError::Diverged { step, .. }) => assert!(step > 1),
+    // One step an epoch, so that packing cannot change which examples are learnt together.
+    let config = TrainingConfig { batch_size: 64, epochs: 4, ..config() };
+    let plain = bench.losses("plain", &config);
+    let packed = bench.losses("packed", &TrainingConfig { packing: true, ..config.clone() });
+    let tensors = bench.losses("again", &TrainingConfig { checkpointing: Checkpointing::Always, ..config });
+    assert_eq!(plain, tensors, "computed again or kept");
+    for (step, (plain, packed)) in plain.iter().zip(&packed).enumerate() {
+        assert!((plain - packed).abs() < 1e-4 * plain, "step {step}: {plain} apart, {packed} packed");
+    }
+}
+
+#[test]
+fn a_step_that_is_no_number_is_skipped_and_counted() {
+    let bench = Bench::new();
+    // Weights so large that every logarithm of a sum overflows.
+    let hot = TrainingConfig {
+        learning_rate: 1.0,
+        max_grad_norm: 1e30,
+        weight_decay: 10.0,
+        epochs: 300,
+        max_skipped_steps: 7,
+        ..config()
+    };
+    let context = bench.scratch("s-hot");
+    match bench.train("hot", &hot, &context) {
+        Err(TrainError::Diverged { skipped, .. }) => assert_eq!(skipped, 8),
         other => panic!("expected divergence, found {:?}", other.map(|weights| weights.len())),
     }
+    let text = fs::read_to_string(context.scratch.join("metrics.jsonl")).expect("metrics");
+    assert_eq!(text.lines().filter(|line| line.contains("null")).count(), 7, "skipped steps are written down as such");
+}
+
+#[test]
+fn held_out_examples_are_looked_at_and_end_a_run_that_learns_no_more() {
+    let bench = Bench::new();
+    let config = TrainingConfig {
+        holdout_examples: 6,
+        evaluate_every: 2,
+        patience: Some(2),
+        select: Select::Best,
+        epochs: 60,
+        learning_rate: 5e-2,
+        ..config()
+    };
+    let context = bench.scratch("s-held");
+    let out = bench.root.path().join("held");
+    fs::create_dir_all(&out).expect("a folder");
+    let base = bench.root.path().join("base");
+    let examples = std::slice::from_ref(&bench.examples);
+    let tally = train(Base::new(&base), examples, &config, "cpu", &context, &out).expect("a run");
+    assert_eq!(tally.rows_out, 15, "six of 21 are not learnt");
+    let Detail::Training { steps, holdout_loss, .. } = tally.detail else { panic!("training detail") };
+    assert!(steps < 240, "training ended after {steps} steps");
+    let least = holdout_loss.y.iter().copied().fold(f64::INFINITY, f64::min);
+    let place = holdout_loss.y.iter().position(|loss| *loss == least).expect("the least");
+    assert_eq!(place + 3, holdout_loss.y.len(), "two looks after the best: {holdout_loss:?}");
+    // The weights that were written are those of the best look.
+    let best = format!("step-{:08}", holdout_loss.x[place] as u64);
+    let saved = Checkpoint::open(&context.scratch.join(best)).expect("the best state is kept");
+    let written = Checkpoint::open(&out).expect("the result");
+    for (name, shape) in written.config().layout() {
+        assert_eq!(written.read(&name, &shape).expect("weights"), saved.read(&name, &shape).expect("weights"), "{name}");
+    }
+}
+
+#[test]
+fn long_examples_are_dropped_cut_or_split_as_asked() {
+    let bench = Bench::new();
+    let tally = |name: &str, overlong: Overlong| {
+        let config = TrainingConfig { max_tokens: 20, epochs: 1, overlong, ..config() };
+        let out = bench.root.path().join(name);
+        fs::create_dir_all(&out).expect("a folder");
+        let base = bench.root.path().join("base");
+        let scratch = bench.scratch(&format!("s-{name}"));
+        train(Base::new(&base), std::slice::from_ref(&bench.examples), &config, "cpu", &scratch, &out)
+    };
+    let dropped = tally("dropped", Overlong::Drop).expect("a run");
+    assert_eq!((dropped.rows_out, dropped.rejected["too-long"]), (10, 11));
+    let cut = tally("cut", Overlong::Truncate).expect("a run");
+    assert_eq!((cut.rows_out, cut.rejected["truncated"]), (21, 11));
+    let split = tally("split", Overlong::Split).expect("a run");
+    assert_eq!((split.rows_out, split.rejected["split"]), (21, 11));
+    assert!(split.trained_tokens > cut.trained_tokens, "the pieces hold more than what is left after a cut");
+}
+
+#[test]
+fn frozen_parameters_stay_as_they_are() {
+    let bench = Bench::new();
+    let config = TrainingConfig { freeze: vec!["model.layers.0.*".to_owned()], epochs: 1, ..config() };
+    bench.train("frozen", &config, &bench.scratch("s-frozen")).expect("a run");
+    let open = |name: &str| Checkpoint::open(&bench.root.path().join(name)).expect("a checkpoint");
+    let (before, after) = (open("base"), open("frozen"));
+    for (name, shape) in before.config().layout() {
+        let same = before.read(&name, &shape).expect("weights") == after.read(&name, &shape).expect("weights");
+        assert_eq!(same, name.starts_with("model.layers.0."), "{name}");
+    }
+    let config = TrainingConfig { freeze: vec!["model.layer.*".to_owned()], ..config };
+    let error = bench.train("none", &config, &bench.scratch("s-none")).expect_err("no such parameter").to_string();
+    assert!(error.contains("no parameter matches \"model.layer.*\""), "{error}");
+}
+
+#[test]
+fn saved_states_are_the_last_few() {
+    let bench = Bench::new();
+    let context = bench.scratch("s-few");
+    for stop_at in [3, 5, 8, 11] {
+        let cancel = Cancel::default();
+        let inner = cancel.clone();
+        let progress = Progress::new(move |event| {
+            if matches!(event, ProgressEvent::Advance { done, .. } if done == stop_at) {
+                inner.cancel();
+            }
+        });
+        let context = Context { cancel, progress, ..context.clone() };
+        assert!(matches!(bench.train("few", &config(), &context), Err(TrainError::Interrupted)));
+    }
+    let saved: Vec<u64> = crate::state::saved(&context.scratch).into_iter().map(|(step, _)| step).collect();
+    assert_eq!(saved, [8, 11]);
 }
 
 #[test]

@@ -1,44 +1,27 @@
 //! The training stage: base checkpoint and examples in, a Hugging Face folder out.
 
 use crate::{
-    Base, TrainError, TrainingConfig,
-    base::{template_name, write_model},
-    batch::{self, MicroBatch},
-    corpus::{self, Sequence},
-    loss::cross_entropy,
-    optimizer::{AdamW, global_norm},
-    state,
+    Base, Checkpointing, Select, TrainError, TrainingConfig,
+    base::{template_name, write_parameters},
+    batch::{self, Bin},
+    corpus::{self, Corpus, Sequence},
+    journal::{Journal, Look, Metrics},
+    learner::{Learner, Plan},
+    state::{self, Standing},
 };
-use burn::tensor::{Device, Tensor};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_dataset::{Context, Curve, Dataset, Detail, Tally};
-use distill_model::Decoder;
-use serde::{Deserialize, Serialize};
+use distill_model::{AdamStep, Documents, Kind, LossOptions, Recompute};
 use std::{
-    fs,
-    io::Write,
     path::Path,
     time::{Duration, Instant},
 };
 
-/// Steps between two looks at the loss: each look waits for the device.
-const LOOK_EVERY: usize = 10;
 /// Least time between two saved states.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// Points of the loss curve kept in the manifest.
 const CURVE_POINTS: usize = 200;
-const METRICS: &str = "metrics.jsonl";
-
-/// One line of `metrics.jsonl`. Nothing in it depends on the clock.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Metrics {
-    step: u64,
-    tokens: u64,
-    loss: f32,
-    grad_norm: f32,
-    learning_rate: f64,
-}
 
 /// Trains the checkpoint `base` on `examples`, rendered with the training template, and writes the result into `out`.
 ///
@@ -56,32 +39,37 @@ pub fn train(
     let (chat, published) = base.chats()?;
     let checkpoint = Checkpoint::open(base.dir)?;
     fits(checkpoint.config(), &chat)?;
-    let corpus = corpus::load(examples, &chat, config, context.seed)?;
-    let plain = distill_model::device(device)?;
-    let (mut run, model) = Run::start(&checkpoint, config, &plain, context)?;
-    let trained_before = run.tokens;
+    let corpus = corpus::load(examples, &chat, config, context)?;
+    let learner = Learner::load(&checkpoint, device)?;
+    let peak = learner.peak();
+    let mut run = Run::start(learner, checkpoint.config(), config, context, peak)?;
+    let trained_before = run.standing.tokens;
     let started = Instant::now();
-    let model = run.go(model, &corpus.sequences, chat.pad_id())?;
-    let tokens_per_s = (run.tokens - trained_before) as f64 / started.elapsed().as_secs_f64().max(1e-9);
-    write_model(&model, checkpoint.config(), base.dir, out)?;
+    run.go(&corpus)?;
+    let tokens_per_s = (run.standing.tokens - trained_before) as f64 / started.elapsed().as_secs_f64().max(1e-9);
+    if let (Select::Best, Some((_, step))) = (config.select, run.standing.best) {
+        state::restore(&context.scratch, step, &mut run.learner)?;
+    }
+    write_parameters(&mut |name| run.learner.read(name, Kind::Value), checkpoint.config(), base.dir, out)?;
     base.publish_template(out)?;
-    let metrics = context.scratch.join(METRICS);
-    fs::copy(&metrics, out.join(METRICS)).map_err(TrainError::io("copy", &metrics))?;
+    run.journal.copy_to(out)?;
+    let (losses, looks) = (run.journal.losses(), run.journal.looks());
     let detail = Detail::Training {
         architecture: checkpoint.config().architecture.class().to_owned(),
         trained_with: template_name(base.chat_template, &chat),
         published_with: template_name(base.publish_template, &published),
-        steps: run.done,
+        steps: run.standing.taken,
+        skipped_steps: run.standing.skipped,
         num_parameters: checkpoint.config().num_parameters() as u64,
-        loss: curve(&run.history),
+        loss: curve(&losses),
+        holdout_loss: Curve { x: looks.iter().map(|look| look.0).collect(), y: looks.iter().map(|look| look.1).collect() },
         tokens_per_s,
     };
-    let rows_out = corpus.sequences.len() as u64;
     Ok(Tally {
         rows_in: corpus.rows_in,
-        rows_out,
+        rows_out: corpus.rows_out,
         rejected: corpus.rejected,
-        trained_tokens: run.tokens,
+        trained_tokens: run.standing.tokens,
         detail,
         ..Tally::default()
     })
@@ -97,141 +85,175 @@ struct Run<'a> {
     config: &'a TrainingConfig,
     config_json: String,
     context: &'a Context,
-    plain: Device,
-    optimizer: AdamW,
-    /// Steps done.
-    done: u64,
-    /// Tokens trained on, padding excluded.
-    tokens: u64,
-    history: Vec<Metrics>,
-    /// Steps whose loss and gradient norm are still on the device.
-    unread: Vec<(Metrics, Tensor<1>, Tensor<1>)>,
+    learner: Learner,
+    plan: Plan,
+    standing: Standing,
+    journal: Journal,
+    /// When the state was last saved, and for how long it is not saved again.
+    saved: Instant,
+    pause: Duration,
 }
 
 impl<'a> Run<'a> {
-    /// From the latest saved state, or from the base checkpoint.
+    /// From the latest saved state, or from the base checkpoint, as it was loaded.
     fn start(
-        checkpoint: &Checkpoint,
+        mut learner: Learner,
+        model: &ModelConfig,
         config: &'a TrainingConfig,
-        plain: &Device,
         context: &'a Context,
-    ) -> Result<(Run<'a>, Decoder), TrainError> {
-        let (done, model, optimizer) = match state::load(&context.scratch, plain)? {
-            Some(saved) => saved,
-            None => {
-                let model = Decoder::load(checkpoint, &plain.clone().autodiff())?;
-                let optimizer = AdamW::new(&model, plain);
-                (0, model, optimizer)
-            }
-        };
-        let history = read_metrics(&context.scratch, done)?;
-        let tokens = history.last().map_or(0, |last| last.tokens);
-        let config_json = checkpoint.config().to_json();
-        let unread = Vec::new();
-        Ok((
-            Run { config, config_json, context, plain: plain.clone(), optimizer, done, tokens, history, unread },
-            model,
-        ))
+        peak: Option<f64>,
+    ) -> Result<Run<'a>, TrainError> {
+        let plan = Plan::new(&learner.parameters(), config)?;
+        let standing = state::resume(&context.scratch, &mut learner)?.unwrap_or_default();
+        let journal = Journal::open(&context.scratch, standing.done, model, peak)?;
+        let (saved, pause) = (Instant::now(), SAVE_EVERY);
+        Ok(Run { config, config_json: model.to_json(), context, learner, plan, standing, journal, saved, pause })
     }
 
-    fn go(&mut self, mut model: Decoder, sequences: &[Sequence], pad_id: u32) -> Result<Decoder, TrainError> {
-        let batch_size = self.config.batch_size as usize;
-        let steps_per_epoch = sequences.len().div_ceil(batch_size) as u64;
-        let total = steps_per_epoch * u64::from(self.config.epochs);
+    fn go(&mut self, corpus: &Corpus) -> Result<(), TrainError> {
+        let config = self.config;
+        let batch_size = config.batch_size as usize;
+        let capacity = config.packing.then_some(config.max_tokens as usize);
+        let epoch = |epoch: u64| batch::epoch(&corpus.sequences, batch_size, capacity, (self.context.seed, epoch));
+        // Packing may make another number of sequences in each epoch.
+        let lengths: Vec<u64> = (0..u64::from(config.epochs))
+            .map(|number| if capacity.is_some() { epoch(number).len() as u64 } else { 0 })
+            .collect();
+        let unpacked = corpus.sequences.len().div_ceil(batch_size) as u64;
+        let steps_of = |number: u64| if capacity.is_some() { lengths[number as usize] } else { unpacked };
+        let total = (0..u64::from(config.epochs)).map(steps_of).sum();
+        let holdout: Vec<Bin> = (0..corpus.holdout.len()).map(|index| vec![index]).collect();
+        let holdout = batch::micro_batches(&holdout, None, &corpus.holdout);
         self.context.progress.begin("train", total, "steps");
-        let mut saved = Instant::now();
-        let mut pause = SAVE_EVERY;
-        for epoch in self.done / steps_per_epoch.max(1)..u64::from(self.config.epochs) {
-            let batches = batch::epoch(sequences, batch_size, self.context.seed, epoch);
-            let skip = (self.done - epoch * steps_per_epoch) as usize;
-            for rows in &batches[skip..] {
-                let rows: Vec<&Sequence> = rows.iter().map(|index| &sequences[*index]).collect();
-                self.step(&mut model, &rows, pad_id, total);
-                if self.unread.len() >= LOOK_EVERY || self.done == total {
-                    self.look()?;
+        let mut first = 0;
+        for number in 0..u64::from(config.epochs) {
+            let steps = steps_of(number);
+            if self.standing.done >= first + steps {
+                first += steps;
+                continue;
+            }
+            let batches = epoch(number);
+            for bins in &batches[(self.standing.done - first) as usize..] {
+                self.step(bins, &corpus.sequences, total)?;
+                let last = self.standing.done == total;
+                let due = self.standing.done.is_multiple_of(u64::from(config.evaluate_every));
+                let mut ending = false;
+                if !holdout.is_empty() && (due || last) {
+                    ending = self.look(&holdout)? && !last;
                 }
                 let stopping = self.context.cancel.is_cancelled();
-                if stopping || saved.elapsed() >= pause {
-                    let started = Instant::now();
-                    self.look()?;
-                    state::save(&self.context.scratch, self.done, &model, &self.optimizer, &self.config_json)?;
-                    // Large states are saved more rarely: saving takes at most a twentieth of the time.
-                    pause = SAVE_EVERY.max(started.elapsed() * 20);
-                    saved = Instant::now();
+                if stopping || ending || self.saved.elapsed() >= self.pause {
+                    self.save()?;
                 }
                 if stopping {
                     return Err(TrainError::Interrupted);
                 }
+                if ending {
+                    self.context.progress.end();
+                    return Ok(());
+                }
             }
+            first += steps;
         }
         self.context.progress.end();
-        Ok(model)
-    }
-
-    /// One optimiser step over `rows`, in micro-batches.
-    fn step(&mut self, model: &mut Decoder, rows: &[&Sequence], pad_id: u32, total: u64) {
-        let device = self.plain.clone().autodiff();
-        let micro = self.config.micro_batch_size.unwrap_or(self.config.batch_size) as usize;
-        let batches: Vec<MicroBatch> = rows.chunks(micro).map(|rows| MicroBatch::of(rows, pad_id)).collect();
-        let weight: f64 = batches.iter().map(MicroBatch::weight).sum();
-        let mut sum: Option<(Tensor<1>, Vec<Tensor<1>>)> = None;
-        for batch in &batches {
-            let loss = cross_entropy(model, batch, weight, &device);
-            let gradients = model.gradients(&loss.backward());
-            let loss = loss.inner();
-            sum = Some(match sum {
-                None => (loss, gradients),
-                Some((old, earlier)) => (old + loss, earlier.into_iter().zip(gradients).map(|(a, b)| a + b).collect()),
-            });
-            self.tokens += batch.num_tokens;
-        }
-        let Some((loss, gradients)) = sum else { return };
-        let (norm, scale) = global_norm(&gradients, self.config.max_grad_norm);
-        let learning_rate = self.config.learning_rate_at(self.done, total);
-        self.done += 1;
-        self.optimizer.step(model, gradients, &scale, self.config, (self.done, learning_rate));
-        let metrics = Metrics { step: self.done, tokens: self.tokens, loss: 0.0, grad_norm: 0.0, learning_rate };
-        self.unread.push((metrics, loss, norm));
-    }
-
-    /// Reads the losses of the last steps, records them, and stops a run that blew up.
-    fn look(&mut self) -> Result<(), TrainError> {
-        let mut lines = String::new();
-        for (mut metrics, loss, norm) in self.unread.drain(..) {
-            (metrics.loss, metrics.grad_norm) = (loss.into_scalar(), norm.into_scalar());
-            if !metrics.loss.is_finite() || !metrics.grad_norm.is_finite() {
-                return Err(TrainError::Diverged { step: metrics.step, loss: metrics.loss });
-            }
-            lines.push_str(&serde_json::to_string(&metrics).unwrap_or_default());
-            lines.push('\n');
-            self.history.push(metrics);
-        }
-        let path = self.context.scratch.join(METRICS);
-        let file = fs::File::options().create(true).append(true).open(&path);
-        file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(TrainError::io("write", &path))?;
-        if let Some(last) = self.history.last() {
-            self.context.progress.advance(self.done, format!("loss {:.4}", last.loss));
-        }
         Ok(())
     }
-}
 
-/// The lines up to `done`; later ones belong to steps that are taken again, and are cut off.
-fn read_metrics(scratch: &Path, done: u64) -> Result<Vec<Metrics>, TrainError> {
-    let path = scratch.join(METRICS);
-    let text = fs::read_to_string(&path).unwrap_or_default();
-    let lines = text.lines().map_while(|line| serde_json::from_str::<Metrics>(line).ok());
-    let history: Vec<Metrics> = lines.take_while(|metrics| metrics.step <= done).collect();
-    let kept: String =
-        history.iter().map(|metrics| serde_json::to_string(metrics).unwrap_or_default() + "\n").collect();
-    fs::write(&path, kept).map_err(TrainError::io("write", &path))?;
-    Ok(history)
+    /// One optimiser step over `bins`, in micro-batches.
+    fn step(&mut self, bins: &[Bin], sequences: &[Sequence], total: u64) -> Result<(), TrainError> {
+        let config = self.config;
+        let micro = batch::micro_batches(bins, config.micro_batch_size.map(|size| size as usize), sequences);
+        let options = LossOptions {
+            divisor: micro.iter().map(Documents::weight).sum::<f64>().max(f64::MIN_POSITIVE),
+            z_loss: config.z_loss as f32,
+        };
+        let recompute = match config.checkpointing {
+            Checkpointing::Auto => Recompute::Auto,
+            Checkpointing::Always => Recompute::Always,
+            Checkpointing::Never => Recompute::Never,
+        };
+        for documents in &micro {
+            self.learner.accumulate(documents, options, recompute);
+            self.journal.count(documents);
+        }
+        let plan = &self.plan;
+        let totals = self.learner.totals(|index| plan.of(index).is_some());
+        let learning_rate = config.learning_rate_at(self.standing.done, total);
+        let standing = &mut self.standing;
+        standing.done += 1;
+        standing.tokens += micro.iter().map(|documents| (documents.tokens.len() + documents.lengths.len()) as u64).sum::<u64>();
+        let sound = totals.loss.is_finite() && totals.norm.is_finite();
+        if sound {
+            standing.taken += 1;
+            let step = AdamStep {
+                count: standing.taken,
+                learning_rate,
+                scale: (config.max_grad_norm / (totals.norm + 1e-6)).min(1.0),
+                betas: config.betas,
+                epsilon: config.epsilon,
+                weight_decay: config.weight_decay,
+            };
+            self.learner.step(&step, |index| plan.of(index));
+        } else {
+            standing.skipped += 1;
+            self.learner.skip();
+            if standing.skipped > u64::from(config.max_skipped_steps) {
+                return Err(TrainError::Diverged { step: standing.done, skipped: standing.skipped, loss: totals.loss });
+            }
+        }
+        let finite = |value: f64| value.is_finite().then_some(value as f32);
+        let metrics = Metrics {
+            step: standing.done,
+            tokens: standing.tokens,
+            loss: finite(totals.loss),
+            grad_norm: finite(totals.norm),
+            learning_rate,
+        };
+        let note = self.journal.step(metrics)?;
+        self.context.progress.advance(self.standing.done, note);
+        Ok(())
+    }
+
+    /// Looks at the held-out loss; true when it has not become better for too long.
+    fn look(&mut self, holdout: &[Documents]) -> Result<bool, TrainError> {
+        let weight: f64 = holdout.iter().map(Documents::weight).sum();
+        let sum: f64 = holdout.iter().map(|documents| self.learner.loss(documents)).sum();
+        let loss = sum / weight.max(f64::MIN_POSITIVE);
+        self.journal.look(Look { step: self.standing.done, holdout_loss: loss })?;
+        if loss.is_finite() && self.standing.best.is_none_or(|(best, _)| loss < best) {
+            self.standing.best = Some((loss, self.standing.done));
+            self.standing.stale = 0;
+            if self.config.select == Select::Best {
+                self.save()?;
+            }
+        } else {
+            self.standing.stale += 1;
+        }
+        Ok(self.config.patience.is_some_and(|patience| self.standing.stale >= patience))
+    }
+
+    /// Saves the state. A disk that refuses costs this state, and the run goes on; the one before is still there.
+    fn save(&mut self) -> Result<(), TrainError> {
+        let started = Instant::now();
+        let keep = self.config.keep_states as usize;
+        let outcome = state::save(&self.context.scratch, &self.standing, &mut self.learner, &self.config_json, keep);
+        // Large states are saved more rarely: saving takes at most a twentieth of the time.
+        self.pause = SAVE_EVERY.max(started.elapsed() * 20);
+        self.saved = Instant::now();
+        match outcome {
+            Err(error) if !self.context.cancel.is_cancelled() && self.config.select == Select::Last => {
+                self.context.progress.advance(self.standing.done, format!("state not saved: {error}"));
+                Ok(())
+            }
+            other => other,
+        }
+    }
 }
 
 /// The mean loss over equal stretches of steps.
-fn curve(history: &[Metrics]) -> Curve {
+fn curve(history: &[(f64, f64)]) -> Curve {
     let stretch = history.len().div_ceil(CURVE_POINTS).max(1);
-    let mean = |part: &[Metrics]| part.iter().map(|metrics| f64::from(metrics.loss)).sum::<f64>() / part.len() as f64;
-    let x = history.chunks(stretch).map(|part| part[part.len() - 1].step as f64).collect();
+    let mean = |part: &[(f64, f64)]| part.iter().map(|(_, loss)| loss).sum::<f64>() / part.len() as f64;
+    let x = history.chunks(stretch).map(|part| part[part.len() - 1].0).collect();
     Curve { x, y: history.chunks(stretch).map(mean).collect() }
 }

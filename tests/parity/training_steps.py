@@ -1,4 +1,4 @@
-"""Eight optimiser steps of supervised fine-tuning in PyTorch: what student/src/parity.rs compares with.
+"""32 optimiser steps of supervised fine-tuning in PyTorch: what student/src/parity.rs compares with.
 
 Run from the repository's root: python tests/parity/training_steps.py    (torch 2.x, transformers 5.x)
 Starts from tests/parity/models/qwen2_tied; writes tests/parity/training_steps.json.
@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 torch.manual_seed(0)
 root = pathlib.Path("tests/parity")
 model = AutoModelForCausalLM.from_pretrained(root / "models/qwen2_tied", dtype=torch.float32)
-steps, lr, decay, ratio, warmup = 8, 5e-3, 0.1, 0.1, 0.25
+steps, lr, decay, ratio, warmup = 32, 1e-3, 0.1, 0.1, 0.25
 betas, eps, most = (0.9, 0.95), 1e-8, 0.5
 
 decays = [p for p in model.parameters() if p.dim() == 2]
@@ -51,7 +51,7 @@ for step in range(steps):
     optimizer.step()
     out.append({"loss": loss.item(), "grad_norm": norm.item(), "learning_rate": rate})
 
-weights = {name: p.detach().flatten().tolist() for name, p in model.named_parameters() if name.endswith(("norm.weight", "k_proj.bias", "layers.0.self_attn.k_proj.weight"))}
+weights = {name: p.detach().flatten().tolist() for name, p in model.named_parameters()}
 text = json.dumps({"sequences": sequences, "steps": out, "weights": weights})
 (root / "training_steps.json").write_text(text + "\n")
 print([round(step["loss"], 4) for step in out], [round(step["grad_norm"], 3) for step in out])

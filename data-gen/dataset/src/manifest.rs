@@ -141,10 +141,16 @@ pub enum Detail {
         published_with: String,
         /// Optimiser steps taken.
         steps: u64,
+        /// Steps that were skipped because loss or gradient were no numbers.
+        #[serde(default)]
+        skipped_steps: u64,
         /// Parameters of the model.
         num_parameters: u64,
         /// Mean training loss over the steps.
         loss: Curve,
+        /// Loss on what was held out, where something was.
+        #[serde(default)]
+        holdout_loss: Curve,
         /// Tokens processed per second of training.
         tokens_per_s: f64,
     },

@@ -32,10 +32,26 @@ impl Chat {
                 ));
             }
         }
+        self.refuse_unstable_prefix(messages, &rendered.text)?;
         self.refuse_specials(messages)?;
         let example = self.mask(&rendered)?;
         self.check(&example)?;
         Ok(example)
+    }
+
+    /// Every turn of the assistant must be learnt after the prompt that it will be asked with: the conversation before it,
+    /// rendered for generation, has to be what the whole begins with.
+    fn refuse_unstable_prefix(&self, messages: &[Message], whole: &str) -> Result<(), ChatError> {
+        for (index, _) in messages.iter().enumerate().skip(1).filter(|(_, message)| message.role == Role::Assistant) {
+            let prompt = self.render(&messages[..index], true)?.text;
+            if !whole.starts_with(&prompt) {
+                let turn = messages[..=index].iter().filter(|message| message.role == Role::Assistant).count();
+                return Err(wrong(&format!(
+                    "the template is not prefix-preserving: what is asked before the assistant's turn {turn} is not what the whole conversation begins with\nhint: use a training variant of the template that renders earlier turns as they were answered, or one example for each turn"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// A token is learnt when it begins inside a generated range.

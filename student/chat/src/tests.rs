@@ -74,6 +74,21 @@ fn templates_that_would_ruin_training_are_refused() {
 }
 
 #[test]
+fn a_turn_that_is_asked_for_in_another_way_is_refused() {
+    // nano's prompt ends in <think>, which this answer does not begin with.
+    let messages = [Message::user("What is 34+5?"), Message::assistant("39")];
+    let error = nano().encode_example(&messages).expect_err("must be refused");
+    assert!(error.to_string().contains("not prefix-preserving") && error.to_string().contains("turn 1"), "{error}");
+    // The second question is put differently once it has been answered.
+    let chat = with_template(
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% if loop.last %}!{% endif %}{% else %}{% generation %}{{ m.content }}<|end|>{% endgeneration %}{% endif %}{% endfor %}",
+    )
+    .expect("a template");
+    let error = chat.encode_example(&messages).expect_err("must be refused");
+    assert!(error.to_string().contains("not prefix-preserving"), "{error}");
+}
+
+#[test]
 fn bos_is_never_doubled() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     Chat::copy_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/nano"), dir.path()).expect("a copy");

@@ -1,5 +1,6 @@
 //! Llama, Qwen2 and Qwen3: a checkpoint's named tensors in, logits out. [`Decoder`] is the model in Burn, for training;
-//! [`Stepper`] decodes over a cache, on the CPU by its own forward pass (`cpu/`), elsewhere in Burn's tensors.
+//! [`Stepper`] decodes over a cache, on the CPU by its own forward pass (`cpu/`), elsewhere in Burn's tensors; [`Learner`]
+//! trains on the CPU by its own passes forward and backward (`cpu/train/`).
 //!
 //! The arithmetic follows the reference implementation to float32 rounding: half-split rotary embeddings, RMSNorm
 //! statistics in float32, causal attention with grouped queries.
@@ -18,6 +19,7 @@ mod tensors;
 mod weights;
 
 pub use cpu::Softmax;
+pub use cpu::train::{AdamStep, Documents, Kind, Label, Learner, LossOptions, LossSum, Recompute, fastest_product};
 pub use decoder::Decoder;
 pub use device::device;
 pub use precision::Precision;

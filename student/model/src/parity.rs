@@ -11,14 +11,14 @@ use std::{
 };
 
 /// A model's files and what the reference makes of them.
-struct Fixture {
-    name: String,
-    folder: PathBuf,
-    tokens: Vec<i64>,
-    shape: [usize; 2],
+pub(crate) struct Fixture {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) tokens: Vec<i64>,
+    pub(crate) shape: [usize; 2],
     logits: Vec<f32>,
-    loss: f32,
-    gradients: BTreeMap<String, Vec<f32>>,
+    pub(crate) loss: f32,
+    pub(crate) gradients: BTreeMap<String, Vec<f32>>,
 }
 
 impl Fixture {
@@ -61,7 +61,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/models")
 }
 
-fn fixtures() -> Vec<Fixture> {
+pub(crate) fn fixtures() -> Vec<Fixture> {
     let mut folders: Vec<PathBuf> =
         fs::read_dir(root()).expect("the fixtures").map(|entry| entry.expect("an entry").path()).collect();
     folders.sort();

@@ -127,6 +127,28 @@ impl Decoder {
         flat.collect()
     }
 
+    /// A flat tensor in the held layout of parameter `index` → row-major in the Hugging Face layout.
+    pub fn in_layout(&self, index: usize, flat: Tensor<1>) -> Option<Vec<f32>> {
+        let values = flat.into_data().try_to_vec::<f32>().ok()?;
+        let mut copy = self.clone();
+        Some(match copy.slots().swap_remove(index).1 {
+            Slot::Weight(param) => transposed(&values, param.dims()[1]),
+            _ => values,
+        })
+    }
+
+    /// The way back; nothing where the number of values is another.
+    pub fn from_layout(&self, index: usize, values: &[f32]) -> Option<Tensor<1>> {
+        let mut copy = self.clone();
+        let device = self.embedding.val().inner().device();
+        let held = match copy.slots().swap_remove(index).1 {
+            Slot::Weight(param) => transposed(values, param.dims()[0]),
+            _ => values.to_vec(),
+        };
+        let len = self.parameters()[index].len;
+        (held.len() == len).then(|| Tensor::from_data(TensorData::new(held, [len]), &device))
+    }
+
     /// Replaces every parameter by what `step` makes of its index and its value, flat and on the plain device.
     pub fn update(&mut self, mut step: impl FnMut(usize, Tensor<1>) -> Tensor<1>) {
         for (index, (_, slot)) in self.slots().into_iter().enumerate() {

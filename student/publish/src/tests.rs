@@ -39,8 +39,10 @@ fn lineage() -> Lineage {
         trained_with: "training.jinja (1)".to_owned(),
         published_with: "the base's (2)".to_owned(),
         steps: 321,
+        skipped_steps: 0,
         num_parameters: 331_104,
         loss: Curve { x: vec![1.0], y: vec![0.1234] },
+        holdout_loss: Curve::default(),
         tokens_per_s: 1.0,
     };
     Lineage {

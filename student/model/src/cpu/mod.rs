@@ -14,6 +14,7 @@ mod rotary;
 #[cfg(test)]
 mod tests;
 mod tile;
+pub(crate) mod train;
 
 pub(crate) use forward::Forward;
 pub(crate) use panel::Panels;

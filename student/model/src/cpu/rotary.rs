@@ -26,10 +26,20 @@ impl Rotary {
 
     /// Rotates one head in the half-split layout.
     pub(crate) fn rotate(&self, head: &mut [f32], position: usize) {
+        self.turn(head, position, 1.0);
+    }
+
+    /// The transpose of that: how a gradient comes back.
+    pub(crate) fn rotate_back(&self, head: &mut [f32], position: usize) {
+        self.turn(head, position, -1.0);
+    }
+
+    fn turn(&self, head: &mut [f32], position: usize, direction: f32) {
         let half = self.frequencies.per_position.len();
         let (cosines, sines) = self.table[position * 2 * half..(position + 1) * 2 * half].split_at(half);
         let (first, second) = head.split_at_mut(half);
         for ((a, b), (cosine, sine)) in first.iter_mut().zip(second).zip(cosines.iter().zip(sines)) {
+            let sine = sine * direction;
             (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
         }
     }

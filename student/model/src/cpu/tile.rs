@@ -88,6 +88,27 @@ pub(crate) struct Columns<'a, S> {
     pub(crate) scales: &'a [Half32],
 }
 
+/// Calls `$tile::<…, ROWS>` with `$count` for ROWS, which is at most 12.
+macro_rules! sized {
+    ($count:expr, $tile:ident::<$($kind:ident),*>($($argument:expr),*)) => {
+        match $count {
+            0 => {}
+            1 => $tile::<$($kind,)* 1>($($argument),*),
+            2 => $tile::<$($kind,)* 2>($($argument),*),
+            3 => $tile::<$($kind,)* 3>($($argument),*),
+            4 => $tile::<$($kind,)* 4>($($argument),*),
+            5 => $tile::<$($kind,)* 5>($($argument),*),
+            6 => $tile::<$($kind,)* 6>($($argument),*),
+            7 => $tile::<$($kind,)* 7>($($argument),*),
+            8 => $tile::<$($kind,)* 8>($($argument),*),
+            9 => $tile::<$($kind,)* 9>($($argument),*),
+            10 => $tile::<$($kind,)* 10>($($argument),*),
+            11 => $tile::<$($kind,)* 11>($($argument),*),
+            _ => $tile::<$($kind,)* 12>($($argument),*),
+        }
+    };
+}
+
 /// Calls `$tile::<…, ROWS>` for tiles of nearly equal height that make up all rows of `$out`, ROWS being at most
 /// `L::ROWS`. A macro and not a function with a closure: a closure would be compiled without the CPU's vector
 /// instructions, since only what is inlined to the last has them.
@@ -98,21 +119,7 @@ macro_rules! in_tiles {
         for index in 0..tiles {
             let count = ($out.len() - $first) / (tiles - index);
             let $part = &mut $out[$first..$first + count];
-            match count {
-                0 => {}
-                1 => $tile::<$($kind,)* 1>($($argument),*),
-                2 => $tile::<$($kind,)* 2>($($argument),*),
-                3 => $tile::<$($kind,)* 3>($($argument),*),
-                4 => $tile::<$($kind,)* 4>($($argument),*),
-                5 => $tile::<$($kind,)* 5>($($argument),*),
-                6 => $tile::<$($kind,)* 6>($($argument),*),
-                7 => $tile::<$($kind,)* 7>($($argument),*),
-                8 => $tile::<$($kind,)* 8>($($argument),*),
-                9 => $tile::<$($kind,)* 9>($($argument),*),
-                10 => $tile::<$($kind,)* 10>($($argument),*),
-                11 => $tile::<$($kind,)* 11>($($argument),*),
-                _ => $tile::<$($kind,)* 12>($($argument),*),
-            }
+            sized!(count, $tile::<$($kind),*>($($argument),*));
             $first += count;
         }
     };
@@ -122,6 +129,59 @@ macro_rules! in_tiles {
 #[inline(always)]
 pub(crate) fn product<L: Lanes, S: Stored>(lanes: L, x: Rows<'_>, w: Columns<'_, S>, out: &mut [Row32]) {
     in_tiles!(lanes, out, |first, part| tile::<L, S>(lanes, x, w, first, part));
+}
+
+/// Several panels of columns beside each other: `out[panel][row] (+)= x[row] · w[panel]`. A tile of rows meets one panel
+/// after the other, so that it is read from memory once for all of them. With `ADD` the products are added to what is
+/// there.
+#[inline(always)]
+pub(crate) fn products<L: Lanes, const ADD: bool>(lanes: L, x: Rows<'_>, w: &[Row32], out: &mut [Row32]) {
+    let panels = out.len() / x.all;
+    let depth = w.len() / panels;
+    let tiles = x.all.div_ceil(L::ROWS);
+    let mut first = 0;
+    for index in 0..tiles {
+        let count = (x.all - first) / (tiles - index);
+        for (w, out) in w.chunks_exact(depth).zip(out.chunks_exact_mut(x.all)) {
+            let out = &mut out[first..first + count];
+            sized!(count, added_tile::<L, ADD>(lanes, x, w, first, out));
+        }
+        first += count;
+    }
+}
+
+#[inline(always)]
+fn added_tile<L: Lanes, const ADD: bool, const ROWS: usize>(
+    lanes: L,
+    x: Rows<'_>,
+    w: &[Row32],
+    first: usize,
+    out: &mut [Row32],
+) {
+    let Some(out) = out.first_chunk_mut::<ROWS>() else { return };
+    let mut sums = [(lanes.splat(0.0), lanes.splat(0.0)); ROWS];
+    if ADD {
+        for (sum, out) in sums.iter_mut().zip(&*out) {
+            let (low, high) = out.halves();
+            *sum = (lanes.load(low), lanes.load(high));
+        }
+    }
+    for (weights, x) in w.as_chunks::<WIDTH>().0.iter().zip(x.data.chunks_exact(x.all)) {
+        let Some(x) = x[first..].first_chunk::<ROWS>() else { break };
+        for (k, weight) in weights.iter().enumerate() {
+            lanes.prefetch(weight, AHEAD * size_of::<Row32>());
+            let (low, high) = weight.load(lanes, ());
+            for (sum, x) in sums.iter_mut().zip(x) {
+                let value = lanes.splat(x.0[k]);
+                *sum = (lanes.fma(value, low, sum.0), lanes.fma(value, high, sum.1));
+            }
+        }
+    }
+    for (out, sum) in out.iter_mut().zip(sums) {
+        let (low, high) = out.halves_mut();
+        lanes.store(sum.0, low);
+        lanes.store(sum.1, high);
+    }
 }
 
 /// How far ahead of the sums weights are asked for, in rows of 32: one page of float32.

@@ -1,0 +1,175 @@
+//! What is written down while training runs: `metrics.jsonl`, in which nothing depends on the clock; TensorBoard's event
+//! files; and the line beside the progress bar.
+
+use crate::{
+    TrainError,
+    events::Events,
+    speed::{Speed, memory, pairs},
+};
+use distill_checkpoint::ModelConfig;
+use distill_model::Documents;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+const METRICS: &str = "metrics.jsonl";
+const TENSORBOARD: &str = "tensorboard";
+/// Steps over which speed is averaged.
+const WINDOW: u64 = 10;
+
+/// A line about a step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Metrics {
+    pub(crate) step: u64,
+    pub(crate) tokens: u64,
+    /// Nothing where it was no number and the step was skipped.
+    pub(crate) loss: Option<f32>,
+    pub(crate) grad_norm: Option<f32>,
+    pub(crate) learning_rate: f64,
+}
+
+/// A line about the held-out loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Look {
+    pub(crate) step: u64,
+    pub(crate) holdout_loss: f64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Step(Metrics),
+    Look(Look),
+}
+
+impl Line {
+    fn step(&self) -> u64 {
+        match self {
+            Line::Step(metrics) => metrics.step,
+            Line::Look(look) => look.step,
+        }
+    }
+}
+
+/// Everything that is written down.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    scratch: PathBuf,
+    file: File,
+    events: Events,
+    lines: Vec<Line>,
+    speed: Speed,
+    /// Since when tokens and pairs of tokens are counted.
+    since: Instant,
+    counted: [f64; 2],
+    /// Tokens a second and what else was last said.
+    said: String,
+    last_look: Option<f64>,
+}
+
+impl Journal {
+    /// Goes on after step `done`; lines of later steps, which are taken again, are cut off.
+    pub(crate) fn open(scratch: &Path, done: u64, model: &ModelConfig, peak: Option<f64>) -> Result<Journal, TrainError> {
+        let path = scratch.join(METRICS);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let lines: Vec<Line> = text
+            .lines()
+            .map_while(|line| serde_json::from_str::<Line>(line).ok())
+            .take_while(|line| line.step() <= done)
+            .collect();
+        let kept: String = lines.iter().map(|line| serde_json::to_string(line).unwrap_or_default() + "\n").collect();
+        fs::write(&path, kept).map_err(TrainError::io("write", &path))?;
+        let file = File::options().append(true).open(&path).map_err(TrainError::io("open", &path))?;
+        let speed = Speed::new(model, peak);
+        Ok(Journal {
+            scratch: scratch.to_owned(),
+            file,
+            events: Events::create(&scratch.join(TENSORBOARD))?,
+            lines,
+            said: speed.formula().unwrap_or_default(),
+            speed,
+            since: Instant::now(),
+            counted: [0.0; 2],
+            last_look: None,
+        })
+    }
+
+    /// Counts what was trained on.
+    pub(crate) fn count(&mut self, documents: &Documents) {
+        self.counted[0] += documents.tokens.len() as f64;
+        self.counted[1] += documents.lengths.iter().map(|length| pairs(*length)).sum::<f64>();
+    }
+
+    /// Writes a step down; returns what is shown beside the bar.
+    pub(crate) fn step(&mut self, metrics: Metrics) -> Result<String, TrainError> {
+        self.write(Line::Step(metrics))?;
+        let number = |value: Option<f32>| value.map_or(f64::NAN, f64::from);
+        let (loss, norm) = (number(metrics.loss), number(metrics.grad_norm));
+        let mut values = vec![("train/loss", loss), ("train/grad_norm", norm), ("train/learning_rate", metrics.learning_rate)];
+        if metrics.step.is_multiple_of(WINDOW) {
+            let seconds = self.since.elapsed().as_secs_f64().max(1e-9);
+            let [tokens, pairs] = std::mem::take(&mut self.counted);
+            self.since = Instant::now();
+            values.push(("speed/tokens_per_s", tokens / seconds));
+            self.said = format!("{:.0} tok/s", tokens / seconds);
+            if let Some(share) = self.speed.utilisation(tokens, pairs, seconds) {
+                values.push(("speed/mfu", share));
+                self.said += &format!(", MFU {:.0} %", share * 100.0);
+            }
+            if let Some(bytes) = memory() {
+                values.push(("speed/memory_mib", bytes as f64 / f64::from(1 << 20)));
+                self.said += &format!(", {} MiB", bytes >> 20);
+            }
+        }
+        self.events.add(metrics.step, &values)?;
+        let look = self.last_look.map_or(String::new(), |loss| format!(", held out {loss:.4}"));
+        Ok(format!("loss {loss:.4}{look}, norm {norm:.2}, lr {:.1e}, {}", metrics.learning_rate, self.said))
+    }
+
+    /// Writes a held-out loss down.
+    pub(crate) fn look(&mut self, look: Look) -> Result<(), TrainError> {
+        self.last_look = Some(look.holdout_loss);
+        self.events.add(look.step, &[("holdout/loss", look.holdout_loss)])?;
+        self.write(Line::Look(look))
+    }
+
+    fn write(&mut self, line: Line) -> Result<(), TrainError> {
+        let text = serde_json::to_string(&line).unwrap_or_default() + "\n";
+        self.lines.push(line);
+        self.file.write_all(text.as_bytes()).map_err(TrainError::io("write", self.scratch.join(METRICS)))
+    }
+
+    /// Steps with their losses.
+    pub(crate) fn losses(&self) -> Vec<(f64, f64)> {
+        let loss = |line: &Line| match line {
+            Line::Step(metrics) => Some((metrics.step as f64, f64::from(metrics.loss?))),
+            Line::Look(_) => None,
+        };
+        self.lines.iter().filter_map(loss).collect()
+    }
+
+    /// Steps with their held-out losses.
+    pub(crate) fn looks(&self) -> Vec<(f64, f64)> {
+        let loss = |line: &Line| match line {
+            Line::Step(_) => None,
+            Line::Look(look) => Some((look.step as f64, look.holdout_loss)),
+        };
+        self.lines.iter().filter_map(loss).collect()
+    }
+
+    /// Copies metrics and event files beside the trained weights.
+    pub(crate) fn copy_to(&self, out: &Path) -> Result<(), TrainError> {
+        let copy = |from: PathBuf, to: PathBuf| fs::copy(&from, to).map(drop).map_err(TrainError::io("copy", from));
+        copy(self.scratch.join(METRICS), out.join(METRICS))?;
+        let (from, to) = (self.scratch.join(TENSORBOARD), out.join(TENSORBOARD));
+        fs::create_dir_all(&to).map_err(TrainError::io("create", &to))?;
+        for entry in fs::read_dir(&from).map_err(TrainError::io("read", &from))?.flatten() {
+            copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    }
+}

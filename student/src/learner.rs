@@ -1,0 +1,181 @@
+//! Who computes: on the CPU the model's own passes forward and backward, elsewhere Burn's tensors and their gradients. Both
+//! add up gradients over the micro-batches of a step, and both are asked for loss and norm once a step.
+
+use crate::{TrainError, TrainingConfig, device::DeviceLearner};
+use distill_checkpoint::Checkpoint;
+use distill_model::{AdamStep, Documents, Kind, Learner as CpuLearner, LossOptions, Parameter, Recompute};
+
+/// A student in training.
+pub(crate) enum Learner {
+    Cpu(Box<Cpu>),
+    Device(Box<DeviceLearner>),
+}
+
+/// The CPU's learner, and the losses that have added up.
+pub(crate) struct Cpu {
+    learner: CpuLearner,
+    loss: f64,
+}
+
+/// What a step's gradients come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    /// The loss, divided.
+    pub(crate) loss: f64,
+    /// L2 norm over the gradients of everything that learns.
+    pub(crate) norm: f64,
+}
+
+impl Learner {
+    /// Loads a checkpoint onto `device`.
+    pub(crate) fn load(checkpoint: &Checkpoint, device: &str) -> Result<Learner, TrainError> {
+        if device == "cpu" {
+            return Ok(Learner::Cpu(Box::new(Cpu { learner: CpuLearner::load(checkpoint)?, loss: 0.0 })));
+        }
+        Ok(Learner::Device(Box::new(DeviceLearner::load(checkpoint, &distill_model::device(device)?)?)))
+    }
+
+    /// Operations a second that the fastest product reaches, where it can be measured at once.
+    pub(crate) fn peak(&self) -> Option<f64> {
+        match self {
+            Learner::Cpu(_) => Some(distill_model::fastest_product()),
+            Learner::Device(_) => None,
+        }
+    }
+
+    /// Adds the gradients of `documents`.
+    pub(crate) fn accumulate(&mut self, documents: &Documents, options: LossOptions, recompute: Recompute) {
+        match self {
+            Learner::Cpu(cpu) => {
+                let loss = cpu.learner.accumulate(documents, options, recompute);
+                cpu.loss += (loss.cross_entropy + loss.z) / options.divisor;
+            }
+            Learner::Device(device) => device.accumulate(documents, options),
+        }
+    }
+
+    /// The cross-entropy of `documents`, summed over their labels, without learning.
+    pub(crate) fn loss(&mut self, documents: &Documents) -> f64 {
+        let options = LossOptions { divisor: 1.0, z_loss: 0.0 };
+        match self {
+            Learner::Cpu(cpu) => cpu.learner.loss(documents, options).cross_entropy,
+            Learner::Device(device) => device.loss(documents),
+        }
+    }
+
+    /// What has added up since the last step.
+    pub(crate) fn totals(&mut self, learns: impl Fn(usize) -> bool) -> Totals {
+        match self {
+            Learner::Cpu(cpu) => Totals { loss: cpu.loss, norm: cpu.learner.gradient_norm(learns) },
+            Learner::Device(device) => device.totals(learns),
+        }
+    }
+
+    /// Takes a step; `plan` says for each parameter whether it decays, nothing for one that stays as it is.
+    pub(crate) fn step(&mut self, step: &AdamStep, plan: impl Fn(usize) -> Option<bool>) {
+        match self {
+            Learner::Cpu(cpu) => {
+                cpu.learner.step(step, plan);
+                cpu.loss = 0.0;
+            }
+            Learner::Device(device) => device.step(step, plan),
+        }
+    }
+
+    /// Forgets the gradients instead of taking a step.
+    pub(crate) fn skip(&mut self) {
+        match self {
+            Learner::Cpu(cpu) => {
+                cpu.learner.forget();
+                cpu.loss = 0.0;
+            }
+            Learner::Device(device) => device.forget(),
+        }
+    }
+
+    /// All parameters, in a fixed order.
+    pub(crate) fn parameters(&mut self) -> Vec<Parameter> {
+        match self {
+            Learner::Cpu(cpu) => cpu.learner.parameters(),
+            Learner::Device(device) => device.parameters(),
+        }
+    }
+
+    /// Numbers of a parameter, row-major in the Hugging Face layout.
+    pub(crate) fn read(&mut self, name: &str, kind: Kind) -> Option<Vec<f32>> {
+        match self {
+            Learner::Cpu(cpu) => cpu.learner.read(name, kind),
+            Learner::Device(device) => device.read(name, kind),
+        }
+    }
+
+    /// Puts them back.
+    pub(crate) fn write(&mut self, name: &str, kind: Kind, values: &[f32]) -> bool {
+        match self {
+            Learner::Cpu(cpu) => cpu.learner.write(name, kind, values),
+            Learner::Device(device) => device.write(name, kind, values),
+        }
+    }
+}
+
+/// Which parameters learn and which of them decay, by their index.
+pub(crate) struct Plan(Vec<Option<bool>>);
+
+impl Plan {
+    /// By the recipe: a pattern freezes, norms and biases do not decay, embeddings only where it says so.
+    pub(crate) fn new(parameters: &[Parameter], config: &TrainingConfig) -> Result<Plan, TrainError> {
+        for pattern in &config.freeze {
+            if !parameters.iter().any(|parameter| matches(pattern, &parameter.name)) {
+                let names: Vec<&str> = parameters.iter().take(3).map(|parameter| parameter.name.as_str()).collect();
+                return Err(TrainError::Examples(format!(
+                    "`freeze`: no parameter matches {pattern:?}; expected a pattern with * for names like {}",
+                    names.join(", ")
+                )));
+            }
+        }
+        let one = |parameter: &Parameter| {
+            let frozen = config.freeze.iter().any(|pattern| matches(pattern, &parameter.name));
+            let embedding = matches!(parameter.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight");
+            (!frozen).then_some(parameter.is_matrix && (config.decay_embeddings || !embedding))
+        };
+        let plan: Vec<Option<bool>> = parameters.iter().map(one).collect();
+        if plan.iter().all(Option::is_none) {
+            return Err(TrainError::Examples("`freeze`: every parameter is frozen, nothing would learn".to_owned()));
+        }
+        Ok(Plan(plan))
+    }
+
+    /// Whether a parameter decays; nothing for one that stays as it is.
+    pub(crate) fn of(&self, index: usize) -> Option<bool> {
+        self.0.get(index).copied().flatten()
+    }
+}
+
+/// Whether `name` is of that form, `*` standing for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, rest)) => name.strip_prefix(head).is_some_and(|name| {
+            (0..=name.len()).any(|at| name.is_char_boundary(at) && matches(rest, &name[at..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (pattern, name, expected) in [
+            ("model.norm.weight", "model.norm.weight", true),
+            ("model.norm", "model.norm.weight", false),
+            ("model.layers.1.*", "model.layers.1.mlp.up_proj.weight", true),
+            ("model.layers.1.*", "model.layers.11.mlp.up_proj.weight", false),
+            ("*norm*", "model.layers.0.input_layernorm.weight", true),
+            ("*.bias", "model.layers.0.self_attn.q_proj.weight", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} on {name}");
+        }
+    }
+}
