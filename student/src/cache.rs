@@ -36,7 +36,7 @@ pub(crate) fn save(scratch: &Path, corpus: &Corpus) -> Result<(), TrainError> {
             bytes.extend(tokens.loss.iter().map(|loss| u8::from(*loss)));
         }
     }
-    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+    bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
     let (path, temporary) = (scratch.join(FILE), scratch.join("tokens.tmp"));
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&temporary)?;
@@ -51,7 +51,7 @@ pub(crate) fn save(scratch: &Path, corpus: &Corpus) -> Result<(), TrainError> {
 pub(crate) fn load(scratch: &Path) -> Option<Corpus> {
     let bytes = fs::read(scratch.join(FILE)).ok()?;
     let (content, sum) = bytes.split_last_chunk::<4>()?;
-    if crc32fast::hash(content) != u32::from_le_bytes(*sum) {
+    if crc32c::crc32c(content) != u32::from_le_bytes(*sum) {
         return None;
     }
     let mut reader = Reader(content.strip_prefix(MAGIC)?);

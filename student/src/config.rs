@@ -65,6 +65,31 @@ pub enum Checkpointing {
     Never,
 }
 
+/// In which precision activations are formed and matrices multiplied. Weights, gradients, the loss and the statistics of
+/// norms are float32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compute {
+    /// Float32 on the CPU, bfloat16 elsewhere.
+    #[default]
+    Auto,
+    /// Float32.
+    Float32,
+    /// Bfloat16.
+    Bfloat16,
+}
+
+/// In which precision matrices and the optimiser's moments are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum States {
+    /// Float32: 16 bytes for a parameter, gradients included.
+    #[default]
+    Float32,
+    /// Bfloat16 with stochastic rounding: 10 bytes for a parameter. Not on the CPU.
+    Bfloat16,
+}
+
 /// Supervised fine-tuning with AdamW.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -125,6 +150,12 @@ pub struct TrainingConfig {
     /// Whether activations are computed again instead of kept.
     #[serde(default)]
     pub checkpointing: Checkpointing,
+    /// In which precision products are formed.
+    #[serde(default)]
+    pub compute: Compute,
+    /// In which precision matrices and moments are kept.
+    #[serde(default)]
+    pub states: States,
     /// Steps with a loss or gradient that is no number; they are skipped, and one more ends the run.
     #[serde(default = "max_skipped_steps")]
     pub max_skipped_steps: u32,
@@ -143,6 +174,10 @@ pub struct TrainingConfig {
     /// Saved states that are kept, beside the best.
     #[serde(default = "keep_states")]
     pub keep_states: u32,
+    /// Least seconds between two saved states, and longer where they are so large that saving would take more than a
+    /// twentieth of the time; 0 saves after every step.
+    #[serde(default = "save_every_seconds")]
+    pub save_every_seconds: f64,
     /// Which answer each problem is taught.
     #[serde(default)]
     pub answers: Answers,
@@ -162,6 +197,9 @@ fn evaluate_every() -> u32 {
 }
 fn keep_states() -> u32 {
     2
+}
+fn save_every_seconds() -> f64 {
+    10.0
 }
 
 fn max_tokens() -> u32 {
@@ -215,6 +253,7 @@ impl TrainingConfig {
             ("betas.1", self.betas[1], 0.0, 0.999_999),
             ("epsilon", self.epsilon, 0.0, 1.0),
             ("max-grad-norm", self.max_grad_norm, f64::MIN_POSITIVE, f64::MAX),
+            ("save-every-seconds", self.save_every_seconds, 0.0, 86_400.0),
         ];
         for (key, found, least, most) in numbers {
             if !(least..=most).contains(&found) {
@@ -225,7 +264,15 @@ impl TrainingConfig {
         }
         let needs_holdout = self.patience.is_some() || self.select == Select::Best;
         if needs_holdout && self.holdout_examples == 0 {
-            wrong.push("`holdout-examples`: expected 1 or more with `patience` or `select = \"best\"`, found 0".to_owned());
+            wrong.push(
+                "`holdout-examples`: expected 1 or more with `patience` or `select = \"best\"`, found 0".to_owned(),
+            );
+        }
+        if self.states == States::Bfloat16 && self.compute == Compute::Float32 {
+            wrong.push(
+                "`compute`: expected \"auto\" or \"bfloat16\" with `states = \"bfloat16\"`, found \"float32\""
+                    .to_owned(),
+            );
         }
         if self.max_tokens < 2 {
             wrong.push(format!("`max-tokens`: expected 2 or more, found {}", self.max_tokens));

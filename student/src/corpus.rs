@@ -144,7 +144,9 @@ fn encode(row: &Example, chat: &Chat, config: &TrainingConfig) -> Result<Encoded
 fn held_out(rows: &[Example], count: usize, seed: u64) -> Result<BTreeSet<&str>, TrainError> {
     if count >= rows.len() && count > 0 {
         let found = rows.len();
-        return Err(TrainError::Examples(format!("`holdout-examples`: expected fewer than all {found}, found {count}")));
+        return Err(TrainError::Examples(format!(
+            "`holdout-examples`: expected fewer than all {found}, found {count}"
+        )));
     }
     let mut by_problem: BTreeMap<&str, usize> = BTreeMap::new();
     rows.iter().for_each(|row| *by_problem.entry(&row.problem_id).or_default() += 1);

@@ -1,48 +1,83 @@
-//! Training in Burn's tensors, for devices other than the CPU: rows padded on the right to the longest of a micro-batch,
-//! which a causal model cannot see from the tokens before.
+//! Training in Burn's tensors, for devices other than the CPU: documents of like length as rows that are padded on the
+//! right, which a causal model cannot see from the tokens before.
 
 use crate::{
-    batch::Padded,
+    Compute, States, TrainError,
+    batch::rectangles,
     learner::Totals,
-    loss::cross_entropy,
     optimizer::{AdamW, squared_norm},
 };
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use distill_checkpoint::Checkpoint;
-use distill_model::{AdamStep, Decoder, Documents, Kind, LossOptions, ModelError, Parameter};
+use distill_model::{AdamStep, Decoder, Documents, Kind, LossAndGradients, LossOptions, Parameter};
+use std::time::Instant;
 
 /// A decoder with its optimiser on a device, and the gradients that have added up.
 pub(crate) struct DeviceLearner {
     model: Decoder,
     optimizer: AdamW,
     plain: Device,
-    sum: Option<(Tensor<1>, Vec<Tensor<1>>)>,
+    sum: Option<LossAndGradients>,
 }
 
 impl DeviceLearner {
     /// Loads a checkpoint.
-    pub(crate) fn load(checkpoint: &Checkpoint, plain: &Device) -> Result<DeviceLearner, ModelError> {
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        plain: &Device,
+        compute: Compute,
+        states: States,
+    ) -> Result<DeviceLearner, TrainError> {
+        let rounded = states == States::Bfloat16;
+        let needed = checkpoint.config().num_parameters() as u64 * if rounded { 10 } else { 16 };
+        if let Some(there) = plain.memory_capacity().filter(|there| needed > *there) {
+            return Err(TrainError::Memory { needed, there, rounded });
+        }
         let model = Decoder::load(checkpoint, &plain.clone().autodiff())?;
-        Ok(DeviceLearner { optimizer: AdamW::new(&model, plain), model, plain: plain.clone(), sum: None })
+        let model = if compute == Compute::Float32 { model } else { model.into_bfloat16(rounded) };
+        let dtype = if rounded { DType::BF16 } else { DType::F32 };
+        Ok(DeviceLearner { optimizer: AdamW::new(&model, dtype, plain), model, plain: plain.clone(), sum: None })
+    }
+
+    /// Operations a second of the fastest product of square matrices in this precision: larger ones as long as they take
+    /// no time.
+    pub(crate) fn fastest_product(&self) -> f64 {
+        let mut best = 0.0_f64;
+        for size in [512, 2048, 8192] {
+            let matrix = Tensor::<2>::ones([size, size], (&self.plain, self.model.precision()));
+            let mut least = f64::INFINITY;
+            for _ in 0..10 {
+                let begin = Instant::now();
+                let product = matrix.clone().matmul(matrix.clone());
+                // Reading one number waits for all of them.
+                let _ = product.slice([0..1, 0..1]).into_data();
+                least = least.min(begin.elapsed().as_secs_f64());
+            }
+            best = best.max(2.0 * (size as f64).powi(3) / least);
+            if least > 2e-3 {
+                break;
+            }
+        }
+        best
+    }
+
+    /// Bytes that are reserved on the device.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.plain.memory_pool_usage().map(|usage| usage.bytes_reserved)
     }
 
     /// Adds the gradients of `documents`.
     pub(crate) fn accumulate(&mut self, documents: &Documents, options: LossOptions) {
-        let device = self.plain.clone().autodiff();
-        let loss = cross_entropy(&self.model, &Padded::of(documents), options, &device);
-        let gradients = self.model.gradients(&loss.backward());
-        let loss = loss.inner();
-        self.sum = Some(match self.sum.take() {
-            None => (loss, gradients),
-            Some((old, earlier)) => (old + loss, earlier.into_iter().zip(gradients).map(|(a, b)| a + b).collect()),
-        });
+        for rectangle in rectangles(documents) {
+            self.sum = Some(self.model.accumulate(&rectangle, options, self.sum.take(), &self.plain));
+        }
     }
 
     /// Cross-entropy of `documents` without learning.
     pub(crate) fn loss(&self, documents: &Documents) -> f64 {
         let options = LossOptions { divisor: 1.0, z_loss: 0.0 };
-        let device = self.plain.clone().autodiff();
-        f64::from(cross_entropy(&self.model, &Padded::of(documents), options, &device).inner().into_scalar::<f32>())
+        let loss = |rectangle| f64::from(self.model.loss(&rectangle, options, &self.plain).into_scalar::<f32>());
+        rectangles(documents).into_iter().map(loss).sum()
     }
 
     /// Loss and norm, read from the device together.
@@ -89,9 +124,9 @@ impl DeviceLearner {
             return false;
         };
         match kind {
-            Kind::Value => self.model.update(|at, old| if at == index { flat.clone() } else { old }),
-            Kind::First => self.optimizer.first[index] = flat,
-            Kind::Second => self.optimizer.second[index] = flat,
+            Kind::Value => self.model.update(|at, old| if at == index { flat.clone().cast(old.dtype()) } else { old }),
+            Kind::First => self.optimizer.first[index] = flat.cast(self.optimizer.dtype),
+            Kind::Second => self.optimizer.second[index] = flat.cast(self.optimizer.dtype),
             Kind::Gradient => return false,
         }
         true

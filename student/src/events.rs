@@ -14,16 +14,26 @@ use std::{
 pub(crate) struct Events {
     path: PathBuf,
     file: File,
+    clock: Clock,
+}
+
+/// When something is said to have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// When it did: to watch a run.
+    Wall,
+    /// A second for each step: the same file whenever the same steps were taken.
+    Steps,
 }
 
 impl Events {
     /// Begins a new file in `folder`. A run that was resumed has several; TensorBoard shows them as one.
-    pub(crate) fn create(folder: &Path) -> Result<Events, TrainError> {
+    pub(crate) fn create(folder: &Path, clock: Clock) -> Result<Events, TrainError> {
         fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
-        let begun = now();
+        let begun = clock.at(0);
         let path = folder.join(format!("events.out.tfevents.{:010}.{:09}", begun as u64, (begun.fract() * 1e9) as u64));
         let file = File::create(&path).map_err(TrainError::io("create", &path))?;
-        let mut events = Events { path, file };
+        let mut events = Events { path, file, clock };
         let mut event = double(1, begun);
         event.extend(bytes(3, b"brain.Event:2"));
         events.write(&event)?;
@@ -39,7 +49,7 @@ impl Events {
             bytes(1, &message)
         };
         let summary: Vec<u8> = values.iter().flat_map(value).collect();
-        let mut event = double(1, now());
+        let mut event = double(1, self.clock.at(step));
         event.push(2 << 3);
         event.extend(varint(step));
         event.extend(bytes(5, &summary));
@@ -56,8 +66,14 @@ impl Events {
     }
 }
 
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+impl Clock {
+    /// Seconds since 1970.
+    fn at(self, step: u64) -> f64 {
+        match self {
+            Clock::Wall => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+            Clock::Steps => step as f64,
+        }
+    }
 }
 
 /// CRC-32C, turned and shifted as TFRecord has it.
@@ -96,7 +112,7 @@ mod tests {
     #[test]
     fn an_event_is_tensorboards() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut events = Events::create(folder.path()).expect("a file");
+        let mut events = Events::create(folder.path(), Clock::Wall).expect("a file");
         events.add(300, &[("loss", 0.5)]).expect("an event");
         let written = fs::read(&events.path).expect("bytes");
         let header = 8 + 4 + 9 + 2 + 13 + 4;

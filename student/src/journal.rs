@@ -3,8 +3,8 @@
 
 use crate::{
     TrainError,
-    events::Events,
-    speed::{Speed, memory, pairs},
+    events::{Clock, Events},
+    speed::{Speed, pairs},
 };
 use distill_checkpoint::ModelConfig;
 use distill_model::Documents;
@@ -53,6 +53,19 @@ impl Line {
             Line::Look(look) => look.step,
         }
     }
+
+    /// Its numbers by TensorBoard's tags.
+    fn values(&self) -> Vec<(&'static str, f64)> {
+        let number = |value: Option<f32>| value.map_or(f64::NAN, f64::from);
+        match self {
+            Line::Step(metrics) => vec![
+                ("train/loss", number(metrics.loss)),
+                ("train/grad_norm", number(metrics.grad_norm)),
+                ("train/learning_rate", metrics.learning_rate),
+            ],
+            Line::Look(look) => vec![("holdout/loss", look.holdout_loss)],
+        }
+    }
 }
 
 /// Everything that is written down.
@@ -73,7 +86,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Goes on after step `done`; lines of later steps, which are taken again, are cut off.
-    pub(crate) fn open(scratch: &Path, done: u64, model: &ModelConfig, peak: Option<f64>) -> Result<Journal, TrainError> {
+    pub(crate) fn open(scratch: &Path, done: u64, model: &ModelConfig, peak: f64) -> Result<Journal, TrainError> {
         let path = scratch.join(METRICS);
         let text = fs::read_to_string(&path).unwrap_or_default();
         let lines: Vec<Line> = text
@@ -88,9 +101,9 @@ impl Journal {
         Ok(Journal {
             scratch: scratch.to_owned(),
             file,
-            events: Events::create(&scratch.join(TENSORBOARD))?,
+            events: Events::create(&scratch.join(TENSORBOARD), Clock::Wall)?,
             lines,
-            said: speed.formula().unwrap_or_default(),
+            said: speed.formula(),
             speed,
             since: Instant::now(),
             counted: [0.0; 2],
@@ -105,21 +118,18 @@ impl Journal {
     }
 
     /// Writes a step down; returns what is shown beside the bar.
-    pub(crate) fn step(&mut self, metrics: Metrics) -> Result<String, TrainError> {
-        self.write(Line::Step(metrics))?;
-        let number = |value: Option<f32>| value.map_or(f64::NAN, f64::from);
-        let (loss, norm) = (number(metrics.loss), number(metrics.grad_norm));
-        let mut values = vec![("train/loss", loss), ("train/grad_norm", norm), ("train/learning_rate", metrics.learning_rate)];
+    pub(crate) fn step(&mut self, metrics: Metrics, memory: impl Fn() -> Option<u64>) -> Result<String, TrainError> {
+        let line = Line::Step(metrics);
+        self.write(line)?;
+        let mut values = line.values();
+        let (loss, norm) = (values[0].1, values[1].1);
         if metrics.step.is_multiple_of(WINDOW) {
             let seconds = self.since.elapsed().as_secs_f64().max(1e-9);
             let [tokens, pairs] = std::mem::take(&mut self.counted);
             self.since = Instant::now();
-            values.push(("speed/tokens_per_s", tokens / seconds));
-            self.said = format!("{:.0} tok/s", tokens / seconds);
-            if let Some(share) = self.speed.utilisation(tokens, pairs, seconds) {
-                values.push(("speed/mfu", share));
-                self.said += &format!(", MFU {:.0} %", share * 100.0);
-            }
+            let share = self.speed.utilisation(tokens, pairs, seconds);
+            values.extend([("speed/tokens_per_s", tokens / seconds), ("speed/mfu", share)]);
+            self.said = format!("{:.0} tok/s, MFU {:.0} %", tokens / seconds, share * 100.0);
             if let Some(bytes) = memory() {
                 values.push(("speed/memory_mib", bytes as f64 / f64::from(1 << 20)));
                 self.said += &format!(", {} MiB", bytes >> 20);
@@ -133,8 +143,9 @@ impl Journal {
     /// Writes a held-out loss down.
     pub(crate) fn look(&mut self, look: Look) -> Result<(), TrainError> {
         self.last_look = Some(look.holdout_loss);
-        self.events.add(look.step, &[("holdout/loss", look.holdout_loss)])?;
-        self.write(Line::Look(look))
+        let line = Line::Look(look);
+        self.events.add(look.step, &line.values())?;
+        self.write(line)
     }
 
     fn write(&mut self, line: Line) -> Result<(), TrainError> {
@@ -161,15 +172,12 @@ impl Journal {
         self.lines.iter().filter_map(loss).collect()
     }
 
-    /// Copies metrics and event files beside the trained weights.
-    pub(crate) fn copy_to(&self, out: &Path) -> Result<(), TrainError> {
-        let copy = |from: PathBuf, to: PathBuf| fs::copy(&from, to).map(drop).map_err(TrainError::io("copy", from));
-        copy(self.scratch.join(METRICS), out.join(METRICS))?;
-        let (from, to) = (self.scratch.join(TENSORBOARD), out.join(TENSORBOARD));
-        fs::create_dir_all(&to).map_err(TrainError::io("create", &to))?;
-        for entry in fs::read_dir(&from).map_err(TrainError::io("read", &from))?.flatten() {
-            copy(entry.path(), to.join(entry.file_name()))?;
-        }
-        Ok(())
+    /// Writes metrics and an event file beside the trained weights; nothing in them depends on the clock or on how often the
+    /// run was resumed.
+    pub(crate) fn write_to(&self, out: &Path) -> Result<(), TrainError> {
+        let (from, to) = (self.scratch.join(METRICS), out.join(METRICS));
+        fs::copy(&from, &to).map_err(TrainError::io("copy", from))?;
+        let mut events = Events::create(&out.join(TENSORBOARD), Clock::Steps)?;
+        self.lines.iter().try_for_each(|line| events.add(line.step(), &line.values()))
     }
 }

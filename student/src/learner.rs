@@ -1,12 +1,15 @@
 //! Who computes: on the CPU the model's own passes forward and backward, elsewhere Burn's tensors and their gradients. Both
 //! add up gradients over the micro-batches of a step, and both are asked for loss and norm once a step.
 
-use crate::{TrainError, TrainingConfig, device::DeviceLearner};
+use crate::{Compute, States, TrainError, TrainingConfig, device::DeviceLearner, speed::memory};
 use distill_checkpoint::Checkpoint;
 use distill_model::{AdamStep, Documents, Kind, Learner as CpuLearner, LossOptions, Parameter, Recompute};
 
-/// A student in training.
-pub(crate) enum Learner {
+/// A student in training: gradients add up over micro-batches until a step is taken. [`crate::train`] is the loop around it.
+pub struct Learner(pub(crate) Kin);
+
+/// By whom it is computed.
+pub(crate) enum Kin {
     Cpu(Box<Cpu>),
     Device(Box<DeviceLearner>),
 }
@@ -19,101 +22,130 @@ pub(crate) struct Cpu {
 
 /// What a step's gradients come to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Totals {
+pub struct Totals {
     /// The loss, divided.
-    pub(crate) loss: f64,
+    pub loss: f64,
     /// L2 norm over the gradients of everything that learns.
-    pub(crate) norm: f64,
+    pub norm: f64,
 }
 
 impl Learner {
     /// Loads a checkpoint onto `device`.
-    pub(crate) fn load(checkpoint: &Checkpoint, device: &str) -> Result<Learner, TrainError> {
+    ///
+    /// # Errors
+    /// When the device is not there or too small, the CPU is to compute in bfloat16, or the checkpoint is damaged.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        device: &str,
+        compute: Compute,
+        states: States,
+    ) -> Result<Learner, TrainError> {
         if device == "cpu" {
-            return Ok(Learner::Cpu(Box::new(Cpu { learner: CpuLearner::load(checkpoint)?, loss: 0.0 })));
+            if compute == Compute::Bfloat16 || states == States::Bfloat16 {
+                return Err(TrainError::Precision);
+            }
+            return Ok(Learner(Kin::Cpu(Box::new(Cpu { learner: CpuLearner::load(checkpoint)?, loss: 0.0 }))));
         }
-        Ok(Learner::Device(Box::new(DeviceLearner::load(checkpoint, &distill_model::device(device)?)?)))
+        let learner = DeviceLearner::load(checkpoint, &distill_model::device(device)?, compute, states)?;
+        Ok(Learner(Kin::Device(Box::new(learner))))
     }
 
-    /// Operations a second that the fastest product reaches, where it can be measured at once.
-    pub(crate) fn peak(&self) -> Option<f64> {
-        match self {
-            Learner::Cpu(_) => Some(distill_model::fastest_product()),
-            Learner::Device(_) => None,
+    /// Operations a second that the fastest product of this precision reaches here, measured.
+    pub fn peak(&self) -> f64 {
+        match &self.0 {
+            Kin::Cpu(_) => distill_model::fastest_product(),
+            Kin::Device(device) => device.fastest_product(),
+        }
+    }
+
+    /// The peak of this process's memory on the CPU, what is reserved on another device, in bytes; nothing where the
+    /// system does not tell.
+    pub fn peak_memory(&self) -> Option<u64> {
+        match &self.0 {
+            Kin::Cpu(_) => memory("VmHWM:"),
+            Kin::Device(device) => device.memory(),
+        }
+    }
+
+    /// Memory in use now, likewise.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        match &self.0 {
+            Kin::Cpu(_) => memory("VmRSS:"),
+            Kin::Device(device) => device.memory(),
         }
     }
 
     /// Adds the gradients of `documents`.
-    pub(crate) fn accumulate(&mut self, documents: &Documents, options: LossOptions, recompute: Recompute) {
-        match self {
-            Learner::Cpu(cpu) => {
+    pub fn accumulate(&mut self, documents: &Documents, options: LossOptions, recompute: Recompute) {
+        match &mut self.0 {
+            Kin::Cpu(cpu) => {
                 let loss = cpu.learner.accumulate(documents, options, recompute);
                 cpu.loss += (loss.cross_entropy + loss.z) / options.divisor;
             }
-            Learner::Device(device) => device.accumulate(documents, options),
+            Kin::Device(device) => device.accumulate(documents, options),
         }
     }
 
     /// The cross-entropy of `documents`, summed over their labels, without learning.
-    pub(crate) fn loss(&mut self, documents: &Documents) -> f64 {
+    pub fn loss(&mut self, documents: &Documents) -> f64 {
         let options = LossOptions { divisor: 1.0, z_loss: 0.0 };
-        match self {
-            Learner::Cpu(cpu) => cpu.learner.loss(documents, options).cross_entropy,
-            Learner::Device(device) => device.loss(documents),
+        match &mut self.0 {
+            Kin::Cpu(cpu) => cpu.learner.loss(documents, options).cross_entropy,
+            Kin::Device(device) => device.loss(documents),
         }
     }
 
     /// What has added up since the last step.
-    pub(crate) fn totals(&mut self, learns: impl Fn(usize) -> bool) -> Totals {
-        match self {
-            Learner::Cpu(cpu) => Totals { loss: cpu.loss, norm: cpu.learner.gradient_norm(learns) },
-            Learner::Device(device) => device.totals(learns),
+    pub fn totals(&mut self, learns: impl Fn(usize) -> bool) -> Totals {
+        match &mut self.0 {
+            Kin::Cpu(cpu) => Totals { loss: cpu.loss, norm: cpu.learner.gradient_norm(learns) },
+            Kin::Device(device) => device.totals(learns),
         }
     }
 
     /// Takes a step; `plan` says for each parameter whether it decays, nothing for one that stays as it is.
-    pub(crate) fn step(&mut self, step: &AdamStep, plan: impl Fn(usize) -> Option<bool>) {
-        match self {
-            Learner::Cpu(cpu) => {
+    pub fn step(&mut self, step: &AdamStep, plan: impl Fn(usize) -> Option<bool>) {
+        match &mut self.0 {
+            Kin::Cpu(cpu) => {
                 cpu.learner.step(step, plan);
                 cpu.loss = 0.0;
             }
-            Learner::Device(device) => device.step(step, plan),
+            Kin::Device(device) => device.step(step, plan),
         }
     }
 
     /// Forgets the gradients instead of taking a step.
-    pub(crate) fn skip(&mut self) {
-        match self {
-            Learner::Cpu(cpu) => {
+    pub fn skip(&mut self) {
+        match &mut self.0 {
+            Kin::Cpu(cpu) => {
                 cpu.learner.forget();
                 cpu.loss = 0.0;
             }
-            Learner::Device(device) => device.forget(),
+            Kin::Device(device) => device.forget(),
         }
     }
 
     /// All parameters, in a fixed order.
-    pub(crate) fn parameters(&mut self) -> Vec<Parameter> {
-        match self {
-            Learner::Cpu(cpu) => cpu.learner.parameters(),
-            Learner::Device(device) => device.parameters(),
+    pub fn parameters(&mut self) -> Vec<Parameter> {
+        match &mut self.0 {
+            Kin::Cpu(cpu) => cpu.learner.parameters(),
+            Kin::Device(device) => device.parameters(),
         }
     }
 
     /// Numbers of a parameter, row-major in the Hugging Face layout.
-    pub(crate) fn read(&mut self, name: &str, kind: Kind) -> Option<Vec<f32>> {
-        match self {
-            Learner::Cpu(cpu) => cpu.learner.read(name, kind),
-            Learner::Device(device) => device.read(name, kind),
+    pub fn read(&mut self, name: &str, kind: Kind) -> Option<Vec<f32>> {
+        match &mut self.0 {
+            Kin::Cpu(cpu) => cpu.learner.read(name, kind),
+            Kin::Device(device) => device.read(name, kind),
         }
     }
 
     /// Puts them back.
-    pub(crate) fn write(&mut self, name: &str, kind: Kind, values: &[f32]) -> bool {
-        match self {
-            Learner::Cpu(cpu) => cpu.learner.write(name, kind, values),
-            Learner::Device(device) => device.write(name, kind, values),
+    pub fn write(&mut self, name: &str, kind: Kind, values: &[f32]) -> bool {
+        match &mut self.0 {
+            Kin::Cpu(cpu) => cpu.learner.write(name, kind, values),
+            Kin::Device(device) => device.write(name, kind, values),
         }
     }
 }
@@ -155,9 +187,9 @@ impl Plan {
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
-        Some((head, rest)) => name.strip_prefix(head).is_some_and(|name| {
-            (0..=name.len()).any(|at| name.is_char_boundary(at) && matches(rest, &name[at..]))
-        }),
+        Some((head, rest)) => name
+            .strip_prefix(head)
+            .is_some_and(|name| (0..=name.len()).any(|at| name.is_char_boundary(at) && matches(rest, &name[at..]))),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A base is made or adapted first (`base`): random weights, or a checkpoint with another context or more tokens. Then
 //! `examples` → tokens and loss mask, once (`corpus`, `cache`) → packed or length-bucketed steps (`batch`) → gradients and
-//! AdamW on the CPU or a device (`learner`; `device`, `loss`, `optimizer`), written down (`journal`, `events`, `speed`) and
+//! AdamW on the CPU or a device (`learner`; `device`, `optimizer`), written down (`journal`, `events`, `speed`) and
 //! saved as it goes (`state`), in the Hugging Face layout at the end (`train`).
 
 mod base;
@@ -14,7 +14,6 @@ mod device;
 mod events;
 mod journal;
 mod learner;
-mod loss;
 mod optimizer;
 #[cfg(test)]
 mod parity;
@@ -25,7 +24,8 @@ mod tests;
 mod train;
 
 pub use base::{Base, Surgery, adapt, initialise};
-pub use config::{Answers, Checkpointing, Overlong, Schedule, Select, TrainingConfig};
+pub use config::{Answers, Checkpointing, Compute, Overlong, Schedule, Select, States, TrainingConfig};
+pub use learner::{Learner, Totals};
 pub use train::train;
 
 use distill_chat::ChatError;
@@ -71,6 +71,26 @@ pub enum TrainError {
         skipped: u64,
         /// The loss there.
         loss: f64,
+    },
+    /// Less than float32 was asked of the CPU.
+    #[error(
+        "the CPU computes in float32: expected `compute` and `states` to be absent, \"auto\" or \"float32\", found \"bfloat16\"\nhint: --device cuda computes in bfloat16"
+    )]
+    Precision,
+    /// The device cannot hold the model and what it learns with.
+    #[error(
+        "weights, gradients and moments take {} MiB, the device holds {} MiB\nhint: {}",
+        needed >> 20,
+        there >> 20,
+        if *rounded { "a smaller model, or a larger device" } else { "`states = \"bfloat16\"` takes 10 bytes for a parameter instead of 16" }
+    )]
+    Memory {
+        /// Bytes that are needed, without activations.
+        needed: u64,
+        /// Bytes the device holds.
+        there: u64,
+        /// Whether states are bfloat16 already.
+        rounded: bool,
     },
     /// Asked to stop; the state is saved.
     #[error("interrupted")]

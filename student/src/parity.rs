@@ -1,10 +1,9 @@
 //! Loss, gradient norm, schedule and AdamW against PyTorch, step by step (`tests/parity/training_steps.py`).
 
 use crate::{
-    TrainingConfig,
+    Compute, States, TrainingConfig,
     batch::micro_batches,
     corpus::Sequence,
-    device::DeviceLearner,
     learner::{Learner, Plan},
 };
 use distill_chat::TokenisedExample;
@@ -96,17 +95,32 @@ fn worst(mut learner: Learner, micro: Option<usize>) -> [f64; 3] {
 fn thirty_two_steps_are_those_of_pytorch() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/models/qwen2_tied");
     let checkpoint = || Checkpoint::open(&folder).expect("a checkpoint");
-    let on_cpu = || Learner::load(&checkpoint(), "cpu").expect("a model");
-    let tensors = DeviceLearner::load(&checkpoint(), &burn::tensor::Device::flex()).expect("a model");
+    let on_cpu = || Learner::load(&checkpoint(), "cpu", Compute::Float32, States::Float32).expect("a model");
+    let tensors = Learner::load(&checkpoint(), "flex", Compute::Float32, States::Float32).expect("a model");
     for (name, learner, micro) in [
         ("on the CPU", on_cpu(), None),
         ("on the CPU, in micro-batches", on_cpu(), Some(1)),
-        ("in tensors", Learner::Device(Box::new(tensors)), None),
+        ("in tensors", tensors, None),
     ] {
         let [loss, norm, weights] = worst(learner, micro);
         println!("{name}: worst loss {loss:.1e}, gradient norm {norm:.1e}, weights {weights:.1e}");
         assert!(loss < 1e-5, "{name}: a loss is off by {loss:e}");
         assert!(norm < 1e-4, "{name}: a gradient norm is off by {norm:e}");
         assert!(weights < 1e-4, "{name}: the weights are off by {weights:e}");
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the worst errors, seen with --nocapture")]
+fn thirty_two_steps_in_bfloat16_stay_close() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/models/qwen2_tied");
+    for states in [States::Float32, States::Bfloat16] {
+        let checkpoint = Checkpoint::open(&folder).expect("a checkpoint");
+        let learner = Learner::load(&checkpoint, "flex", Compute::Bfloat16, states).expect("a model");
+        let [loss, norm, weights] = worst(learner, None);
+        println!("{states:?}: worst loss {loss:.1e}, gradient norm {norm:.1e}, weights {weights:.1e}");
+        assert!(loss < 2e-2, "{states:?}: a loss is off by {loss:e}");
+        assert!(norm < 1e-1, "{states:?}: a gradient norm is off by {norm:e}");
+        assert!(weights < 3e-2, "{states:?}: the weights are off by {weights:e}");
     }
 }

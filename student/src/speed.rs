@@ -10,13 +10,13 @@ pub(crate) struct Speed {
     per_token: f64,
     /// Operations for each pair of a token and one before it.
     per_pair: f64,
-    /// Operations a second, if known.
-    peak: Option<f64>,
+    /// Operations a second.
+    peak: f64,
 }
 
 impl Speed {
     /// For a model, on a device that does `peak` operations a second.
-    pub(crate) fn new(config: &ModelConfig, peak: Option<f64>) -> Speed {
+    pub(crate) fn new(config: &ModelConfig, peak: f64) -> Speed {
         let (hidden, inner) = (config.hidden_size as f64, config.intermediate_size as f64);
         let (layers, dim) = (config.num_hidden_layers as f64, config.head_dim as f64);
         let (heads, kv_heads) = (config.num_attention_heads as f64, config.num_key_value_heads as f64);
@@ -26,16 +26,16 @@ impl Speed {
     }
 
     /// The share of the peak that so many tokens a second in documents of these lengths come to.
-    pub(crate) fn utilisation(&self, tokens: f64, pairs: f64, seconds: f64) -> Option<f64> {
-        Some((tokens * self.per_token + pairs * self.per_pair) / seconds / self.peak?)
+    pub(crate) fn utilisation(&self, tokens: f64, pairs: f64, seconds: f64) -> f64 {
+        (tokens * self.per_token + pairs * self.per_pair) / seconds / self.peak
     }
 
     /// How that is formed, in words.
-    pub(crate) fn formula(&self) -> Option<String> {
-        let peak = self.peak? / 1e9;
-        Some(format!(
-            "MFU = (6 · weights of matrix products · tokens + 12 · layers · heads · head_dim · causal pairs of tokens) / s / {peak:.0} GFLOP/s, the fastest float32 product measured here"
-        ))
+    pub(crate) fn formula(&self) -> String {
+        format!(
+            "MFU = (6 · weights of matrix products · tokens + 12 · layers · heads · head_dim · causal pairs of tokens) / s / {:.0} GFLOP/s, the fastest product measured here",
+            self.peak / 1e9
+        )
     }
 }
 
@@ -44,9 +44,9 @@ pub(crate) fn pairs(length: usize) -> f64 {
     length as f64 * (length as f64 + 1.0) / 2.0
 }
 
-/// Memory of this process in bytes, where the system tells.
-pub(crate) fn memory() -> Option<u64> {
+/// Memory of this process in bytes, where the system tells: `VmRSS:` for that in use, `VmHWM:` for its peak.
+pub(crate) fn memory(kind: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
     Some(line.split_ascii_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

@@ -8,10 +8,13 @@ use distill_model::Kind;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
 const PREFIX: &str = "step-";
+const WEIGHTS: &str = "model.safetensors";
+const STATE: &str = "state.json";
 const KINDS: [(&str, Kind); 2] = [("first.", Kind::First), ("second.", Kind::Second)];
 
 /// How far training is.
@@ -30,6 +33,15 @@ pub(crate) struct Standing {
     pub(crate) best: Option<(f64, u64)>,
     /// Looks at the held-out loss since then.
     pub(crate) stale: u32,
+}
+
+/// What is written beside the weights: the standing, and the checksum of the weights' file.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Note {
+    #[serde(flatten)]
+    standing: Standing,
+    crc32c: u32,
 }
 
 /// Saves the state, whole or not at all, then drops older ones but the last `keep` and the best.
@@ -65,37 +77,65 @@ pub(crate) fn save(
 
 fn write(folder: &Path, standing: &Standing, learner: &mut Learner, config_json: &str) -> Result<(), TrainError> {
     fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
-    let standing = serde_json::to_string(standing).unwrap_or_default();
-    for (name, text) in [("config.json", config_json), ("state.json", &standing)] {
-        let file = folder.join(name);
-        fs::write(&file, text).map_err(TrainError::io("write", &file))?;
-    }
     let parameters = learner.parameters();
     let mut layout: Vec<_> =
         parameters.iter().map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
     for (prefix, _) in KINDS {
-        layout.extend(parameters.iter().map(|parameter| (format!("{prefix}{}", parameter.name), parameter.shape.clone())));
+        layout.extend(
+            parameters.iter().map(|parameter| (format!("{prefix}{}", parameter.name), parameter.shape.clone())),
+        );
     }
     let mut read = |name: &str| {
         let moment = KINDS.iter().find_map(|(prefix, kind)| Some((name.strip_prefix(prefix)?, *kind)));
         let (parameter, kind) = moment.unwrap_or((name, Kind::Value));
         learner.read(parameter, kind).ok_or_else(|| CheckpointError::missing(folder, name))
     };
-    Ok(write_safetensors(&folder.join("model.safetensors"), &layout, Dtype::F32, &mut read)?)
+    let weights = folder.join(WEIGHTS);
+    write_safetensors(&weights, &layout, Dtype::F32, &mut read)?;
+    let note = Note { standing: *standing, crc32c: checksum(&weights)? };
+    let note = serde_json::to_string(&note).unwrap_or_default();
+    for (name, text) in [("config.json", config_json), (STATE, &note)] {
+        let path = folder.join(name);
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create(&path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        };
+        write().map_err(TrainError::io("write", &path))?;
+    }
+    Ok(())
 }
 
-/// The latest saved state that is whole, put into `learner`; nothing if there is none.
+fn checksum(path: &Path) -> Result<u32, TrainError> {
+    let mut file = File::open(path).map_err(TrainError::io("open", path))?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut sum = 0;
+    loop {
+        match file.read(&mut buffer).map_err(TrainError::io("read", path))? {
+            0 => return Ok(sum),
+            length => sum = crc32c::crc32c_append(sum, &buffer[..length]),
+        }
+    }
+}
+
+/// The latest saved state that is whole, put into `learner`; nothing if there is none. Damaged ones are removed.
 pub(crate) fn resume(scratch: &Path, learner: &mut Learner) -> Result<Option<Standing>, TrainError> {
-    let Some((_, folder)) = saved(scratch).pop() else { return Ok(None) };
-    let checkpoint = Checkpoint::open(&folder)?;
-    put(&checkpoint, learner, &KINDS)?;
-    put(&checkpoint, learner, &[("", Kind::Value)])?;
-    let path = folder.join("state.json");
-    let text = fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
-    let standing = serde_json::from_str(&text).map_err(|error| {
-        TrainError::Examples(format!("{}: expected the counters of a saved state, found: {error}", path.display()))
-    })?;
-    Ok(Some(standing))
+    for (_, folder) in saved(scratch).into_iter().rev() {
+        if let Some(standing) = standing(&folder) {
+            let checkpoint = Checkpoint::open(&folder)?;
+            put(&checkpoint, learner, &KINDS)?;
+            put(&checkpoint, learner, &[("", Kind::Value)])?;
+            return Ok(Some(standing));
+        }
+        fs::remove_dir_all(&folder).map_err(TrainError::io("remove", &folder))?;
+    }
+    Ok(None)
+}
+
+/// The standing of a state whose weights are as they were written.
+fn standing(folder: &Path) -> Option<Standing> {
+    let note: Note = serde_json::from_slice(&fs::read(folder.join(STATE)).ok()?).ok()?;
+    (checksum(&folder.join(WEIGHTS)).ok()? == note.crc32c).then_some(note.standing)
 }
 
 /// Puts back the weights as they were after `step`.

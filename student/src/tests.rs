@@ -1,7 +1,8 @@
 //! The trainer as a stage: exact resume, micro-batches, divergence, and a student that really learns.
 
 use crate::{
-    Answers, Base, Checkpointing, Overlong, Schedule, Select, Surgery, TrainError, TrainingConfig, adapt, initialise, train,
+    Answers, Base, Checkpointing, Compute, Overlong, Schedule, Select, States, Surgery, TrainError, TrainingConfig,
+    adapt, initialise, train,
 };
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_dataset::{Cancel, Context, Dataset, Detail, Example, Message, Progress, ProgressEvent};
@@ -36,12 +37,15 @@ pub(crate) fn config() -> TrainingConfig {
         z_loss: 0.0,
         freeze: Vec::new(),
         checkpointing: Checkpointing::Auto,
+        compute: Compute::Auto,
+        states: States::Float32,
         max_skipped_steps: 0,
         holdout_examples: 0,
         evaluate_every: 5,
         patience: None,
         select: Select::Last,
         keep_states: 2,
+        save_every_seconds: 10.0,
         answers: Answers::Own,
     }
 }
@@ -133,6 +137,13 @@ fn a_run_that_was_stopped_twice_ends_with_the_same_weights_and_metrics() {
     assert!(whole == parts, "a resumed run must end with the very same weights");
     let metrics = |name: &str| fs::read_to_string(bench.root.path().join(name).join("metrics.jsonl")).expect("metrics");
     assert_eq!(metrics("whole"), metrics("parts"));
+    let events = |name: &str| {
+        let mut folder = fs::read_dir(bench.root.path().join(name).join("tensorboard")).expect("a folder");
+        let bytes = fs::read(folder.next().expect("a file").expect("an entry").path()).expect("events");
+        assert!(folder.next().is_none(), "{name}: one event file, however often the run was resumed");
+        bytes
+    };
+    assert!(events("whole") == events("parts"), "event files do not tell of resumes");
     assert_eq!(metrics("whole").lines().count(), 18, "3 epochs of 6 steps");
 }
 
@@ -211,7 +222,11 @@ fn held_out_examples_are_looked_at_and_end_a_run_that_learns_no_more() {
     let saved = Checkpoint::open(&context.scratch.join(best)).expect("the best state is kept");
     let written = Checkpoint::open(&out).expect("the result");
     for (name, shape) in written.config().layout() {
-        assert_eq!(written.read(&name, &shape).expect("weights"), saved.read(&name, &shape).expect("weights"), "{name}");
+        assert_eq!(
+            written.read(&name, &shape).expect("weights"),
+            saved.read(&name, &shape).expect("weights"),
+            "{name}"
+        );
     }
 }
 
@@ -268,6 +283,44 @@ fn saved_states_are_the_last_few() {
     }
     let saved: Vec<u64> = crate::state::saved(&context.scratch).into_iter().map(|(step, _)| step).collect();
     assert_eq!(saved, [8, 11]);
+}
+
+#[test]
+fn a_damaged_state_costs_the_steps_since_the_one_before() {
+    let bench = Bench::new();
+    let config = TrainingConfig { save_every_seconds: 0.0, keep_states: 100, ..config() };
+    let whole = bench.train("whole", &config, &bench.scratch("s-whole")).expect("a run");
+    let scratch = bench.scratch("s-damaged");
+    let cancel = Cancel::default();
+    let stop = cancel.clone();
+    let progress = Progress::new(move |event| {
+        if matches!(event, ProgressEvent::Advance { done: 7.., .. }) {
+            stop.cancel();
+        }
+    });
+    let context = Context { cancel, progress, ..scratch.clone() };
+    assert!(matches!(bench.train("parts", &config, &context), Err(TrainError::Interrupted)));
+    let saved = crate::state::saved(&scratch.scratch);
+    let (newest, before, earlier) = (&saved[saved.len() - 1], &saved[saved.len() - 2], &saved[saved.len() - 3]);
+    // One bit of the newest is wrong, the one before is cut off.
+    let weights = newest.1.join("model.safetensors");
+    let mut bytes = fs::read(&weights).expect("a state");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&weights, bytes).expect("a damaged file");
+    let weights = before.1.join("model.safetensors");
+    let bytes = fs::read(&weights).expect("a state");
+    fs::write(&weights, &bytes[..bytes.len() / 2]).expect("a cut file");
+    let first = std::sync::Arc::new(Mutex::new(None));
+    let seen = first.clone();
+    let progress = Progress::new(move |event| {
+        if let ProgressEvent::Advance { done, .. } = event {
+            seen.lock().expect("a lock").get_or_insert(done);
+        }
+    });
+    let parts = bench.train("parts", &config, &Context { progress, ..scratch }).expect("the rest");
+    assert_eq!(*first.lock().expect("a lock"), Some(earlier.0 + 1), "it goes on after the newest whole state");
+    assert!(whole == parts, "and ends with the very same weights");
 }
 
 #[test]

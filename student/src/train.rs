@@ -18,8 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Least time between two saved states.
-const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// Points of the loss curve kept in the manifest.
 const CURVE_POINTS: usize = 200;
 
@@ -40,7 +38,7 @@ pub fn train(
     let checkpoint = Checkpoint::open(base.dir)?;
     fits(checkpoint.config(), &chat)?;
     let corpus = corpus::load(examples, &chat, config, context)?;
-    let learner = Learner::load(&checkpoint, device)?;
+    let learner = Learner::load(&checkpoint, device, config.compute, config.states)?;
     let peak = learner.peak();
     let mut run = Run::start(learner, checkpoint.config(), config, context, peak)?;
     let trained_before = run.standing.tokens;
@@ -52,7 +50,7 @@ pub fn train(
     }
     write_parameters(&mut |name| run.learner.read(name, Kind::Value), checkpoint.config(), base.dir, out)?;
     base.publish_template(out)?;
-    run.journal.copy_to(out)?;
+    run.journal.write_to(out)?;
     let (losses, looks) = (run.journal.losses(), run.journal.looks());
     let detail = Detail::Training {
         architecture: checkpoint.config().architecture.class().to_owned(),
@@ -62,7 +60,10 @@ pub fn train(
         skipped_steps: run.standing.skipped,
         num_parameters: checkpoint.config().num_parameters() as u64,
         loss: curve(&losses),
-        holdout_loss: Curve { x: looks.iter().map(|look| look.0).collect(), y: looks.iter().map(|look| look.1).collect() },
+        holdout_loss: Curve {
+            x: looks.iter().map(|look| look.0).collect(),
+            y: looks.iter().map(|look| look.1).collect(),
+        },
         tokens_per_s,
     };
     Ok(Tally {
@@ -101,12 +102,12 @@ impl<'a> Run<'a> {
         model: &ModelConfig,
         config: &'a TrainingConfig,
         context: &'a Context,
-        peak: Option<f64>,
+        peak: f64,
     ) -> Result<Run<'a>, TrainError> {
         let plan = Plan::new(&learner.parameters(), config)?;
         let standing = state::resume(&context.scratch, &mut learner)?.unwrap_or_default();
         let journal = Journal::open(&context.scratch, standing.done, model, peak)?;
-        let (saved, pause) = (Instant::now(), SAVE_EVERY);
+        let (saved, pause) = (Instant::now(), Duration::from_secs_f64(config.save_every_seconds));
         Ok(Run { config, config_json: model.to_json(), context, learner, plan, standing, journal, saved, pause })
     }
 
@@ -181,7 +182,8 @@ impl<'a> Run<'a> {
         let learning_rate = config.learning_rate_at(self.standing.done, total);
         let standing = &mut self.standing;
         standing.done += 1;
-        standing.tokens += micro.iter().map(|documents| (documents.tokens.len() + documents.lengths.len()) as u64).sum::<u64>();
+        standing.tokens +=
+            micro.iter().map(|documents| (documents.tokens.len() + documents.lengths.len()) as u64).sum::<u64>();
         let sound = totals.loss.is_finite() && totals.norm.is_finite();
         if sound {
             standing.taken += 1;
@@ -209,7 +211,7 @@ impl<'a> Run<'a> {
             grad_norm: finite(totals.norm),
             learning_rate,
         };
-        let note = self.journal.step(metrics)?;
+        let note = self.journal.step(metrics, || self.learner.memory())?;
         self.context.progress.advance(self.standing.done, note);
         Ok(())
     }
@@ -237,8 +239,10 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let keep = self.config.keep_states as usize;
         let outcome = state::save(&self.context.scratch, &self.standing, &mut self.learner, &self.config_json, keep);
-        // Large states are saved more rarely: saving takes at most a twentieth of the time.
-        self.pause = SAVE_EVERY.max(started.elapsed() * 20);
+        self.pause = match self.config.save_every_seconds {
+            0.0 => Duration::ZERO,
+            seconds => Duration::from_secs_f64(seconds).max(started.elapsed() * 20),
+        };
         self.saved = Instant::now();
         match outcome {
             Err(error) if !self.context.cancel.is_cancelled() && self.config.select == Select::Last => {

@@ -4,13 +4,18 @@
 use crate::{norm::RmsNorm, rope::Rope};
 use burn::{
     module::{Module, Param},
-    tensor::{Bool, Device, Tensor, activation::softmax},
+    tensor::{Bool, DType, Device, Tensor, activation::softmax, module::attention, ops::AttentionModuleOptions},
 };
 use distill_checkpoint::ModelConfig;
 
 /// A matrix of that shape that takes no memory until its weights are put there.
 pub(crate) fn empty(rows: usize, columns: usize, device: &Device) -> Param<Tensor<2>> {
     Param::from_tensor(Tensor::<2>::zeros([1, 1], device).expand([rows, columns]))
+}
+
+/// `x` in that precision.
+pub(crate) fn as_dtype<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+    if x.dtype() == dtype { x } else { x.cast(dtype) }
 }
 
 /// A linear map; the weight is `[in, out]`, as Burn multiplies, the bias optional.
@@ -27,13 +32,14 @@ impl Projection {
         Projection { weight: empty(input, output, device), bias }
     }
 
-    /// `[batch, seq, in]` → `[batch, seq, out]`, as one matrix product over all rows.
+    /// `[batch, seq, in]` → `[batch, seq, out]`, as one matrix product over all rows, in the input's precision.
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, seq, input] = x.dims();
         let [_, output] = self.weight.dims();
-        let y = x.reshape([batch * seq, input]).matmul(self.weight.val());
+        let dtype = x.dtype();
+        let y = x.reshape([batch * seq, input]).matmul(as_dtype(self.weight.val(), dtype));
         let y = match &self.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
+            Some(bias) => y + as_dtype(bias.val(), dtype).unsqueeze(),
             None => y,
         };
         y.reshape([batch, seq, output])
@@ -95,6 +101,11 @@ impl Attention {
         let q = rope.rotate(heads(&self.q, &self.q_norm, self.heads));
         let k = rope.rotate(heads(&self.k, &self.k_norm, self.kv_heads));
         let v = heads(&self.v, &None, self.kv_heads);
+        if self.window.is_none_or(|window| seq <= window) {
+            let options = AttentionModuleOptions { is_causal: true, ..AttentionModuleOptions::default() };
+            let mixed = attention(q, k, v, None, None, options);
+            return self.o.forward(mixed.swap_dims(1, 2).reshape([batch, seq, self.heads * dim]));
+        }
         // Query heads that share a key head are rows of one product: nothing is repeated.
         let group = self.heads / self.kv_heads;
         let q = q.reshape([batch, self.kv_heads, group * seq, dim]).mul_scalar((dim as f64).powf(-0.5));

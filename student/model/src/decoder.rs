@@ -1,13 +1,13 @@
 //! The whole decoder: embedding, blocks, final norm, output projection.
 
 use crate::{
-    attention::{Attention, Projection, empty},
+    attention::{Attention, Projection, as_dtype, empty},
     norm::RmsNorm,
     rope::{Frequencies, Rope},
 };
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Int, Tensor, activation::silu},
+    tensor::{DType, Device, Int, Tensor, activation::silu},
 };
 use distill_checkpoint::ModelConfig;
 
@@ -31,7 +31,19 @@ pub struct Decoder {
     /// Absent when the embedding is the output projection.
     pub(crate) head: Option<Projection>,
     #[module(skip)]
-    frequencies: Frequencies,
+    pub(crate) frequencies: Frequencies,
+    /// The precision of activations and products; statistics of norms and the loss are float32 in any case.
+    #[module(skip)]
+    pub(crate) compute: DType,
+}
+
+impl Block {
+    /// `[batch, seq, hidden]` → the same shape.
+    pub(crate) fn forward(&self, x: Tensor<3>, rope: &Rope) -> Tensor<3> {
+        let x = x.clone() + self.attention.forward(self.input_norm.forward(x), rope);
+        let normed = self.post_norm.forward(x.clone());
+        x + self.down.forward(silu(self.gate.forward(normed.clone())) * self.up.forward(normed))
+    }
 }
 
 impl Decoder {
@@ -53,6 +65,7 @@ impl Decoder {
             norm: norm(),
             head: (!config.tie_word_embeddings).then(|| Projection::empty(hidden, config.vocab_size, false, device)),
             frequencies: Frequencies::of(config),
+            compute: DType::F32,
         }
     }
 
@@ -61,14 +74,32 @@ impl Decoder {
     pub fn hidden(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let [batch, seq] = tokens.dims();
         let [_, width] = self.embedding.dims();
-        let mut x = self.embedding.val().select(0, tokens.reshape([batch * seq])).reshape([batch, seq, width]);
-        let rope = Rope::new(seq, &self.frequencies, &x.device());
+        let mut x = self.embed(tokens.reshape([batch * seq])).reshape([batch, seq, width]);
+        let rope = Rope::new(seq, &self.frequencies, self.compute, &x.device());
         for block in &self.blocks {
-            x = x.clone() + block.attention.forward(block.input_norm.forward(x), &rope);
-            let normed = block.post_norm.forward(x.clone());
-            x = x + block.down.forward(silu(block.gate.forward(normed.clone())) * block.up.forward(normed));
+            x = block.forward(x, &rope);
         }
         self.norm.forward(x)
+    }
+
+    /// The precision of products.
+    pub fn precision(&self) -> DType {
+        self.compute
+    }
+
+    /// Tokens → their rows of the embedding, `[tokens, hidden]`.
+    pub(crate) fn embed(&self, tokens: Tensor<1, Int>) -> Tensor<2> {
+        as_dtype(self.embedding.val().select(0, tokens), self.compute)
+    }
+
+    /// Computes in bfloat16 from here on. Matrices are rounded for each product; with `matrices`, once and for good.
+    pub fn into_bfloat16(mut self, matrices: bool) -> Decoder {
+        self.compute = DType::BF16;
+        if matrices {
+            let is_matrix: Vec<bool> = self.parameters().into_iter().map(|parameter| parameter.is_matrix).collect();
+            self.update(|index, value| if is_matrix[index] { value.cast(DType::BF16) } else { value });
+        }
+        self
     }
 
     /// Hidden states `[batch, seq, hidden]` → logits `[batch, seq, vocab]`.
@@ -78,6 +109,7 @@ impl Decoder {
         }
         let [batch, seq, width] = hidden.dims();
         let [vocab, _] = self.embedding.dims();
-        hidden.reshape([batch * seq, width]).matmul(self.embedding.val().transpose()).reshape([batch, seq, vocab])
+        let embedding = as_dtype(self.embedding.val(), hidden.dtype()).transpose();
+        hidden.reshape([batch * seq, width]).matmul(embedding).reshape([batch, seq, vocab])
     }
 }

@@ -3,14 +3,15 @@
 use crate::ModelError;
 use burn::tensor::Device;
 
-/// `cpu`, `cuda` or `cuda:N`.
+/// `cpu`, `cuda` or `cuda:N`; `flex` is Burn's own CPU, with which what is done on other devices is checked where there is
+/// none.
 ///
 /// # Errors
 /// When the name is unknown, or the device is not compiled in or not there.
 pub fn device(name: &str) -> Result<Device, ModelError> {
     let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
     match (kind, index.parse::<usize>()) {
-        ("cpu", _) if name == "cpu" => Ok(Device::flex()),
+        ("cpu" | "flex", _) if !name.contains(':') => Ok(Device::flex()),
         ("cuda", Ok(index)) => cuda(index),
         _ => Err(ModelError::Device(format!("unknown device {name:?}: expected cpu, cuda or cuda:N"))),
     }

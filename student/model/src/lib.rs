@@ -6,6 +6,7 @@
 //! statistics in float32, causal attention with grouped queries.
 
 mod attention;
+mod blockwise;
 mod cpu;
 mod decoder;
 mod device;
@@ -18,6 +19,7 @@ mod step;
 mod tensors;
 mod weights;
 
+pub use blockwise::{LossAndGradients, Rectangle};
 pub use cpu::Softmax;
 pub use cpu::train::{AdamStep, Documents, Kind, Label, Learner, LossOptions, LossSum, Recompute, fastest_product};
 pub use decoder::Decoder;

@@ -1,8 +1,9 @@
 //! RMSNorm (Zhang and Sennrich, 2019) as Llama and Qwen have it: statistics in float32.
 
+use crate::attention::as_dtype;
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 
 /// Scales each row to a root mean square of one, then by a learnt weight.
@@ -18,9 +19,11 @@ impl RmsNorm {
         RmsNorm { weight: Param::from_tensor(Tensor::ones([size], device)), eps }
     }
 
-    /// `[.., size]` → the same shape.
+    /// `[.., size]` → the same shape and precision.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let dtype = x.dtype();
+        let x = as_dtype(x, DType::F32);
         let mean_square = x.clone().square().mean_dim(D - 1);
-        x * mean_square.add_scalar(self.eps).sqrt().recip() * self.weight.val().unsqueeze()
+        as_dtype(x * mean_square.add_scalar(self.eps).sqrt().recip() * self.weight.val().unsqueeze(), dtype)
     }
 }

@@ -1,7 +1,7 @@
 //! Against Transformers: logits, loss and every gradient of the models of `tests/parity/models`, made by `models.py`.
 
-use crate::{BLOCK, Decoder, Precision, Share, Stepper, Wanted, device};
-use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+use crate::{BLOCK, Decoder, LossOptions, Precision, Rectangle, Share, Stepper, Wanted, device};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use distill_checkpoint::{Checkpoint, Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
 use safetensors::SafeTensors;
 use std::{
@@ -80,43 +80,80 @@ fn distance(found: &[f32], expected: &[f32]) -> f32 {
     pairs.map(|(found, expected)| (found - expected).abs() / (1e-5 + 1e-4 * expected.abs())).fold(0.0, f32::max)
 }
 
+impl Fixture {
+    /// Every token but the first is predicted, with the same weight.
+    fn rectangle(&self) -> Rectangle {
+        let [rows, seq] = self.shape;
+        let tokens: Vec<i32> = self.tokens.iter().map(|token| *token as i32).collect();
+        let positions: Vec<usize> = (0..rows * seq).filter(|place| place % seq != seq - 1).collect();
+        Rectangle {
+            shape: self.shape,
+            targets: positions.iter().map(|place| tokens[place + 1]).collect(),
+            weights: vec![1.0; positions.len()],
+            positions: positions.into_iter().map(|place| place as i32).collect(),
+            tokens,
+        }
+    }
+
+    /// The loss, and for each parameter how far its gradient is off, in relative L2.
+    fn learnt(&self, model: &Decoder, device: &Device) -> (f32, BTreeMap<String, f64>) {
+        let batch = self.rectangle();
+        let options = LossOptions { divisor: batch.targets.len() as f64, z_loss: 0.0 };
+        // Twice, so that what adds up is seen too.
+        let once = model.accumulate(&batch, options, None, device);
+        let (loss, gradients) = model.accumulate(&batch, options, Some(once), device);
+        let errors = model.parameters().into_iter().zip(gradients).enumerate().map(|(index, (parameter, flat))| {
+            let found = model.in_layout(index, flat.mul_scalar(0.5)).expect("float32");
+            let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+            let expected = &self.gradients[&parameter.name];
+            let difference = norm(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b)));
+            let size = norm(&mut expected.iter().map(|value| f64::from(*value))).max(1e-12);
+            (parameter.name, difference / size)
+        });
+        (values(loss)[0] * 0.5, errors.collect())
+    }
+}
+
+fn worst(errors: BTreeMap<String, f64>) -> (String, f64) {
+    errors.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("gradients")
+}
+
 #[test]
 #[expect(clippy::print_stdout, reason = "the table of worst errors, seen with --nocapture")]
 fn logits_loss_and_every_gradient_equal_the_reference() {
     println!("{:34}{:>16}{:>12}{:>14}  worst gradient", "fixture", "logits/allowed", "loss rel", "gradient rel");
+    let device = device("cpu").expect("the CPU");
     for fixture in fixtures() {
-        let device = device("cpu").expect("the CPU").autodiff();
-        let model = fixture.model(&device);
-        let (tokens, [rows, seq], vocab) = (fixture.tokens(&device), fixture.shape, fixture.vocab());
-        let logits = model.logits(model.hidden(tokens.clone()));
-        let logits_error = distance(&values(logits.clone().inner()), &fixture.logits);
-
-        let predictions = rows * (seq - 1);
-        let predicted = log_softmax(logits.slice([0..rows, 0..seq - 1, 0..vocab]).reshape([predictions, vocab]), 1);
-        let next = tokens.slice([0..rows, 1..seq]).reshape([predictions, 1]);
-        let loss = predicted.gather(1, next).mean().neg();
-        let found = values(loss.clone().inner())[0];
+        let model = fixture.model(&device.clone().autodiff());
+        let tokens = fixture.tokens(&device);
+        let plain = fixture.model(&device);
+        let logits_error = distance(&values(plain.logits(plain.hidden(tokens))), &fixture.logits);
+        let (found, errors) = fixture.learnt(&model, &device);
         let loss_error = (found - fixture.loss).abs() / fixture.loss;
-
-        let flat = model.gradients(&loss.backward());
-        let mut gradients = model.clone();
-        gradients.update(|index, _| flat[index].clone());
-        let names: BTreeSet<String> = model.parameters().into_iter().map(|parameter| parameter.name).collect();
-        assert_eq!(names, fixture.gradients.keys().cloned().collect(), "{}: parameters", fixture.name);
-        let (mut worst, mut worst_name) = (0.0, String::new());
-        for (name, expected) in &fixture.gradients {
-            let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
-            let found = gradients.read(name).expect("a gradient");
-            let difference = norm(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b)));
-            let size = norm(&mut expected.iter().map(|value| f64::from(*value))).max(1e-12);
-            if difference / size >= worst {
-                (worst, worst_name) = (difference / size, name.clone());
-            }
-        }
+        let names: BTreeSet<&String> = errors.keys().collect();
+        assert_eq!(names, fixture.gradients.keys().collect(), "{}: parameters", fixture.name);
+        let (worst_name, worst) = worst(errors);
         println!("{:34}{logits_error:>16.4}{loss_error:>12.1e}{worst:>14.1e}  {worst_name}", fixture.name);
         assert!(logits_error < 1.0, "{}: logits are off by {logits_error} of what is allowed", fixture.name);
         assert!(loss_error < 1e-6, "{}: loss {found}, expected {}", fixture.name, fixture.loss);
         assert!(worst < 1e-4, "{}: gradient of {worst_name}: relative L2 {worst:e}", fixture.name);
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the table of worst errors, seen with --nocapture")]
+fn bfloat16_rounds_and_changes_nothing_else() {
+    let device = device("cpu").expect("the CPU");
+    for fixture in fixtures() {
+        for matrices in [false, true] {
+            let model = fixture.model(&device.clone().autodiff()).into_bfloat16(matrices);
+            let (found, errors) = fixture.learnt(&model, &device);
+            let loss_error = (found - fixture.loss).abs() / fixture.loss;
+            let (worst_name, worst) = worst(errors);
+            println!("{:34}{matrices:>8}{loss_error:>12.1e}{worst:>14.1e}  {worst_name}", fixture.name);
+            assert!(loss_error < 1e-2, "{}: loss {found}, expected {}", fixture.name, fixture.loss);
+            assert!(worst < 0.2, "{}: gradient of {worst_name}: relative L2 {worst:e}", fixture.name);
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Rotary position embeddings (Su et al., 2021) in the half-split layout of Hugging Face checkpoints: dimension `j` of
 //! the first half turns with dimension `j` of the second. Burn's own rotates interleaved pairs, which is another model.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use crate::attention::as_dtype;
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use distill_checkpoint::ModelConfig;
 
 /// What turns the positions of a model: radians per position for each pair, and a factor on cosines and sines.
@@ -38,12 +39,12 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// Angles for the positions from 0.
-    pub(crate) fn new(seq: usize, frequencies: &Frequencies, device: &Device) -> Self {
+    /// Angles for the positions from 0, in the precision of what is rotated.
+    pub(crate) fn new(seq: usize, frequencies: &Frequencies, dtype: DType, device: &Device) -> Self {
         let dim = 2 * frequencies.per_position.len();
         let table = |function: fn(f64) -> f64| {
             let values: Vec<f32> = (0..seq).flat_map(|position| frequencies.row(position, function)).collect();
-            Tensor::from_data(TensorData::new(values, [1, 1, seq, dim]), device)
+            as_dtype(Tensor::from_data(TensorData::new(values, [1, 1, seq, dim]), device), dtype)
         };
         Rope { cos: table(f64::cos), sin: table(f64::sin) }
     }

@@ -1,10 +1,14 @@
 //! Named tensors ↔ parameters. One list says which parameter has which name in the Hugging Face layout; loading, saving
 //! and random initialisation all walk it.
 
-use crate::{ModelError, attention::Projection, decoder::Decoder};
+use crate::{
+    ModelError,
+    attention::{Projection, as_dtype},
+    decoder::Decoder,
+};
 use burn::{
     module::Param,
-    tensor::{Device, Gradients, Tensor, TensorData},
+    tensor::{DType, Device, Gradients, Tensor, TensorData},
 };
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use rand::RngExt;
@@ -84,7 +88,7 @@ impl Decoder {
     /// One parameter by its Hugging Face name, row-major in the Hugging Face layout; nothing for an unknown name. A tied
     /// output projection has no name of its own.
     pub fn read(&self, name: &str) -> Option<Vec<f32>> {
-        let values = |data: TensorData| data.try_to_vec::<f32>().unwrap_or_default();
+        let values = |data: TensorData| data.convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
         let mut copy = self.clone();
         let (_, slot) = copy.slots().into_iter().find(|(found, _)| found == name)?;
         Some(match slot {
@@ -108,28 +112,9 @@ impl Decoder {
         parameters.collect()
     }
 
-    /// The gradients of all parameters in the order of [`Decoder::parameters`], flat in the held layout, on the plain
-    /// device; zero for a parameter that the loss does not depend on.
-    pub fn gradients(&self, gradients: &Gradients) -> Vec<Tensor<1>> {
-        let mut copy = self.clone();
-        let flat = copy.slots().into_iter().map(|(_, slot)| match slot {
-            Slot::Embedding(param) | Slot::Weight(param) => {
-                let value = param.val();
-                let len = value.dims().iter().product::<usize>();
-                let gradient = value.grad(gradients).unwrap_or_else(|| value.inner().zeros_like());
-                gradient.reshape([len])
-            }
-            Slot::Bias(param) | Slot::Scale(param) => {
-                let value = param.val();
-                value.grad(gradients).unwrap_or_else(|| value.inner().zeros_like())
-            }
-        });
-        flat.collect()
-    }
-
     /// A flat tensor in the held layout of parameter `index` → row-major in the Hugging Face layout.
     pub fn in_layout(&self, index: usize, flat: Tensor<1>) -> Option<Vec<f32>> {
-        let values = flat.into_data().try_to_vec::<f32>().ok()?;
+        let values = flat.into_data().convert::<f32>().try_to_vec::<f32>().ok()?;
         let mut copy = self.clone();
         Some(match copy.slots().swap_remove(index).1 {
             Slot::Weight(param) => transposed(&values, param.dims()[1]),
@@ -147,6 +132,25 @@ impl Decoder {
         };
         let len = self.parameters()[index].len;
         (held.len() == len).then(|| Tensor::from_data(TensorData::new(held, [len]), &device))
+    }
+
+    /// Adds the gradients of those parameters that a loss depends on.
+    pub(crate) fn collect(&self, gradients: &Gradients, sums: &mut [Option<Tensor<1>>]) {
+        let mut copy = self.clone();
+        for ((_, slot), sum) in copy.slots().into_iter().zip(sums) {
+            let gradient = match slot {
+                Slot::Embedding(param) | Slot::Weight(param) => {
+                    let len = param.dims().iter().product::<usize>();
+                    param.val().grad(gradients).map(|gradient| gradient.reshape([len]))
+                }
+                Slot::Bias(param) | Slot::Scale(param) => param.val().grad(gradients),
+            };
+            let gradient = gradient.map(|gradient| as_dtype(gradient, DType::F32));
+            *sum = match (sum.take(), gradient) {
+                (Some(sum), Some(gradient)) => Some(sum + gradient),
+                (sum, gradient) => sum.or(gradient),
+            };
+        }
     }
 
     /// Replaces every parameter by what `step` makes of its index and its value, flat and on the plain device.

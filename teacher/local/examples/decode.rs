@@ -1,4 +1,4 @@
-//! How fast a checkpoint is decoded here: `decode CHECKPOINT PRECISION PROMPTS NEW_TOKENS RUNS`
+//! How fast a checkpoint is decoded here: `decode CHECKPOINT PRECISION PROMPTS NEW_TOKENS RUNS [DEVICE]`
 //!
 //! PROMPTS holds one prompt a line, token ids apart by blanks: the first is the long one whose reading is timed, the others
 //! are answered alone (the second) and all together, greedily, NEW_TOKENS tokens each. Prints one line of JSON: tokens a
@@ -10,9 +10,10 @@ use std::{error::Error, fs, io::Write, path::Path, time::Instant};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [checkpoint, precision, prompts, new_tokens, runs] = arguments.as_slice() else {
-        return Err("usage: decode CHECKPOINT PRECISION PROMPTS NEW_TOKENS RUNS".into());
+    let [checkpoint, precision, prompts, new_tokens, runs, device @ ..] = arguments.as_slice() else {
+        return Err("usage: decode CHECKPOINT PRECISION PROMPTS NEW_TOKENS RUNS [DEVICE]".into());
     };
+    let device = device.first().map_or("cpu", String::as_str);
     let (new_tokens, runs): (usize, usize) = (new_tokens.parse()?, runs.parse()?);
     let prompts: Vec<Vec<u32>> = fs::read_to_string(prompts)?
         .lines()
@@ -20,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect::<Result<_, _>>()?;
     let [long, others @ ..] = prompts.as_slice() else { return Err("expected prompts".into()) };
     let precision = Precision::from_name(precision)?;
-    let placement = Placement { precision, limits: Limits::default(), ..Placement::on("cpu") };
+    let placement = Placement { precision, limits: Limits::default(), ..Placement::on(device) };
     let (_, mut engine) = load(Path::new(checkpoint), placement)?;
     let (mut prefill, mut single, mut batch, mut tokens) = (0.0_f64, 0.0_f64, 0.0_f64, Vec::new());
     for run in 0..runs {

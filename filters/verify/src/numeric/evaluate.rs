@@ -98,7 +98,9 @@ fn apply<R: Real>(
     let integers = || {
         arguments
             .iter()
-            .map(|argument| exact(argument, point, effort).filter(BigRational::is_integer).map(|value| value.to_integer()))
+            .map(|argument| {
+                exact(argument, point, effort).filter(BigRational::is_integer).map(|value| value.to_integer())
+            })
             .collect::<Option<Vec<_>>>()
             .ok_or(Fault::Unclear)
     };

@@ -116,7 +116,8 @@ impl Worker {
         // With its end of the socket, so that its death is heard.
         drop(command);
         let chunk = vec![0; CHUNK].into_boxed_slice();
-        let mut worker = Worker { child, control: Some(control), layers: Layers::default(), groups: None, next_id: 0, chunk };
+        let mut worker =
+            Worker { child, control: Some(control), layers: Layers::default(), groups: None, next_id: 0, chunk };
         // A program that is no supervisor may be gone already; that is found out below.
         let _ = wire::send(worker.control()?, &Request::Setup(view.clone()), &[]);
         if !wire::readable(worker.control()?, GRACE.as_millis() as i64).map_err(supervisor("failed"))? {

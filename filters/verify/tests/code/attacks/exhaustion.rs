@@ -13,12 +13,7 @@ fn attacks() -> Vec<Attack> {
             &[Time, Memory],
             "",
         ),
-        attack(
-            "fork bomb that gives up",
-            "import os\nwhile True:\n    os.fork()",
-            &[RuntimeError, Time, Memory],
-            "",
-        ),
+        attack("fork bomb that gives up", "import os\nwhile True:\n    os.fork()", &[RuntimeError, Time, Memory], ""),
         attack(
             "thread bomb",
             "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",

@@ -194,7 +194,8 @@ impl Shape<'_> {
         for (pieces, done) in pieces.chunks(group).zip(done.chunks(group)) {
             let Some((span, first)) = pieces.first().copied() else { continue };
             let kv = first / group;
-            let [mut dk, mut dv] = [Panels::zeros(span.rows(), self.heads.dim), Panels::zeros(span.rows(), self.heads.dim)];
+            let [mut dk, mut dv] =
+                [Panels::zeros(span.rows(), self.heads.dim), Panels::zeros(span.rows(), self.heads.dim)];
             for ((_, head), [dq, part_k, part_v]) in pieces.iter().zip(done) {
                 let x = (&projected.q, layer.q_norm);
                 self.unprepare((dq, self.scale()), x, (span, *head), &mut out.q, &mut learnt.q);
@@ -291,10 +292,8 @@ impl Kernel for Forward<'_> {
                 let mut total = lanes.splat(0.0);
                 for scores in scores.chunks_exact_mut(WIDTH) {
                     let (low, high) = scores[query].halves_mut();
-                    let (a, b) = (
-                        exp(lanes, lanes.add(lanes.load(low), shift)),
-                        exp(lanes, lanes.add(lanes.load(high), shift)),
-                    );
+                    let (a, b) =
+                        (exp(lanes, lanes.add(lanes.load(low), shift)), exp(lanes, lanes.add(lanes.load(high), shift)));
                     lanes.store(a, low);
                     lanes.store(b, high);
                     total = lanes.add(total, lanes.add(a, b));

@@ -95,11 +95,8 @@ impl Block {
         let eps = shape.heads.eps;
         let mut normed = Panels::zeros(x.rows, x.width);
         let input_scales = norm(isa, x, &self.input_norm.values, eps, &mut normed);
-        let projected = Projected {
-            q: self.q.apply(isa, &normed),
-            k: self.k.apply(isa, &normed),
-            v: self.v.apply(isa, &normed),
-        };
+        let projected =
+            Projected { q: self.q.apply(isa, &normed), k: self.k.apply(isa, &normed), v: self.v.apply(isa, &normed) };
         let mut mixed = Panels::zeros(x.rows, projected.q.width);
         let norms = self.head_norms();
         let sums = shape.forward(norms.layer(self.window), &projected, &mut mixed);

@@ -126,18 +126,13 @@ fn mask(logits: &mut Panels) {
 /// The logarithm of the sum of exponentials of each of the first rows.
 fn log_sums(isa: Isa, logits: &Panels, rows: usize) -> Vec<f32> {
     let all = logits.rows;
-    let parts: Vec<Vec<(f32, f32)>> = logits
-        .data
-        .par_chunks(GROUP * all)
-        .map(|group| isa.run(Sums { group, all, rows }))
-        .collect();
+    let parts: Vec<Vec<(f32, f32)>> =
+        logits.data.par_chunks(GROUP * all).map(|group| isa.run(Sums { group, all, rows })).collect();
     (0..rows)
         .map(|row| {
             let most = parts.iter().map(|part| part[row].0).fold(f32::NEG_INFINITY, f32::max);
-            let total: f64 = parts
-                .iter()
-                .map(|part| f64::from(part[row].1) * f64::from(part[row].0 - most).exp())
-                .sum();
+            let total: f64 =
+                parts.iter().map(|part| f64::from(part[row].1) * f64::from(part[row].0 - most).exp()).sum();
             (f64::from(most) + total.ln()) as f32
         })
         .collect()

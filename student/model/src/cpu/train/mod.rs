@@ -390,8 +390,11 @@ impl Learner {
                 slots.extend(norm.as_mut().map(|norm| (at(&format!("{name}.weight")), Slot::Vector(norm))));
             }
             slots.push((at("post_attention_layernorm.weight"), Slot::Vector(&mut block.post_norm)));
-            let projections =
-                [("mlp.gate_proj", &mut block.gate), ("mlp.up_proj", &mut block.up), ("mlp.down_proj", &mut block.down)];
+            let projections = [
+                ("mlp.gate_proj", &mut block.gate),
+                ("mlp.up_proj", &mut block.up),
+                ("mlp.down_proj", &mut block.down),
+            ];
             for (name, linear) in projections {
                 linear_slots(&at(name), linear, &mut slots);
             }

@@ -49,12 +49,8 @@ pub(super) fn norm_backward(
 /// The sum over every row of `a · b`.
 pub(super) fn row_sums(isa: Isa, a: &Panels, b: &Panels) -> Vec<f32> {
     let rows = a.rows.max(1);
-    let parts: Vec<Vec<f32>> = a
-        .data
-        .par_chunks_exact(rows)
-        .zip(b.data.par_chunks_exact(rows))
-        .map(|(a, b)| isa.run(Dots { a, b }))
-        .collect();
+    let parts: Vec<Vec<f32>> =
+        a.data.par_chunks_exact(rows).zip(b.data.par_chunks_exact(rows)).map(|(a, b)| isa.run(Dots { a, b })).collect();
     in_order(&parts, a.rows)
 }
 
@@ -153,9 +149,7 @@ impl Kernel for NormBackward<'_> {
     fn call<L: Lanes>(self, lanes: L) {
         let NormBackward { x, dy, weight, scales, factors, dx, gradient } = self;
         let (weights, gradients) = (weight.halves(), gradient.halves_mut());
-        for (half, (weight, gradient)) in
-            [(weights.0, gradients.0), (weights.1, gradients.1)].into_iter().enumerate()
-        {
+        for (half, (weight, gradient)) in [(weights.0, gradients.0), (weights.1, gradients.1)].into_iter().enumerate() {
             let weight = lanes.load(weight);
             let mut learnt = lanes.splat(0.0);
             let pick = |row: &'_ Row32| -> [f32; 16] { if half == 0 { *row.halves().0 } else { *row.halves().1 } };

@@ -55,7 +55,11 @@ impl<const ADD: bool> Kernel for Products<'_, ADD> {
 
 /// `out ← xᵀ`. The rows of `x` are a multiple of 32, and so are those of `out`.
 pub(super) fn transpose(isa: Isa, x: &Panels, out: &mut Panels) {
-    debug_assert_eq!((panels(x.width) * WIDTH, x.rows), (out.rows, panels(out.width) * WIDTH), "the shape of a transposition");
+    debug_assert_eq!(
+        (panels(x.width) * WIDTH, x.rows),
+        (out.rows, panels(out.width) * WIDTH),
+        "the shape of a transposition"
+    );
     let stripes = out.data.par_chunks_exact_mut(out.rows.max(1)).enumerate();
     stripes.for_each(|(stripe, out)| isa.run(Stripe { x, stripe, out }));
 }

@@ -150,14 +150,8 @@ fn a_step_moves_what_learns_and_what_is_written_comes_back() {
     let first = learner.loss(&documents, options(&documents)).cross_entropy;
     for count in 1..=5 {
         learner.accumulate(&documents, options(&documents), Recompute::Never);
-        let step = AdamStep {
-            count,
-            learning_rate: 1e-3,
-            scale: 1.0,
-            betas: [0.9, 0.95],
-            epsilon: 1e-8,
-            weight_decay: 0.1,
-        };
+        let step =
+            AdamStep { count, learning_rate: 1e-3, scale: 1.0, betas: [0.9, 0.95], epsilon: 1e-8, weight_decay: 0.1 };
         learner.step(&step, |index| (index > 0).then_some(true));
     }
     assert!(learner.loss(&documents, options(&documents)).cross_entropy < first, "the loss falls");
