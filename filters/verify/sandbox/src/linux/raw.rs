@@ -102,6 +102,13 @@ pub(super) fn children_usage() -> (u64, u64) {
     (milliseconds(usage.ru_utime) + milliseconds(usage.ru_stime), usage.ru_maxrss as u64 * 1024)
 }
 
+/// Bytes in a page. The C library was told when the program began; rustix asks again, and before Linux 6.4 a process that
+/// cannot be traced gets no answer.
+pub(super) fn page_size() -> u64 {
+    // SAFETY: reads a constant of the system.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096).max(1)
+}
+
 /// Clock ticks a second, in which `/proc` counts CPU time.
 pub(super) fn ticks_per_second() -> u64 {
     // SAFETY: reads a constant of the system.

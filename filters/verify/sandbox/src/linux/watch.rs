@@ -37,7 +37,7 @@ pub(super) fn usage(init: Pid, namespace: u64, limit: u64, inits: &[i32]) -> Usa
 fn resident(pid: i32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let pages = text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
+    pages.unwrap_or(0) * raw::page_size()
 }
 
 fn proportional(pid: i32) -> Option<u64> {
