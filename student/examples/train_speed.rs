@@ -11,6 +11,10 @@ use distill_model::{AdamStep, Documents, Kind, Label, LossOptions, Recompute};
 use distill_student::{Compute, Learner, States};
 use std::{error::Error, fs, io::Write, path::Path, time::Instant};
 
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -79,7 +79,7 @@ impl Learner {
     pub fn accumulate(&mut self, documents: &Documents, options: LossOptions, recompute: Recompute) {
         match &mut self.0 {
             Kin::Cpu(cpu) => {
-                let loss = cpu.learner.accumulate(documents, options, recompute);
+                let loss = inside(|| cpu.learner.accumulate(documents, options, recompute));
                 cpu.loss += (loss.cross_entropy + loss.z) / options.divisor;
             }
             Kin::Device(device) => device.accumulate(documents, options),
@@ -90,24 +90,24 @@ impl Learner {
     pub fn loss(&mut self, documents: &Documents) -> f64 {
         let options = LossOptions { divisor: 1.0, z_loss: 0.0 };
         match &mut self.0 {
-            Kin::Cpu(cpu) => cpu.learner.loss(documents, options).cross_entropy,
+            Kin::Cpu(cpu) => inside(|| cpu.learner.loss(documents, options).cross_entropy),
             Kin::Device(device) => device.loss(documents),
         }
     }
 
     /// What has added up since the last step.
-    pub fn totals(&mut self, learns: impl Fn(usize) -> bool) -> Totals {
+    pub fn totals(&mut self, learns: impl Fn(usize) -> bool + Send) -> Totals {
         match &mut self.0 {
-            Kin::Cpu(cpu) => Totals { loss: cpu.loss, norm: cpu.learner.gradient_norm(learns) },
+            Kin::Cpu(cpu) => Totals { loss: cpu.loss, norm: inside(|| cpu.learner.gradient_norm(learns)) },
             Kin::Device(device) => device.totals(learns),
         }
     }
 
     /// Takes a step; `plan` says for each parameter whether it decays, nothing for one that stays as it is.
-    pub fn step(&mut self, step: &AdamStep, plan: impl Fn(usize) -> Option<bool>) {
+    pub fn step(&mut self, step: &AdamStep, plan: impl Fn(usize) -> Option<bool> + Send) {
         match &mut self.0 {
             Kin::Cpu(cpu) => {
-                cpu.learner.step(step, plan);
+                inside(|| cpu.learner.step(step, plan));
                 cpu.loss = 0.0;
             }
             Kin::Device(device) => device.step(step, plan),
@@ -148,6 +148,11 @@ impl Learner {
             Kin::Device(device) => device.write(name, kind, values),
         }
     }
+}
+
+/// Computes on a thread of the pool: from outside, every piece of work that is shared out would wait for a thread to wake.
+fn inside<T: Send>(compute: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| compute())
 }
 
 /// Which parameters learn and which of them decay, by their index.

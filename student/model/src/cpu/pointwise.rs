@@ -97,8 +97,10 @@ impl Kernel for Norm<'_> {
                 *sum = (lanes.fma(low, low, sum.0), lanes.fma(high, high, sum.1));
             }
         }
-        let scale = |(low, high): (L::V, L::V)| 1.0 / (sum(lanes, lanes.add(low, high)) / x.width as f32 + eps).sqrt();
-        let scales: Vec<f32> = sums.into_iter().map(scale).collect();
+        let mut scales = Vec::with_capacity(rows);
+        for (low, high) in sums {
+            scales.push(1.0 / (sum(lanes, lanes.add(low, high)) / x.width as f32 + eps).sqrt());
+        }
         let mut out = Panels { rows, width: x.width, data: Vec::with_capacity(x.data.len()) };
         for (panel, weight) in x.data.chunks_exact(rows.max(1)).zip(weight) {
             let (weight_low, weight_high) = weight.halves();

@@ -93,7 +93,12 @@ fn attacks() -> Vec<Attack> {
         attack("clock spin", "import time\nwhile True: time.time()", &[Time], " time"),
         attack("spin in many processes", "import os\nos.fork(); os.fork()\nwhile True: pass", &[Time], "time"),
         attack("regular expression that backtracks", "import re\nre.match('(a+)+$', 'a' * 40 + 'b')", &[Time], " time"),
-        attack("deep value", "x = []\nfor _ in range(10 ** 6): x = [x]\nprint(repr(x))", &[RuntimeError, Memory, Time], ""),
+        attack(
+            "deep value",
+            "x = []\nfor _ in range(10 ** 6): x = [x]\nprint(repr(x))",
+            &[RuntimeError, Memory, Time],
+            "",
+        ),
     ]
 }
 

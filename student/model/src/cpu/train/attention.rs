@@ -399,13 +399,20 @@ impl Kernel for Backward<'_> {
 /// Scores and gradients of weights → weights and gradients of scores.
 #[inline(always)]
 fn soften<L: Lanes>(lanes: L, weight: &mut Row32, slope: &mut Row32, sum: &Row32, dot: &Row32) {
-    let minus = lanes.splat(-1.0);
-    let half = |weight: &mut [f32; 16], slope: &mut [f32; 16], sum: &[f32; 16], dot: &[f32; 16]| {
-        let p = exp(lanes, lanes.fma(lanes.load(sum), minus, lanes.load(weight)));
-        lanes.store(p, weight);
-        lanes.store(lanes.mul(p, lanes.fma(lanes.load(dot), minus, lanes.load(slope))), slope);
-    };
     let ((weight_low, weight_high), (slope_low, slope_high)) = (weight.halves_mut(), slope.halves_mut());
-    half(weight_low, slope_low, sum.halves().0, dot.halves().0);
-    half(weight_high, slope_high, sum.halves().1, dot.halves().1);
+    soften_half(lanes, weight_low, slope_low, (sum.halves().0, dot.halves().0));
+    soften_half(lanes, weight_high, slope_high, (sum.halves().1, dot.halves().1));
+}
+
+#[inline(always)]
+fn soften_half<L: Lanes>(
+    lanes: L,
+    weight: &mut [f32; 16],
+    slope: &mut [f32; 16],
+    (sum, dot): (&[f32; 16], &[f32; 16]),
+) {
+    let minus = lanes.splat(-1.0);
+    let p = exp(lanes, lanes.fma(lanes.load(sum), minus, lanes.load(weight)));
+    lanes.store(p, weight);
+    lanes.store(lanes.mul(p, lanes.fma(lanes.load(dot), minus, lanes.load(slope))), slope);
 }

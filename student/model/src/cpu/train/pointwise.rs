@@ -192,14 +192,10 @@ impl Kernel for Gated<'_> {
     type Output = ();
     #[inline(always)]
     fn call<L: Lanes>(self, lanes: L) {
-        let half = |gate: &[f32; 16], up: &[f32; 16], out: &mut [f32; 16]| {
-            let x = lanes.load(gate);
-            lanes.store(lanes.mul(lanes.mul(x, logistic(lanes, x)), lanes.load(up)), out);
-        };
         for ((gate, up), out) in self.gate.iter().zip(self.up).zip(self.out) {
             let (out_low, out_high) = out.halves_mut();
-            half(gate.halves().0, up.halves().0, out_low);
-            half(gate.halves().1, up.halves().1, out_high);
+            gate_half(lanes, gate.halves().0, up.halves().0, out_low);
+            gate_half(lanes, gate.halves().1, up.halves().1, out_high);
         }
     }
 }
@@ -214,22 +210,32 @@ impl Kernel for GatedBackward<'_> {
     type Output = ();
     #[inline(always)]
     fn call<L: Lanes>(self, lanes: L) {
-        let half = |gate: &mut [f32; 16], up: &mut [f32; 16], dy: &[f32; 16]| {
-            let (x, u, dy) = (lanes.load(gate), lanes.load(up), lanes.load(dy));
-            let one = lanes.splat(1.0);
-            let sigma = logistic(lanes, x);
-            let silu = lanes.mul(x, sigma);
-            // d silu(x) = σ · (1 + x · (1 − σ))
-            let slope = lanes.mul(sigma, lanes.fma(x, lanes.fma(sigma, lanes.splat(-1.0), one), one));
-            lanes.store(lanes.mul(lanes.mul(dy, u), slope), gate);
-            lanes.store(lanes.mul(dy, silu), up);
-        };
         for ((gate, up), dy) in self.gate.iter_mut().zip(self.up).zip(self.dy) {
             let ((gate_low, gate_high), (up_low, up_high)) = (gate.halves_mut(), up.halves_mut());
-            half(gate_low, up_low, dy.halves().0);
-            half(gate_high, up_high, dy.halves().1);
+            gate_half_backward(lanes, gate_low, up_low, dy.halves().0);
+            gate_half_backward(lanes, gate_high, up_high, dy.halves().1);
         }
     }
+}
+
+// Functions and not closures, which would be compiled without the CPU's vector instructions.
+
+#[inline(always)]
+fn gate_half<L: Lanes>(lanes: L, gate: &[f32; 16], up: &[f32; 16], out: &mut [f32; 16]) {
+    let x = lanes.load(gate);
+    lanes.store(lanes.mul(lanes.mul(x, logistic(lanes, x)), lanes.load(up)), out);
+}
+
+#[inline(always)]
+fn gate_half_backward<L: Lanes>(lanes: L, gate: &mut [f32; 16], up: &mut [f32; 16], dy: &[f32; 16]) {
+    let (x, u, dy) = (lanes.load(gate), lanes.load(up), lanes.load(dy));
+    let one = lanes.splat(1.0);
+    let sigma = logistic(lanes, x);
+    let silu = lanes.mul(x, sigma);
+    // d silu(x) = σ · (1 + x · (1 − σ))
+    let slope = lanes.mul(sigma, lanes.fma(x, lanes.fma(sigma, lanes.splat(-1.0), one), one));
+    lanes.store(lanes.mul(lanes.mul(dy, u), slope), gate);
+    lanes.store(lanes.mul(dy, silu), up);
 }
 
 /// `1 / (1 + e^-x)`
