@@ -9,7 +9,8 @@ parity where there is no GPU: the same tensors on the CPU.
 
   parity   eight steps of AdamW of a 6.5M-parameter model, on the CPU by our own passes and on the device: float32 (TF32
            off), then bfloat16. The worst relative difference of loss and gradient norm, the weights' in L2.
-  decode   greedy, 128 new tokens after 128, for 1, 32 and 256 prompts: new tokens a second.
+  decode   greedy, 128 new tokens after 128, for 1, 32 and 256 prompts: new tokens a second. Ours multiplies in float32 on a
+           device so far (TF32 allowed), theirs in bfloat16.
   train    forward, backward, clipping and AdamW with float32 states and bfloat16 products: tokens a second by the median
            step, MFU = (6 N + 12 L h d s/2) tokens/s over the GPU's dense bfloat16 peak (N without the input embedding),
            memory at its peak. Transformers: SDPA, autocast, a loss in chunks, checkpointing where it says so.
@@ -22,10 +23,12 @@ import json
 import math
 import os
 import pathlib
+import site
 import statistics
 import subprocess
 import sys
 import time
+import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Dense bfloat16 peaks in TFLOP/s, from the vendor's data sheets.
@@ -130,6 +133,20 @@ def peer_decode(folder, prompts, new):
     print(json.dumps({"batch": best}))
 
 
+def environment():
+    """Where the CUDA that PyTorch brings along is, for machines without another."""
+    found = dict(os.environ)
+    homes = [pathlib.Path(place) for place in ("/usr/local/cuda", "/opt/cuda", os.environ.get("CUDA_PATH", "/usr/local/cuda"))]
+    if not any((home / "include").is_dir() for home in homes):
+        sites = [pathlib.Path(place) / "nvidia" for place in site.getsitepackages()]
+        home = next((path.parent for root in sites for path in sorted(root.glob("*/include")) if (path / "cuda.h").exists()), None)
+        if home:
+            found["CUDA_PATH"] = str(home)
+        libraries = [str(path) for root in sites for path in root.glob("*/lib")]
+        found["LD_LIBRARY_PATH"] = os.pathsep.join([*libraries, found.get("LD_LIBRARY_PATH", "")])
+    return found
+
+
 class Check:
     def __init__(self, options):
         self.options = options
@@ -148,12 +165,23 @@ class Check:
     def call(self, *command):
         left = max(30.0, self.deadline + 30 - time.monotonic())
         try:
-            run = subprocess.run(list(map(str, command)), cwd=self.work, capture_output=True, text=True, timeout=left)
+            run = subprocess.run(
+                list(map(str, command)), cwd=self.work, env=environment(), capture_output=True, text=True, timeout=left
+            )
         except subprocess.TimeoutExpired:
             return {"error": "no end in time"}
-        if run.returncode != 0:
-            return {"error": (run.stderr.strip().splitlines() or ["no message"])[-1][:160]}
-        return json.loads(run.stdout.splitlines()[-1])
+        if run.returncode == 0:
+            # Rust writes `inf`, which is no JSON.
+            return json.loads(run.stdout.splitlines()[-1].replace("inf", "Infinity"))
+        lines = [line for line in run.stderr.strip().splitlines() if not line.startswith("note:")] or ["no message"]
+        panics = [after for line, after in zip(lines, lines[1:]) if "panicked at" in line]
+        return {"error": (panics or lines)[-1][:200]}
+
+    def judged(self, values, allowed):
+        """Whether all are finite and at most what is allowed; if not, the check has failed."""
+        fine = all(math.isfinite(value) and value <= allowed for value in values)
+        self.failed |= not fine
+        return fine
 
     def peer(self, what, *arguments):
         return self.call(sys.executable, HERE / "check.py", "--peer", what, *arguments)
@@ -172,7 +200,7 @@ class Check:
             values = array.array("f")
             values.frombytes(weights.read_bytes())
             found[name]["weights"] = values
-        print(f"\n| parity on {self.options.device} | loss | gradient norm | weights | allowed | |\n|---|---|---|---|---|---|")
+        print(f"\n| parity on {self.options.device} | loss | gradient norm | weights | allowed (the norm ten times that) | |\n|---|---|---|---|---|---|")
         for name, allowed in [("float32", 1e-4), ("bfloat16", 3e-2)]:
             if "weights" not in found["cpu"] or "weights" not in found[name]:
                 continue
@@ -180,13 +208,14 @@ class Check:
             relative = lambda key: max(abs(a - b) / abs(b) for a, b in zip(ours[key], theirs[key]))
             square = sum((a - b) ** 2 for a, b in zip(ours["weights"], theirs["weights"]))
             weights = math.sqrt(square / sum(b * b for b in theirs["weights"]))
-            worst = max(relative("losses"), weights)
-            self.failed |= not worst <= allowed
-            print(f"| {name} | {relative('losses'):.1e} | {relative('norms'):.1e} | {weights:.1e} | {allowed:.0e} | {'ok' if worst <= allowed else 'FAILED'} |")
+            values = ours["losses"] + ours["norms"] + [relative("losses"), weights]
+            fine = all(map(math.isfinite, values)) and self.judged([relative("losses"), weights, relative("norms") / 10], allowed)
+            self.failed |= not fine
+            print(f"| {name} | {relative('losses'):.1e} | {relative('norms'):.1e} | {weights:.1e} | {allowed:.0e} | {'ok' if fine else 'FAILED'} |")
 
     def decode(self):
         folder = build(self.work, "1.5B", "cuda")
-        print("\n| decoding, 1.5B | ours | Transformers | ratio |\n|---|---|---|---|")
+        print("\n| decoding, 1.5B | ours, float32 | Transformers, bfloat16 | ratio |\n|---|---|---|---|")
         for batch in (1, 32, 256):
             if self.late(f"decoding {batch}"):
                 continue
@@ -225,12 +254,13 @@ class Check:
             ratio = f"{rates[0] / rates[1]:.2f}" if len(rates) == 2 else ""
             print(f"| {what} | {cells[0]} | {cells[1]} | {ratio} |", flush=True)
             if "losses" in ours and "losses" in theirs:
-                apart = max(abs(a - b) / b for a, b in zip(ours["losses"], theirs["losses"]))
-                if apart > 3e-2:
-                    print(f"losses differ by {apart:.1e}: {ours['losses']} and {theirs['losses']}")
-                    self.failed = True
+                apart = [abs(a - b) / b for a, b in zip(ours["losses"], theirs["losses"])]
+                if not self.judged(apart, 3e-2):
+                    print(f"losses differ: {ours['losses']} and {theirs['losses']}")
+            self.failed |= "error" in ours
 
     def row(self, head, ours, theirs, rate):
+        self.failed |= "error" in ours
         cell = lambda found: found["error"] if "error" in found else f"{rate(found):,.0f}"
         both = "error" not in ours and "error" not in theirs
         print(f"{head} | {cell(ours)} | {cell(theirs)} | {f'{rate(ours) / rate(theirs):.2f}' if both else ''} |", flush=True)
@@ -252,8 +282,7 @@ def main():
     parser.add_argument("--only", default="parity,decode,train")
     check = Check(parser.parse_args())
     check.work.mkdir(parents=True, exist_ok=True)
-    # Compiled kernels and tuning results are kept here; float32 products are float32.
-    (check.work / "cubek.toml").write_text("[matmul]\nallow_tf32 = false\n")
+    # Compiled kernels and tuning results are kept there.
     (check.work / "cubecl.toml").write_text('[compilation]\ncache = true\n')
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     print(f"{time.strftime('%Y-%m-%d')}, device {check.options.device}")
@@ -263,7 +292,13 @@ def main():
     else:
         subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"], check=False)
     for part in parts:
-        getattr(check, part)()
+        # Float32 products are float32 where parity is looked at.
+        (check.work / "cubek.toml").write_text(f"[matmul]\nallow_tf32 = {'false' if part == 'parity' else 'true'}\n")
+        try:
+            getattr(check, part)()
+        except Exception:  # noqa: BLE001: one part's failure must not cost the others
+            traceback.print_exc()
+            check.failed = True
     if check.left_out:
         print("left out, the time was over: " + "; ".join(check.left_out))
     sys.exit(1 if check.failed else 0)

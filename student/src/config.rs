@@ -98,7 +98,7 @@ pub struct TrainingConfig {
     pub epochs: u32,
     /// Sequences in one optimiser step.
     pub batch_size: u32,
-    /// Sequences in one forward pass; a step accumulates the gradients of several. When absent, as many as stay below 8,192
+    /// Sequences in one pass, of the held-out loss too; a step accumulates the gradients of several. When absent, as many as stay below 8,192
     /// tokens.
     #[serde(default)]
     pub micro_batch_size: Option<u32>,
@@ -147,7 +147,7 @@ pub struct TrainingConfig {
     /// Parameters that stay as they are: Hugging Face names, `*` standing for anything.
     #[serde(default)]
     pub freeze: Vec<String>,
-    /// Whether activations are computed again instead of kept.
+    /// Whether activations are computed again instead of kept, on the CPU; other devices always compute them again.
     #[serde(default)]
     pub checkpointing: Checkpointing,
     /// In which precision products are formed.
@@ -251,7 +251,7 @@ impl TrainingConfig {
             ("weight-decay", self.weight_decay, 0.0, 10.0),
             ("betas.0", self.betas[0], 0.0, 0.999_999),
             ("betas.1", self.betas[1], 0.0, 0.999_999),
-            ("epsilon", self.epsilon, 0.0, 1.0),
+            ("epsilon", self.epsilon, 1e-30, 1.0),
             ("max-grad-norm", self.max_grad_norm, f64::MIN_POSITIVE, f64::MAX),
             ("save-every-seconds", self.save_every_seconds, 0.0, 86_400.0),
         ];

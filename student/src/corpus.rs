@@ -51,6 +51,12 @@ pub(crate) fn load(
             corpus.rejected
         )));
     }
+    if config.holdout_examples > 0 && corpus.holdout.is_empty() {
+        return Err(TrainError::Examples(format!(
+            "expected held-out examples (`holdout-examples` = {}), found none usable: {:?}\nhint: hold out more, or let them be longer (`max-tokens`, `overlong`)",
+            config.holdout_examples, corpus.rejected
+        )));
+    }
     cache::save(&context.scratch, &corpus)?;
     Ok(corpus)
 }
@@ -150,6 +156,7 @@ fn held_out(rows: &[Example], count: usize, seed: u64) -> Result<BTreeSet<&str>,
     }
     let mut by_problem: BTreeMap<&str, usize> = BTreeMap::new();
     rows.iter().for_each(|row| *by_problem.entry(&row.problem_id).or_default() += 1);
+    let problems = by_problem.len();
     let rank = |problem: &str| Digest::new("holdout").field(&seed.to_string()).field(problem).finish_short();
     let mut order: Vec<(String, &str, usize)> =
         by_problem.into_iter().map(|(problem, examples)| (rank(problem), problem, examples)).collect();
@@ -160,7 +167,13 @@ fn held_out(rows: &[Example], count: usize, seed: u64) -> Result<BTreeSet<&str>,
         held += examples;
         more
     });
-    Ok(chosen.map(|(_, problem, _)| problem).collect())
+    let chosen: BTreeSet<&str> = chosen.map(|(_, problem, _)| problem).collect();
+    if count > 0 && chosen.len() == problems {
+        return Err(TrainError::Examples(format!(
+            "`holdout-examples` = {count}: expected a problem that is left to learn, found that all {problems} are held out with their examples"
+        )));
+    }
+    Ok(chosen)
 }
 
 /// Gives every example the assistant's turns of another problem: examples are put in a seeded order in which those of
@@ -231,5 +244,7 @@ mod tests {
         assert!((10..14).contains(&count), "{count} examples of {chosen:?}");
         assert!(held_out(&rows, 0, 3).expect("none").is_empty());
         assert!(held_out(&rows, rows.len(), 3).is_err(), "something must be left to learn");
+        let two: Vec<Example> = (0..20).map(|sample| example(sample % 2, sample / 2)).collect();
+        assert!(held_out(&two, 11, 3).is_err(), "two problems, and both would be held out");
     }
 }

@@ -61,6 +61,11 @@ impl DeviceLearner {
         best
     }
 
+    /// In which precision products and states are.
+    pub(crate) fn computed(&self) -> String {
+        format!("a device with products in {:?} and states in {:?}", self.model.precision(), self.optimizer.dtype)
+    }
+
     /// Bytes that are reserved on the device.
     pub(crate) fn memory(&self) -> Option<u64> {
         self.plain.memory_pool_usage().map(|usage| usage.bytes_reserved)

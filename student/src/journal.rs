@@ -36,7 +36,8 @@ pub(crate) struct Metrics {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Look {
     pub(crate) step: u64,
-    pub(crate) holdout_loss: f64,
+    /// Nothing where it is no number.
+    pub(crate) holdout_loss: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -63,7 +64,7 @@ impl Line {
                 ("train/grad_norm", number(metrics.grad_norm)),
                 ("train/learning_rate", metrics.learning_rate),
             ],
-            Line::Look(look) => vec![("holdout/loss", look.holdout_loss)],
+            Line::Look(look) => vec![("holdout/loss", look.holdout_loss.unwrap_or(f64::NAN))],
         }
     }
 }
@@ -94,8 +95,21 @@ impl Journal {
             .map_while(|line| serde_json::from_str::<Line>(line).ok())
             .take_while(|line| line.step() <= done)
             .collect();
+        let steps = lines.iter().filter(|line| matches!(line, Line::Step(_))).count() as u64;
+        if steps != done {
+            return Err(TrainError::Metrics { path, done, steps });
+        }
         let kept: String = lines.iter().map(|line| serde_json::to_string(line).unwrap_or_default() + "\n").collect();
-        fs::write(&path, kept).map_err(TrainError::io("write", &path))?;
+        if kept != text || text.is_empty() {
+            let temporary = scratch.join("metrics.tmp");
+            let write = || -> std::io::Result<()> {
+                let mut file = File::create(&temporary)?;
+                file.write_all(kept.as_bytes())?;
+                file.sync_all()?;
+                fs::rename(&temporary, &path)
+            };
+            write().map_err(TrainError::io("write", &path))?;
+        }
         let file = File::options().append(true).open(&path).map_err(TrainError::io("open", &path))?;
         let speed = Speed::new(model, peak);
         Ok(Journal {
@@ -142,7 +156,7 @@ impl Journal {
 
     /// Writes a held-out loss down.
     pub(crate) fn look(&mut self, look: Look) -> Result<(), TrainError> {
-        self.last_look = Some(look.holdout_loss);
+        self.last_look = look.holdout_loss;
         let line = Line::Look(look);
         self.events.add(look.step, &line.values())?;
         self.write(line)
@@ -152,6 +166,11 @@ impl Journal {
         let text = serde_json::to_string(&line).unwrap_or_default() + "\n";
         self.lines.push(line);
         self.file.write_all(text.as_bytes()).map_err(TrainError::io("write", self.scratch.join(METRICS)))
+    }
+
+    /// Everything that was written is on the disk when this returns.
+    pub(crate) fn sync(&self) -> Result<(), TrainError> {
+        self.file.sync_data().map_err(TrainError::io("sync", self.scratch.join(METRICS)))
     }
 
     /// Steps with their losses.
@@ -167,7 +186,7 @@ impl Journal {
     pub(crate) fn looks(&self) -> Vec<(f64, f64)> {
         let loss = |line: &Line| match line {
             Line::Step(_) => None,
-            Line::Look(look) => Some((look.step as f64, look.holdout_loss)),
+            Line::Look(look) => Some((look.step as f64, look.holdout_loss?)),
         };
         self.lines.iter().filter_map(loss).collect()
     }

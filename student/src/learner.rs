@@ -58,6 +58,14 @@ impl Learner {
         }
     }
 
+    /// Where and in which precision it is computed: what is not the same there gives other weights.
+    pub fn computed(&self) -> String {
+        match &self.0 {
+            Kin::Cpu(_) => "the CPU in float32".to_owned(),
+            Kin::Device(device) => device.computed(),
+        }
+    }
+
     /// The peak of this process's memory on the CPU, what is reserved on another device, in bytes; nothing where the
     /// system does not tell.
     pub fn peak_memory(&self) -> Option<u64> {

@@ -62,7 +62,7 @@ pub enum TrainError {
     },
     /// Training blew up.
     #[error(
-        "the loss is {loss} at step {step}; {skipped} steps were skipped because loss or gradient were no numbers\nhint: lower `learning-rate` or `max-grad-norm`; the state before is kept, the next run resumes from it"
+        "the loss is {loss} at step {step}; {skipped} steps were skipped because loss or gradient were no numbers\nhint: lower `learning-rate` or `max-grad-norm`: that is another training, which begins anew"
     )]
     Diverged {
         /// Optimiser step, from 1.
@@ -91,6 +91,38 @@ pub enum TrainError {
         there: u64,
         /// Whether states are bfloat16 already.
         rounded: bool,
+    },
+    /// The journal lacks steps that the saved state has taken.
+    #[error(
+        "{}: expected the lines of {done} steps, found {steps}\nhint: remove it and the states beside it to begin anew",
+        path.display()
+    )]
+    Metrics {
+        /// The journal.
+        path: PathBuf,
+        /// Steps of the state.
+        done: u64,
+        /// Steps of the journal.
+        steps: u64,
+    },
+    /// A run is resumed where it would not go on as it began.
+    #[error(
+        "this training began on {began}, and would go on on {now}\nhint: go on as it began, or remove {} and the states beside it to begin anew",
+        folder.display()
+    )]
+    Elsewhere {
+        /// Where it began.
+        began: String,
+        /// Where it would go on.
+        now: String,
+        /// The newest saved state.
+        folder: PathBuf,
+    },
+    /// The weights that are to be written are not as they were saved.
+    #[error("the state with the least held-out loss is damaged: {}\nhint: remove it and what is beside it to train again", folder.display())]
+    Damaged {
+        /// Where it is.
+        folder: PathBuf,
     },
     /// Asked to stop; the state is saved.
     #[error("interrupted")]

@@ -15,6 +15,7 @@ use std::{
 const PREFIX: &str = "step-";
 const WEIGHTS: &str = "model.safetensors";
 const STATE: &str = "state.json";
+const UNFINISHED: &str = ".tmp";
 const KINDS: [(&str, Kind); 2] = [("first.", Kind::First), ("second.", Kind::Second)];
 
 /// How far training is.
@@ -35,28 +36,32 @@ pub(crate) struct Standing {
     pub(crate) stale: u32,
 }
 
-/// What is written beside the weights: the standing, and the checksum of the weights' file.
+/// What is written beside the weights.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Note {
     #[serde(flatten)]
     standing: Standing,
+    /// Where and in which precision it was computed.
+    computed: String,
+    /// The checksum of the weights' file, then of the standing.
     crc32c: u32,
 }
 
-/// Saves the state, whole or not at all, then drops older ones but the last `keep` and the best.
-pub(crate) fn save(
-    scratch: &Path,
-    standing: &Standing,
-    learner: &mut Learner,
-    config_json: &str,
-    keep: usize,
-) -> Result<(), TrainError> {
+/// What every state of a run has in common.
+pub(crate) struct Place<'a> {
+    pub(crate) scratch: &'a Path,
+    pub(crate) config_json: &'a str,
+    /// States that are kept, beside the best of each.
+    pub(crate) keep: usize,
+}
+
+/// Saves the state, whole or not at all, then drops older ones but the last few and the best.
+pub(crate) fn save(place: &Place<'_>, standing: &Standing, learner: &mut Learner) -> Result<(), TrainError> {
+    let scratch = place.scratch;
     let name = format!("{PREFIX}{:08}", standing.done);
-    let (temporary, path) = (scratch.join(format!("{name}.tmp")), scratch.join(&name));
-    let _ = fs::remove_dir_all(&temporary);
-    let written = write(&temporary, standing, learner, config_json).and_then(|()| {
-        let _ = fs::remove_dir_all(&path);
+    let (temporary, path) = (scratch.join(format!("{name}{UNFINISHED}")), scratch.join(&name));
+    let written = write(&temporary, standing, learner, place.config_json).and_then(|()| {
         fs::rename(&temporary, &path).map_err(TrainError::io("rename", &temporary))?;
         // The new name is on the disk before an older state goes.
         File::open(scratch).and_then(|folder| folder.sync_all()).map_err(TrainError::io("sync", scratch))
@@ -65,10 +70,12 @@ pub(crate) fn save(
         let _ = fs::remove_dir_all(&temporary);
         return Err(error);
     }
-    let best = standing.best.map(|(_, step)| step);
-    let older = saved(scratch);
-    for (step, folder) in older.iter().rev().skip(keep) {
-        if Some(*step) != best {
+    let states = saved(scratch);
+    let (older, kept) = states.split_at(states.len().saturating_sub(place.keep));
+    // Should the newest be damaged one day, the one before still finds its own best.
+    let best: Vec<u64> = kept.iter().filter_map(|(_, folder)| Some(note(folder)?.standing.best?.1)).collect();
+    for (step, folder) in older {
+        if !best.contains(step) {
             fs::remove_dir_all(folder).map_err(TrainError::io("remove", folder))?;
         }
     }
@@ -92,7 +99,7 @@ fn write(folder: &Path, standing: &Standing, learner: &mut Learner, config_json:
     };
     let weights = folder.join(WEIGHTS);
     write_safetensors(&weights, &layout, Dtype::F32, &mut read)?;
-    let note = Note { standing: *standing, crc32c: checksum(&weights)? };
+    let note = Note { standing: *standing, computed: learner.computed(), crc32c: checksum(&weights, standing)? };
     let note = serde_json::to_string(&note).unwrap_or_default();
     for (name, text) in [("config.json", config_json), (STATE, &note)] {
         let path = folder.join(name);
@@ -106,41 +113,58 @@ fn write(folder: &Path, standing: &Standing, learner: &mut Learner, config_json:
     Ok(())
 }
 
-fn checksum(path: &Path) -> Result<u32, TrainError> {
-    let mut file = File::open(path).map_err(TrainError::io("open", path))?;
+fn checksum(weights: &Path, standing: &Standing) -> Result<u32, TrainError> {
+    let mut file = File::open(weights).map_err(TrainError::io("open", weights))?;
     let mut buffer = vec![0; 1 << 20];
     let mut sum = 0;
     loop {
-        match file.read(&mut buffer).map_err(TrainError::io("read", path))? {
-            0 => return Ok(sum),
+        match file.read(&mut buffer).map_err(TrainError::io("read", weights))? {
+            0 => break,
             length => sum = crc32c::crc32c_append(sum, &buffer[..length]),
         }
     }
+    Ok(crc32c::crc32c_append(sum, serde_json::to_string(standing).unwrap_or_default().as_bytes()))
 }
 
-/// The latest saved state that is whole, put into `learner`; nothing if there is none. Damaged ones are removed.
+fn note(folder: &Path) -> Option<Note> {
+    serde_json::from_slice(&fs::read(folder.join(STATE)).ok()?).ok()
+}
+
+/// A state as it was written; nothing for a damaged one.
+fn whole(folder: &Path) -> Option<(Note, Checkpoint)> {
+    let note = note(folder)?;
+    let sum = checksum(&folder.join(WEIGHTS), &note.standing).ok()?;
+    (sum == note.crc32c).then_some((note, Checkpoint::open(folder).ok()?))
+}
+
+/// The latest saved state that is whole, put into `learner`; nothing if there is none. Damaged and unfinished ones are
+/// removed.
 pub(crate) fn resume(scratch: &Path, learner: &mut Learner) -> Result<Option<Standing>, TrainError> {
+    for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(UNFINISHED)) {
+            fs::remove_dir_all(entry.path()).map_err(TrainError::io("remove", entry.path()))?;
+        }
+    }
     for (_, folder) in saved(scratch).into_iter().rev() {
-        if let Some(standing) = standing(&folder) {
-            let checkpoint = Checkpoint::open(&folder)?;
+        if let Some((note, checkpoint)) = whole(&folder) {
+            if note.computed != learner.computed() {
+                return Err(TrainError::Elsewhere { began: note.computed, now: learner.computed(), folder });
+            }
             put(&checkpoint, learner, &KINDS)?;
             put(&checkpoint, learner, &[("", Kind::Value)])?;
-            return Ok(Some(standing));
+            return Ok(Some(note.standing));
         }
         fs::remove_dir_all(&folder).map_err(TrainError::io("remove", &folder))?;
     }
     Ok(None)
 }
 
-/// The standing of a state whose weights are as they were written.
-fn standing(folder: &Path) -> Option<Standing> {
-    let note: Note = serde_json::from_slice(&fs::read(folder.join(STATE)).ok()?).ok()?;
-    (checksum(&folder.join(WEIGHTS)).ok()? == note.crc32c).then_some(note.standing)
-}
-
 /// Puts back the weights as they were after `step`.
 pub(crate) fn restore(scratch: &Path, step: u64, learner: &mut Learner) -> Result<(), TrainError> {
-    put(&Checkpoint::open(&scratch.join(format!("{PREFIX}{step:08}")))?, learner, &[("", Kind::Value)])
+    let folder = scratch.join(format!("{PREFIX}{step:08}"));
+    let (_, checkpoint) = whole(&folder).ok_or_else(|| TrainError::Damaged { folder: folder.clone() })?;
+    put(&checkpoint, learner, &[("", Kind::Value)])
 }
 
 fn put(checkpoint: &Checkpoint, learner: &mut Learner, kinds: &[(&str, Kind)]) -> Result<(), TrainError> {

@@ -324,6 +324,50 @@ fn a_damaged_state_costs_the_steps_since_the_one_before() {
 }
 
 #[test]
+fn a_run_that_ended_early_stays_ended_and_leaves_nothing_unfinished() {
+    let bench = Bench::new();
+    let config = TrainingConfig {
+        holdout_examples: 6,
+        evaluate_every: 2,
+        patience: Some(2),
+        epochs: 60,
+        learning_rate: 5e-2,
+        save_every_seconds: 0.0,
+        ..config()
+    };
+    let train_in = |name: &str, context: &Context| {
+        let out = bench.root.path().join(name);
+        fs::create_dir_all(&out).expect("a folder");
+        let base = bench.root.path().join("base");
+        train(Base::new(&base), std::slice::from_ref(&bench.examples), &config, "cpu", context, &out)?;
+        Ok::<_, TrainError>(fs::read(out.join("model.safetensors")).expect("weights"))
+    };
+    let whole = train_in("whole", &bench.scratch("s-whole")).expect("a run");
+    let metrics = fs::read_to_string(bench.root.path().join("whole/metrics.jsonl")).expect("metrics");
+    let steps = metrics.lines().filter(|line| line.contains("grad_norm")).count() as u64;
+    assert!(steps < 240, "training ended after {steps} steps");
+    // Asked to stop at the very step after which it ends.
+    let scratch = bench.scratch("s-parts");
+    let cancel = Cancel::default();
+    let stop = cancel.clone();
+    let progress = Progress::new(move |event| {
+        if matches!(event, ProgressEvent::Advance { done, .. } if done == steps) {
+            stop.cancel();
+        }
+    });
+    let context = Context { cancel, progress, ..scratch.clone() };
+    assert!(matches!(train_in("parts", &context), Err(TrainError::Interrupted)));
+    // And killed before while it wrote a state.
+    let unfinished = scratch.scratch.join("step-00000003.tmp");
+    fs::create_dir_all(&unfinished).expect("a folder");
+    fs::write(unfinished.join("model.safetensors"), "half").expect("a file");
+    let parts = train_in("parts", &scratch).expect("the rest");
+    assert!(whole == parts, "no step is taken after the end");
+    assert_eq!(metrics, fs::read_to_string(bench.root.path().join("parts/metrics.jsonl")).expect("metrics"));
+    assert!(!unfinished.exists(), "what a kill left unfinished is removed");
+}
+
+#[test]
 fn examples_that_are_too_long_are_counted_and_none_left_is_an_error() {
     let bench = Bench::new();
     let config = TrainingConfig { max_tokens: 5, ..config() };

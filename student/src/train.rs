@@ -7,7 +7,7 @@ use crate::{
     corpus::{self, Corpus, Sequence},
     journal::{Journal, Look, Metrics},
     learner::{Learner, Plan},
-    state::{self, Standing},
+    state::{self, Place, Standing},
 };
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, ModelConfig};
@@ -90,7 +90,8 @@ struct Run<'a> {
     plan: Plan,
     standing: Standing,
     journal: Journal,
-    /// When the state was last saved, and for how long it is not saved again.
+    /// The state that was last saved, when, and for how long none is saved again.
+    last: Option<Standing>,
     saved: Instant,
     pause: Duration,
 }
@@ -108,7 +109,8 @@ impl<'a> Run<'a> {
         let standing = state::resume(&context.scratch, &mut learner)?.unwrap_or_default();
         let journal = Journal::open(&context.scratch, standing.done, model, peak)?;
         let (saved, pause) = (Instant::now(), Duration::from_secs_f64(config.save_every_seconds));
-        Ok(Run { config, config_json: model.to_json(), context, learner, plan, standing, journal, saved, pause })
+        let (config_json, last) = (model.to_json(), None);
+        Ok(Run { config, config_json, context, learner, plan, standing, journal, last, saved, pause })
     }
 
     fn go(&mut self, corpus: &Corpus) -> Result<(), TrainError> {
@@ -124,8 +126,12 @@ impl<'a> Run<'a> {
         let steps_of = |number: u64| if capacity.is_some() { lengths[number as usize] } else { unpacked };
         let total = (0..u64::from(config.epochs)).map(steps_of).sum();
         let holdout: Vec<Bin> = (0..corpus.holdout.len()).map(|index| vec![index]).collect();
-        let holdout = batch::micro_batches(&holdout, None, &corpus.holdout);
+        let holdout = batch::micro_batches(&holdout, config.micro_batch_size.map(|size| size as usize), &corpus.holdout);
         self.context.progress.begin("train", total, "steps");
+        if self.is_stale() {
+            self.context.progress.end();
+            return Ok(());
+        }
         let mut first = 0;
         for number in 0..u64::from(config.epochs) {
             let steps = steps_of(number);
@@ -221,7 +227,7 @@ impl<'a> Run<'a> {
         let weight: f64 = holdout.iter().map(Documents::weight).sum();
         let sum: f64 = holdout.iter().map(|documents| self.learner.loss(documents)).sum();
         let loss = sum / weight.max(f64::MIN_POSITIVE);
-        self.journal.look(Look { step: self.standing.done, holdout_loss: loss })?;
+        self.journal.look(Look { step: self.standing.done, holdout_loss: loss.is_finite().then_some(loss) })?;
         if loss.is_finite() && self.standing.best.is_none_or(|(best, _)| loss < best) {
             self.standing.best = Some((loss, self.standing.done));
             self.standing.stale = 0;
@@ -231,26 +237,41 @@ impl<'a> Run<'a> {
         } else {
             self.standing.stale += 1;
         }
-        Ok(self.config.patience.is_some_and(|patience| self.standing.stale >= patience))
+        Ok(self.is_stale())
     }
 
-    /// Saves the state. A disk that refuses costs this state, and the run goes on; the one before is still there.
+    /// Whether the held-out loss has not become better for as many looks as the recipe waits.
+    fn is_stale(&self) -> bool {
+        self.config.patience.is_some_and(|patience| self.standing.stale >= patience)
+    }
+
+    /// Saves the state, unless it is saved. A disk that refuses costs this state, and the run goes on while the one before is
+    /// still there; not so where the weights after this step may be the ones that are asked for, or a stop was.
     fn save(&mut self) -> Result<(), TrainError> {
+        if self.last == Some(self.standing) {
+            return Ok(());
+        }
         let started = Instant::now();
-        let keep = self.config.keep_states as usize;
-        let outcome = state::save(&self.context.scratch, &self.standing, &mut self.learner, &self.config_json, keep);
+        self.journal.sync()?;
+        let place = Place {
+            scratch: &self.context.scratch,
+            config_json: &self.config_json,
+            keep: self.config.keep_states as usize,
+        };
+        let outcome = state::save(&place, &self.standing, &mut self.learner);
         self.pause = match self.config.save_every_seconds {
             0.0 => Duration::ZERO,
             seconds => Duration::from_secs_f64(seconds).max(started.elapsed() * 20),
         };
         self.saved = Instant::now();
+        let is_best = self.standing.best.is_some_and(|(_, step)| step == self.standing.done);
+        let needed = self.config.select == Select::Best && is_best;
         match outcome {
-            Err(error) if !self.context.cancel.is_cancelled() && self.config.select == Select::Last => {
-                self.context.progress.advance(self.standing.done, format!("state not saved: {error}"));
-                Ok(())
-            }
-            other => other,
+            Ok(()) => self.last = Some(self.standing),
+            Err(error) if self.context.cancel.is_cancelled() || needed => return Err(error),
+            Err(error) => self.context.progress.advance(self.standing.done, format!("state not saved: {error}")),
         }
+        Ok(())
     }
 }
 

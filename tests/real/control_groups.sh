@@ -13,7 +13,8 @@ stage=$folder/stage
 mkdir -p "$stage"/{proc,sys,dev,tmp,run,etc,new,usr/bin,usr/lib,usr/lib64}
 for name in bin lib lib64; do ln -s "usr/$name" "$stage/$name"; done
 tests() { # the newest test program of that name that holds this test
-  for program in $(ls -t "$root/target/release/deps/$1"-* | grep -v '\.'); do
+  for program in $(ls -t "$root/target/release/deps/$1"-*); do
+    case ${program##*/} in *.*) continue ;; esac
     if "$program" --list 2> /dev/null | grep "$2" > /dev/null; then echo "$program"; return; fi
   done
 }
@@ -57,4 +58,8 @@ SECOND
 chmod +x "$stage/init" "$stage/second"
 (cd "$stage" && find . | cpio -o -H newc --quiet) > "$folder/initrd"
 timeout "${SECONDS_AT_MOST:-900}" qemu-system-x86_64 ${ACCELERATOR:--enable-kvm -cpu host} -smp 2 -m 8G -nographic -no-reboot -kernel "$kernel" -initrd "$folder/initrd" \
-  -append "console=ttyS0 quiet panic=-1 rdinit=/init"
+  -append "console=ttyS0 quiet panic=-1 rdinit=/init" | tr -d '\r' | tee "$folder/console"
+for line in "sandbox: 0" "attacks: 0" "no group is left"; do
+  grep -qx "$line" "$folder/console" || { echo "not seen: $line"; exit 1; }
+done
+grep -q '"id":"hog".*"outcome":"memory".*control-group' "$folder/console" || { echo "the memory bomb was not told as such"; exit 1; }

@@ -79,20 +79,22 @@ pub(super) fn lengths(all: &Histogram, kept: Option<&Histogram>) -> String {
     svg + "</svg>"
 }
 
-/// A curve, its vertical axis from zero.
-pub(super) fn curve(curve: &Curve) -> String {
+/// The loss by step, and that on what is held out where there is one; the vertical axis from zero.
+pub(super) fn losses(trained: &Curve, held_out: &Curve) -> String {
     let (left, width, height) = (44.0, 520.0, 190.0);
-    let last = curve.x.last().copied().unwrap_or(1.0).max(1.0);
-    let most = curve.y.iter().copied().filter(|value| value.is_finite()).fold(0.0, f64::max).max(1e-9);
+    let last = trained.x.last().copied().unwrap_or(1.0).max(1.0);
+    let values = trained.y.iter().chain(&held_out.y).copied();
+    let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max).max(1e-9);
     let mut svg = open(left + width + 20.0, height + 40.0, "training loss by step");
     y_axis(&mut svg, left, width, height, most);
-    let points: Vec<String> = curve
-        .x
-        .iter()
-        .zip(&curve.y)
-        .map(|(x, y)| format!("{:.1},{:.1}", left + width * x / last, 8.0 + height * (1.0 - y / most)))
-        .collect();
-    let _ = write!(svg, r#"<polyline points="{}" class="line"/>"#, points.join(" "));
+    for (curve, class) in [(trained, "line"), (held_out, "line held-out")] {
+        let pairs = curve.x.iter().zip(&curve.y).filter(|(_, y)| y.is_finite());
+        let points: Vec<String> =
+            pairs.map(|(x, y)| format!("{:.1},{:.1}", left + width * x / last, 8.0 + height * (1.0 - y / most))).collect();
+        if !points.is_empty() {
+            let _ = write!(svg, r#"<polyline points="{}" class="{class}"/>"#, points.join(" "));
+        }
+    }
     for tick in 0..=4 {
         let _ = write!(
             svg,

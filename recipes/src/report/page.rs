@@ -131,13 +131,23 @@ fn lengths(page: &mut String, view: &View) {
 
 fn loss(page: &mut String, view: &View) {
     for dataset in view.of("training") {
-        let Detail::Training { steps, num_parameters, loss, tokens_per_s, .. } = &dataset.manifest.tally.detail else {
+        let Detail::Training { steps, skipped_steps, num_parameters, loss, holdout_loss, tokens_per_s, .. } =
+            &dataset.manifest.tally.detail
+        else {
             continue;
+        };
+        let held_out = holdout_loss.y.last().map_or(String::new(), |last| {
+            let least = holdout_loss.y.iter().copied().fold(f64::INFINITY, f64::min);
+            format!("; dashed: held out, {least:.4} at its least, {last:.4} at the end")
+        });
+        let skipped = match skipped_steps {
+            0 => String::new(),
+            skipped => format!(", {} skipped because loss or gradient were no numbers", group(*skipped)),
         };
         let _ = write!(
             page,
-            "<section><h2>Training loss</h2><div class=\"chart\">{}</div><p class=\"note\">{} steps, {} parameters, {} tokens, {} tokens a second on {}</p></section>",
-            chart::curve(loss),
+            "<section><h2>Training loss</h2><div class=\"chart\">{}</div><p class=\"note\">{} steps{skipped}, {} parameters, {} tokens, {} tokens a second on {}{held_out}</p></section>",
+            chart::losses(loss, holdout_loss),
             group(*steps),
             group(*num_parameters),
             group(dataset.manifest.tally.trained_tokens),

@@ -47,7 +47,7 @@ fn plain(text: &str) -> String {
 /// When the training manifest is missing.
 pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, PublishError> {
     let training = lineage.training.as_ref().ok_or(PublishError::Missing("a training manifest"))?;
-    let Detail::Training { steps, num_parameters, loss, architecture, trained_with, published_with, .. } =
+    let Detail::Training { steps, num_parameters, loss, holdout_loss, architecture, trained_with, published_with, .. } =
         &training.tally.detail
     else {
         return Err(PublishError::Missing("the training's figures"));
@@ -102,9 +102,10 @@ pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, P
     data_section(&mut card, lineage);
     let _ = writeln!(card, "## Training\n");
     let last = loss.y.last().copied().unwrap_or(f64::NAN);
+    let held_out = holdout_loss.y.last().map_or(String::new(), |last| format!(", on held-out examples {last:.4}"));
     let _ = writeln!(
         card,
-        "{steps} optimiser steps over {} examples, {} tokens; loss at the end {last:.4}. Chat template in training: {}; in this checkpoint: {}. Settings:\n\n```json\n{}\n```\n",
+        "{steps} optimiser steps over {} examples, {} tokens; loss at the end {last:.4}{held_out}. Chat template in training: {}; in this checkpoint: {}. Settings:\n\n```json\n{}\n```\n",
         training.tally.rows_out,
         training.tally.trained_tokens,
         plain(trained_with),

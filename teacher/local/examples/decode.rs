@@ -21,7 +21,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect::<Result<_, _>>()?;
     let [long, others @ ..] = prompts.as_slice() else { return Err("expected prompts".into()) };
     let precision = Precision::from_name(precision)?;
-    let placement = Placement { precision, limits: Limits::default(), ..Placement::on(device) };
+    // Room for all of them together, whatever the model.
+    let defaults = Limits::default();
+    let cache_bytes = if device == "cpu" { defaults.cache_bytes } else { 16 << 30 };
+    let limits = Limits { running: others.len().max(defaults.running), cache_bytes, ..defaults };
+    let placement = Placement { precision, limits, ..Placement::on(device) };
     let (_, mut engine) = load(Path::new(checkpoint), placement)?;
     let (mut prefill, mut single, mut batch, mut tokens) = (0.0_f64, 0.0_f64, 0.0_f64, Vec::new());
     for run in 0..runs {
