@@ -2,7 +2,7 @@
 """The event files of a training run, read by TensorBoard's own reader and compared with `metrics.jsonl`.
 
     pip install tensorboard
-    tests/real/tensorboard.py FOLDER      (a trained checkpoint: it holds metrics.jsonl and tensorboard/)
+    tests/real/tensorboard_events.py FOLDER      (a trained checkpoint: it holds metrics.jsonl and tensorboard/)
 """
 
 import json
