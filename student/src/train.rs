@@ -126,7 +126,8 @@ impl<'a> Run<'a> {
         let steps_of = |number: u64| if capacity.is_some() { lengths[number as usize] } else { unpacked };
         let total = (0..u64::from(config.epochs)).map(steps_of).sum();
         let holdout: Vec<Bin> = (0..corpus.holdout.len()).map(|index| vec![index]).collect();
-        let holdout = batch::micro_batches(&holdout, config.micro_batch_size.map(|size| size as usize), &corpus.holdout);
+        let holdout =
+            batch::micro_batches(&holdout, config.micro_batch_size.map(|size| size as usize), &corpus.holdout);
         self.context.progress.begin("train", total, "steps");
         if self.is_stale() {
             self.context.progress.end();

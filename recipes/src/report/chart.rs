@@ -89,8 +89,9 @@ pub(super) fn losses(trained: &Curve, held_out: &Curve) -> String {
     y_axis(&mut svg, left, width, height, most);
     for (curve, class) in [(trained, "line"), (held_out, "line held-out")] {
         let pairs = curve.x.iter().zip(&curve.y).filter(|(_, y)| y.is_finite());
-        let points: Vec<String> =
-            pairs.map(|(x, y)| format!("{:.1},{:.1}", left + width * x / last, 8.0 + height * (1.0 - y / most))).collect();
+        let points: Vec<String> = pairs
+            .map(|(x, y)| format!("{:.1},{:.1}", left + width * x / last, 8.0 + height * (1.0 - y / most)))
+            .collect();
         if !points.is_empty() {
             let _ = write!(svg, r#"<polyline points="{}" class="{class}"/>"#, points.join(" "));
         }

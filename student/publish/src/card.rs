@@ -47,8 +47,9 @@ fn plain(text: &str) -> String {
 /// When the training manifest is missing.
 pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, PublishError> {
     let training = lineage.training.as_ref().ok_or(PublishError::Missing("a training manifest"))?;
-    let Detail::Training { steps, num_parameters, loss, holdout_loss, architecture, trained_with, published_with, .. } =
-        &training.tally.detail
+    let Detail::Training {
+        steps, num_parameters, loss, holdout_loss, architecture, trained_with, published_with, ..
+    } = &training.tally.detail
     else {
         return Err(PublishError::Missing("the training's figures"));
     };
