@@ -40,19 +40,15 @@ impl AdamW {
             let gradient = gradient.mul_scalar(step.scale);
             let held = value.dtype();
             let (first, second) = (&mut self.first[index], &mut self.second[index]);
-            let moved = float32(first.clone()).mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-            let spread = float32(second.clone()).mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+            let moved = first.clone().cast(DType::F32).mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
+            let spread = second.clone().cast(DType::F32).mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
             *first = rounding.to(moved.clone(), self.dtype);
             *second = rounding.to(spread.clone(), self.dtype);
             let denominator = spread.sqrt().div_scalar(root).add_scalar(step.epsilon);
             let kept = if decays { 1.0 - step.learning_rate * step.weight_decay } else { 1.0 };
-            rounding.to(float32(value).mul_scalar(kept) - moved.mul_scalar(step_size) / denominator, held)
+            rounding.to(value.cast(DType::F32).mul_scalar(kept) - moved.mul_scalar(step_size) / denominator, held)
         });
     }
-}
-
-fn float32(x: Tensor<1>) -> Tensor<1> {
-    if x.dtype() == DType::F32 { x } else { x.cast(DType::F32) }
 }
 
 /// Random rounding that is the same whenever a step is taken again.
@@ -71,7 +67,7 @@ impl Rounding {
         let device = x.device();
         device.seed(Digest::new("rounding").field(&self.step.to_string()).field(&self.calls.to_string()).finish_u64());
         let random = Tensor::random(x.shape(), Distribution::Uniform(0.0, 1.0), (&device, DType::F32));
-        let nearest = float32(x.clone().cast(DType::BF16));
+        let nearest = x.clone().cast(DType::BF16).cast(DType::F32);
         let rest = x.clone() - nearest.clone();
         // 8 bits of significand: neighbours are 2^-7 of the power of two below apart.
         let exponent = x.abs().clamp_min(1e-38).log().div_scalar(LN_2).floor().sub_scalar(7.0);

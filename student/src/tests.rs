@@ -5,7 +5,7 @@ use crate::{
     adapt, initialise, train,
 };
 use distill_checkpoint::{Checkpoint, ModelConfig};
-use distill_dataset::{Cancel, Context, Dataset, Detail, Example, Message, Progress, ProgressEvent};
+use distill_dataset::{Cancel, Context, Dataset, Detail, Example, Message, Progress, ProgressEvent, Tally};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -87,13 +87,23 @@ impl Bench {
         Bench { root, examples }
     }
 
-    fn train(&self, name: &str, config: &TrainingConfig, context: &Context) -> Result<Vec<u8>, TrainError> {
+    /// Trains the base on the sums, into the folder of that name.
+    fn run(&self, name: &str, config: &TrainingConfig, context: &Context) -> Result<Tally, TrainError> {
         let out = self.root.path().join(name);
         fs::create_dir_all(&out).expect("a folder");
-        let examples = [self.examples.clone()];
-        let tally = train(Base::new(&self.root.path().join("base")), &examples, config, "cpu", context, &out)?;
+        let base = self.root.path().join("base");
+        train(Base::new(&base), std::slice::from_ref(&self.examples), config, "cpu", context, &out)
+    }
+
+    /// The weights that come of it where nothing is left out.
+    fn train(&self, name: &str, config: &TrainingConfig, context: &Context) -> Result<Vec<u8>, TrainError> {
+        let tally = self.run(name, config, context)?;
         assert_eq!(tally.rows_out, 21);
-        Ok(fs::read(out.join("model.safetensors")).expect("weights"))
+        Ok(self.weights(name))
+    }
+
+    fn weights(&self, name: &str) -> Vec<u8> {
+        fs::read(self.root.path().join(name).join("model.safetensors")).expect("weights")
     }
 
     /// The losses of all steps.
@@ -113,6 +123,18 @@ impl Bench {
 
 fn context(scratch: &Path) -> Context {
     Context { scratch: scratch.to_owned(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 17 }
+}
+
+/// A context in which a stop is asked for at that step.
+fn stopping_at(step: u64, context: &Context) -> Context {
+    let cancel = Cancel::default();
+    let stop = cancel.clone();
+    let progress = Progress::new(move |event| {
+        if matches!(event, ProgressEvent::Advance { done, .. } if done == step) {
+            stop.cancel();
+        }
+    });
+    Context { cancel, progress, ..context.clone() }
 }
 
 #[test]
@@ -206,11 +228,7 @@ fn held_out_examples_are_looked_at_and_end_a_run_that_learns_no_more() {
         ..config()
     };
     let context = bench.scratch("s-held");
-    let out = bench.root.path().join("held");
-    fs::create_dir_all(&out).expect("a folder");
-    let base = bench.root.path().join("base");
-    let examples = std::slice::from_ref(&bench.examples);
-    let tally = train(Base::new(&base), examples, &config, "cpu", &context, &out).expect("a run");
+    let tally = bench.run("held", &config, &context).expect("a run");
     assert_eq!(tally.rows_out, 15, "six of 21 are not learnt");
     let Detail::Training { steps, holdout_loss, .. } = tally.detail else { panic!("training detail") };
     assert!(steps < 240, "training ended after {steps} steps");
@@ -220,7 +238,7 @@ fn held_out_examples_are_looked_at_and_end_a_run_that_learns_no_more() {
     // The weights that were written are those of the best look.
     let best = format!("step-{:08}", holdout_loss.x[place] as u64);
     let saved = Checkpoint::open(&context.scratch.join(best)).expect("the best state is kept");
-    let written = Checkpoint::open(&out).expect("the result");
+    let written = Checkpoint::open(&bench.root.path().join("held")).expect("the result");
     for (name, shape) in written.config().layout() {
         assert_eq!(
             written.read(&name, &shape).expect("weights"),
@@ -235,11 +253,7 @@ fn long_examples_are_dropped_cut_or_split_as_asked() {
     let bench = Bench::new();
     let tally = |name: &str, overlong: Overlong| {
         let config = TrainingConfig { max_tokens: 20, epochs: 1, overlong, ..config() };
-        let out = bench.root.path().join(name);
-        fs::create_dir_all(&out).expect("a folder");
-        let base = bench.root.path().join("base");
-        let scratch = bench.scratch(&format!("s-{name}"));
-        train(Base::new(&base), std::slice::from_ref(&bench.examples), &config, "cpu", &scratch, &out)
+        bench.run(name, &config, &bench.scratch(&format!("s-{name}")))
     };
     let dropped = tally("dropped", Overlong::Drop).expect("a run");
     assert_eq!((dropped.rows_out, dropped.rejected["too-long"]), (10, 11));
@@ -271,15 +285,8 @@ fn saved_states_are_the_last_few() {
     let bench = Bench::new();
     let context = bench.scratch("s-few");
     for stop_at in [3, 5, 8, 11] {
-        let cancel = Cancel::default();
-        let inner = cancel.clone();
-        let progress = Progress::new(move |event| {
-            if matches!(event, ProgressEvent::Advance { done, .. } if done == stop_at) {
-                inner.cancel();
-            }
-        });
-        let context = Context { cancel, progress, ..context.clone() };
-        assert!(matches!(bench.train("few", &config(), &context), Err(TrainError::Interrupted)));
+        let stopped = bench.train("few", &config(), &stopping_at(stop_at, &context));
+        assert!(matches!(stopped, Err(TrainError::Interrupted)));
     }
     let saved: Vec<u64> = crate::state::saved(&context.scratch).into_iter().map(|(step, _)| step).collect();
     assert_eq!(saved, [8, 11]);
@@ -291,15 +298,7 @@ fn a_damaged_state_costs_the_steps_since_the_one_before() {
     let config = TrainingConfig { save_every_seconds: 0.0, keep_states: 100, ..config() };
     let whole = bench.train("whole", &config, &bench.scratch("s-whole")).expect("a run");
     let scratch = bench.scratch("s-damaged");
-    let cancel = Cancel::default();
-    let stop = cancel.clone();
-    let progress = Progress::new(move |event| {
-        if matches!(event, ProgressEvent::Advance { done: 7.., .. }) {
-            stop.cancel();
-        }
-    });
-    let context = Context { cancel, progress, ..scratch.clone() };
-    assert!(matches!(bench.train("parts", &config, &context), Err(TrainError::Interrupted)));
+    assert!(matches!(bench.train("parts", &config, &stopping_at(7, &scratch)), Err(TrainError::Interrupted)));
     let saved = crate::state::saved(&scratch.scratch);
     let (newest, before, earlier) = (&saved[saved.len() - 1], &saved[saved.len() - 2], &saved[saved.len() - 3]);
     // One bit of the newest is wrong, the one before is cut off.
@@ -335,34 +334,19 @@ fn a_run_that_ended_early_stays_ended_and_leaves_nothing_unfinished() {
         save_every_seconds: 0.0,
         ..config()
     };
-    let train_in = |name: &str, context: &Context| {
-        let out = bench.root.path().join(name);
-        fs::create_dir_all(&out).expect("a folder");
-        let base = bench.root.path().join("base");
-        train(Base::new(&base), std::slice::from_ref(&bench.examples), &config, "cpu", context, &out)?;
-        Ok::<_, TrainError>(fs::read(out.join("model.safetensors")).expect("weights"))
-    };
-    let whole = train_in("whole", &bench.scratch("s-whole")).expect("a run");
+    bench.run("whole", &config, &bench.scratch("s-whole")).expect("a run");
     let metrics = fs::read_to_string(bench.root.path().join("whole/metrics.jsonl")).expect("metrics");
     let steps = metrics.lines().filter(|line| line.contains("grad_norm")).count() as u64;
     assert!(steps < 240, "training ended after {steps} steps");
     // Asked to stop at the very step after which it ends.
     let scratch = bench.scratch("s-parts");
-    let cancel = Cancel::default();
-    let stop = cancel.clone();
-    let progress = Progress::new(move |event| {
-        if matches!(event, ProgressEvent::Advance { done, .. } if done == steps) {
-            stop.cancel();
-        }
-    });
-    let context = Context { cancel, progress, ..scratch.clone() };
-    assert!(matches!(train_in("parts", &context), Err(TrainError::Interrupted)));
+    assert!(matches!(bench.run("parts", &config, &stopping_at(steps, &scratch)), Err(TrainError::Interrupted)));
     // And killed before while it wrote a state.
     let unfinished = scratch.scratch.join("step-00000003.tmp");
     fs::create_dir_all(&unfinished).expect("a folder");
     fs::write(unfinished.join("model.safetensors"), "half").expect("a file");
-    let parts = train_in("parts", &scratch).expect("the rest");
-    assert!(whole == parts, "no step is taken after the end");
+    bench.run("parts", &config, &scratch).expect("the rest");
+    assert!(bench.weights("whole") == bench.weights("parts"), "no step is taken after the end");
     assert_eq!(metrics, fs::read_to_string(bench.root.path().join("parts/metrics.jsonl")).expect("metrics"));
     assert!(!unfinished.exists(), "what a kill left unfinished is removed");
 }
@@ -393,21 +377,10 @@ fn a_trace_that_spells_a_control_token_is_left_out_and_counted() {
 #[test]
 fn the_manifest_tells_of_the_training() {
     let bench = Bench::new();
-    let out = bench.root.path().join("told");
-    fs::create_dir_all(&out).expect("a folder");
-    let base = bench.root.path().join("base");
-    let tally = train(
-        Base::new(&base),
-        std::slice::from_ref(&bench.examples),
-        &config(),
-        "cpu",
-        &bench.scratch("s-told"),
-        &out,
-    )
-    .expect("a run");
+    let tally = bench.run("told", &config(), &bench.scratch("s-told")).expect("a run");
     let Detail::Training { steps, num_parameters, loss, .. } = tally.detail else { panic!("training detail") };
     let stored: usize = {
-        let checkpoint = Checkpoint::open(&out).expect("a checkpoint");
+        let checkpoint = Checkpoint::open(&bench.root.path().join("told")).expect("a checkpoint");
         checkpoint.config().num_parameters()
     };
     assert_eq!((steps, num_parameters as usize, loss.x.len()), (18, stored, 18));

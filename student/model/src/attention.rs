@@ -4,18 +4,13 @@
 use crate::{norm::RmsNorm, rope::Rope};
 use burn::{
     module::{Module, Param},
-    tensor::{Bool, DType, Device, Tensor, activation::softmax, module::attention, ops::AttentionModuleOptions},
+    tensor::{Bool, Device, Tensor, activation::softmax, module::attention, ops::AttentionModuleOptions},
 };
 use distill_checkpoint::ModelConfig;
 
 /// A matrix of that shape that takes no memory until its weights are put there.
 pub(crate) fn empty(rows: usize, columns: usize, device: &Device) -> Param<Tensor<2>> {
     Param::from_tensor(Tensor::<2>::zeros([1, 1], device).expand([rows, columns]))
-}
-
-/// `x` in that precision.
-pub(crate) fn as_dtype<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
-    if x.dtype() == dtype { x } else { x.cast(dtype) }
 }
 
 /// A linear map; the weight is `[in, out]`, as Burn multiplies, the bias optional.
@@ -37,9 +32,9 @@ impl Projection {
         let [batch, seq, input] = x.dims();
         let [_, output] = self.weight.dims();
         let dtype = x.dtype();
-        let y = x.reshape([batch * seq, input]).matmul(as_dtype(self.weight.val(), dtype));
+        let y = x.reshape([batch * seq, input]).matmul(self.weight.val().cast(dtype));
         let y = match &self.bias {
-            Some(bias) => y + as_dtype(bias.val(), dtype).unsqueeze(),
+            Some(bias) => y + bias.val().cast(dtype).unsqueeze(),
             None => y,
         };
         y.reshape([batch, seq, output])

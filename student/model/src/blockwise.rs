@@ -2,7 +2,7 @@
 //! in; the loss is formed a chunk of rows at a time; then each block runs again in a graph of its own, from the last to the
 //! first. Activations of one block and logits of one chunk are all that exists at once.
 
-use crate::{Decoder, LossOptions, attention::as_dtype, rope::Rope};
+use crate::{Decoder, LossOptions, rope::Rope};
 use burn::{
     module::Module,
     tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, activation::log_softmax},
@@ -54,10 +54,10 @@ impl Decoder {
         if !batch.positions.is_empty() {
             let positions = integers(&batch.positions, device);
             let learnt = last.reshape([rows * seq, width]).select(0, positions.clone());
-            let d_learnt = as_dtype(self.learn_head(learnt, batch, options, (&mut loss, &mut gradients)), DType::F32);
+            let d_learnt = self.learn_head(learnt, batch, options, (&mut loss, &mut gradients)).cast(DType::F32);
             dy = dy.select_assign(0, positions, d_learnt, IndexingUpdateOp::Add);
         }
-        let mut dy = as_dtype(dy.reshape([rows, seq, width]), self.compute);
+        let mut dy = dy.reshape([rows, seq, width]).cast(self.compute);
         let tracked = device.clone().autodiff();
         let rope = Rope::new(seq, &self.frequencies, self.compute, &tracked);
         for block in self.blocks.iter().rev() {
@@ -73,7 +73,7 @@ impl Decoder {
         let filled = gradients.into_iter().zip(lengths).map(|(sum, len)| sum.unwrap_or_else(|| zeros(len)));
         let mut gradients: Vec<Tensor<1>> = filled.collect();
         // The embedding is the first.
-        let (vocab, dy) = (self.embedding.dims()[0], as_dtype(dy.reshape([rows * seq, width]), DType::F32));
+        let (vocab, dy) = (self.embedding.dims()[0], dy.reshape([rows * seq, width]).cast(DType::F32));
         let embedding = std::mem::replace(&mut gradients[0], Tensor::zeros([1], device)).reshape([vocab, width]);
         gradients[0] = embedding.select_assign(0, tokens, dy, IndexingUpdateOp::Add).reshape([vocab * width]);
         (loss, gradients)
@@ -147,7 +147,7 @@ impl Decoder {
         let normed = self.norm.forward(x.reshape([1, count, width]));
         let logits = self.logits(normed);
         let vocab = logits.dims()[2];
-        let logits = as_dtype(logits.reshape([count, vocab]), DType::F32);
+        let logits = logits.reshape([count, vocab]).cast(DType::F32);
         let targets = integers(&batch.targets[part.clone()], device).reshape([count, 1]);
         let weights = Tensor::<1>::from_data(TensorData::new(batch.weights[part].to_vec(), [count]), device);
         let chosen = log_softmax(logits.clone(), 1).gather(1, targets.clone()).reshape([count]);

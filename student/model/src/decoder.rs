@@ -1,7 +1,7 @@
 //! The whole decoder: embedding, blocks, final norm, output projection.
 
 use crate::{
-    attention::{Attention, Projection, as_dtype, empty},
+    attention::{Attention, Projection, empty},
     norm::RmsNorm,
     rope::{Frequencies, Rope},
 };
@@ -89,7 +89,7 @@ impl Decoder {
 
     /// Tokens → their rows of the embedding, `[tokens, hidden]`.
     pub(crate) fn embed(&self, tokens: Tensor<1, Int>) -> Tensor<2> {
-        as_dtype(self.embedding.val().select(0, tokens), self.compute)
+        self.embedding.val().select(0, tokens).cast(self.compute)
     }
 
     /// Computes in bfloat16 from here on. Matrices are rounded for each product; with `matrices`, once and for good.
@@ -109,7 +109,7 @@ impl Decoder {
         }
         let [batch, seq, width] = hidden.dims();
         let [vocab, _] = self.embedding.dims();
-        let embedding = as_dtype(self.embedding.val(), hidden.dtype()).transpose();
+        let embedding = self.embedding.val().cast(hidden.dtype()).transpose();
         hidden.reshape([batch * seq, width]).matmul(embedding).reshape([batch, seq, vocab])
     }
 }

@@ -1,6 +1,5 @@
 //! RMSNorm (Zhang and Sennrich, 2019) as Llama and Qwen have it: statistics in float32.
 
-use crate::attention::as_dtype;
 use burn::{
     module::{Module, Param},
     tensor::{DType, Device, Tensor},
@@ -22,8 +21,8 @@ impl RmsNorm {
     /// `[.., size]` → the same shape and precision.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let dtype = x.dtype();
-        let x = as_dtype(x, DType::F32);
+        let x = x.cast(DType::F32);
         let mean_square = x.clone().square().mean_dim(D - 1);
-        as_dtype(x * mean_square.add_scalar(self.eps).sqrt().recip() * self.weight.val().unsqueeze(), dtype)
+        (x * mean_square.add_scalar(self.eps).sqrt().recip() * self.weight.val().unsqueeze()).cast(dtype)
     }
 }

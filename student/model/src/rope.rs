@@ -1,7 +1,6 @@
 //! Rotary position embeddings (Su et al., 2021) in the half-split layout of Hugging Face checkpoints: dimension `j` of
 //! the first half turns with dimension `j` of the second. Burn's own rotates interleaved pairs, which is another model.
 
-use crate::attention::as_dtype;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use distill_checkpoint::ModelConfig;
 
@@ -44,7 +43,7 @@ impl Rope {
         let dim = 2 * frequencies.per_position.len();
         let table = |function: fn(f64) -> f64| {
             let values: Vec<f32> = (0..seq).flat_map(|position| frequencies.row(position, function)).collect();
-            as_dtype(Tensor::from_data(TensorData::new(values, [1, 1, seq, dim]), device), dtype)
+            Tensor::<4>::from_data(TensorData::new(values, [1, 1, seq, dim]), device).cast(dtype)
         };
         Rope { cos: table(f64::cos), sin: table(f64::sin) }
     }

@@ -1,11 +1,7 @@
 //! Named tensors ↔ parameters. One list says which parameter has which name in the Hugging Face layout; loading, saving
 //! and random initialisation all walk it.
 
-use crate::{
-    ModelError,
-    attention::{Projection, as_dtype},
-    decoder::Decoder,
-};
+use crate::{ModelError, attention::Projection, decoder::Decoder};
 use burn::{
     module::Param,
     tensor::{DType, Device, Gradients, Tensor, TensorData},
@@ -145,7 +141,7 @@ impl Decoder {
                 }
                 Slot::Bias(param) | Slot::Scale(param) => param.val().grad(gradients),
             };
-            let gradient = gradient.map(|gradient| as_dtype(gradient, DType::F32));
+            let gradient = gradient.map(|gradient| gradient.cast(DType::F32));
             *sum = match (sum.take(), gradient) {
                 (Some(sum), Some(gradient)) => Some(sum + gradient),
                 (sum, gradient) => sum.or(gradient),
