@@ -6,7 +6,6 @@ use distill_dataset::{Message, Problem, Reference, Split, TextRows, problem_id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -101,6 +100,22 @@ pub struct FileConfig {
     pub limit: Option<u32>,
 }
 
+impl FileConfig {
+    /// What each key is when a recipe leaves it out; what a recipe has to say is empty here, so that it is in every key.
+    pub fn unset() -> FileConfig {
+        let columns = Columns { question: String::new(), answer: None, solution: None, options: None, entry_point: None };
+        FileConfig {
+            columns,
+            answer_format: AnswerFormat::default(),
+            answer_kind: AnswerKind::default(),
+            instruction: None,
+            domain: math(),
+            licence: None,
+            limit: None,
+        }
+    }
+}
+
 fn math() -> String {
     "math".to_owned()
 }
@@ -136,40 +151,36 @@ pub fn problem_files(path: &Path, format: FileFormat) -> Result<Vec<PathBuf>, Pr
     Ok(vec![path.to_owned()])
 }
 
-/// Reads every problem of a file.
+/// A row of a file: a problem, or why there is none.
+pub(crate) type Row = Result<Problem, Rejected>;
+
+/// Hands every row of a file to `each`, in order.
 pub(crate) fn read(
     config: &FileConfig,
     path: &Path,
     format: FileFormat,
-) -> Result<(Vec<Problem>, Vec<Rejected>), ProblemsError> {
-    let mut reading = Reading { config, problems: Vec::new(), rejected: Vec::new() };
+    each: &mut dyn FnMut(Row) -> Result<(), ProblemsError>,
+) -> Result<(), ProblemsError> {
+    let mut reading = Reading { config, each, num_problems: 0, num_rejected: 0 };
     for file in problem_files(path, format)? {
         match format {
             FileFormat::Jsonl => reading.jsonl(&file)?,
             FileFormat::Parquet => reading.parquet(&file)?,
         }
     }
-    Ok((reading.problems, reading.rejected))
-}
-
-/// The number of rejected rows by reason.
-pub(crate) fn count(rejected: &[Rejected]) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for row in rejected {
-        *counts.entry(row.reason.clone()).or_default() += 1;
-    }
-    counts
+    Ok(())
 }
 
 struct Reading<'c> {
     config: &'c FileConfig,
-    problems: Vec<Problem>,
-    rejected: Vec<Rejected>,
+    each: &'c mut dyn FnMut(Row) -> Result<(), ProblemsError>,
+    num_problems: u64,
+    num_rejected: usize,
 }
 
 impl Reading<'_> {
     fn full(&self) -> bool {
-        self.config.limit.is_some_and(|limit| self.problems.len() >= limit as usize)
+        self.config.limit.is_some_and(|limit| self.num_problems >= u64::from(limit))
     }
 
     fn jsonl(&mut self, path: &Path) -> Result<(), ProblemsError> {
@@ -187,7 +198,7 @@ impl Reading<'_> {
             }
             if length as u64 == MAX_LINE && bytes.last() != Some(&b'\n') {
                 reader.skip_until(b'\n').map_err(ProblemsError::io(path))?;
-                self.reject(path, line, "line-too-long", format!("more than {MAX_LINE} bytes"));
+                self.reject(path, line, "line-too-long", format!("more than {MAX_LINE} bytes"))?;
                 continue;
             }
             if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -196,7 +207,7 @@ impl Reading<'_> {
             let object: Map<String, Value> = match serde_json::from_slice(bytes.trim_ascii_end()) {
                 Ok(object) => object,
                 Err(error) => {
-                    self.reject(path, line, "malformed-json", error.to_string());
+                    self.reject(path, line, "malformed-json", error.to_string())?;
                     continue;
                 }
             };
@@ -221,7 +232,7 @@ impl Reading<'_> {
                 options: columns.options.as_deref().map(text),
                 entry_point: columns.entry_point.as_deref().and_then(text),
             };
-            self.row(path, line, cells);
+            self.row(path, line, cells)?;
         }
         Ok(())
     }
@@ -269,13 +280,13 @@ impl Reading<'_> {
                 options: next(columns.options.as_ref()),
                 entry_point: next(columns.entry_point.as_ref()).flatten(),
             };
-            self.row(path, index as u64 + 1, cells);
+            self.row(path, index as u64 + 1, cells)?;
         }
         Ok(())
     }
 
     /// One row.
-    fn row(&mut self, path: &Path, line: u64, cells: Cells) {
+    fn row(&mut self, path: &Path, line: u64, cells: Cells) -> Result<(), ProblemsError> {
         let Cells { question, answer, solution, options, entry_point } = cells;
         let Some(question) = question.filter(|question| !question.trim().is_empty()) else {
             return self.reject(path, line, "no-question", String::new());
@@ -334,7 +345,8 @@ impl Reading<'_> {
             None => question,
         };
         let messages = vec![Message::user(content)];
-        self.problems.push(Problem {
+        self.num_problems += 1;
+        (self.each)(Ok(Problem {
             id: problem_id(&messages),
             messages,
             domain: self.config.domain.clone(),
@@ -344,14 +356,15 @@ impl Reading<'_> {
             source: file_name(path),
             split: Split::Train,
             licence: self.config.licence.clone(),
-        });
+        }))
     }
 
-    fn reject(&mut self, path: &Path, line: u64, reason: &str, detail: String) {
-        if self.rejected.len() < LOGGED {
+    fn reject(&mut self, path: &Path, line: u64, reason: &str, detail: String) -> Result<(), ProblemsError> {
+        if self.num_rejected < LOGGED {
             tracing::warn!(file = %path.display(), line, reason, detail, "row left out");
         }
-        self.rejected.push(Rejected { file: file_name(path), line, reason: reason.to_owned(), detail });
+        self.num_rejected += 1;
+        (self.each)(Err(Rejected { file: file_name(path), line, reason: reason.to_owned(), detail }))
     }
 }
 
@@ -407,7 +420,23 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("problems.jsonl");
         std::fs::write(&path, text).expect("a file");
-        read(config, &path, FileFormat::Jsonl)
+        read_all(config, &path, FileFormat::Jsonl)
+    }
+
+    fn read_all(
+        config: &FileConfig,
+        path: &Path,
+        format: FileFormat,
+    ) -> Result<(Vec<Problem>, Vec<Rejected>), ProblemsError> {
+        let (mut problems, mut rejected) = (Vec::new(), Vec::new());
+        read(config, path, format, &mut |row| {
+            match row {
+                Ok(problem) => problems.push(problem),
+                Err(row) => rejected.push(row),
+            }
+            Ok(())
+        })?;
+        Ok((problems, rejected))
     }
 
     #[test]
@@ -463,7 +492,7 @@ mod tests {
             read_text(r#"{"prompt": "a", "answer": "1"}"#, &config(AnswerFormat::Plain)).expect_err("no column");
         assert!(error.to_string().contains("expected a column `question`, found prompt, answer"), "{error}");
         let error =
-            read(&config(AnswerFormat::Plain), Path::new("/nowhere/x.jsonl"), FileFormat::Jsonl).expect_err("no file");
+            read_all(&config(AnswerFormat::Plain), Path::new("/nowhere/x.jsonl"), FileFormat::Jsonl).expect_err("no file");
         assert!(error.to_string().contains("/nowhere/x.jsonl"), "{error}");
     }
 
@@ -484,10 +513,10 @@ mod tests {
         distill_dataset::Dataset::write(dir.path(), (0..3).map(row)).expect("a dataset");
         let mut config = FileConfig { instruction: None, ..config(AnswerFormat::Plain) };
         assert!(
-            read(&config, dir.path(), FileFormat::Parquet).expect_err("no column").to_string().contains("`question`")
+            read_all(&config, dir.path(), FileFormat::Parquet).expect_err("no column").to_string().contains("`question`")
         );
         config.columns.question = "problem".to_owned();
-        let (problems, rejected) = read(&config, dir.path(), FileFormat::Parquet).expect("problems");
+        let (problems, rejected) = read_all(&config, dir.path(), FileFormat::Parquet).expect("problems");
         assert_eq!(problems.iter().map(|problem| problem.answer.as_str()).collect::<Vec<_>>(), ["0", "2"]);
         assert_eq!((rejected[0].line, rejected[0].reason.as_str()), (2, "no-answer"));
     }

@@ -16,6 +16,9 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
+/// What may be done with generated problems: anything. They are nobody's work.
+const LICENCE: &str = "CC0-1.0";
+
 /// A kind of problem with its difficulty.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "generator", rename_all = "kebab-case")]
@@ -108,7 +111,7 @@ pub(crate) fn generate(config: &GeneratorConfig, seed: u64) -> Result<Vec<Proble
                 solution: Some(drawn.solution),
                 source: kind.to_owned(),
                 split: Split::Train,
-                licence: None,
+                licence: Some(LICENCE.to_owned()),
             });
         }
     }

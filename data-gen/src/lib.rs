@@ -1,5 +1,5 @@
-//! Problems and traces. Generators and files in, `Problem` rows of two disjoint splits out (`problems`); problems in,
-//! a teacher's traces out (`sample`).
+//! Problems and traces. Generators and files in, a source's `Problem` rows out (`read_source`), then two disjoint splits
+//! across all sources (`split`); problems in, a teacher's traces out (`sample`).
 
 mod files;
 mod generators;
@@ -8,13 +8,17 @@ mod split;
 
 pub use files::{AnswerFormat, AnswerKind, Columns, FileConfig, FileFormat, problem_files};
 pub use generators::{BaseConversionConfig, ChainSumConfig, CountdownConfig, GeneratorConfig, LinearEquationConfig};
-pub use sampling::{SamplingConfig, SamplingError, sample, worked_solutions};
-pub use split::normalised_key;
+pub use sampling::{SamplingConfig, SamplingError, TRACES, sample, worked_solutions};
+pub use split::{PROBLEMS, SplitConfig, normalised_key, split};
 
-use distill_dataset::{Context, DatasetError, Tally};
+use distill_dataset::{
+    Context, DatasetError, Interrupted, Keyed, Problem, ShardWriter, Sorter, Stage, Tally,
+};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs, io,
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
@@ -59,9 +63,29 @@ pub enum ProblemsError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file holds no problem.
+    #[error(
+        "{}: expected problems, found none in {rows} rows{}\nhint: does `columns` name the right columns, and is the file complete?", path.display(), by_reason(rejected)
+    )]
+    Nothing {
+        /// The file.
+        path: PathBuf,
+        /// Rows read.
+        rows: u64,
+        /// Rows left out, by reason.
+        rejected: BTreeMap<String, u64>,
+    },
+    /// Asked to stop.
+    #[error("interrupted")]
+    Interrupted(#[from] Interrupted),
     /// The dataset could not be written.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+}
+
+fn by_reason(rejected: &BTreeMap<String, u64>) -> String {
+    let reasons: Vec<String> = rejected.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) }
 }
 
 impl ProblemsError {
@@ -89,24 +113,107 @@ pub enum ProblemsConfig {
     },
 }
 
-/// Makes or reads problems and splits them: `holdout` of them for evaluation, the rest for training.
+/// The stage of [`read_source`].
+pub const SOURCE: Stage = Stage { name: "source", version: 1 };
+
+impl ProblemsConfig {
+    /// What decides a source's rows, beside a file's content.
+    pub fn keyed(&self, seed: u64) -> Keyed {
+        match self {
+            // Which problems are drawn depends on the seed.
+            ProblemsConfig::Generator(generator) => Keyed::all(generator).with("seed", seed),
+            ProblemsConfig::File { format, config, .. } => {
+                Keyed::default().with("format", format).nest("file", Keyed::of(config, &FileConfig::unset()))
+            }
+        }
+    }
+}
+
+/// Makes or reads the problems of one source: sorted by id, none twice after normalisation. Rows of a file that hold no
+/// problem go into `rejected.jsonl` with their place and reason.
 ///
 /// # Errors
-/// When there are too few, a file cannot be read, or the disk refuses.
-pub fn problems(config: &ProblemsConfig, holdout: u32, context: &Context, out: &Path) -> Result<Tally, ProblemsError> {
-    let (problems, rejected) = match config {
-        ProblemsConfig::Generator(generator) => (generators::generate(generator, context.seed)?, Vec::new()),
-        ProblemsConfig::File { path, format, config } => files::read(config, path, *format)?,
-    };
-    if !rejected.is_empty() {
-        let lines: String = rejected.iter().map(|row| serde_json::to_string(row).unwrap_or_default() + "\n").collect();
-        let path = out.join("rejected.jsonl");
-        fs::write(&path, lines).map_err(DatasetError::io("write", path))?;
+/// When there are too few or none, a file cannot be read, or the disk refuses.
+pub fn read_source(config: &ProblemsConfig, context: &Context, out: &Path) -> Result<Tally, ProblemsError> {
+    let mut reader = SourceReader::new(context, out);
+    context.progress.begin("read", 0, "problems");
+    match config {
+        ProblemsConfig::Generator(generator) => {
+            generators::generate(generator, context.seed)?.into_iter().try_for_each(|problem| reader.row(Ok(problem)))?;
+        }
+        ProblemsConfig::File { path, format, config } => {
+            files::read(config, path, *format, &mut |row| reader.row(row))?;
+        }
     }
-    let mut tally = split::write_split(problems, holdout, context.seed, out)?;
-    tally.rows_in += rejected.len() as u64;
-    for (reason, count) in files::count(&rejected) {
-        *tally.rejected.entry(reason).or_default() += count;
+    context.progress.end();
+    let tally = reader.finish(out)?;
+    if tally.rows_out == 0
+        && let ProblemsConfig::File { path, .. } = config
+    {
+        return Err(ProblemsError::Nothing { path: path.clone(), rows: tally.rows_in, rejected: tally.rejected });
     }
     Ok(tally)
+}
+
+/// Rows on their way from a source into order.
+struct SourceReader<'c> {
+    context: &'c Context,
+    seen: HashSet<[u8; 16]>,
+    sorter: Sorter<Problem>,
+    rejected: PathBuf,
+    rejections: Option<BufWriter<File>>,
+    tally: Tally,
+}
+
+impl<'c> SourceReader<'c> {
+    fn new(context: &'c Context, out: &Path) -> SourceReader<'c> {
+        SourceReader {
+            context,
+            seen: HashSet::new(),
+            sorter: Sorter::new(&context.scratch.join("sort"), |problem: &Problem| &problem.id),
+            rejected: out.join("rejected.jsonl"),
+            rejections: None,
+            tally: Tally::default(),
+        }
+    }
+
+    fn row(&mut self, row: files::Row) -> Result<(), ProblemsError> {
+        self.tally.rows_in += 1;
+        if self.tally.rows_in.is_multiple_of(1024) {
+            self.context.cancel.check()?;
+            self.context.progress.advance(self.tally.rows_in, "");
+        }
+        let reason = match row {
+            Ok(problem) if self.seen.insert(normalised_key(&problem.messages)) => {
+                let bytes = problem.messages.iter().map(|message| message.content.len()).sum::<usize>();
+                let more = problem.answer.len() + problem.solution.as_ref().map_or(0, String::len);
+                return Ok(self.sorter.push(problem, bytes + more + 256)?);
+            }
+            Ok(_) => "duplicate".to_owned(),
+            Err(row) => {
+                self.write_rejection(&row).map_err(DatasetError::io("write", &self.rejected))?;
+                row.reason
+            }
+        };
+        *self.tally.rejected.entry(reason).or_default() += 1;
+        Ok(())
+    }
+
+    fn write_rejection(&mut self, row: &files::Rejected) -> io::Result<()> {
+        let writer = match &mut self.rejections {
+            Some(writer) => writer,
+            none => none.insert(BufWriter::new(File::create(&self.rejected)?)),
+        };
+        serde_json::to_writer(&mut *writer, row)?;
+        writer.write_all(b"\n")
+    }
+
+    fn finish(mut self, out: &Path) -> Result<Tally, ProblemsError> {
+        if let Some(mut writer) = self.rejections.take() {
+            writer.flush().map_err(DatasetError::io("write", &self.rejected))?;
+        }
+        let mut writer = ShardWriter::new(out)?.sorted_by(|problem: &Problem| &problem.id);
+        self.sorter.finish::<ProblemsError>(|problem| Ok(writer.push(problem)?))?;
+        Ok(Tally { rows_out: writer.finish()?, ..self.tally })
+    }
 }

@@ -2,8 +2,8 @@
 //! is then written from the journal in the order of the problems, whatever the order in which answers came.
 
 use distill_dataset::{
-    Cancel, Context, Dataset, DatasetError, Detail, Digest, Entry, FinishReason, Histogram, Journal, Problem,
-    SamplingParams, Segment, ShardWriter, Split, Tally, Trace, trace_id,
+    Context, Dataset, DatasetError, Detail, Digest, Entry, FinishReason, Histogram, Interrupted, Journal, Problem,
+    SamplingParams, Segment, Shard, ShardWriter, Split, Stage, Tally, Trace, trace_id,
 };
 use distill_teacher::{Complete, Completion, Identity, Queue, Request, TeacherError};
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,23 @@ fn one() -> f32 {
     1.0
 }
 
+/// The stage of a source's traces.
+pub const TRACES: Stage = Stage { name: "traces", version: 3 };
+
 impl SamplingConfig {
+    /// What each key is when a recipe leaves it out; what a recipe has to say is nothing here, so that it is in every key.
+    pub fn unset() -> SamplingConfig {
+        SamplingConfig {
+            samples_per_problem: 0,
+            temperature: -1.0,
+            top_p: one(),
+            max_new_tokens: 0,
+            max_failed_share: 0.0,
+            budget_tokens: None,
+            budget_usd: None,
+        }
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -106,7 +122,7 @@ pub enum SamplingError {
     NoSolution(String, String),
     /// Asked to stop; answers so far are kept.
     #[error("interrupted")]
-    Interrupted,
+    Interrupted(#[from] Interrupted),
     /// Nobody answers.
     #[error(transparent)]
     Teacher(#[from] TeacherError),
@@ -172,7 +188,7 @@ pub fn sample(
     if let Some((budget, key)) = out_of {
         return Err(SamplingError::Budget { budget, key, done, total });
     }
-    stopped(&context.cancel)?;
+    context.cancel.check()?;
     let most = (config.max_failed_share * total as f64) as u64;
     if failed.len() as u64 > most {
         let first = failed[0].clone();
@@ -185,11 +201,15 @@ pub fn sample(
 ///
 /// # Errors
 /// When a problem has none, or the disk refuses.
-pub fn worked_solutions(problems: &Dataset, out: &Path) -> Result<Tally, SamplingError> {
+pub fn worked_solutions(problems: &Shard, unit: usize, out: &Path) -> Result<Tally, SamplingError> {
     let identity = Identity { teacher: "worked-solutions".to_owned(), template_hash: String::new() };
     let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, max_new_tokens: 0 };
-    let mut writer = TraceWriter::new("worked-solutions", out)?;
-    for problem in training_problems(problems)? {
+    let mut writer = TraceWriter::new("worked-solutions", unit, out)?;
+    for problem in problems.rows::<Problem>()? {
+        let problem = problem?;
+        if problem.split == Split::Holdout {
+            continue;
+        }
         let Some(solution) = &problem.solution else {
             return Err(SamplingError::NoSolution(problem.id, problem.source));
         };
@@ -214,10 +234,6 @@ fn training_problems(problems: &Dataset) -> Result<Vec<Problem>, DatasetError> {
     problems.rows::<Problem>().filter(|row| row.as_ref().map_or(true, |row| row.split == Split::Train)).collect()
 }
 
-fn stopped(cancel: &Cancel) -> Result<(), SamplingError> {
-    if cancel.is_cancelled() { Err(SamplingError::Interrupted) } else { Ok(()) }
-}
-
 /// Writes the traces of the journal in the order of problems and samples.
 fn write(
     config: &SamplingConfig,
@@ -227,7 +243,7 @@ fn write(
     journal: &Journal<Bought>,
     out: &Path,
 ) -> Result<Tally, SamplingError> {
-    let mut writer = TraceWriter::new(name, out)?;
+    let mut writer = TraceWriter::new(name, 0, out)?;
     let mut rejected = BTreeMap::new();
     for problem in problems {
         for index in 0..config.samples_per_problem {
@@ -251,10 +267,10 @@ struct TraceWriter {
 }
 
 impl TraceWriter {
-    fn new(teacher: &str, out: &Path) -> Result<TraceWriter, DatasetError> {
+    fn new(teacher: &str, unit: usize, out: &Path) -> Result<TraceWriter, DatasetError> {
         let (tally, finish_reasons) = (Tally::default(), BTreeMap::new());
         Ok(TraceWriter {
-            writer: ShardWriter::new(out)?,
+            writer: ShardWriter::of_unit(out, unit)?.sorted_by(|trace: &Trace| &trace.problem_id),
             tally,
             lengths: vec![],
             finish_reasons,

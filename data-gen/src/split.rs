@@ -1,16 +1,26 @@
-//! The held-out split: disjoint from training exactly and after normalisation, by construction.
+//! The held-out split, drawn across all sources: a held-out problem is in no source's training part, exactly or after
+//! normalisation, by construction.
 
 use crate::ProblemsError;
-use distill_dataset::{Detail, Digest, Message, Problem, ShardWriter, Split, Tally};
+use distill_dataset::{
+    Context, Cut, Dataset, Detail, Digest, Keyed, Message, Problem, ShardWriter, Split, Stage, Tally, seeded_rank,
+};
+use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BinaryHeap, HashMap},
     path::Path,
 };
+
+/// The stage of [`split`].
+pub const PROBLEMS: Stage = Stage { name: "problems", version: 2 };
+
+/// Problems in a shard: sampling works shard by shard, and ranks share the shards.
+const SHARD_ROWS: usize = 4096;
 
 /// What two problems share when they differ only in case, white space or the spacing of punctuation. Digits, operators
 /// and LaTeX are kept: dropping them, as prose normalisers do, makes different mathematics equal. A space between two
 /// letters or digits stays: `12 3` is not `123`.
-pub fn normalised_key(messages: &[Message]) -> String {
+pub fn normalised_key(messages: &[Message]) -> [u8; 16] {
     let mut digest = Digest::new("normalised-problem");
     for message in messages {
         let mut text = String::with_capacity(message.content.len());
@@ -22,146 +32,131 @@ pub fn normalised_key(messages: &[Message]) -> String {
         }
         digest.field(message.role.as_str()).field(&text);
     }
-    digest.finish_short()
+    digest.finish_bytes()
 }
 
-/// Drops duplicates after normalisation, holds `holdout` problems out by a seeded hash, and writes both splits in the
-/// order given.
+/// Which source's problems are split, and how many each source holds out.
+#[derive(Clone, Debug, Serialize)]
+pub struct SplitConfig {
+    /// The source, from 0.
+    pub source: usize,
+    /// Held-out problems of each source.
+    pub holdout: Vec<u32>,
+}
+
+impl SplitConfig {
+    /// What decides the split, beside the sources' problems.
+    pub fn keyed(&self, seed: u64) -> Keyed {
+        // Who holds nothing out needs no seed, and one source alone no number.
+        let keyed = Keyed::default().with("holdout", &self.holdout).with("source", self.source);
+        if self.holdout.iter().all(|count| *count == 0) { keyed } else { keyed.with("seed", seed) }
+    }
+}
+
+/// Gives every problem of one source its split. Each source in turn holds out the problems with the lowest seeded rank
+/// among those that no earlier source holds out; every other source drops them.
 ///
 /// # Errors
-/// When fewer problems are left than are to be held out, or the disk refuses.
-pub(crate) fn write_split(problems: Vec<Problem>, holdout: u32, seed: u64, out: &Path) -> Result<Tally, ProblemsError> {
-    let rows_in = problems.len() as u64;
-    let mut keys = HashSet::new();
-    let distinct: Vec<Problem> =
-        problems.into_iter().filter(|problem| keys.insert(normalised_key(&problem.messages))).collect();
-    let rows_out = distinct.len() as u64;
-    if u64::from(holdout) > rows_out {
-        return Err(ProblemsError::Holdout { holdout, available: rows_out });
-    }
-    let rank = |problem: &Problem| Digest::new("holdout").field(&seed.to_string()).field(&problem.id).finish_short();
-    let mut ranked: Vec<(String, &str)> = distinct.iter().map(|problem| (rank(problem), problem.id.as_str())).collect();
-    ranked.sort();
-    let held: HashSet<String> = ranked.iter().take(holdout as usize).map(|(_, id)| (*id).to_owned()).collect();
-    let mut writer = ShardWriter::new(out)?;
-    for mut problem in distinct {
-        problem.split = if held.contains(&problem.id) { Split::Holdout } else { Split::Train };
+/// When a source has fewer problems than it is to hold out, or a table cannot be read or written.
+pub fn split(
+    config: &SplitConfig,
+    sources: &[Dataset],
+    context: &Context,
+    out: &Path,
+) -> Result<Tally, ProblemsError> {
+    let holders = holders(sources, &config.holdout, context)?;
+    let cut = Cut { shard_rows: SHARD_ROWS, ..Cut::default() };
+    let mut writer = ShardWriter::cut(out, "part", cut)?.sorted_by(|problem: &Problem| &problem.id);
+    let mut counts = Counts::default();
+    for problem in sources.get(config.source).into_iter().flat_map(Dataset::rows::<Problem>) {
+        let mut problem = problem?;
+        problem.split = match holders.get(&normalised_key(&problem.messages)) {
+            None => Split::Train,
+            Some(source) if *source == config.source => Split::Holdout,
+            Some(_) => {
+                counts.elsewhere += 1;
+                continue;
+            }
+        };
+        counts.add(&problem);
         writer.push(problem)?;
     }
-    writer.finish()?;
-    let duplicates = rows_in - rows_out;
-    let rejected =
-        if duplicates > 0 { BTreeMap::from([("duplicate".to_owned(), duplicates)]) } else { BTreeMap::new() };
-    let detail = Detail::Problems { train: rows_out - u64::from(holdout), holdout: u64::from(holdout) };
-    Ok(Tally { rows_in, rows_out, rejected, detail, ..Tally::default() })
+    Ok(counts.tally(writer.finish()?))
+}
+
+#[derive(Default)]
+struct Counts {
+    holdout: u64,
+    elsewhere: u64,
+    licences: BTreeMap<String, u64>,
+    unlicensed: u64,
+    references: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    fn add(&mut self, problem: &Problem) {
+        self.holdout += u64::from(problem.split == Split::Holdout);
+        match &problem.licence {
+            Some(licence) => *self.licences.entry(licence.clone()).or_default() += 1,
+            None => self.unlicensed += 1,
+        }
+        *self.references.entry(problem.reference.as_str().to_owned()).or_default() += 1;
+    }
+
+    fn tally(self, rows_out: u64) -> Tally {
+        let rejected = match self.elsewhere {
+            0 => BTreeMap::new(),
+            count => BTreeMap::from([("held-out-by-another-source".to_owned(), count)]),
+        };
+        let detail = Detail::Problems {
+            train: rows_out - self.holdout,
+            holdout: self.holdout,
+            licences: self.licences,
+            unlicensed: self.unlicensed,
+            references: self.references,
+        };
+        Tally { rows_in: rows_out + self.elsewhere, rows_out, rejected, detail, ..Tally::default() }
+    }
+}
+
+/// The column of a problem that the split looks at.
+#[derive(Serialize, Deserialize)]
+struct Question {
+    messages: Vec<Message>,
+}
+
+/// The normalised keys of all held-out problems, and which source holds each out.
+fn holders(
+    sources: &[Dataset],
+    holdout: &[u32],
+    context: &Context,
+) -> Result<HashMap<[u8; 16], usize>, ProblemsError> {
+    let mut holders = HashMap::new();
+    for (source, (dataset, count)) in sources.iter().zip(holdout).enumerate().filter(|(_, (_, count))| **count > 0) {
+        // The lowest ranks so far, the highest of them on top.
+        let mut lowest: BinaryHeap<([u8; 16], [u8; 16])> = BinaryHeap::new();
+        for question in dataset.rows::<Question>() {
+            context.cancel.check()?;
+            let key = normalised_key(&question?.messages);
+            if !holders.contains_key(&key) {
+                // By what it says, not by its id: another spelling elsewhere has the same rank.
+                lowest.push((seeded_rank("holdout", context.seed, &hex(&key)), key));
+                if lowest.len() > *count as usize {
+                    lowest.pop();
+                }
+            }
+        }
+        if lowest.len() < *count as usize {
+            return Err(ProblemsError::Holdout { holdout: *count, available: lowest.len() as u64 });
+        }
+        holders.extend(lowest.into_iter().map(|(_, key)| (key, source)));
+    }
+    Ok(holders)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use distill_dataset::{Cancel, Context, Dataset, Manifest, Progress, Reference, problem_id};
-
-    fn problem(text: &str) -> Problem {
-        let messages = vec![Message::user(text)];
-        let id = problem_id(&messages);
-        let (domain, answer, source) = ("math".to_owned(), String::new(), "test".to_owned());
-        Problem {
-            id,
-            messages,
-            domain,
-            reference: Reference::None,
-            answer,
-            solution: None,
-            source,
-            split: Split::Train,
-            licence: None,
-        }
-    }
-
-    fn write(problems: Vec<Problem>, holdout: u32, seed: u64) -> (Tally, Vec<Problem>) {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let tally = write_split(problems, holdout, seed, dir.path()).expect("a split");
-        let file = distill_dataset::ShardInfo {
-            file: "part-00000.parquet".to_owned(),
-            rows: 0,
-            bytes: 0,
-            digest: String::new(),
-        };
-        let dataset =
-            Dataset { dir: dir.path().to_owned(), manifest: Manifest { files: vec![file], ..Manifest::default() } };
-        let rows = dataset.rows().collect::<Result<_, _>>().expect("rows");
-        (tally, rows)
-    }
-
-    #[test]
-    fn held_out_problems_are_disjoint_from_training_after_normalisation() {
-        let mut problems: Vec<Problem> =
-            (0..300).map(|i| problem(&format!("Tom has {i} apples and {} pears. How many?", i * 7))).collect();
-        let near = |i: u32| problem(&format!("  TOM has {i}  apples\nand {} pears . How many ?", i * 7));
-        problems.extend((0..300).step_by(3).map(near));
-        let (tally, rows) = write(problems, 100, 5);
-        assert_eq!((tally.rows_out, tally.rejected["duplicate"]), (300, 100));
-        let keys = |split| {
-            rows.iter()
-                .filter(|row| row.split == split)
-                .map(|row| normalised_key(&row.messages))
-                .collect::<HashSet<_>>()
-        };
-        let (train, holdout) = (keys(Split::Train), keys(Split::Holdout));
-        assert_eq!((train.len(), holdout.len()), (200, 100));
-        assert!(train.is_disjoint(&holdout), "a held-out problem is trained on in another spelling");
-    }
-
-    #[test]
-    fn different_mathematics_stays_different() {
-        let texts = [
-            "Solve $2x+3=7$",
-            "Solve $5x-1=9$",
-            "Solve $2x-3=7$",
-            "Solve $2x+3=-7$",
-            "Solve $\\frac{2}{3}$",
-            "Solve $\\frac{3}{2}$",
-            "Add 12 3",
-            "Add 1 23",
-            "Add 123",
-        ];
-        let keys: HashSet<String> = texts.iter().map(|text| normalised_key(&[Message::user(*text)])).collect();
-        assert_eq!(keys.len(), texts.len());
-    }
-
-    #[test]
-    fn the_split_does_not_depend_on_the_order_of_the_input() {
-        let problems: Vec<Problem> = (0..50).map(|i| problem(&i.to_string())).collect();
-        let held = |problems| {
-            write(problems, 20, 9)
-                .1
-                .into_iter()
-                .filter(|row| row.split == Split::Holdout)
-                .map(|row| row.id)
-                .collect::<HashSet<_>>()
-        };
-        assert_eq!(held(problems.clone()), held(problems.into_iter().rev().collect()));
-    }
-
-    #[test]
-    fn holding_out_more_than_there_is_is_an_error() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let error = write_split(vec![problem("a"), problem("A")], 2, 1, dir.path()).expect_err("one is left");
-        assert!(error.to_string().contains("at most 1 held-out problems, found holdout = 2"), "{error}");
-    }
-
-    #[test]
-    fn generated_problems_go_through_the_split() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let context = Context {
-            scratch: dir.path().to_owned(),
-            cancel: Cancel::default(),
-            progress: Progress::hidden(),
-            seed: 17,
-        };
-        let config =
-            crate::ProblemsConfig::Generator(crate::GeneratorConfig::ChainSum(crate::ChainSumConfig::default()));
-        let tally = crate::problems(&config, 256, &context, dir.path()).expect("problems");
-        assert_eq!(tally.detail, Detail::Problems { train: 744, holdout: 256 });
-    }
-}
+mod tests;

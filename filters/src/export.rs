@@ -2,12 +2,17 @@
 //! the trace's provenance beside them.
 
 use crate::{
-    FilterError,
-    examples::{index, kept, problem_of},
+    FilterError, Unit, Verified,
+    unit::{beside, problem_of, shard_of},
 };
-use distill_dataset::{Context, Dataset, FinishReason, Measure, Message, ShardWriter, Tally, Verdict};
+use distill_dataset::{
+    Context, Dataset, Decision, FinishReason, Message, Problem, ShardWriter, Stage, Tally, Trace, Verdict,
+};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+
+/// The stage of [`export`].
+pub const EXPORT: Stage = Stage { name: "export", version: 2 };
 
 /// One row. Lists hold one entry, the trace: OpenR1-Math-220k puts a problem's generations side by side, here every kept
 /// one is a row of its own, so that `messages` loses none.
@@ -61,69 +66,74 @@ pub struct ExportedRow {
     pub licence: Option<String>,
 }
 
-/// Writes the kept traces. `verdicts` is the side table of `verify`, if that filter is used.
+/// Writes the kept traces of a unit. `verdicts` is the side table of `verify`, if that filter is used.
 ///
 /// # Errors
 /// When a table cannot be read or written, or the tables do not belong together.
 pub fn export(
-    problems: &[Dataset],
-    traces: &[Dataset],
     decisions: &Dataset,
     verdicts: Option<&Dataset>,
+    unit: &Unit<'_>,
     context: &Context,
     out: &Path,
 ) -> Result<Tally, FilterError> {
-    let problems = index(problems)?;
-    let mut verdicts = verdicts.map(Dataset::rows::<Measure>);
-    let mut writer = ShardWriter::new(out)?;
-    let mut rows_in = 0;
-    context.progress.begin("export", decisions.num_rows(), "traces");
-    for pair in kept(traces, decisions) {
-        let (trace, decision) = pair?;
-        rows_in += 1;
-        let verdict = match &mut verdicts {
-            Some(rows) => rows.next().transpose()?.and_then(|measure| measure.verdict),
-            None => None,
+    let decisions = shard_of(decisions, unit)?;
+    let verdicts = verdicts.map(|table| shard_of(table, unit)).transpose()?;
+    let mut problems = unit.problems::<Problem>();
+    let mut writer = ShardWriter::beside(out, unit.index)?;
+    unit.windows("export", context, |window| {
+        let rows: Vec<Trace> = window.rows;
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
+        let problems = problems.advance(&first.problem_id, &last.problem_id)?;
+        let ids: Vec<&str> = rows.iter().map(|trace| trace.id.as_str()).collect();
+        let kept = beside(&decisions, window.range.clone(), |row: &Decision| &row.trace_id, &ids, "its decision")?;
+        let verdicts: Vec<Verified> = match &verdicts {
+            Some(table) => beside(table, window.range, |row: &Verified| &row.trace_id, &ids, "its verdict")?,
+            None => Vec::new(),
         };
-        if !decision.kept {
-            continue;
+        let mut exported = Vec::new();
+        for (index, trace) in rows.into_iter().enumerate().filter(|(index, _)| kept[*index].kept) {
+            let problem = problem_of(problems, &trace.id, &trace.problem_id)?;
+            exported.push(row(problem, trace, verdicts.get(index).map(|verified| verified.verdict)));
         }
-        let problem = problem_of(&problems, &trace)?;
-        let correct = match verdict {
-            Some(Verdict::Pass) => Some(true),
-            Some(Verdict::Fail) => Some(false),
-            Some(Verdict::Unknown) | None => None,
-        };
-        let mut messages = problem.messages.clone();
-        messages.push(Message::assistant(trace.turn()));
-        let question: Vec<&str> = problem.messages.iter().map(|message| message.content.as_str()).collect();
-        writer.push(ExportedRow {
-            problem: question.join("\n\n"),
-            solution: problem.solution.clone(),
-            answer: problem.answer.clone(),
-            problem_type: problem.domain.clone(),
-            source: problem.source.clone(),
-            is_reasoning_complete: vec![trace.reasoning.is_some() && trace.finish_reason == FinishReason::Stop],
-            generations: vec![trace.turn()],
-            correctness_math_verify: vec![correct],
-            correctness_count: i64::from(correct == Some(true)),
-            finish_reasons: vec![trace.finish_reason.as_str().to_owned()],
-            messages,
-            problem_id: trace.problem_id,
-            sample_index: trace.sample_index,
-            uuid: trace.id,
-            teacher: trace.teacher,
-            response_model: trace.response_model,
-            temperature: trace.sampling.temperature,
-            top_p: trace.sampling.top_p,
-            max_new_tokens: trace.sampling.max_new_tokens,
-            seed: trace.seed.to_string(),
-            prompt_tokens: trace.prompt_tokens,
-            completion_tokens: trace.completion_tokens,
-            licence: problem.licence.clone(),
-        })?;
+        Ok(writer.extend(exported)?)
+    })?;
+    Ok(Tally { rows_in: unit.traces.num_rows(), rows_out: writer.finish()?, ..Tally::default() })
+}
+
+fn row(problem: &Problem, trace: Trace, verdict: Option<Verdict>) -> ExportedRow {
+    let correct = match verdict {
+        Some(Verdict::Pass) => Some(true),
+        Some(Verdict::Fail) => Some(false),
+        Some(Verdict::Unknown) | None => None,
+    };
+    let turn = trace.turn();
+    let mut messages = problem.messages.clone();
+    messages.push(Message::assistant(turn.clone()));
+    let question: Vec<&str> = problem.messages.iter().map(|message| message.content.as_str()).collect();
+    ExportedRow {
+        problem: question.join("\n\n"),
+        solution: problem.solution.clone(),
+        answer: problem.answer.clone(),
+        problem_type: problem.domain.clone(),
+        source: problem.source.clone(),
+        is_reasoning_complete: vec![trace.reasoning.is_some() && trace.finish_reason == FinishReason::Stop],
+        generations: vec![turn],
+        correctness_math_verify: vec![correct],
+        correctness_count: i64::from(correct == Some(true)),
+        finish_reasons: vec![trace.finish_reason.as_str().to_owned()],
+        messages,
+        problem_id: trace.problem_id,
+        sample_index: trace.sample_index,
+        uuid: trace.id,
+        teacher: trace.teacher,
+        response_model: trace.response_model,
+        temperature: trace.sampling.temperature,
+        top_p: trace.sampling.top_p,
+        max_new_tokens: trace.sampling.max_new_tokens,
+        seed: trace.seed.to_string(),
+        prompt_tokens: trace.prompt_tokens,
+        completion_tokens: trace.completion_tokens,
+        licence: problem.licence.clone(),
     }
-    context.progress.end();
-    let rows_out = writer.finish()?;
-    Ok(Tally { rows_in, rows_out, ..Tally::default() })
 }

@@ -1,26 +1,40 @@
 //! Filters: traces in, one side table of measures per filter, then one decision per trace, then examples and the
 //! shareable dataset.
 //!
-//! Measure, then decide: what costs is keyed by the measurement's own parameters; thresholds and what to do on *unknown*
+//! Measure, then decide: what costs is keyed by the settings of the measurement; thresholds and what to do on *unknown*
 //! belong to the selection, which is cheap. Changing a threshold measures nothing again.
+//!
+//! Every stage here is a map over the shards of the traces ([`Inputs::unit`]). A unit uses all cores, holds a few row groups at a
+//! time, and writes one shard beside the traces' own, so that tables are read in lock step. A filter is one file
+//! (configuration, measurement, decision, reasons) and its lines in `list.rs`.
 
-mod config;
+mod duplicates;
 mod examples;
 mod export;
-mod measure;
+mod filter;
+mod format;
+mod length;
+mod list;
 mod select;
 #[cfg(test)]
 mod tests;
+mod unit;
+mod verify;
+mod vote;
 
-pub use config::{
-    DuplicatesConfig, FilterConfig, FormatConfig, LengthConfig, Measurement, OnUnknown, VerifyConfig, VoteConfig,
-};
-pub use examples::examples;
-pub use export::{ExportedRow, export};
-pub use measure::measure;
-pub use select::select;
+pub use duplicates::{Duplicate, DuplicatesConfig};
+pub use examples::{EXAMPLES, examples};
+pub use export::{EXPORT, ExportedRow, export};
+pub use filter::{Decided, Filter, OnUnknown};
+pub use format::{Form, FormatConfig, Misformed};
+pub use length::{Length, LengthConfig};
+pub use list::FilterConfig;
+pub use select::{SELECTION, select, settings};
+pub use unit::{Inputs, Unit};
+pub use verify::{Verified, VerifyConfig};
+pub use vote::{Voted, VoteConfig};
 
-use distill_dataset::DatasetError;
+use distill_dataset::{DatasetError, Interrupted};
 
 /// Why traces could not be filtered.
 #[derive(Debug, thiserror::Error)]
@@ -40,10 +54,21 @@ pub enum FilterError {
         /// What was there.
         found: String,
     },
+    /// A unit that does not exist.
+    #[error("expected a unit below {found}, found {index}")]
+    NoUnit {
+        /// What was asked for.
+        index: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// Nobody to run code was given.
+    #[error("problems have tests, and there is nobody to run them")]
+    NoJudges,
     /// Code cannot be run here.
     #[error(transparent)]
     Sandbox(#[from] distill_verify::code::SandboxError),
     /// Asked to stop.
     #[error("interrupted")]
-    Interrupted,
+    Interrupted(#[from] Interrupted),
 }

@@ -1,4 +1,5 @@
-//! The filters as stages: every trace measured, every trace decided on, the funnel sums, thresholds measure nothing again.
+//! The filters as stages: every trace measured, every trace decided on, the funnel sums, thresholds measure nothing again,
+//! and nothing depends on how the traces are cut.
 
 use crate::*;
 use distill_dataset::*;
@@ -6,7 +7,14 @@ use distill_verify::{
     Policy,
     code::{Judges, Launcher, Options, Tools},
 };
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 fn problem(index: u32) -> Problem {
     let messages = vec![Message::user(format!("problem {index}"))];
@@ -78,40 +86,101 @@ fn filters(on_unknown: OnUnknown) -> Vec<FilterConfig> {
     ]
 }
 
+/// Tables in a store of their own, made unit by unit as a run makes them.
 struct Bench {
     root: tempfile::TempDir,
-    problems: Dataset,
-    traces: Dataset,
+    owner: Arc<Owner>,
+    problems: Vec<Dataset>,
+    traces: Vec<Dataset>,
+    tables: Cell<u32>,
 }
 
 impl Bench {
     fn new() -> Bench {
+        Bench::of((1..3).map(problem).collect(), vec![cases().into_iter().map(|(trace, _)| trace).collect()], 1)
+    }
+
+    /// Problems, and the traces of each source in shards of at most `shard_rows`.
+    fn of(mut problems: Vec<Problem>, sources: Vec<Vec<Trace>>, shard_rows: usize) -> Bench {
         let root = tempfile::tempdir().expect("a temporary folder");
-        let problems = write(root.path(), "problems", (1..3).map(problem));
-        let traces = write(root.path(), "traces", cases().into_iter().map(|(trace, _)| trace));
-        Bench { root, problems, traces }
+        let owners = Store::new(root.path()).owners();
+        let owner = Arc::new(Owner::register(&owners, Duration::from_secs(60)).expect("a registration"));
+        let mut bench = Bench { root, owner, problems: vec![], traces: vec![], tables: Cell::new(0) };
+        problems.sort_by(|a, b| a.id.cmp(&b.id));
+        for mut traces in sources {
+            traces.sort_by(|a, b| (&a.problem_id, a.sample_index).cmp(&(&b.problem_id, b.sample_index)));
+            let cut = Cut { shard_rows, group_bytes: 2000, ..Cut::default() };
+            bench.traces.push(bench.table(1, usize::MAX, |_, _, out| {
+                let mut writer = ShardWriter::cut(out, "part", cut)?.sorted_by(|trace: &Trace| &trace.problem_id);
+                traces.iter().try_for_each(|trace| writer.push(trace.clone()))?;
+                writer.finish()?;
+                Ok(Tally::default())
+            }));
+            bench.problems.push(bench.table(1, usize::MAX, |_, _, out| {
+                let mut writer = ShardWriter::new(out)?.sorted_by(|problem: &Problem| &problem.id);
+                problems.iter().try_for_each(|problem| writer.push(problem.clone()))?;
+                writer.finish()?;
+                Ok(Tally::default())
+            }));
+        }
+        bench
     }
 
-    fn folder(&self, name: &str) -> std::path::PathBuf {
-        let folder = self.root.path().join(name);
-        fs::create_dir_all(&folder).expect("a folder");
-        folder
+    fn num_units(&self) -> usize {
+        self.traces.iter().map(|dataset| dataset.shards().count()).sum()
     }
 
-    fn decide(&self, filters: &[FilterConfig]) -> (Tally, Dataset, Vec<Dataset>) {
-        let context = context(self.root.path());
-        let (problems, traces) = ([self.problems.clone()], [self.traces.clone()]);
-        let measures: Vec<Dataset> = filters
-            .iter()
-            .map(|filter| {
-                let out = self.folder(filter.kind());
-                measure(&filter.measurement(), &problems, &traces, &judges(), &context, &out).expect("measures");
-                reread(&out)
-            })
-            .collect();
-        let out = self.folder("selection");
-        let tally = select(filters, &traces, &measures, &context, &out).expect("a selection");
-        (tally, reread(&out), measures)
+    /// Makes a table of `num_units` units. It is stopped after every `kill_after` units and begun again by a new owner.
+    fn table(
+        &self,
+        num_units: usize,
+        kill_after: usize,
+        unit: impl Fn(usize, &Context, &Path) -> Result<Tally, FilterError>,
+    ) -> Dataset {
+        self.tables.set(self.tables.get() + 1);
+        let key = format!("{:064}", self.tables.get());
+        let dir = Store::new(self.root.path().join("store")).stage(&format!("table-{}", self.tables.get()), &key);
+        for (count, index) in (0..num_units).enumerate() {
+            let claim = || match dir.claim(index, &self.owner).expect("a claim") {
+                Claimed::Mine(claim) => claim,
+                _ => panic!("unit {index} is free"),
+            };
+            if count % kill_after.max(1) == kill_after.max(1) - 1 {
+                // Half a unit, which nobody commits.
+                let claim = claim();
+                fs::write(claim.output().join("part-99999-00000.parquet.tmp"), "half").expect("a file");
+            }
+            let claim = claim();
+            let tally = unit(index, &context(&claim.scratch()), &claim.output()).expect("a unit");
+            claim.commit(tally, 0.0).expect("a commit");
+        }
+        let draft = Manifest { format: Manifest::FORMAT, key, ..Manifest::default() };
+        let manifest = dir.finish(num_units, draft).expect("a manifest");
+        Dataset::new(dir.path().to_owned(), manifest)
+    }
+
+    fn measure(&self, filter: &FilterConfig, kill_after: usize) -> Dataset {
+        let judges = judges();
+        let inputs = Inputs { problems: &self.problems, traces: &self.traces, judges: Some(&judges) };
+        self.table(self.num_units(), kill_after, |unit, context, out| {
+            filter.filter().measure(&inputs.unit(unit)?, context, out)
+        })
+    }
+
+    fn inputs(&self) -> Inputs<'_> {
+        Inputs { problems: &self.problems, traces: &self.traces, judges: None }
+    }
+
+    fn select(&self, filters: &[FilterConfig], measures: &[Dataset], kill_after: usize) -> Dataset {
+        let inputs = self.inputs();
+        self.table(self.num_units(), kill_after, |unit, context, out| {
+            select(filters, measures, &inputs.unit(unit)?, context, out)
+        })
+    }
+
+    fn decide(&self, filters: &[FilterConfig]) -> (Dataset, Vec<Dataset>) {
+        let measures: Vec<Dataset> = filters.iter().map(|filter| self.measure(filter, usize::MAX)).collect();
+        (self.select(filters, &measures, usize::MAX), measures)
     }
 }
 
@@ -125,156 +194,219 @@ fn context(scratch: &Path) -> Context {
     Context { scratch: scratch.to_owned(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 1 }
 }
 
-fn write<R: Record>(root: &Path, name: &str, rows: impl Iterator<Item = R>) -> Dataset {
-    let dir = root.join(name);
-    fs::create_dir_all(&dir).expect("a folder");
-    Dataset::write(&dir, rows).expect("rows")
-}
-
-fn reread(dir: &Path) -> Dataset {
-    let file = ShardInfo { file: "part-00000.parquet".to_owned(), rows: 0, bytes: 0, digest: String::new() };
-    Dataset { dir: dir.to_owned(), manifest: Manifest { files: vec![file], ..Manifest::default() } }
+fn rows<R: Record>(table: &Dataset) -> Vec<R> {
+    table.rows().collect::<Result<_, _>>().expect("rows")
 }
 
 #[test]
 fn every_trace_is_kept_or_dropped_for_its_reason() {
     let bench = Bench::new();
-    let (tally, decisions, _) = bench.decide(&filters(OnUnknown::Reject));
-    let decisions: Vec<Decision> = decisions.rows().collect::<Result<_, _>>().expect("decisions");
+    let (selection, _) = bench.decide(&filters(OnUnknown::Reject));
+    let decisions: BTreeMap<String, Decision> =
+        rows(&selection).into_iter().map(|row: Decision| (row.trace_id.clone(), row)).collect();
     assert_eq!(decisions.len(), cases().len());
-    for (decision, (trace, reason)) in decisions.iter().zip(cases()) {
-        assert_eq!(
-            (decision.trace_id.as_str(), decision.reason.as_str()),
-            (trace.id.as_str(), reason),
-            "{}",
-            trace.text
-        );
-        assert_eq!(decision.kept, reason.is_empty());
+    for (trace, reason) in cases() {
+        let decision = &decisions[&trace.id];
+        assert_eq!((decision.reason.as_str(), decision.kept), (reason, reason.is_empty()), "{}", trace.text);
     }
-    let Detail::Selection { funnel, .. } = tally.detail else { panic!("a selection") };
+    let tally = &selection.manifest.tally;
+    let Detail::Selection { funnel, verified, .. } = &tally.detail else { panic!("a selection") };
     let mut entered = tally.rows_in;
     for step in &funnel.steps {
         assert_eq!(step.entered, entered, "the funnel sums at `{}`", step.filter);
         entered -= step.dropped.values().sum::<u64>();
     }
-    assert_eq!((entered, funnel.kept), (tally.rows_out, tally.rows_out));
+    assert_eq!((entered, funnel.kept, *verified), (tally.rows_out, tally.rows_out, tally.rows_out));
     assert_eq!(tally.rows_out, 2);
 }
 
 #[test]
 fn what_cannot_be_judged_goes_on_when_the_recipe_says_so() {
     let bench = Bench::new();
-    let (tally, decisions, _) = bench.decide(&filters(OnUnknown::Keep));
-    assert_eq!(tally.rows_out, 3);
-    let undecided = decisions.rows::<Decision>().map(|row| row.expect("a decision")).find(|row| row.trace_id == "2-7");
-    let undecided = undecided.expect("the trace that boxed x");
+    let (selection, _) = bench.decide(&filters(OnUnknown::Keep));
+    let Detail::Selection { verified, .. } = selection.manifest.tally.detail else { panic!("a selection") };
+    assert_eq!((selection.manifest.tally.rows_out, verified), (3, 2), "what is kept undecided is not called verified");
+    let undecided = rows::<Decision>(&selection).into_iter().find(|row| row.trace_id == "2-7");
+    let undecided = undecided.expect("the trace that boxed a group");
     assert!(undecided.kept && undecided.outcomes[3] == Outcome::Unknown);
 }
 
 #[test]
 fn thresholds_are_no_part_of_the_measurement() {
-    let strict = FilterConfig::Length(LengthConfig { min_tokens: 10, max_tokens: Some(20) });
-    let lax = FilterConfig::Length(LengthConfig { min_tokens: 0, max_tokens: None });
-    assert_eq!(strict.measurement(), lax.measurement());
-    let keep = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep, policy: Policy::default() });
-    let reject = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Reject, policy: Policy::default() });
-    assert_eq!(keep.measurement(), reject.measurement());
+    let strict = LengthConfig { min_tokens: 10, max_tokens: Some(20) };
+    assert_eq!(strict.keyed(), LengthConfig::default().keyed());
+    assert_ne!(strict.settings(), LengthConfig::default().settings());
+    let verify = |on_unknown| VerifyConfig { on_unknown, policy: Policy::default() };
+    assert_eq!(verify(OnUnknown::Keep).keyed(), verify(OnUnknown::Reject).keyed());
+    assert_ne!(verify(OnUnknown::Keep).settings(), verify(OnUnknown::Reject).settings());
 }
 
 #[test]
 fn a_side_table_of_other_traces_is_refused() {
     let bench = Bench::new();
     let filters = filters(OnUnknown::Reject);
-    let (_, _, mut measures) = bench.decide(&filters);
-    let mut rows: Vec<Measure> = measures[1].rows().collect::<Result<_, _>>().expect("measures");
-    rows.swap(0, 1);
-    measures[1] = write(bench.root.path(), "swapped", rows.into_iter());
-    let out = bench.folder("again");
-    let error = select(&filters, std::slice::from_ref(&bench.traces), &measures, &context(bench.root.path()), &out);
-    assert!(matches!(error, Err(FilterError::Mismatch { .. })));
+    let (_, mut measures) = bench.decide(&filters);
+    let mut lengths: Vec<Length> = rows(&measures[1]);
+    let last = lengths.len() - 1;
+    lengths.swap(last - 1, last);
+    measures[1] = bench.table(bench.num_units(), usize::MAX, |unit, _, out| {
+        let mut writer = ShardWriter::beside(out, unit)?;
+        let sizes: Vec<u64> = bench.traces[0].shards().map(|shard| shard.num_rows()).collect();
+        let start = sizes[..unit].iter().sum::<u64>() as usize;
+        writer.extend(lengths[start..start + sizes[unit] as usize].to_vec())?;
+        writer.finish()?;
+        Ok(Tally::default())
+    });
+    let (inputs, out) = (bench.inputs(), bench.root.path().join("out"));
+    fs::create_dir(&out).expect("a folder");
+    let unit = inputs.unit(bench.num_units() - 1).expect("the last unit");
+    let error = select(&filters, &measures, &unit, &context(&out), &out);
+    assert!(matches!(error, Err(FilterError::Mismatch { .. })), "{error:?}");
+    measures.pop();
+    measures.push(bench.table(1, usize::MAX, |_, _, out| {
+        ShardWriter::<Verified>::beside(out, 0)?.finish()?;
+        Ok(Tally::default())
+    }));
+    assert!(select(&filters, &measures, &unit, &context(&out), &out).is_err(), "a table with fewer shards");
 }
 
 #[test]
 fn examples_and_export_hold_the_kept_turns_whole() {
     let bench = Bench::new();
-    let (_, decisions, measures) = bench.decide(&filters(OnUnknown::Reject));
-    let (problems, traces) = ([bench.problems.clone()], [bench.traces.clone()]);
-    let context = context(bench.root.path());
-    let out = bench.folder("examples");
-    examples(&problems, &traces, &decisions, &context, &out).expect("examples");
-    let kept: BTreeMap<String, Example> = reread(&out)
-        .rows()
-        .map(|row: Result<Example, _>| row.map(|row| (row.trace_id.clone(), row)).expect("a row"))
-        .collect();
+    let (selection, measures) = bench.decide(&filters(OnUnknown::Reject));
+    let inputs = bench.inputs();
+    let examples = bench.table(bench.num_units(), usize::MAX, |unit, context, out| {
+        examples(&selection, &inputs.unit(unit)?, context, out)
+    });
+    let kept: BTreeMap<String, Example> =
+        rows(&examples).into_iter().map(|row: Example| (row.trace_id.clone(), row)).collect();
     assert_eq!(kept.keys().collect::<Vec<_>>(), ["1-0", "2-9"]);
     assert_eq!(kept["1-0"].messages[1].content, cases()[0].0.text);
+    let exported = bench.table(bench.num_units(), usize::MAX, |unit, context, out| {
+        export(&selection, Some(&measures[3]), &inputs.unit(unit)?, context, out)
+    });
+    let exported: BTreeMap<String, ExportedRow> =
+        rows(&exported).into_iter().map(|row: ExportedRow| (row.uuid.clone(), row)).collect();
+    let row = &exported["1-0"];
+    assert_eq!((exported.len(), row.correctness_math_verify[0], row.correctness_count), (2, Some(true), 1));
+    assert_eq!((row.problem.as_str(), row.generations[0].as_str()), ("problem 1", cases()[0].0.text.as_str()));
+}
 
-    let out = bench.folder("export");
-    export(&problems, &traces, &decisions, Some(&measures[3]), &context, &out).expect("an export");
-    let rows: Vec<ExportedRow> = reread(&out).rows().collect::<Result<_, _>>().expect("rows");
-    assert_eq!(rows.len(), 2);
-    assert_eq!((rows[0].correctness_math_verify[0], rows[0].correctness_count), (Some(true), 1));
-    assert_eq!((rows[0].problem.as_str(), rows[0].generations[0].as_str()), ("problem 1", cases()[0].0.text.as_str()));
+/// Traces of many problems, of two sources that share half of them, with duplicates within and across the sources.
+fn pool() -> (Vec<Problem>, Vec<Vec<Trace>>) {
+    let problems: Vec<Problem> = (0..64).map(problem).collect();
+    let turn = |index: u32, sample: u32| match (index + sample) % 5 {
+        0 => format!("<think>a</think>\\boxed{{{index}}}"),
+        1 => "<think>b</think>\\boxed{7}".to_owned(),
+        2 => format!("<think>{sample}</think>\\boxed{{{index}}}"),
+        3 => "no tags".to_owned(),
+        _ => format!("<think>a</think>\\boxed{{{index}.0}}"),
+    };
+    let source = |from: u32, to: u32, samples: u32, name: &str| -> Vec<Trace> {
+        let all = (from..to).flat_map(|index| (0..samples).map(move |sample| (index, sample)));
+        all.map(|(index, sample)| Trace {
+            id: format!("{name}-{index}-{sample}"),
+            ..trace(index, sample, &turn(index, sample), 10 + (index * 7 + sample) % 60, FinishReason::Stop)
+        })
+        .collect()
+    };
+    (problems, vec![source(0, 64, 4, "a"), source(32, 64, 3, "b")])
+}
+
+#[test]
+fn nothing_depends_on_how_the_traces_are_cut_nor_on_kills() {
+    let vote = VoteConfig { min_share: 0.4, on_unknown: OnUnknown::Keep, policy: Policy::default() };
+    let filters: Vec<FilterConfig> =
+        filters(OnUnknown::Keep).into_iter().chain([FilterConfig::Vote(vote)]).collect();
+    let run = |shard_rows, kill_after| {
+        let (problems, sources) = pool();
+        let bench = Bench::of(problems, sources, shard_rows);
+        let measures: Vec<Dataset> = filters.iter().map(|filter| bench.measure(filter, kill_after)).collect();
+        let selection = bench.select(&filters, &measures, kill_after);
+        let inputs = bench.inputs();
+        let exported = bench.table(bench.num_units(), kill_after, |unit, context, out| {
+            export(&selection, Some(&measures[3]), &inputs.unit(unit)?, context, out)
+        });
+        let examples = bench.table(bench.num_units(), kill_after, |unit, context, out| {
+            examples(&selection, &inputs.unit(unit)?, context, out)
+        });
+        let tables = measures.iter().chain([&selection, &exported, &examples]);
+        let digests: Vec<(String, Tally)> =
+            tables.map(|table| (table.manifest.digest.clone(), table.manifest.tally.clone())).collect();
+        (bench.num_units(), digests, rows::<Decision>(&selection))
+    };
+    let (num_units, digests, decisions) = run(usize::MAX, usize::MAX);
+    assert_eq!(num_units, 2, "one shard a source");
+    let kept = decisions.iter().filter(|decision| decision.kept).count();
+    let duplicates = decisions.iter().filter(|decision| decision.reason == "duplicate").count();
+    assert!(kept > 40 && duplicates > 10, "{kept} kept, {duplicates} duplicates: the pool has something to tell");
+    assert!(
+        decisions.iter().any(|row| row.reason == "duplicate" && row.trace_id.starts_with('b')),
+        "a copy of another source's turn is one"
+    );
+    let mut cuts = Vec::new();
+    for (shard_rows, kill_after) in [(60, usize::MAX), (4, 3), (1, 5)] {
+        let (num_units, cut, rows) = run(shard_rows, kill_after);
+        cuts.push(num_units);
+        assert_eq!(rows, decisions, "shards of {shard_rows}");
+        assert_eq!(cut, digests, "shards of {shard_rows}, killed after {kill_after} units");
+    }
+    assert!(cuts[0] >= 7 && cuts[2] >= 64, "{cuts:?} units");
 }
 
 #[test]
 fn what_is_asked_depends_on_the_problems_reference() {
     let tests = r#"{"language": "python", "tests": {"kind": "stdin", "cases": [{"input": "", "output": "1"}]}}"#;
-    let root = tempfile::tempdir().expect("a temporary folder");
     let cases = [
-        (Reference::Math, "1/2", "\\boxed{0.5}", Some(Verdict::Pass), ""),
-        (Reference::Text, "New York", "\\boxed{new york}", Some(Verdict::Pass), ""),
-        (Reference::Text, "New York", "\\boxed{York}", Some(Verdict::Fail), "unequal"),
-        (Reference::Choice, "B", "\\boxed{Rome}", Some(Verdict::Pass), ""),
-        (Reference::Choice, "B", "The answer is (A).", Some(Verdict::Fail), "unequal"),
-        (Reference::Choice, "B", "\\boxed{A} or \\boxed{B}", Some(Verdict::Unknown), "several-choices"),
-        (Reference::Tests, tests, "no code", Some(Verdict::Unknown), "no-code"),
-        (Reference::Tests, tests, "```python\nprint(1)\n```", Some(Verdict::Unknown), "unsupported"),
-        (Reference::Tests, "{}", "```python\nprint(1)\n```", Some(Verdict::Unknown), "tests-unreadable"),
-        (Reference::None, "", "\\boxed{1}", Some(Verdict::Unknown), "no-reference"),
+        (Reference::Math, "1/2", "\\boxed{0.5}", Verdict::Pass, ""),
+        (Reference::Text, "New York", "\\boxed{new york}", Verdict::Pass, ""),
+        (Reference::Text, "New York", "\\boxed{York}", Verdict::Fail, "unequal"),
+        (Reference::Choice, "B", "\\boxed{Rome}", Verdict::Pass, ""),
+        (Reference::Choice, "B", "The answer is (A).", Verdict::Fail, "unequal"),
+        (Reference::Choice, "B", "\\boxed{A} or \\boxed{B}", Verdict::Unknown, "several-choices"),
+        (Reference::Tests, tests, "no code", Verdict::Unknown, "no-code"),
+        (Reference::Tests, tests, "```python\nprint(1)\n```", Verdict::Unknown, "unsupported"),
+        (Reference::Tests, "{}", "```python\nprint(1)\n```", Verdict::Unknown, "tests-unreadable"),
+        (Reference::None, "", "\\boxed{1}", Verdict::Unknown, "no-reference"),
     ];
     let question = |index: usize| vec![Message::user(format!("{index}: Which?\nA. Paris\nB. Rome"))];
     let problems = cases.iter().enumerate().map(|(index, (reference, answer, ..))| {
         let (messages, answer) = (question(index), (*answer).to_owned());
         Problem { id: problem_id(&messages), messages, reference: *reference, answer, ..problem(0) }
     });
-    let problems = write(root.path(), "problems", problems);
+    let problems: Vec<Problem> = problems.collect();
     let traces = cases.iter().enumerate().map(|(index, (_, _, turn, ..))| {
         let id = problem_id(&question(index));
         Trace { problem_id: id, ..trace(index as u32, 0, &format!("<think>x</think>{turn}"), 9, FinishReason::Stop) }
     });
-    let traces = write(root.path(), "traces", traces);
+    let bench = Bench::of(problems, vec![traces.collect()], 3);
     let filter = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep, policy: Policy::default() });
-    let (out, context) = (root.path().join("verify"), context(root.path()));
-    fs::create_dir_all(&out).expect("a folder");
-    measure(&filter.measurement(), &[problems], &[traces], &judges(), &context, &out).expect("measures");
-    for (measure, (reference, _, turn, verdict, reason)) in reread(&out).rows::<Measure>().zip(cases) {
-        let measure = measure.expect("a measure");
+    let verdicts: BTreeMap<String, Verified> =
+        rows(&bench.measure(&filter, usize::MAX)).into_iter().map(|row: Verified| (row.trace_id.clone(), row)).collect();
+    for (index, (reference, _, turn, verdict, reason)) in cases.into_iter().enumerate() {
+        let measure = &verdicts[&format!("{index}-0")];
         assert_eq!((measure.verdict, measure.reason.as_str()), (verdict, reason), "{reference:?} {turn}: {measure:?}");
     }
 }
 
 #[test]
 fn a_majority_labels_what_nobody_knows() {
-    let root = tempfile::tempdir().expect("a temporary folder");
-    let problems = write(root.path(), "problems", [Problem { reference: Reference::None, ..problem(1) }].into_iter());
+    let problems = vec![Problem { reference: Reference::None, ..problem(1) }];
     let turns = ["\\boxed{0.5}", "\\boxed{\\frac12}", "I do not know", "\\boxed{2}", "\\boxed{1/2}"];
     let traces = (0_u32..).zip(turns).map(|(index, turn)| trace(1, index, turn, 9, FinishReason::Stop));
-    let traces = write(root.path(), "traces", traces);
+    let bench = Bench::of(problems, vec![traces.collect()], usize::MAX);
     let vote = |min_share| VoteConfig { min_share, on_unknown: OnUnknown::Reject, policy: Policy::default() };
-    let filter = FilterConfig::Vote(vote(0.5));
-    let (out, context) = (root.path().join("vote"), context(root.path()));
-    fs::create_dir_all(&out).expect("a folder");
-    measure(&filter.measurement(), &[problems], &[traces], &judges(), &context, &out).expect("measures");
-    let measures: Vec<Measure> = reread(&out).rows().collect::<Result<_, _>>().expect("measures");
+    let table = bench.measure(&FilterConfig::Vote(vote(0.5)), usize::MAX);
+    let measures: Vec<Voted> = rows(&table);
     let verdicts: Vec<_> = measures.iter().map(|measure| measure.verdict).collect();
-    let (pass, fail, unknown) = (Some(Verdict::Pass), Some(Verdict::Fail), Some(Verdict::Unknown));
+    let (pass, fail, unknown) = (Verdict::Pass, Verdict::Fail, Verdict::Unknown);
     assert_eq!(verdicts, [pass, pass, unknown, fail, pass]);
-    assert_eq!(measures[0].value, Some(0.75));
-    assert!(measures[3].evidence.contains("label \"0.5\": 3 of 4 votes"), "{}", measures[3].evidence);
-    assert_eq!(filter.decide(&measures[0]), (Outcome::Accept, true, String::new()));
-    assert_eq!(filter.decide(&measures[3]), (Outcome::Reject, false, "minority".to_owned()));
-    let strict = FilterConfig::Vote(vote(0.8));
-    assert_eq!(strict.decide(&measures[0]), (Outcome::Unknown, false, "small-majority".to_owned()));
-    assert_eq!(strict.measurement(), filter.measurement(), "a threshold measures nothing again");
+    assert_eq!((measures[3].label.as_deref(), measures[3].votes, measures[3].total), (Some("0.5"), 3, 4));
+    let shard = table.shards().next().expect("a shard");
+    let decide = |min_share| vote(min_share).decide(&shard, 0..5).expect("decisions");
+    let accepted = |decided: &Decided| (decided.outcome, decided.goes_on, decided.reason.clone());
+    assert_eq!(accepted(&decide(0.5)[0]), (Outcome::Accept, true, String::new()));
+    assert_eq!(accepted(&decide(0.5)[3]), (Outcome::Reject, false, "minority".to_owned()));
+    assert_eq!(accepted(&decide(0.8)[0]), (Outcome::Unknown, false, "small-majority".to_owned()));
+    assert_eq!(vote(0.5).keyed(), vote(0.8).keyed(), "a threshold measures nothing again");
 }

@@ -72,6 +72,13 @@ pub struct RecipeArgs {
     /// Threads for computing; all cores by default. Weights are reproducible for one number of threads.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Which of several processes that share the work this is, from 0. Without it, the job's own number counts: a Slurm
+    /// array's, a Kubernetes indexed job's, or RANK's.
+    #[arg(long, value_name = "R", requires = "world")]
+    pub rank: Option<usize>,
+    /// How many processes share the work.
+    #[arg(long, value_name = "W", requires = "rank")]
+    pub world: Option<usize>,
     /// Where.
     #[command(flatten)]
     pub place: Place,

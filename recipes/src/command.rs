@@ -4,6 +4,7 @@ use crate::{
     cli::{Cli, Command, RecipeArgs, RunArgs, VerifyCodeArgs, VerifyCommand, VerifyMathArgs},
     convert, doctor, plan,
     progress::Reporter,
+    rank,
     recipe::{Recipe, diagnostic::RecipeError},
     rendered::Marks,
     report,
@@ -113,17 +114,20 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
 fn run_recipe(args: &RecipeArgs, until: Until, secrets: Secrets<'_>) -> Result<()> {
     set_threads(args.threads)?;
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
-    let mut session = session(args, &recipe, Mode::Run, Reporter::detect());
+    recipe.can(until)?;
+    let mut session = session(args, &recipe, Mode::Run(until), Reporter::detect())?;
     stop_on_signal(session.cancel.clone())?;
-    run::run(&mut session, &recipe, until, secrets)?;
+    let outcome = run::run(&mut session, &recipe, secrets);
+    session.outside.remember();
+    outcome?;
     let report = report::write(&session.folder)?;
     print(&status::summary(&session, &report, args.json)?)
 }
 
 fn plan_recipe(args: &RecipeArgs) -> Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
-    let mut session = session(args, &recipe, Mode::Plan, Reporter::Silent);
-    run::run(&mut session, &recipe, Until::Publish, &|_| None)?;
+    let mut session = session(args, &recipe, Mode::Plan, Reporter::Silent)?;
+    run::run(&mut session, &recipe, &|_| None)?;
     print(&plan::render(&session, &recipe, args.json)?)
 }
 
@@ -157,7 +161,7 @@ fn tell(tally: &verify::Tally) -> Result<()> {
     Ok(())
 }
 
-fn session(args: &RecipeArgs, recipe: &Recipe, mode: Mode, reporter: Reporter) -> Session {
+fn session(args: &RecipeArgs, recipe: &Recipe, mode: Mode, reporter: Reporter) -> Result<Session> {
     let record = RunRecord {
         name: recipe.name.clone(),
         recipe: recipe.path.clone(),
@@ -166,7 +170,10 @@ fn session(args: &RecipeArgs, recipe: &Recipe, mode: Mode, reporter: Reporter) -
         store: args.place.store.clone(),
         stages: Vec::new(),
     };
-    Session::new(mode, Store::new(&args.place.store), &args.place.runs, &args.device, record, reporter)
+    let store = Store::new(&args.place.store);
+    let mut session = Session::new(mode, store, &args.place.runs, &args.device, record, reporter);
+    session.rank = rank::of(args.rank, args.world, &|name| std::env::var(name).ok())?;
+    Ok(session)
 }
 
 /// The first signal asks for an orderly stop, the second ends the process.

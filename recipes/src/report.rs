@@ -4,13 +4,14 @@ mod chart;
 mod page;
 
 use crate::{
-    session::write_whole,
     show::{self, Row},
     view::View,
 };
 use anyhow::Result;
+use distill_dataset::{Digest, write_whole};
 use std::{
     collections::BTreeMap,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -19,16 +20,35 @@ const ROWS_PER_FATE: usize = 2;
 /// Traces shown at most.
 const MAX_ROWS: usize = 12;
 
-/// Writes the report of a run and returns its path.
+/// Writes the report of a run, unless the one that is there is of the same stages, and returns its path.
 ///
 /// # Errors
 /// When the run cannot be read or the page cannot be written.
 pub fn write(folder: &Path) -> Result<PathBuf> {
     let view = View::read(folder)?;
-    let rows = examples(&view)?;
     let path = folder.join("report.html");
-    write_whole(&path, &page::render(&view, &rows))?;
+    let mark = mark(&view)?;
+    if std::fs::File::open(&path).is_ok_and(|file| begins_with_mark(file, &mark)) {
+        return Ok(path);
+    }
+    let rows = examples(&view)?;
+    write_whole(&path, page::render(&view, &rows, &mark).as_bytes())?;
     Ok(path)
+}
+
+/// A comment that says of which stages, and by which program, a report is made.
+fn mark(view: &View) -> Result<String> {
+    let mut digest = Digest::new("report");
+    digest.field(env!("DISTILL_REVISION")).field(&serde_json::to_string(&view.record.overrides)?);
+    for (stage, dataset) in &view.stages {
+        digest.field(&stage.label).field(dataset.as_ref().map_or("", |dataset| dataset.manifest.seal.as_str()));
+    }
+    Ok(format!("<!-- {} -->", digest.finish_short()))
+}
+
+fn begins_with_mark(file: std::fs::File, mark: &str) -> bool {
+    let mut text = String::new();
+    file.take(200).read_to_string(&mut text).is_ok() && text.contains(mark)
 }
 
 /// A few traces of every fate: kept, and dropped for each reason.

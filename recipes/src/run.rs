@@ -3,26 +3,23 @@
 //! `problems → traces → measures → selection → export, examples → student → evaluation → published`
 
 use crate::{
-    identity,
-    recipe::{BaseConfig, Recipe, SourceConfig},
-    session::{Interrupted, Session, Slot, Spec, ready},
+    preflight,
+    recipe::{BaseConfig, ExportConfig, Recipe, StudentConfig},
+    session::{Session, Slot, Spec, Work, ready},
+    student::{Model, base_model},
     teachers::{Secrets, Teacher},
     verify,
 };
 use anyhow::{Context as _, Result};
-use distill_data_gen::{ProblemsConfig, SamplingError};
-use distill_dataset::{Dataset, Manifest, Problem};
-use distill_evaluate::{EvaluateError, EvaluationConfig};
-use distill_filters::FilterError;
-use distill_publish::Lineage;
-use distill_student::{Base, TrainError};
+use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SamplingConfig, SplitConfig, TRACES};
+use distill_dataset::{Dataset, Interrupted, Keyed, Manifest};
+use distill_evaluate::{EVALUATION, EvaluationConfig};
+use distill_filters::{EXAMPLES, EXPORT, FilterConfig, Inputs, SELECTION};
+use distill_publish::{Lineage, PUBLISHED, PublishConfig};
+use distill_student::{Base, TRAINING, TrainError, TrainingConfig};
 use distill_teacher_local::{LocalTeacher, Placement};
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
 
-/// The last stage that is wanted.
+/// The parts of the path: a command goes up to and including one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Until {
     /// Traces.
@@ -39,107 +36,37 @@ pub enum Until {
     Publish,
 }
 
-/// Runs every stage up to `until` that is not done, or, in a plan, says which are missing.
+/// Walks the whole path. What is done is found; what is wanted and missing is made; the rest stays pending.
 ///
 /// # Errors
 /// What the first failing stage says; stages before it are done and stay done.
-pub fn run(session: &mut Session, recipe: &Recipe, until: Until, secrets: Secrets<'_>) -> Result<()> {
-    let mut problems = Vec::new();
+pub fn run(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
+    session.phase(Until::Sample);
+    let problems = make_problems(session, recipe)?;
     let mut traces = Vec::new();
-    for (index, source) in recipe.sources.iter().enumerate() {
-        let made = make_problems(session, source, index)?;
-        traces.push(make_traces(session, source, index, &made, secrets)?);
-        problems.push(made);
+    for index in 0..recipe.sources.len() {
+        traces.push(make_traces(session, recipe, index, &problems, secrets)?);
     }
-    if until == Until::Sample {
-        return Ok(());
-    }
-    let (measures, selection) = filter(session, recipe, &problems, &traces)?;
-    if until == Until::Filter {
-        return Ok(());
-    }
+    session.phase(Until::Filter);
+    let (verdicts, selection) = filter(session, recipe, &problems, &traces)?;
     let data = Data { problems: &problems, traces: &traces, selection: &selection };
+    session.phase(Until::Export);
     if let Some(config) = &recipe.export {
-        let spec = data.inputs(Spec::new("export", 1, config)?);
-        let verdicts = recipe.filters.iter().position(|filter| filter.kind() == "verify").map(|at| &measures[at]);
-        session.stage(verdicts.into_iter().fold(spec, |spec, slot| spec.input("verdicts", slot)), |context, out| {
-            let (problems, traces) = (ready(&problems)?, ready(&traces)?);
-            let verdicts = verdicts.map(Slot::ready).transpose()?;
-            let tally = distill_filters::export(&problems, &traces, selection.ready()?, verdicts, context, out)?;
-            let lineage = data.lineage()?;
-            let card = distill_publish::data_card(&config.dataset_name, &config.license, &lineage, tally.rows_out);
-            std::fs::write(out.join("README.md"), card).context("cannot write the dataset's card")?;
-            Ok(tally)
-        })?;
+        export(session, config, &data, verdicts.as_ref())?;
     }
-    let Some(student) = &recipe.student else {
-        return if until < Until::Train || until == Until::Publish { Ok(()) } else { missing("[student]", "trained") };
-    };
-    if until == Until::Export {
-        return Ok(());
-    }
-
-    let examples = session.stage(data.inputs(Spec::new("examples", 1, &())?), |context, out| {
-        let (problems, traces) = (ready(&problems)?, ready(&traces)?);
-        Ok(distill_filters::examples(&problems, &traces, selection.ready()?, context, out)?)
-    })?;
+    let Some(student) = &recipe.student else { return Ok(()) };
+    session.phase(Until::Train);
     let base = base_model(session, &student.base)?;
-    let device = session.device.clone();
-    let mut spec = base.input(Spec::new("training", 3, &student.training)?, "base").input("examples", &examples);
-    for (name, template) in [("chat-template", &student.chat_template), ("publish-template", &student.publish_template)]
-    {
-        if let Some(path) = template {
-            spec = spec.outside(name, identity::digest_all("template", std::slice::from_ref(path))?);
-        }
-    }
-    let trained = session.stage(spec, |context, out| {
-        let examples = [examples.ready()?.clone()];
-        let base = Base {
-            dir: base.dir()?,
-            chat_template: student.chat_template.as_deref(),
-            publish_template: student.publish_template.as_deref(),
-        };
-        Ok(distill_student::train(base, &examples, &student.training, &device, context, out)?)
-    })?;
-    if until == Until::Train {
-        return Ok(());
-    }
-
-    let mut evaluations = Vec::new();
-    if let Some(config) = &recipe.evaluation {
-        let after = Model::Made(Box::new(trained.clone()));
-        for (subject, model) in [("before", &base), ("after", &after)] {
-            evaluations.push(evaluate_checkpoint(session, config, subject, model, &problems)?);
-        }
-        if config.teacher
-            && let Some(teacher) = recipe.sources.iter().find_map(|source| Teacher::of(source).transpose())
-        {
-            evaluations.push(evaluate_teacher(session, config, &teacher?, &problems, secrets)?);
-        }
-    } else if until == Until::Evaluate {
-        return missing("[evaluation]", "evaluated");
-    }
-    if until == Until::Evaluate {
-        return Ok(());
-    }
-
+    let trained = train(session, student, &base, &data)?;
+    session.phase(Until::Evaluate);
+    let scores = evaluate(session, recipe, (&base, &trained), &problems, secrets)?;
+    session.phase(Until::Publish);
     if let Some(config) = &recipe.publish {
-        let spec = data.inputs(Spec::new("published", 1, &(config, &recipe.name))?).input("checkpoint", &trained);
-        session.stage(spec.inputs("evaluation", &evaluations), |context, out| {
-            let lineage = Lineage {
-                recipe: recipe.name.clone(),
-                training: Some(trained.ready()?.manifest.clone()),
-                evaluations: manifests(&evaluations)?,
-                ..data.lineage()?
-            };
-            Ok(distill_publish::publish(config, &trained.ready()?.dir, &lineage, context, out)?)
-        })?;
+        let has_base = matches!(student.base, BaseConfig::Checkpoint { .. });
+        let origin = Lineage { recipe: recipe.name.clone(), has_base, ..Lineage::default() };
+        publish(session, config, origin, &data, &trained, &scores)?;
     }
     Ok(())
-}
-
-fn missing(table: &str, done: &str) -> Result<()> {
-    anyhow::bail!("the recipe has no {table}: nothing can be {done}")
 }
 
 /// The label of a source's stage: the first has no number.
@@ -147,57 +74,233 @@ fn label(stage: &str, index: usize) -> String {
     if index == 0 { stage.to_owned() } else { format!("{stage}-{}", index + 1) }
 }
 
-fn make_problems(session: &mut Session, source: &SourceConfig, index: usize) -> Result<Slot> {
-    let mut spec = Spec::new("problems", 1, &(&source.problems, source.holdout))?.label(label("problems", index));
-    if let ProblemsConfig::File { path, format, .. } = &source.problems {
-        let files = distill_data_gen::problem_files(path, *format)?;
-        spec = spec.outside("file", identity::digest_all("problem-files", &files)?);
+/// Each source's problems, then one split across all of them.
+fn make_problems(session: &mut Session, recipe: &Recipe) -> Result<Vec<Slot>> {
+    let seed = recipe.seed;
+    let mut sources = Vec::new();
+    for (index, source) in recipe.sources.iter().enumerate() {
+        let config = &source.problems;
+        let mut spec = Spec::new(SOURCE, config, config.keyed(seed))?.label(label("source", index));
+        if let ProblemsConfig::File { path, format, .. } = config {
+            let files = distill_data_gen::problem_files(path, *format)?;
+            spec = spec.outside("file", session.outside.files("problem-files", &files)?);
+        }
+        sources.push(session.stage(spec, || {
+            Ok(Work::gather(|context, out| Ok(distill_data_gen::read_source(config, context, out)?)))
+        })?);
     }
-    session.stage(spec, |context, out| Ok(distill_data_gen::problems(&source.problems, source.holdout, context, out)?))
+    let holdout: Vec<u32> = recipe.sources.iter().map(|source| source.holdout).collect();
+    let split = |index| {
+        let config = SplitConfig { source: index, holdout: holdout.clone() };
+        let spec = Spec::new(PROBLEMS, &config, config.keyed(seed))?.label(label("problems", index));
+        session.stage(spec.inputs("source", &sources), || {
+            let sources = ready(&sources)?;
+            Ok(Work::gather(move |context, out| Ok(distill_data_gen::split(&config, &sources, context, out)?)))
+        })
+    };
+    (0..recipe.sources.len()).map(split).collect()
 }
 
+/// What a teacher answers to a source's training problems, or the problems' own worked solutions.
 fn make_traces(
     session: &mut Session,
-    source: &SourceConfig,
+    recipe: &Recipe,
     index: usize,
-    problems: &Slot,
+    problems: &[Slot],
     secrets: Secrets<'_>,
 ) -> Result<Slot> {
-    let teacher = Teacher::of(source)?;
-    let (Some(teacher), Some(sampling)) = (teacher, &source.sampling) else {
-        let spec = Spec::new("traces", 1, &"worked-solutions")?.label(label("traces", index));
-        return session.stage(spec.input("problems", problems), |_, out| {
-            Ok(distill_data_gen::worked_solutions(problems.ready()?, out)?)
+    let source = &recipe.sources[index];
+    let own = &problems[index];
+    let (Some(teacher), Some(sampling)) = (Teacher::of(source, &session.outside)?, &source.sampling) else {
+        let spec = Spec::new(TRACES, &"worked-solutions", Keyed::default().with("teacher", "worked-solutions"))?;
+        return session.stage(spec.label(label("traces", index)).input("problems", own), || {
+            let shards: Vec<_> = own.ready()?.shards().collect();
+            Ok(Work::map(shards.len(), move |unit, _, out| {
+                Ok(distill_data_gen::worked_solutions(&shards[unit], unit, out)?)
+            }))
         });
     };
-    let spec = Spec::new("traces", 2, &(sampling, &teacher.name, &teacher.identity))?.label(label("traces", index));
+    let settings = Keyed::of(sampling, &SamplingConfig::unset()).nest("teacher", teacher.keyed());
+    let spec = Spec::new(TRACES, &(sampling, &teacher.name), settings)?.label(label("traces", index));
     let (device, journal) = (session.device.clone(), session.store.samples(&teacher.folder()));
-    session.stage(spec.input("problems", problems), |context, out| {
+    let place = preflight::Place { device: session.device.clone(), store: session.store.root().to_owned() };
+    session.stage(spec.input("problems", own), || {
+        let (own, all) = (own.ready()?.clone(), ready(problems)?);
+        preflight::check(recipe, &all, &place, secrets)?;
         let complete = teacher.open(&device, secrets)?;
-        let place = (teacher.name.as_str(), journal.as_path());
-        Ok(distill_data_gen::sample(sampling, problems.ready()?, &*complete, place, context, out)?)
+        Ok(Work::gather(move |context, out| {
+            let place = (teacher.name.as_str(), journal.as_path());
+            Ok(distill_data_gen::sample(sampling, &own, &*complete, place, context, out)?)
+        }))
     })
 }
 
-/// One side table per filter, then the decisions.
-fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[Slot]) -> Result<(Vec<Slot>, Slot)> {
-    let mut measures = Vec::new();
-    for (index, filter) in recipe.filters.iter().enumerate() {
-        let name = format!("measure-{}-{}", index + 1, filter.kind());
-        let measurement = filter.measurement();
-        let spec = Spec::new("measures", 3, &measurement)?.label(name).inputs("problems", problems);
-        measures.push(session.stage(spec.inputs("traces", traces), |context, out| {
+/// One side table per filter, then the decisions. The table of `verify` comes back too, which the export reads.
+fn filter(
+    session: &mut Session,
+    recipe: &Recipe,
+    problems: &[Slot],
+    traces: &[Slot],
+) -> Result<(Option<Slot>, Slot)> {
+    let (mut measures, mut verdicts) = (Vec::new(), None);
+    for (index, config) in recipe.filters.iter().enumerate() {
+        let filter = config.filter();
+        let mut spec = Spec::new(filter.stage(), config, filter.keyed())?
+            .label(format!("measure-{}-{}", index + 1, config.kind()))
+            .inputs("problems", problems)
+            .inputs("traces", traces);
+        let judges = verify::judges_for(config);
+        if let Some(tools) = verify::tools_that_decide(config, &judges, problems.iter().filter_map(Slot::get)) {
+            spec = spec.outside("tools", tools);
+        }
+        let table = session.stage(spec, || {
             let (problems, traces) = (ready(problems)?, ready(traces)?);
-            let judges = verify::judges_for(&measurement);
-            Ok(distill_filters::measure(&measurement, &problems, &traces, &judges, context, out)?)
+            let num_units = num_shards(&traces);
+            Ok(Work::map(num_units, move |unit, context, out| {
+                let inputs = Inputs { problems: &problems, traces: &traces, judges: Some(&judges) };
+                Ok(filter.measure(&inputs.unit(unit)?, context, out)?)
+            }))
+        })?;
+        if matches!(config, FilterConfig::Verify(_)) {
+            verdicts = Some(table.clone());
+        }
+        measures.push(table);
+    }
+    let spec = Spec::new(SELECTION, &recipe.filters, distill_filters::settings(&recipe.filters))?;
+    let selection = session.stage(spec.inputs("traces", traces).inputs("measures", &measures), || {
+        let (traces, measures) = (ready(traces)?, ready(&measures)?);
+        Ok(Work::map(num_shards(&traces), move |unit, context, out| {
+            let inputs = Inputs { problems: &[], traces: &traces, judges: None };
+            Ok(distill_filters::select(&recipe.filters, &measures, &inputs.unit(unit)?, context, out)?)
+        }))
+    })?;
+    Ok((verdicts, selection))
+}
+
+fn num_shards(datasets: &[Dataset]) -> usize {
+    datasets.iter().map(|dataset| dataset.shards().count()).sum()
+}
+
+/// The kept traces as a dataset to share, with its card.
+fn export(session: &mut Session, config: &ExportConfig, data: &Data<'_>, verdicts: Option<&Slot>) -> Result<()> {
+    let spec = data.inputs(Spec::new(EXPORT, config, Keyed::all(config))?);
+    session.stage(verdicts.into_iter().fold(spec, |spec, slot| spec.input("verdicts", slot)), || {
+        let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
+        let (selection, verdicts) = (data.selection.ready()?, verdicts.map(Slot::ready).transpose()?);
+        let lineage = data.lineage()?;
+        Ok(Work::map(num_shards(&traces), move |unit, context, out| {
+            let inputs = Inputs { problems: &problems, traces: &traces, judges: None };
+            if unit == 0 {
+                let card = distill_publish::data_card(&config.dataset_name, &config.license, &lineage)?;
+                std::fs::write(out.join("README.md"), card).context("cannot write the dataset's card")?;
+            }
+            Ok(distill_filters::export(selection, verdicts, &inputs.unit(unit)?, context, out)?)
+        }))
+    })?;
+    Ok(())
+}
+
+/// Examples from the kept traces, and a student that learns them.
+fn train(session: &mut Session, student: &StudentConfig, base: &Model, data: &Data<'_>) -> Result<Slot> {
+    let spec = data.inputs(Spec::new(EXAMPLES, &(), Keyed::default())?);
+    let examples = session.stage(spec, || {
+        let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
+        let selection = data.selection.ready()?;
+        Ok(Work::map(num_shards(&traces), move |unit, context, out| {
+            let inputs = Inputs { problems: &problems, traces: &traces, judges: None };
+            Ok(distill_filters::examples(selection, &inputs.unit(unit)?, context, out)?)
+        }))
+    })?;
+    let settings = Keyed::of(&student.training.keyed(), &TrainingConfig::unset()).with("seed", session.record.seed);
+    let mut spec = base.input(Spec::new(TRAINING, &student.training, settings)?, "base").input("examples", &examples);
+    for (name, template) in [("chat-template", &student.chat_template), ("publish-template", &student.publish_template)]
+    {
+        if let Some(path) = template {
+            spec = spec.outside(name, session.outside.files("template", std::slice::from_ref(path))?);
+        }
+    }
+    let device = session.device.clone();
+    session.stage(spec, || {
+        Ok(Work::gather(move |context, out| {
+            let examples = [examples.ready()?.clone()];
+            let base = Base {
+                dir: base.dir()?,
+                chat_template: student.chat_template.as_deref(),
+                publish_template: student.publish_template.as_deref(),
+            };
+            Ok(distill_student::train(base, &examples, &student.training, &device, context, out)?)
+        }))
+    })
+}
+
+/// The student before and after, and its teacher where the recipe says so.
+fn evaluate(
+    session: &mut Session,
+    recipe: &Recipe,
+    (base, trained): (&Model, &Slot),
+    problems: &[Slot],
+    secrets: Secrets<'_>,
+) -> Result<Vec<Slot>> {
+    let Some(config) = &recipe.evaluation else { return Ok(Vec::new()) };
+    let spec = |subject: &str| {
+        let settings = Keyed::of(config, &EvaluationConfig::unset()).with("subject", subject).with("seed", recipe.seed);
+        let spec = Spec::new(EVALUATION, config, settings)?.label(format!("evaluation-{subject}"));
+        anyhow::Ok(spec.inputs("problems", problems))
+    };
+    let device = session.device.clone();
+    let mut scores = Vec::new();
+    let after = Model::Made(trained.clone());
+    for (subject, model) in [("before", base), ("after", &after)] {
+        let device = &device;
+        scores.push(session.stage(model.input(spec(subject)?, "model"), || {
+            Ok(Work::gather(move |context, out| {
+                let complete = LocalTeacher::load(model.dir()?, model.digest()?, Placement::on(device))?;
+                Ok(distill_evaluate::evaluate(subject, config, &ready(problems)?, &complete, context, out)?)
+            }))
         })?);
     }
-    let spec = Spec::new("selection", 1, &recipe.filters)?.inputs("traces", traces).inputs("measures", &measures);
-    let selection = session.stage(spec, |context, out| {
-        let (traces, measures) = (ready(traces)?, ready(&measures)?);
-        Ok(distill_filters::select(&recipe.filters, &traces, &measures, context, out)?)
+    if !config.teacher {
+        return Ok(scores);
+    }
+    for source in &recipe.sources {
+        let Some(teacher) = Teacher::of(source, &session.outside)? else { continue };
+        scores.push(session.stage(spec("teacher")?.outside("model", teacher.digest()), || {
+            Ok(Work::gather(|context, out| {
+                let complete = teacher.open(&device, secrets)?;
+                Ok(distill_evaluate::evaluate("teacher", config, &ready(problems)?, &*complete, context, out)?)
+            }))
+        })?);
+        break;
+    }
+    Ok(scores)
+}
+
+/// The folder that others load, with a card that says where everything in it comes from.
+fn publish(
+    session: &mut Session,
+    config: &PublishConfig,
+    origin: Lineage,
+    data: &Data<'_>,
+    trained: &Slot,
+    scores: &[Slot],
+) -> Result<()> {
+    let settings = Keyed::all(config).with("recipe", &origin.recipe).with("has-base", origin.has_base);
+    let spec = data.inputs(Spec::new(PUBLISHED, config, settings)?).input("checkpoint", trained);
+    session.stage(spec.inputs("evaluation", scores), || {
+        Ok(Work::gather(move |context, out| {
+            let trained = trained.ready()?;
+            trained.verify()?;
+            let lineage = Lineage {
+                recipe: origin.recipe,
+                has_base: origin.has_base,
+                training: Some(trained.manifest.clone()),
+                evaluations: manifests(scores)?,
+                ..data.lineage()?
+            };
+            Ok(distill_publish::publish(config, &trained.dir, &lineage, context, out)?)
+        }))
     })?;
-    Ok((measures, selection))
+    Ok(())
 }
 
 /// What the later stages read together.
@@ -213,13 +316,9 @@ impl Data<'_> {
     }
 
     fn lineage(&self) -> Result<Lineage> {
-        let mut licences = BTreeSet::new();
-        for problem in ready(self.problems)?.iter().flat_map(Dataset::rows::<Problem>) {
-            licences.extend(problem?.licence);
-        }
         let selection = Some(self.selection.ready()?.manifest.clone());
         let (problems, traces) = (manifests(self.problems)?, manifests(self.traces)?);
-        Ok(Lineage { problems, traces, selection, licences, ..Lineage::default() })
+        Ok(Lineage { problems, traces, selection, ..Lineage::default() })
     }
 }
 
@@ -227,97 +326,7 @@ fn manifests(slots: &[Slot]) -> Result<Vec<Manifest>> {
     slots.iter().map(|slot| Ok(slot.ready()?.manifest.clone())).collect()
 }
 
-/// A model: a folder from outside, or one that a stage makes.
-enum Model {
-    Given { dir: PathBuf, digest: String },
-    Made(Box<Slot>),
-}
-
-impl Model {
-    fn input(&self, spec: Spec, name: &str) -> Spec {
-        match self {
-            Model::Given { digest, .. } => spec.outside(name, digest.clone()),
-            Model::Made(slot) => spec.input(name, slot.as_ref()),
-        }
-    }
-
-    fn dir(&self) -> Result<&Path> {
-        match self {
-            Model::Given { dir, .. } => Ok(dir),
-            Model::Made(slot) => Ok(&slot.ready()?.dir),
-        }
-    }
-
-    fn digest(&self) -> Result<&str> {
-        match self {
-            Model::Given { digest, .. } => Ok(digest),
-            Model::Made(slot) => Ok(&slot.ready()?.manifest.digest),
-        }
-    }
-}
-
-fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
-    match base {
-        BaseConfig::Checkpoint { path, surgery } if path.is_dir() && surgery.is_empty() => {
-            Ok(Model::Given { dir: path.clone(), digest: identity::checkpoint(path)? })
-        }
-        BaseConfig::Checkpoint { path, surgery } => {
-            let spec = Spec::new("base", 1, surgery)?.outside("checkpoint", identity::checkpoint(path)?);
-            let slot = session.stage(spec, |_, out| Ok(distill_student::adapt(path, surgery, None, None, out)?))?;
-            Ok(Model::Made(Box::new(slot)))
-        }
-        BaseConfig::Config { config, tokenizer } => {
-            let files = identity::digest_all("config", std::slice::from_ref(config))?;
-            let spec = Spec::new("base", 1, &())?.outside("config", files);
-            let spec = spec.outside("tokenizer", identity::chat(tokenizer)?);
-            let device = session.device.clone();
-            let slot = session.stage(spec, |context, out| {
-                Ok(distill_student::initialise(config, tokenizer, &device, context, out)?)
-            })?;
-            Ok(Model::Made(Box::new(slot)))
-        }
-    }
-}
-
-fn evaluation(config: &EvaluationConfig, subject: &str, problems: &[Slot]) -> Result<Spec> {
-    let spec = Spec::new("evaluation", 3, &(subject, config))?.label(format!("evaluation-{subject}"));
-    Ok(spec.inputs("problems", problems))
-}
-
-fn evaluate_checkpoint(
-    session: &mut Session,
-    config: &EvaluationConfig,
-    subject: &str,
-    model: &Model,
-    problems: &[Slot],
-) -> Result<Slot> {
-    let device = session.device.clone();
-    session.stage(model.input(evaluation(config, subject, problems)?, "model"), |context, out| {
-        let complete = LocalTeacher::load(model.dir()?, model.digest()?, Placement::on(&device))?;
-        Ok(distill_evaluate::evaluate(subject, config, &ready(problems)?, &complete, context, out)?)
-    })
-}
-
-fn evaluate_teacher(
-    session: &mut Session,
-    config: &EvaluationConfig,
-    teacher: &Teacher,
-    problems: &[Slot],
-    secrets: Secrets<'_>,
-) -> Result<Slot> {
-    let device = session.device.clone();
-    let spec = evaluation(config, "teacher", problems)?.outside("model", teacher.identity.clone());
-    session.stage(spec, |context, out| {
-        let complete = teacher.open(&device, secrets)?;
-        Ok(distill_evaluate::evaluate("teacher", config, &ready(problems)?, &*complete, context, out)?)
-    })
-}
-
 /// Whether an error says that somebody asked to stop.
 pub fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<Interrupted>()
-        || matches!(cause.downcast_ref(), Some(SamplingError::Interrupted))
-        || matches!(cause.downcast_ref(), Some(EvaluateError::Interrupted))
-        || matches!(cause.downcast_ref(), Some(FilterError::Interrupted))
-        || matches!(cause.downcast_ref(), Some(TrainError::Interrupted))
+    cause.is::<Interrupted>() || matches!(cause.downcast_ref(), Some(TrainError::Interrupted))
 }

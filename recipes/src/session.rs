@@ -1,42 +1,46 @@
-//! One run of one recipe: keys, claims, manifests and the record of what this run uses.
+//! One run of one recipe: keys, units, manifests and the record of what this run uses.
 //!
-//! A stage goes in as a specification (name, version, configuration, inputs) and a function that does the work; out
-//! comes its dataset, made now or found in the store. When only a plan is wanted, nothing is run and what is missing
-//! stays pending, with everything behind it.
+//! A stage goes in as a specification (what its key depends on) and its work (units, and a function that does one); out
+//! comes its dataset, made now or found in the store. Units are claimed, run and committed one after the other, those of
+//! this rank, and the manifest is written by whoever finds all of them done. When only a plan is wanted, nothing is run
+//! and what is missing stays pending, with everything behind it.
 
-use crate::progress::Reporter;
+use crate::{identity::Outside, links::link, progress::Reporter, run::Until};
 use anyhow::{Context as _, Result};
-use distill_dataset::{Cancel, Context, Dataset, Digest, Input, Manifest, StageTime, Store, Tally, timestamp};
+use distill_dataset::{
+    Cancel, Claim, Claimed, Context, Dataset, Input, Interrupted, Keyed, Manifest, Owner, Stage, StageDir, StageTime,
+    Store, Tally, stage_key, timestamp, write_whole,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
 };
 
-/// Somebody asked to stop before a stage began.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub struct Interrupted;
+/// Silence after which another machine takes this process for dead.
+const TTL: Duration = Duration::from_secs(120);
+/// Pause between two looks at units that others work on.
+const POLL: Duration = Duration::from_millis(200);
+/// Digits of a key that people see.
+const KEY_DIGITS: usize = 16;
 
 /// What a stage is: everything that its key depends on.
 pub struct Spec {
     /// What it is called in this run, e.g. `evaluation-before`.
-    pub label: String,
-    /// The stage's name: its folder in the store.
-    pub stage: &'static str,
-    /// Raised whenever the stage's code gives other results for the same inputs.
-    pub version: u32,
+    label: String,
+    stage: Stage,
     config: serde_json::Value,
+    settings: Keyed,
     inputs: Vec<(String, Option<String>)>,
-    datasets: Vec<Dataset>,
 }
 
 impl Spec {
-    /// A stage of that name and version, with the configuration that decides its result.
-    pub fn new(stage: &'static str, version: u32, config: &impl Serialize) -> Result<Spec> {
+    /// A stage with its resolved configuration, and the settings among it that decide its result.
+    pub fn new(stage: Stage, config: &impl Serialize, settings: Keyed) -> Result<Spec> {
         let config = serde_json::to_value(config).context("the configuration does not serialise")?;
-        Ok(Spec { label: stage.to_owned(), stage, version, config, inputs: Vec::new(), datasets: Vec::new() })
+        Ok(Spec { label: stage.name.to_owned(), stage, config, settings, inputs: Vec::new() })
     }
 
     /// Another name within the run, where a stage occurs more than once.
@@ -48,7 +52,6 @@ impl Spec {
     /// Adds the output of another stage as an input.
     pub fn input(mut self, name: &str, slot: &Slot) -> Spec {
         self.inputs.push((name.to_owned(), slot.0.as_ref().map(|dataset| dataset.manifest.digest.clone())));
-        self.datasets.extend(slot.0.clone());
         self
     }
 
@@ -67,6 +70,47 @@ impl Spec {
     fn known_inputs(&self) -> Option<Vec<Input>> {
         self.inputs.iter().map(|(name, digest)| Some(Input { name: name.clone(), digest: digest.clone()? })).collect()
     }
+
+    /// The key as far as it is known: an input that is not made yet counts by its name alone.
+    fn sketch(&self) -> String {
+        let inputs = self.inputs.iter().map(|(name, digest)| (name.as_str(), digest.as_deref().unwrap_or("pending")));
+        stage_key(self.stage, &self.settings, inputs)
+    }
+}
+
+/// Does one unit, whose output goes into the folder.
+type UnitWork<'w> = Box<dyn FnMut(usize, &Context, &Path) -> Result<Tally> + 'w>;
+/// Does what some units need together.
+type Preparation<'w> = Box<dyn FnOnce(&[usize], &Context) -> Result<Tally> + 'w>;
+
+/// The work of a stage: its units, and how one is done.
+pub struct Work<'w> {
+    num_units: usize,
+    prepare: Option<Preparation<'w>>,
+    unit: UnitWork<'w>,
+}
+
+impl<'w> Work<'w> {
+    /// One unit: everything at once.
+    pub fn gather(work: impl FnOnce(&Context, &Path) -> Result<Tally> + 'w) -> Work<'w> {
+        let mut work = Some(work);
+        Work::map(1, move |_, context, out| {
+            let work = work.take().context("a stage of one unit was run twice")?;
+            work(context, out)
+        })
+    }
+
+    /// `num_units` units, each by itself.
+    pub fn map(num_units: usize, unit: impl FnMut(usize, &Context, &Path) -> Result<Tally> + 'w) -> Work<'w> {
+        Work { num_units, prepare: None, unit: Box::new(unit) }
+    }
+
+    /// What is done first for all units of this process that are not done yet. What it costs is charged to the first of
+    /// them.
+    pub fn after(mut self, prepare: impl FnOnce(&[usize], &Context) -> Result<Tally> + 'w) -> Work<'w> {
+        self.prepare = Some(Box::new(prepare));
+        self
+    }
 }
 
 /// A stage's dataset, or, in a plan, that it is not made yet.
@@ -74,11 +118,6 @@ impl Spec {
 pub struct Slot(Option<Dataset>);
 
 impl Slot {
-    /// A dataset that is there.
-    pub fn of(dataset: Dataset) -> Slot {
-        Slot(Some(dataset))
-    }
-
     /// The dataset, if it is there.
     pub fn get(&self) -> Option<&Dataset> {
         self.0.as_ref()
@@ -98,10 +137,26 @@ pub fn ready<'a>(slots: impl IntoIterator<Item = &'a Slot>) -> Result<Vec<Datase
 /// Whether stages are run or only looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Run what is missing.
-    Run,
-    /// Run nothing.
+    /// Run what is missing, up to and including a stage.
+    Run(Until),
+    /// Run nothing and write nothing.
     Plan,
+}
+
+/// Which of the processes that share the work this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rank {
+    /// Its number, from 0.
+    pub rank: usize,
+    /// How many there are.
+    pub world: usize,
+}
+
+impl Default for Rank {
+    /// The only one.
+    fn default() -> Rank {
+        Rank { rank: 0, world: 1 }
+    }
 }
 
 /// How a stage stands in a run.
@@ -160,15 +215,36 @@ pub struct Session {
     pub folder: PathBuf,
     /// What the run uses so far.
     pub record: RunRecord,
+    /// Which units are this process's.
+    pub rank: Rank,
+    /// Digests of files outside the store.
+    pub outside: Outside,
+    /// Stages with their keys as far as they are known.
+    pub sketches: Vec<(String, String)>,
+    phase: Until,
     reporter: Reporter,
     made: usize,
+    alive: Option<Alive>,
 }
 
 impl Session {
     /// A session for a recipe of that name below `runs`.
     pub fn new(mode: Mode, store: Store, runs: &Path, device: &str, record: RunRecord, reporter: Reporter) -> Session {
-        let folder = runs.join(&record.name);
-        Session { mode, store, device: device.to_owned(), cancel: Cancel::default(), folder, record, reporter, made: 0 }
+        Session {
+            mode,
+            device: device.to_owned(),
+            cancel: Cancel::default(),
+            folder: runs.join(&record.name),
+            record,
+            rank: Rank::default(),
+            outside: Outside::read(store.root()),
+            sketches: Vec::new(),
+            phase: Until::Sample,
+            reporter,
+            made: 0,
+            alive: None,
+            store,
+        }
     }
 
     /// How many stages this session has run.
@@ -176,72 +252,130 @@ impl Session {
         self.made
     }
 
-    /// Finds a stage's dataset in the store, or makes it with `work`, which writes into the folder it is given.
+    /// The stages from here on belong to this part of the path; those beyond what is wanted are only looked up.
+    pub fn phase(&mut self, phase: Until) {
+        self.phase = phase;
+    }
+
+    /// Whether stages of this part are run.
+    pub fn is_wanted(&self, phase: Until) -> bool {
+        matches!(self.mode, Mode::Run(until) if phase <= until)
+    }
+
+    /// This process, as others see it who work on the same store.
     ///
     /// # Errors
-    /// What `work` says; then the stage has no manifest and the next run resumes it.
-    pub fn stage(&mut self, spec: Spec, work: impl FnOnce(&Context, &Path) -> Result<Tally>) -> Result<Slot> {
+    /// When the store cannot be written.
+    pub fn owner(&mut self) -> Result<Arc<Owner>> {
+        let alive = match self.alive.take() {
+            Some(alive) => alive,
+            None => Alive::new(Owner::register(&self.store.owners(), TTL)?),
+        };
+        Ok(self.alive.insert(alive).owner.clone())
+    }
+
+    /// Finds a stage's dataset in the store, or makes it. `open` is called only where something is to be done, with all
+    /// inputs there.
+    ///
+    /// # Errors
+    /// What the work says; then the stage has no manifest and the next run resumes it.
+    pub fn stage<'w>(&mut self, spec: Spec, open: impl FnOnce() -> Result<Work<'w>>) -> Result<Slot> {
+        self.sketches.push((spec.label.clone(), spec.sketch()));
         let Some(inputs) = spec.known_inputs() else {
             self.enter(&spec, "", State::Pending)?;
             return Ok(Slot(None));
         };
-        let key = key(&spec, self.record.seed, &inputs);
-        let dir = self.store.stage(spec.stage, &key);
+        let key = stage_key(
+            spec.stage,
+            &spec.settings,
+            inputs.iter().map(|input| (input.name.as_str(), input.digest.as_str())),
+        );
+        let dir = self.store.stage(spec.stage.name, &key);
         if let Some(manifest) = dir.manifest()? {
             self.enter(&spec, &key, State::Found)?;
             self.reporter.found(&spec.label, &manifest);
-            return Ok(Slot::of(Dataset { dir: dir.path().to_owned(), manifest }));
-        }
-        if self.mode == Mode::Plan {
-            self.enter(&spec, &key, State::Pending)?;
-            return Ok(Slot(None));
-        }
-        if self.cancel.is_cancelled() {
-            return Err(Interrupted.into());
-        }
-        let claim = dir.claim()?;
-        if let Some(manifest) = dir.manifest()? {
-            // Another process finished it between the look and the claim.
-            self.enter(&spec, &key, State::Found)?;
-            return Ok(Slot::of(Dataset { dir: dir.path().to_owned(), manifest }));
+            return Ok(Slot(Some(Dataset::new(dir.path().to_owned(), manifest))));
         }
         self.enter(&spec, &key, State::Pending)?;
-        // What a stage reads is what its key says: files that changed since are noticed before they are used.
-        spec.datasets.iter().try_for_each(Dataset::verify)?;
-        let context = Context {
-            scratch: claim.scratch(),
+        if !self.is_wanted(self.phase) {
+            return Ok(Slot(None));
+        }
+        self.cancel.check()?;
+        tracing::info!(stage = spec.label, key = &key[..KEY_DIGITS], "stage begins");
+        let draft = Manifest {
+            format: Manifest::FORMAT,
+            stage: spec.stage.name.to_owned(),
+            stage_version: spec.stage.version,
+            key: key.clone(),
+            inputs,
+            config: spec.config.clone(),
+            settings: spec.settings.clone(),
+            seed: self.record.seed,
+            revision: env!("DISTILL_REVISION").to_owned(),
+            device: self.device.clone(),
+            time: StageTime { finished_at: String::new(), wall_s: 0.0 },
+            ..Manifest::default()
+        };
+        let manifest =
+            self.run_units(&spec, &dir, draft, open).with_context(|| format!("stage `{}`", spec.label))?;
+        self.made += 1;
+        self.enter(&spec, &key, State::Made)?;
+        self.reporter.made(&spec.label, &manifest);
+        Ok(Slot(Some(Dataset::new(dir.path().to_owned(), manifest))))
+    }
+
+    /// Does this rank's units, waits for the others', and writes the manifest.
+    fn run_units<'w>(
+        &mut self,
+        spec: &Spec,
+        dir: &StageDir,
+        draft: Manifest,
+        open: impl FnOnce() -> Result<Work<'w>>,
+    ) -> Result<Manifest> {
+        let owner = self.owner()?;
+        let mut work = open()?;
+        let Rank { rank, world } = self.rank;
+        let mine: Vec<usize> = (0..work.num_units).filter(|unit| unit % world == rank).collect();
+        let mut context = Context {
+            scratch: PathBuf::new(),
             cancel: self.cancel.clone(),
             progress: self.reporter.progress(&spec.label),
             seed: self.record.seed,
         };
-        tracing::info!(stage = spec.label, key = &key[..16], "stage begins");
-        let (started, earlier) = (Instant::now(), Elapsed::read(&claim.scratch()));
-        let outcome = work(&context, claim.output()).with_context(|| format!("stage `{}`", spec.label));
-        let wall_s = earlier.0 + started.elapsed().as_secs_f64();
-        let tally = outcome.inspect_err(|_| Elapsed(wall_s).write(&claim.scratch()))?;
-        let manifest = claim.commit(Manifest {
-            format: Manifest::FORMAT,
-            stage: spec.stage.to_owned(),
-            stage_version: spec.version,
-            key: key.clone(),
-            inputs,
-            config: spec.config.clone(),
-            seed: self.record.seed,
-            revision: env!("DISTILL_REVISION").to_owned(),
-            device: self.device.clone(),
-            time: StageTime { finished_at: timestamp(), wall_s },
-            tally,
-            ..Manifest::default()
-        })?;
-        self.made += 1;
-        self.enter(&spec, &key, State::Made)?;
-        self.reporter.made(&spec.label, &manifest);
-        Ok(Slot::of(Dataset { dir: dir.path().to_owned(), manifest }))
+        let todo: Vec<usize> = mine.iter().copied().filter(|unit| !dir.is_done(*unit)).collect();
+        let mut prepared = match work.prepare.take() {
+            Some(prepare) if !todo.is_empty() => Some(prepare(&todo, &context)?),
+            _ => None,
+        };
+        let mut waiting = Waiting::default();
+        loop {
+            self.cancel.check()?;
+            let mut held = None;
+            for unit in &mine {
+                self.cancel.check()?;
+                match dir.claim(*unit, &owner)? {
+                    Claimed::Done => {}
+                    Claimed::Held { by } => held = Some((*unit, by)),
+                    Claimed::Mine(claim) => {
+                        context.scratch = claim.scratch();
+                        run_unit(claim, *unit, dir, &context, prepared.take(), &mut work.unit)?;
+                        waiting = Waiting::default();
+                    }
+                }
+            }
+            let missing = (0..work.num_units).filter(|unit| !dir.is_done(*unit)).count();
+            if missing == 0 {
+                let time = StageTime { finished_at: timestamp(), ..draft.time };
+                return Ok(dir.finish(work.num_units, Manifest { time, ..draft })?);
+            }
+            waiting.wait(&context, work.num_units, missing, held);
+        }
     }
 
     /// Records how a stage stands, in `run.json` and as a link.
     fn enter(&mut self, spec: &Spec, key: &str, state: State) -> Result<()> {
-        let entry = StageRecord { label: spec.label.clone(), stage: spec.stage.to_owned(), key: key.to_owned(), state };
+        let stage = spec.stage.name.to_owned();
+        let entry = StageRecord { label: spec.label.clone(), stage, key: key.to_owned(), state };
         match self.record.stages.iter_mut().find(|stage| stage.label == spec.label) {
             Some(known) => *known = entry,
             None => self.record.stages.push(entry),
@@ -250,46 +384,91 @@ impl Session {
             return Ok(());
         }
         fs::create_dir_all(&self.folder).with_context(|| format!("cannot create {}", self.folder.display()))?;
-        let json = serde_json::to_string_pretty(&self.record)?;
-        write_whole(&self.folder.join("run.json"), &json)?;
+        write_whole(&self.folder.join("run.json"), serde_json::to_string_pretty(&self.record)?.as_bytes())?;
         if !key.is_empty() && state != State::Pending {
-            link(&self.folder.join(&spec.label), self.store.stage(spec.stage, key).path())?;
+            link(&self.folder.join(&spec.label), self.store.stage(spec.stage.name, key).path())?;
         }
         Ok(())
     }
 }
 
-/// hash(stage, version, configuration, seed, each input's content digest), 64 hex digits.
-fn key(spec: &Spec, seed: u64, inputs: &[Input]) -> String {
-    let mut digest = Digest::new("stage");
-    digest.field(spec.stage).field(&spec.version.to_string()).field(&spec.config.to_string()).field(&seed.to_string());
-    for input in inputs {
-        digest.field(&input.name).field(&input.digest);
+/// Runs one unit and commits it. One that fails is given up, its scratch space kept.
+fn run_unit(
+    claim: Claim,
+    unit: usize,
+    dir: &StageDir,
+    context: &Context,
+    prepared: Option<Tally>,
+    work: &mut UnitWork<'_>,
+) -> Result<()> {
+    let (started, earlier) = (Instant::now(), Elapsed::read(&context.scratch));
+    let outcome = work(unit, context, &claim.output());
+    let wall_s = earlier.0 + started.elapsed().as_secs_f64();
+    let committed = outcome.and_then(|mut tally| {
+        if let Some(prepared) = prepared {
+            tally.merge(prepared);
+        }
+        Ok(claim.commit(tally, wall_s)?)
+    });
+    match committed {
+        Ok(_) => Ok(()),
+        // Stopped for so long that another owner took it for dead, and did its work.
+        Err(_) if dir.is_done(unit) => Ok(()),
+        Err(error) => {
+            Elapsed(wall_s).write(&context.scratch);
+            Err(error)
+        }
     }
-    digest.finish()
 }
 
-/// Writes a small file under a temporary name, then renames it: a reader sees the old text or the new, never half.
-pub fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    fs::write(&temporary, text)
-        .and_then(|()| fs::rename(&temporary, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+/// Waiting for units that others do.
+#[derive(Default)]
+struct Waiting {
+    since: Option<Instant>,
 }
 
-/// Points `link` at `target`, replacing an earlier link and never a real file.
-fn link(link: &Path, target: &Path) -> Result<()> {
-    let target = std::path::absolute(target)?;
-    match fs::read_link(link) {
-        Ok(old) if old == target => return Ok(()),
-        Ok(_) => fs::remove_file(link)?,
-        Err(_) => {}
+impl Waiting {
+    /// Waits a moment, and says for what once that is no matter of moments.
+    fn wait(&mut self, context: &Context, num_units: usize, missing: usize, held: Option<(usize, String)>) {
+        let since = self.since.get_or_insert_with(|| {
+            context.progress.begin("wait", num_units as u64, "units");
+            Instant::now()
+        });
+        let whom = match held {
+            Some((unit, by)) => format!("{by} works on unit {unit}"),
+            None => "other ranks work on the rest".to_owned(),
+        };
+        let waited = since.elapsed().as_secs();
+        context.progress.advance((num_units - missing) as u64, format!("{whom}; waited {waited} s"));
+        std::thread::sleep(POLL);
     }
-    std::os::unix::fs::symlink(&target, link)
-        .with_context(|| format!("cannot link {} to {}", link.display(), target.display()))
 }
 
-/// Seconds that earlier, interrupted attempts at a stage took.
+/// A registered process that tells others that it lives, until it is dropped.
+struct Alive {
+    owner: Arc<Owner>,
+    /// Dropped, it ends the thread.
+    _stop: mpsc::Sender<()>,
+}
+
+impl Alive {
+    fn new(owner: Owner) -> Alive {
+        let owner = Arc::new(owner);
+        let (stop, stopped) = mpsc::channel::<()>();
+        let beating = Arc::downgrade(&owner);
+        std::thread::spawn(move || {
+            while stopped.recv_timeout(TTL / 8) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let Some(owner) = beating.upgrade() else { return };
+                if let Err(error) = owner.beat() {
+                    tracing::warn!(%error, "other machines cannot see that this process lives");
+                }
+            }
+        });
+        Alive { owner, _stop: stop }
+    }
+}
+
+/// Seconds that earlier, interrupted attempts at a unit took.
 struct Elapsed(f64);
 
 impl Elapsed {

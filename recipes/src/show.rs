@@ -5,9 +5,10 @@ use crate::{
     rendered::{Marks, rendered},
     view::View,
 };
-use anyhow::{Context, Result, bail};
-use distill_dataset::{Dataset, Decision, Measure, Outcome, Problem, Trace};
+use anyhow::{Context, Result, bail, ensure};
+use distill_dataset::{Dataset, Decision, Outcome, Problem, Trace};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::{collections::HashMap, fmt::Write, path::Path};
 
 /// A trace with everything that was decided on it.
@@ -21,8 +22,19 @@ pub struct Row {
     pub trace: Trace,
     /// What became of it; absent before the selection is made.
     pub decision: Option<Decision>,
-    /// What each filter saw.
-    pub evidence: Vec<(String, Measure)>,
+    /// What each filter measured, by the label of its stage.
+    pub evidence: Vec<(String, Map<String, Value>)>,
+}
+
+impl Row {
+    /// What a filter measured in one line: every column that says something.
+    pub fn evidence_line(measure: &Map<String, Value>) -> String {
+        let said = measure.iter().filter(|(name, value)| {
+            let silent = value.is_null() || value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty);
+            name.as_str() != "trace_id" && !silent
+        });
+        said.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Traces of a run that `wanted` picks, at most `limit`, in order.
@@ -31,17 +43,23 @@ pub struct Row {
 /// When a dataset cannot be read.
 pub fn rows(view: &View, limit: usize, mut wanted: impl FnMut(&Trace, Option<&Decision>) -> bool) -> Result<Vec<Row>> {
     let mut decisions = view.of("selection").next().map(Dataset::rows::<Decision>);
-    let measured = view.stages.iter().filter(|(stage, _)| stage.stage == "measures");
-    let mut tables: Vec<_> = measured
-        .filter_map(|(stage, dataset)| Some((stage.label.clone(), dataset.as_ref()?.rows::<Measure>())))
+    let mut tables: Vec<_> = view
+        .stages
+        .iter()
+        .filter(|(stage, _)| stage.label.starts_with("measure-"))
+        .filter_map(|(stage, dataset)| Some((stage.label.clone(), dataset.as_ref()?.objects())))
         .collect();
     let mut found = Vec::new();
     for trace in view.of("traces").flat_map(Dataset::rows::<Trace>) {
         let trace = trace?;
-        let decision = decisions.as_mut().and_then(Iterator::next).transpose()?;
+        let decision = decisions.as_mut().map(|rows| rows.next().transpose()).transpose()?.flatten();
+        if let Some(decision) = &decision {
+            belongs(&trace, "selection", &decision.trace_id)?;
+        }
         let mut evidence = Vec::new();
         for (label, table) in &mut tables {
             if let Some(measure) = table.next().transpose()? {
+                belongs(&trace, label, measure.get("trace_id").and_then(Value::as_str).unwrap_or_default())?;
                 evidence.push((label.clone(), measure));
             }
         }
@@ -65,6 +83,16 @@ pub fn rows(view: &View, limit: usize, mut wanted: impl FnMut(&Trace, Option<&De
         }
     }
     Ok(found)
+}
+
+/// Tables are read side by side: a row that is another trace's means that they do not belong together.
+fn belongs(trace: &Trace, table: &str, trace_id: &str) -> Result<()> {
+    ensure!(
+        trace.id == trace_id,
+        "`{table}`: expected a row of trace {}, found one of {trace_id:?}\nhint: the run's folder points to tables of different runs; run `distill run RECIPE` again",
+        trace.id
+    );
+    Ok(())
 }
 
 /// What `distill show` prints.
@@ -120,8 +148,7 @@ fn describe(row: &Row, text: &mut String) {
     let _ = writeln!(text, "  {fate}");
     let outcomes = row.decision.iter().flat_map(|decision| &decision.outcomes);
     for ((label, measure), outcome) in row.evidence.iter().zip(outcomes) {
-        let value = measure.value.map_or(String::new(), |value| format!(" {value}"));
-        let _ = writeln!(text, "  {label:<24} {outcome:?}{value} {} {}", measure.reason, printable(&measure.evidence));
+        let _ = writeln!(text, "  {label:<24} {outcome:?} {}", printable(&Row::evidence_line(measure)));
     }
     let _ = writeln!(text, "  question  {}", printable(&row.question));
     let _ = writeln!(text, "  expected  {}", printable(&row.answer));

@@ -1,11 +1,12 @@
 //! From what a recipe says of a teacher to somebody who answers: opened only when a stage really asks.
 
 use crate::{
-    identity,
+    identity::Outside,
     recipe::{HttpConfig, SourceConfig, TeacherConfig},
 };
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
+use distill_dataset::Keyed;
 use distill_teacher::{ApiKey, Complete, HttpTeacher, Render};
 use distill_teacher_local::{LocalTeacher, Placement, Precision};
 use std::path::PathBuf;
@@ -32,12 +33,12 @@ impl Teacher {
     ///
     /// # Errors
     /// When its checkpoint is not there.
-    pub fn of(source: &SourceConfig) -> Result<Option<Teacher>> {
+    pub fn of(source: &SourceConfig, outside: &Outside) -> Result<Option<Teacher>> {
         Ok(match &source.teacher {
             TeacherConfig::WorkedSolutions => None,
             TeacherConfig::Local { dir, precision } => {
                 let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let identity = identity::decoded(dir, *precision)?;
+                let identity = outside.decoded(dir, *precision)?;
                 Some(Teacher { name, identity, kind: Kind::Local(dir.clone(), *precision) })
             }
             TeacherConfig::Http(config) => {
@@ -45,6 +46,16 @@ impl Teacher {
                 Some(Teacher { name: config.endpoint.model.clone(), identity, kind: Kind::Http((**config).clone()) })
             }
         })
+    }
+
+    /// What decides its answers, beside what it is asked.
+    pub fn keyed(&self) -> Keyed {
+        Keyed::default().with("identity", &self.identity)
+    }
+
+    /// Who it is, as one digest.
+    pub fn digest(&self) -> String {
+        distill_dataset::Digest::new("teacher").field(&self.keyed().to_string()).finish()
     }
 
     /// The name of its folder among the samples.

@@ -66,8 +66,9 @@ fn dataset(folder: &Path, stage: &StageRecord) -> Result<Option<Dataset>> {
     }
     let dir = folder.join(&stage.label);
     let path = dir.join("manifest.json");
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
-    let manifest: Manifest =
-        serde_json::from_str(&text).with_context(|| format!("{} is not a manifest", path.display()))?;
-    Ok((manifest.key == stage.key).then_some(Dataset { dir, manifest }))
+    if !path.exists() {
+        return Ok(None);
+    }
+    let manifest = Manifest::read(&path)?;
+    Ok((manifest.key == stage.key).then(|| Dataset::new(dir, manifest)))
 }

@@ -222,6 +222,48 @@ fn max_grad_norm() -> f64 {
 }
 
 impl TrainingConfig {
+    /// The value that each key has where a recipe leaves it out. Those that a recipe must give (`epochs`, `batch-size`,
+    /// `learning-rate`) are 0 here, which [`TrainingConfig::check`] refuses: a sound configuration differs in them.
+    pub fn unset() -> TrainingConfig {
+        TrainingConfig {
+            epochs: 0,
+            batch_size: 0,
+            micro_batch_size: None,
+            max_tokens: max_tokens(),
+            overlong: Overlong::default(),
+            packing: false,
+            learning_rate: 0.0,
+            schedule: Schedule::default(),
+            min_learning_rate_ratio: min_learning_rate_ratio(),
+            warmup_ratio: warmup_ratio(),
+            decay_ratio: decay_ratio(),
+            weight_decay: 0.0,
+            decay_embeddings: yes(),
+            betas: betas(),
+            epsilon: epsilon(),
+            max_grad_norm: max_grad_norm(),
+            z_loss: 0.0,
+            freeze: Vec::new(),
+            checkpointing: Checkpointing::default(),
+            compute: Compute::default(),
+            states: States::default(),
+            max_skipped_steps: max_skipped_steps(),
+            holdout_examples: 0,
+            evaluate_every: evaluate_every(),
+            patience: None,
+            select: Select::default(),
+            keep_states: keep_states(),
+            save_every_seconds: save_every_seconds(),
+            answers: Answers::default(),
+        }
+    }
+
+    /// As it enters a key: without held-out examples, how often they are looked at says nothing.
+    pub fn keyed(&self) -> TrainingConfig {
+        let evaluate_every = if self.holdout_examples == 0 { evaluate_every() } else { self.evaluate_every };
+        TrainingConfig { evaluate_every, ..self.clone() }
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors

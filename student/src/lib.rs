@@ -30,9 +30,15 @@ pub use train::train;
 
 use distill_chat::ChatError;
 use distill_checkpoint::CheckpointError;
-use distill_dataset::DatasetError;
+use distill_dataset::{DatasetError, Stage};
 use distill_model::ModelError;
 use std::{io, path::PathBuf};
+
+/// The stage of [`initialise`] and [`adapt`].
+pub const BASE: Stage = Stage { name: "base", version: 2 };
+
+/// The stage of [`train`].
+pub const TRAINING: Stage = Stage { name: "training", version: 4 };
 
 /// Why a student was not trained.
 #[derive(Debug, thiserror::Error)]

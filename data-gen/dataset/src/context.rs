@@ -22,7 +22,20 @@ impl Cancel {
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
+
+    /// An error once a stop was asked for: what long loops look at between units of work.
+    ///
+    /// # Errors
+    /// [`Interrupted`].
+    pub fn check(&self) -> Result<(), Interrupted> {
+        if self.is_cancelled() { Err(Interrupted) } else { Ok(()) }
+    }
 }
+
+/// Somebody asked to stop. What was done so far is kept, and the next run goes on from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
 
 /// What a stage tells about how far it is.
 #[derive(Clone, Debug)]

@@ -63,8 +63,7 @@ pub fn digest_file(path: &Path) -> io::Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The digest of a value's JSON form: how a resolved configuration enters a stage's key.
-pub fn digest_json(kind: &str, value: &impl serde::Serialize) -> String {
-    let json = serde_json::to_string(value).unwrap_or_else(|error| format!("unserialisable: {error}"));
-    Digest::new(kind).field(&json).finish()
+/// A place in a seeded order: rows sorted by it are shuffled, always the same way, and whatever else is among them.
+pub fn seeded_rank(purpose: &str, seed: u64, name: &str) -> [u8; 16] {
+    Digest::new(purpose).field(&seed.to_string()).field(name).finish_bytes()
 }

@@ -23,6 +23,16 @@ pub enum DatasetError {
         /// What the reader said.
         message: String,
     },
+    /// Rows that are to be sorted are not.
+    #[error("{}: expected rows in order of their key, found {found} after {last}", path.display())]
+    Order {
+        /// The folder they are written to.
+        path: PathBuf,
+        /// The key of the row before.
+        last: String,
+        /// The key of the row that is out of order.
+        found: String,
+    },
     /// A shard's bytes do not match its manifest.
     #[error("{}: expected checksum {expected}, found {found}\nhint: the file changed after it was written; delete its folder to have the stage run again", path.display())]
     Checksum {
@@ -39,6 +49,14 @@ pub enum DatasetError {
         /// The file.
         path: PathBuf,
         /// Why not.
+        message: String,
+    },
+    /// A journal, or an entry of one, that cannot be understood or written.
+    #[error("{}: {message}", path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, and what is there.
         message: String,
     },
     /// Another process is at work on the same stage.

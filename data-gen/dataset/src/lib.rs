@@ -8,22 +8,36 @@ mod digest;
 mod error;
 mod foreign;
 mod journal;
+mod lock;
 mod manifest;
+mod owner;
+mod process;
+mod put;
+mod read;
 mod record;
-mod shard;
+mod reserve;
+mod sort;
+mod stage;
 mod store;
+mod tally;
+mod write;
 
-pub use context::{Cancel, Context, Progress, ProgressEvent};
-pub use digest::{Digest, digest_file, digest_json};
+pub use context::{Cancel, Context, Interrupted, Progress, ProgressEvent};
+pub use digest::{Digest, digest_file, seeded_rank};
 pub use error::DatasetError;
 pub use foreign::TextRows;
 pub use journal::{Entry, Journal};
-pub use manifest::{
-    Curve, Detail, Funnel, FunnelStep, Histogram, Input, Manifest, Score, ShardInfo, StageTime, Tally, timestamp,
-};
+pub use manifest::{Input, Manifest, ShardInfo, StageTime, timestamp};
+pub use owner::{Liveness, Owner};
+pub use put::put_if_absent;
+pub use read::{Dataset, Shard};
 pub use record::{
-    Decision, Example, FinishReason, Measure, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment,
-    Span, Split, Trace, Verdict, problem_id, trace_id,
+    Decision, Example, FinishReason, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment, Span, Split,
+    Trace, Verdict, problem_id, trace_id,
 };
-pub use shard::{Dataset, Record, ShardWriter};
-pub use store::{Claim, StageDir, Store};
+pub use reserve::{Reservations, Reserve};
+pub use sort::Sorter;
+pub use stage::{Keyed, Stage, stage_key};
+pub use store::{Claim, Claimed, StageDir, Store, UnitReport, write_whole};
+pub use tally::{Curve, Detail, Funnel, FunnelStep, Histogram, Score, Tally};
+pub use write::{Cut, Record, ShardWriter};

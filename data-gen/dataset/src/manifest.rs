@@ -1,8 +1,9 @@
 //! The manifest: what a stage did, written last. Its existence means done; cards, funnels and reports are rendered from
 //! manifests and from nothing else.
 
+use crate::{digest::Digest, error::DatasetError, stage::Keyed, tally::Tally};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::path::Path;
 
 /// One input of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,164 +25,9 @@ pub struct ShardInfo {
     pub bytes: u64,
     /// BLAKE3 of its bytes.
     pub digest: String,
-}
-
-/// A mean with its 95 % interval: percentages are fractions in here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Score {
-    /// What was measured, e.g. `pass@1`.
-    pub metric: String,
-    /// The mean over problems of the mean over samples, in 0..=1.
-    pub mean: f64,
-    /// Lower end of the 95 % interval.
-    pub low: f64,
-    /// Upper end of the 95 % interval.
-    pub high: f64,
-    /// Problems evaluated.
-    pub num_problems: u64,
-    /// Samples for each problem.
-    pub samples_per_problem: u32,
-    /// Share of samples cut by the token limit.
-    pub censored: f64,
-    /// Samples whose verdict was unknown (counted as not passed).
-    pub num_unknown: u64,
-    /// Temperature, top-p, token limit, prompt and judge, in one line.
-    pub protocol: String,
-}
-
-/// Counts in bins of equal width: bin i covers `[i·width, (i+1)·width)`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Histogram {
-    /// Width of a bin.
-    pub width: u32,
-    /// Rows in each bin.
-    pub counts: Vec<u64>,
-}
-
-impl Histogram {
-    /// Bins `values` into at most 40 bins of a round width.
-    pub fn of(values: impl Iterator<Item = u32> + Clone) -> Self {
-        let top = values.clone().max().unwrap_or(0);
-        let width = (1..)
-            .map(|i: u32| [1, 2, 5][(i as usize - 1) % 3] * 10u32.pow((i - 1) / 3))
-            .find(|w| top / w < 40)
-            .unwrap_or(u32::MAX);
-        let mut counts = vec![0; (top / width) as usize + 1];
-        values.for_each(|value| counts[(value / width) as usize] += 1);
-        Histogram { width, counts }
-    }
-}
-
-/// A measured curve, thinned to at most a few hundred points.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Curve {
-    /// Horizontal axis, e.g. the step.
-    pub x: Vec<f64>,
-    /// Vertical axis, e.g. the loss.
-    pub y: Vec<f64>,
-}
-
-/// One filter's line in the funnel: `entered = accepted + unknown kept + dropped`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FunnelStep {
-    /// The filter.
-    pub filter: String,
-    /// Traces that reached it.
-    pub entered: u64,
-    /// Traces that it dropped, by reason.
-    pub dropped: BTreeMap<String, u64>,
-}
-
-/// What became of all traces.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Funnel {
-    /// The filters in order.
-    pub steps: Vec<FunnelStep>,
-    /// Traces that became examples.
-    pub kept: u64,
-}
-
-/// What only some stages have to tell.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Detail {
-    /// Nothing more.
-    #[default]
-    None,
-    /// Problems were read or made.
-    Problems {
-        /// Training problems.
-        train: u64,
-        /// Held-out problems.
-        holdout: u64,
-    },
-    /// Traces were sampled.
-    Traces {
-        /// Who answered, as recipes name it.
-        teacher: String,
-        /// Completion tokens per trace.
-        lengths: Histogram,
-        /// Traces by finish reason.
-        finish_reasons: BTreeMap<String, u64>,
-    },
-    /// Traces were decided on.
-    Selection {
-        /// What became of them.
-        funnel: Funnel,
-        /// Completion tokens of the kept ones.
-        lengths: Histogram,
-    },
-    /// A student was trained.
-    Training {
-        /// The model's class, e.g. `Qwen2ForCausalLM`.
-        architecture: String,
-        /// The chat template that examples were rendered with: its file and digest.
-        trained_with: String,
-        /// The chat template in the checkpoint.
-        published_with: String,
-        /// Optimiser steps taken.
-        steps: u64,
-        /// Steps that were skipped because loss or gradient were no numbers.
-        #[serde(default)]
-        skipped_steps: u64,
-        /// Parameters of the model.
-        num_parameters: u64,
-        /// Mean training loss over the steps.
-        loss: Curve,
-        /// Loss on what was held out, where something was.
-        #[serde(default)]
-        holdout_loss: Curve,
-        /// Tokens processed per second of training.
-        tokens_per_s: f64,
-    },
-    /// A model was evaluated.
-    Evaluation {
-        /// Which model: `before`, `after` or `teacher`.
-        subject: String,
-        /// How well it did.
-        score: Score,
-    },
-}
-
-/// What a stage hands back: what happened, in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tally {
-    /// Rows read.
-    pub rows_in: u64,
-    /// Rows written.
-    pub rows_out: u64,
-    /// Rows not carried on, by reason.
-    pub rejected: BTreeMap<String, u64>,
-    /// Tokens of prompts sent to a model.
-    pub prompt_tokens: u64,
-    /// Tokens generated by a model.
-    pub completion_tokens: u64,
-    /// Tokens trained on, padding excluded.
-    pub trained_tokens: u64,
-    /// What it cost, in US dollars.
-    pub cost_usd: f64,
-    /// What only this stage has to tell.
-    pub detail: Detail,
+    /// The sort key of its first and of its last row, where its rows are sorted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<[String; 2]>,
 }
 
 /// When a stage ran and for how long. Recorded, not part of the key.
@@ -202,12 +48,14 @@ pub struct Manifest {
     pub stage: String,
     /// The stage's version constant.
     pub stage_version: u32,
-    /// hash(stage, version, config, seed, inputs): the folder's name.
+    /// hash(stage, version, settings, inputs): the folder's name.
     pub key: String,
     /// What it read.
     pub inputs: Vec<Input>,
-    /// The resolved configuration, as it entered the key.
+    /// The resolved configuration.
     pub config: serde_json::Value,
+    /// The settings that entered the key: what differs from the defaults.
+    pub settings: Keyed,
     /// The run's seed.
     pub seed: u64,
     /// Revision of the program, where known.
@@ -220,13 +68,48 @@ pub struct Manifest {
     pub tally: Tally,
     /// The files, in order.
     pub files: Vec<ShardInfo>,
-    /// Digest over the files' names and digests: what downstream keys depend on.
+    /// Digest of the content, which downstream keys depend on: of the rows in order, wherever shards begin and end, and
+    /// of the names and bytes of all other files.
     pub digest: String,
+    /// Digest of this manifest itself, all of the above: a manifest that was changed is noticed.
+    pub seal: String,
 }
 
 impl Manifest {
     /// The version that this program writes.
-    pub const FORMAT: u32 = 1;
+    pub const FORMAT: u32 = 2;
+
+    /// The manifest with its seal.
+    pub(crate) fn sealed(mut self) -> Manifest {
+        self.seal = self.seal_of();
+        self
+    }
+
+    fn seal_of(&self) -> String {
+        let content = serde_json::to_string(&Manifest { seal: String::new(), ..self.clone() }).unwrap_or_default();
+        Digest::new("manifest").field(&content).finish()
+    }
+
+    /// Reads a manifest and checks its seal.
+    ///
+    /// # Errors
+    /// When it cannot be read or understood, is of another version, or was changed.
+    pub fn read(path: &Path) -> Result<Manifest, DatasetError> {
+        let text = std::fs::read_to_string(path).map_err(DatasetError::io("read", path))?;
+        let wrong = |message: String| DatasetError::Manifest { path: path.to_owned(), message };
+        // The version first: another version's manifest may lack fields.
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let format = value.get("format").and_then(serde_json::Value::as_u64);
+        if format != Some(u64::from(Manifest::FORMAT)) {
+            let found = format.map_or("none".to_owned(), |format| format.to_string());
+            return Err(wrong(format!("expected format {}, found {found}", Manifest::FORMAT)));
+        }
+        let manifest: Manifest = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        if manifest.seal != manifest.seal_of() {
+            return Err(wrong("its seal does not match: it was changed after it was written\nhint: delete its folder to have the stage run again".to_owned()));
+        }
+        Ok(manifest)
+    }
 }
 
 /// Now, UTC, RFC 3339, to the second.

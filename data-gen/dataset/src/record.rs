@@ -81,6 +81,19 @@ pub enum Reference {
     None,
 }
 
+impl Reference {
+    /// The name it is stored under.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reference::Math => "math",
+            Reference::Text => "text",
+            Reference::Choice => "choice",
+            Reference::Tests => "tests",
+            Reference::None => "none",
+        }
+    }
+}
+
 /// Something to be solved.
 ///
 /// Invariant: `id` is the hash of `messages` alone, so that correcting an answer re-buys nothing.
@@ -294,22 +307,6 @@ pub enum Verdict {
     Fail,
     /// It could not be decided.
     Unknown,
-}
-
-/// One filter's typed measurement of one trace, with its evidence. A side table per filter, keyed by the parameters of
-/// the measurement alone: thresholds are not in here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measure {
-    /// The trace measured.
-    pub trace_id: String,
-    /// The verdict, for filters that judge (format, verify).
-    pub verdict: Option<Verdict>,
-    /// The measured quantity, for filters that count (length in tokens, index among duplicates).
-    pub value: Option<f64>,
-    /// A short machine-readable reason, e.g. `no-closing-tag`.
-    pub reason: String,
-    /// What was seen, for people: the extracted answer, the neighbour's id.
-    pub evidence: String,
 }
 
 /// What becomes of one trace under one filter.

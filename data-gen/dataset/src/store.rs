@@ -1,23 +1,43 @@
 //! The content-addressed store: `<root>/<stage>/<key>/` holds one stage's output, and its `manifest.json` says so.
 //!
-//! A folder without a manifest is unfinished work: whoever claims it next clears its files, keeps its scratch space and
-//! resumes. A claim is an advisory lock that dies with its process.
+//! ```text
+//! <root>/<stage>/<key>/
+//!   manifest.json            written last: its existence means done
+//!   part-00000.parquet …     the output, once the manifest is there
+//!   units/00003/             a unit that is done: its output, `unit.json`, the digests of its rows
+//!   work/00003-<owner>/      what an owner of a unit is writing
+//!   scratch/00003/           what a unit keeps across kills
+//!   leases/00003             who works on a unit
+//! ```
+//!
+//! A unit is committed by renaming its `work` folder, which happens once: whoever comes second, with an expired lease or
+//! none, finds the name taken and throws its own copy away. Leases therefore only save work.
 
 use crate::{
     digest::{Digest, digest_file},
     error::DatasetError,
     manifest::{Manifest, ShardInfo},
+    owner::{Liveness, Owner},
+    put::{random_id, sync_dir},
+    reserve::{Reservations, Reserve},
+    tally::Tally,
+    write::{FIRST, LAST, ROW_DIGEST, ROWS},
 };
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 const MANIFEST: &str = "manifest.json";
-const LOCK: &str = ".lock";
+const UNITS: &str = "units";
+const WORK: &str = "work";
 const SCRATCH: &str = "scratch";
+const LEASES: &str = "leases";
+const MARKER: &str = "unit.json";
 
 /// Where results live.
 #[derive(Clone, Debug)]
@@ -41,10 +61,30 @@ impl Store {
         StageDir { path: self.root.join(stage).join(&key[..key.len().min(16)]), key: key.to_owned() }
     }
 
-    /// The journal of everything ever sampled from a teacher: shared by all runs.
+    /// Everything ever sampled from a teacher: shared by all runs.
     pub fn samples(&self, teacher: &str) -> PathBuf {
         self.root.join("samples").join(teacher)
     }
+
+    /// Where the processes that work on this store are known.
+    pub fn owners(&self) -> PathBuf {
+        self.root.join("owners")
+    }
+}
+
+/// What a unit did: its marker, written with its output and not changed after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitReport {
+    /// Rows written.
+    pub rows: u64,
+    /// Digest of the rows in order and of all other files.
+    pub digest: String,
+    /// What happened.
+    pub tally: Tally,
+    /// Seconds spent, summed over resumed attempts that ended in order.
+    pub wall_s: f64,
+    /// Its files.
+    pub files: Vec<ShardInfo>,
 }
 
 /// One stage's folder, done or not.
@@ -52,6 +92,19 @@ impl Store {
 pub struct StageDir {
     path: PathBuf,
     key: String,
+}
+
+/// What came of asking for a unit.
+pub enum Claimed {
+    /// It is this process's to do.
+    Mine(Claim),
+    /// It is done.
+    Done,
+    /// Another process works on it.
+    Held {
+        /// Which, for people.
+        by: String,
+    },
 }
 
 impl StageDir {
@@ -68,134 +121,290 @@ impl StageDir {
     /// Its manifest, or nothing when the stage is not done.
     ///
     /// # Errors
-    /// When a manifest is there and cannot be understood, or is another key's.
+    /// When a manifest is there and cannot be understood, was changed, or is another key's.
     pub fn manifest(&self) -> Result<Option<Manifest>, DatasetError> {
         let path = self.path.join(MANIFEST);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(DatasetError::io("read", path)(error)),
-        };
-        let manifest: Manifest = serde_json::from_str(&text)
-            .map_err(|error| DatasetError::Manifest { path: path.clone(), message: error.to_string() })?;
-        if manifest.key != self.key || manifest.format != Manifest::FORMAT {
-            let message = format!(
-                "expected format {} and key {}, found format {} and key {}",
-                Manifest::FORMAT,
-                self.key,
-                manifest.format,
-                manifest.key
-            );
+        if !path.try_exists().map_err(DatasetError::io("read", &path))? {
+            return Ok(None);
+        }
+        let manifest = Manifest::read(&path)?;
+        if manifest.key != self.key {
+            let message = format!("expected key {}, found key {}", self.key, manifest.key);
             return Err(DatasetError::Manifest { path, message });
         }
         Ok(Some(manifest))
     }
 
-    /// Takes hold of the folder to do the work: clears what an interrupted attempt left, except its scratch space.
+    /// How many units are done, while the manifest is not there.
+    pub fn num_done(&self) -> usize {
+        let entries = fs::read_dir(self.path.join(UNITS)).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.path().join(MARKER).is_file()).count()
+    }
+
+    /// Whether a unit is done.
+    pub fn is_done(&self, unit: usize) -> bool {
+        self.unit(unit).join(MARKER).is_file() || self.path.join(MANIFEST).is_file()
+    }
+
+    fn unit(&self, unit: usize) -> PathBuf {
+        self.path.join(UNITS).join(format!("{unit:05}"))
+    }
+
+    /// Asks for a unit: takes its lease, and clears what dead owners left half written.
     ///
     /// # Errors
-    /// `Busy` when another process holds it.
-    pub fn claim(&self) -> Result<Claim, DatasetError> {
-        let scratch = self.path.join(SCRATCH);
-        fs::create_dir_all(&scratch).map_err(DatasetError::io("create", &scratch))?;
-        let path = self.path.join(LOCK);
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(DatasetError::io("create", &path))?;
-        lock.try_lock().map_err(|_| DatasetError::Busy { path: self.path.clone() })?;
-        let claim = Claim { dir: self.clone(), _lock: lock };
-        if self.manifest()?.is_none() {
-            for path in outputs(&self.path)? {
-                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-                removed.map_err(DatasetError::io("remove", &path))?;
+    /// When the disk refuses.
+    pub fn claim(&self, unit: usize, owner: &Arc<Owner>) -> Result<Claimed, DatasetError> {
+        if self.is_done(unit) {
+            return Ok(Claimed::Done);
+        }
+        let leases = Reservations::open(&self.path.join(LEASES), owner.clone())?;
+        if let Reserve::HeldBy { holder, .. } = leases.try_reserve(&format!("{unit:05}"))? {
+            return Ok(Claimed::Held { by: holder });
+        }
+        let claim = Claim { dir: self.clone(), unit, owner: owner.id().to_owned(), leases };
+        if self.is_done(unit) {
+            claim.release();
+            return Ok(Claimed::Done);
+        }
+        let stem = format!("{unit:05}-");
+        for left in list_if_there(&self.path.join(WORK))? {
+            let name = left.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Some(id) = name.strip_prefix(&stem) else { continue };
+            if id == owner.id() || owner.liveness(id)? == Liveness::Dead {
+                remove_tree(&left)?;
             }
         }
-        Ok(claim)
+        for folder in [claim.output(), claim.scratch()] {
+            fs::create_dir_all(&folder).map_err(DatasetError::io("create", &folder))?;
+        }
+        Ok(Claimed::Mine(claim))
+    }
+
+    /// Makes one dataset of all units: moves their files up, and writes the manifest whole, last. `draft` comes with
+    /// everything but what the units know.
+    ///
+    /// Several processes may do this at once, and a killed one is finished by the next.
+    ///
+    /// # Errors
+    /// When a unit is missing or the disk refuses; the stage is then not done.
+    pub fn finish(&self, num_units: usize, draft: Manifest) -> Result<Manifest, DatasetError> {
+        match self.gather(num_units, draft) {
+            Err(DatasetError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                // Another process may have been faster, and have put everything away.
+                let path = self.path.join(MANIFEST);
+                self.manifest()?.ok_or_else(|| DatasetError::io("read", path)(source))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn gather(&self, num_units: usize, mut manifest: Manifest) -> Result<Manifest, DatasetError> {
+        let mut content = Content::default();
+        let mut tally: Option<Tally> = None;
+        for unit in 0..num_units {
+            let folder = self.unit(unit);
+            let report = read_marker(&folder.join(MARKER))?;
+            content.rows(&folder)?;
+            match &mut tally {
+                None => tally = Some(report.tally),
+                Some(sum) => sum.merge(report.tally),
+            }
+            manifest.time.wall_s += report.wall_s;
+            manifest.files.extend(report.files);
+        }
+        manifest.tally = tally.unwrap_or_default();
+        manifest.files.sort_by(|a, b| a.file.cmp(&b.file));
+        manifest.digest = content.finish(&manifest.files);
+        for unit in 0..num_units {
+            self.move_up(&self.unit(unit))?;
+        }
+        sync_dir(&self.path)?;
+        let manifest = manifest.sealed();
+        let path = self.path.join(MANIFEST);
+        let json = serde_json::to_string_pretty(&manifest)
+            .map_err(|error| DatasetError::Manifest { path: path.clone(), message: error.to_string() })?;
+        write_whole(&path, json.as_bytes())?;
+        [LEASES, WORK, SCRATCH, UNITS].iter().try_for_each(|folder| remove_tree(&self.path.join(folder)))?;
+        Ok(manifest)
+    }
+
+    /// Moves a unit's files to where the stage's output lies. One that is not there was moved before.
+    fn move_up(&self, folder: &Path) -> Result<(), DatasetError> {
+        for info in read_marker(&folder.join(MARKER))?.files {
+            let (from, to) = (folder.join(&info.file), self.path.join(&info.file));
+            if let Some(parent) = to.parent() {
+                fs::create_dir_all(parent).map_err(DatasetError::io("create", parent))?;
+            }
+            match fs::rename(&from, &to) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => {}
+                outcome => outcome.map_err(DatasetError::io("rename", &from))?,
+            }
+        }
+        Ok(())
     }
 }
 
-/// The right to write one stage's folder.
-#[derive(Debug)]
+/// The right to do one unit of a stage.
 pub struct Claim {
     dir: StageDir,
-    _lock: File,
+    unit: usize,
+    owner: String,
+    leases: Reservations,
 }
 
 impl Claim {
-    /// Where the stage writes its files.
-    pub fn output(&self) -> &Path {
-        &self.dir.path
+    /// Where the unit writes its files.
+    pub fn output(&self) -> PathBuf {
+        self.dir.path.join(WORK).join(format!("{:05}-{}", self.unit, self.owner))
     }
 
     /// Space that survives a kill and is removed on commit.
     pub fn scratch(&self) -> PathBuf {
-        self.dir.path.join(SCRATCH)
+        self.dir.path.join(SCRATCH).join(format!("{:05}", self.unit))
     }
 
-    /// Lists, digests and syncs every file the stage wrote, then writes the manifest whole, last. `manifest` comes with
-    /// everything but `files` and `digest`.
+    /// Whether the lease is still this process's. A process that was stopped for long may have lost it.
+    pub fn is_mine(&self) -> bool {
+        self.leases.still_mine(&format!("{:05}", self.unit)).unwrap_or(true)
+    }
+
+    /// Digests and syncs every file that the unit wrote, and commits them with the marker, all at once. Where another
+    /// owner was faster, its output stays and this one is thrown away.
     ///
     /// # Errors
-    /// When the disk refuses; the folder then has no manifest and the stage is not done.
-    pub fn commit(self, manifest: Manifest) -> Result<Manifest, DatasetError> {
-        let manifest = describe(&self.dir.path, manifest)?;
-        let path = self.dir.path.join(MANIFEST);
-        let temporary = self.dir.path.join("manifest.json.tmp");
-        let json = serde_json::to_string_pretty(&manifest)
-            .map_err(|error| DatasetError::Manifest { path: path.clone(), message: error.to_string() })?;
-        write_synced(&temporary, json.as_bytes())?;
-        fs::rename(&temporary, &path).map_err(DatasetError::io("rename", &temporary))?;
+    /// When the disk refuses; the unit is then not done.
+    pub fn commit(self, tally: Tally, wall_s: f64) -> Result<UnitReport, DatasetError> {
+        let output = self.output();
+        let files = files_of(&output)?;
+        let mut content = Content::default();
+        content.rows(&output)?;
+        let rows = files.iter().map(|file| file.rows).sum();
+        let report = UnitReport { rows, digest: content.finish(&files), tally, wall_s, files };
+        let marker = output.join(MARKER);
+        let json = serde_json::to_vec_pretty(&report)
+            .map_err(|error| DatasetError::Manifest { path: marker.clone(), message: error.to_string() })?;
+        write_synced(&marker, &json)?;
+        sync_dir(&output)?;
+        let (units, unit) = (self.dir.path.join(UNITS), self.dir.unit(self.unit));
+        fs::create_dir_all(&units).map_err(DatasetError::io("create", &units))?;
+        let report = match fs::rename(&output, &unit) {
+            Ok(()) => report,
+            Err(_) if self.dir.is_done(self.unit) => {
+                remove_tree(&output)?;
+                report
+            }
+            Err(error) => return Err(DatasetError::io("rename", output)(error)),
+        };
+        sync_dir(&units)?;
         sync_dir(&self.dir.path)?;
-        let scratch = self.scratch();
-        fs::remove_dir_all(&scratch).map_err(DatasetError::io("remove", &scratch))?;
-        Ok(manifest)
+        remove_tree(&self.scratch())?;
+        self.release();
+        Ok(report)
+    }
+
+    /// Gives the unit up; its scratch space stays for the next owner.
+    pub fn release(&self) {
+        // A lease that stays only costs the next owner a look at who holds it.
+        let _ = self.leases.release(&format!("{:05}", self.unit));
     }
 }
 
-/// Lists, digests and syncs every file of a stage's folder and completes the manifest with them.
-pub(crate) fn describe(dir: &Path, mut manifest: Manifest) -> Result<Manifest, DatasetError> {
-    let mut pending = outputs(dir)?;
-    let mut files = Vec::new();
-    while let Some(path) = pending.pop() {
-        if path.is_dir() {
-            sync_dir(&path)?;
-            pending.extend(list(&path)?);
-            continue;
+fn read_marker(path: &Path) -> Result<UnitReport, DatasetError> {
+    let text = fs::read_to_string(path).map_err(DatasetError::io("read", path))?;
+    serde_json::from_str(&text)
+        .map_err(|error| DatasetError::Manifest { path: path.to_owned(), message: error.to_string() })
+}
+
+/// The digest of a content in the making: rows in order, wherever they are cut, then all other files.
+#[derive(Default)]
+struct Content {
+    rows: Option<(blake3::Hasher, u64)>,
+}
+
+impl Content {
+    /// Adds the rows of a folder, if it has any.
+    fn rows(&mut self, folder: &Path) -> Result<(), DatasetError> {
+        let path = folder.join(ROWS);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(DatasetError::io("open", path)(error)),
+        };
+        let (hasher, count) = self.rows.get_or_insert_with(Default::default);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let length = file.read(&mut buffer).map_err(DatasetError::io("read", &path))?;
+            if length == 0 {
+                return Ok(());
+            }
+            hasher.update(&buffer[..length]);
+            *count += length as u64;
         }
-        let file = File::open(&path).map_err(DatasetError::io("open", &path))?;
-        file.sync_all().map_err(DatasetError::io("sync", &path))?;
-        let bytes = file.metadata().map_err(DatasetError::io("read", &path))?.len();
-        let digest = digest_file(&path).map_err(DatasetError::io("read", &path))?;
-        let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
-        files.push(ShardInfo { rows: num_rows(&path, file)?, file: name, bytes, digest });
+    }
+
+    fn finish(self, files: &[ShardInfo]) -> String {
+        let mut digest = Digest::new("content");
+        if let Some((hasher, bytes)) = self.rows {
+            digest.field(&(bytes / ROW_DIGEST as u64).to_string()).bytes(hasher.finalize().as_bytes());
+        }
+        for file in files.iter().filter(|file| !file.file.ends_with(".parquet")) {
+            digest.field(&file.file).field(&file.digest);
+        }
+        digest.finish()
+    }
+}
+
+/// Describes what lies in a folder outside any store.
+pub(crate) fn describe(dir: &Path, mut manifest: Manifest) -> Result<Manifest, DatasetError> {
+    manifest.files = files_of(dir)?;
+    let mut content = Content::default();
+    content.rows(dir)?;
+    manifest.digest = content.finish(&manifest.files);
+    Ok(manifest.sealed())
+}
+
+/// Lists, digests and syncs every file of a folder.
+fn files_of(dir: &Path) -> Result<Vec<ShardInfo>, DatasetError> {
+    let mut pending = vec![dir.to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = pending.pop() {
+        for path in list(&folder)? {
+            if path.is_dir() {
+                pending.push(path);
+                continue;
+            }
+            let file = File::open(&path).map_err(DatasetError::io("open", &path))?;
+            file.sync_all().map_err(DatasetError::io("sync", &path))?;
+            let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
+            if [ROWS, MARKER, MANIFEST].contains(&name.as_str()) {
+                continue;
+            }
+            let bytes = file.metadata().map_err(DatasetError::io("read", &path))?.len();
+            let digest = digest_file(&path).map_err(DatasetError::io("read", &path))?;
+            let (rows, span) = footer(&path, file)?;
+            files.push(ShardInfo { file: name, rows, bytes, digest, span });
+        }
+        sync_dir(&folder)?;
     }
     files.sort_by(|a, b| a.file.cmp(&b.file));
-    let mut digest = Digest::new("files");
-    for file in &files {
-        digest.field(&file.file).field(&file.digest);
-    }
-    manifest.digest = digest.finish();
-    manifest.files = files;
-    Ok(manifest)
-}
-
-/// What a stage wrote: everything but the lock, the scratch space and the manifest.
-fn outputs(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let mut files = list(dir)?;
-    files.retain(|path| ![MANIFEST, LOCK, SCRATCH].iter().any(|name| path.ends_with(name)));
     Ok(files)
 }
 
-fn num_rows(path: &Path, file: File) -> Result<u64, DatasetError> {
+/// The number of rows of a shard, and between which sort keys they lie.
+fn footer(path: &Path, file: File) -> Result<(u64, Option<[String; 2]>), DatasetError> {
     if path.extension().is_none_or(|extension| extension != "parquet") {
-        return Ok(0);
+        return Ok((0, None));
     }
     let reader = SerializedFileReader::new(file)
         .map_err(|error| DatasetError::Parquet { path: path.to_owned(), message: error.to_string() })?;
-    Ok(reader.metadata().file_metadata().num_rows().unsigned_abs())
+    let metadata = reader.metadata().file_metadata();
+    let value = |key: &str| {
+        let pairs = metadata.key_value_metadata()?;
+        pairs.iter().find(|pair| pair.key == key)?.value.clone()
+    };
+    let span = value(FIRST).zip(value(LAST)).map(|(first, last)| [first, last]);
+    Ok((metadata.num_rows().unsigned_abs(), span))
 }
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
@@ -203,86 +412,41 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     entries.map(|entry| entry.map(|entry| entry.path()).map_err(DatasetError::io("list", dir))).collect()
 }
 
+fn list_if_there(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    if dir.is_dir() { list(dir) } else { Ok(Vec::new()) }
+}
+
+/// Removes a folder that another process may be removing too.
+fn remove_tree(folder: &Path) -> Result<(), DatasetError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Err(DatasetError::io("remove", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a small file whole: under a temporary name of its own, synced, renamed, its folder synced. A reader sees the
+/// old bytes or the new, never half, whoever else writes it.
+///
+/// # Errors
+/// When the disk refuses; the old file is then still there.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DatasetError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", random_id()?));
+    let written = write_synced(&temporary, bytes)
+        .and_then(|()| fs::rename(&temporary, path).map_err(DatasetError::io("rename", &temporary)));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_dir)
+}
+
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), DatasetError> {
     let mut file = File::create(path).map_err(DatasetError::io("create", path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(DatasetError::io("write", path))
 }
 
-fn sync_dir(path: &Path) -> Result<(), DatasetError> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(DatasetError::io("sync", path))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::manifest::{StageTime, Tally};
-
-    const KEY: &str = "0123456789abcdef0123456789abcdef";
-
-    fn draft() -> Manifest {
-        Manifest {
-            format: Manifest::FORMAT,
-            stage: "traces".to_owned(),
-            stage_version: 1,
-            key: KEY.to_owned(),
-            inputs: vec![],
-            config: serde_json::Value::Null,
-            seed: 17,
-            revision: String::new(),
-            device: "cpu".to_owned(),
-            time: StageTime::default(),
-            tally: Tally::default(),
-            files: vec![],
-            digest: String::new(),
-        }
-    }
-
-    #[test]
-    fn an_interrupted_attempt_leaves_no_files_but_its_scratch_space() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        let dir = Store::new(root.path()).stage("traces", KEY);
-        let claim = dir.claim().expect("a claim");
-        fs::write(claim.output().join("part-00000.parquet.tmp"), "half").expect("a file");
-        fs::write(claim.scratch().join("journal"), "kept").expect("a file");
-        drop(claim);
-        assert_eq!(dir.manifest().expect("no error"), None, "no manifest, so not done");
-        let claim = dir.claim().expect("a second claim");
-        assert!(!claim.output().join("part-00000.parquet.tmp").exists(), "half-written files must not survive");
-        assert_eq!(fs::read_to_string(claim.scratch().join("journal")).expect("the journal"), "kept");
-    }
-
-    #[test]
-    fn two_processes_cannot_write_one_stage() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        let dir = Store::new(root.path()).stage("traces", KEY);
-        let _held = dir.claim().expect("a claim");
-        assert!(matches!(dir.claim(), Err(DatasetError::Busy { .. })));
-    }
-
-    #[test]
-    fn a_changed_file_is_noticed() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        let dir = Store::new(root.path()).stage("traces", KEY);
-        let claim = dir.claim().expect("a claim");
-        fs::create_dir(claim.output().join("model")).expect("a folder");
-        fs::write(claim.output().join("model/weights"), "1234").expect("a file");
-        let manifest = claim.commit(draft()).expect("a commit");
-        assert_eq!(dir.manifest().expect("no error").as_ref(), Some(&manifest));
-        let dataset = crate::Dataset { dir: dir.path().to_owned(), manifest };
-        dataset.verify().expect("unchanged files pass");
-        fs::write(dir.path().join("model/weights"), "1235").expect("a changed file");
-        assert!(matches!(dataset.verify(), Err(DatasetError::Checksum { .. })));
-    }
-
-    #[test]
-    fn a_manifest_of_another_key_is_not_taken_for_this_one() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        let dir = Store::new(root.path()).stage("traces", KEY);
-        dir.claim().expect("a claim").commit(draft()).expect("a commit");
-        let other = format!("{}ffff", &KEY[..28]);
-        assert!(matches!(
-            Store::new(root.path()).stage("traces", &other).manifest(),
-            Err(DatasetError::Manifest { .. })
-        ));
-    }
-}
+mod tests;

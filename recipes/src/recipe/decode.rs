@@ -3,7 +3,10 @@
 //! serde stops at the first error of a table. Decoding therefore records the error, takes the offending entry out, and
 //! tries again until the table is clean or the error cannot be taken out (a missing key).
 
-use super::diagnostic::Diagnostic;
+use super::{
+    diagnostic::Diagnostic,
+    values::{Fault, Mistake, Value, Values},
+};
 use serde::de::DeserializeOwned;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,11 +14,8 @@ use std::{
 };
 use toml::{
     Spanned,
-    de::{DeTable, DeValue, ValueDeserializer},
+    de::{DeTable, DeValue},
 };
-
-/// A value with its place.
-pub type Value<'s> = Spanned<DeValue<'s>>;
 
 /// Collects mistakes.
 #[derive(Default)]
@@ -33,46 +33,51 @@ impl Diagnostics {
     /// Decodes a value as `T`; `what` names it in messages, e.g. `student.training`.
     pub fn decode<T: DeserializeOwned>(&mut self, value: Value<'_>, what: &str) -> Option<T> {
         let before = self.found.len();
-        let (decoded, _) = self.decode_for_check(value, what)?;
+        let (decoded, _) = self.decode_for_check(value, what, &|value| T::deserialize(Values(value)))?;
         (self.found.len() == before).then_some(decoded)
     }
 
     /// Decodes as far as it goes: a missing value, or one of the wrong type, is recorded and gets a stand-in, so that the
     /// others can still be checked. Returns the keys of the stand-ins beside the value.
-    pub fn decode_for_check<T: DeserializeOwned>(
+    pub fn decode_for_check<T>(
         &mut self,
         mut value: Value<'_>,
         what: &str,
+        read: &dyn Fn(Value<'_>) -> Result<T, Fault>,
     ) -> Option<(T, BTreeSet<String>)> {
         let mut removed = BTreeSet::new();
         let mut stand_ins: BTreeMap<String, usize> = BTreeMap::new();
         loop {
-            let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
+            let fault = match read(value.clone()) {
                 Ok(decoded) => return Some((decoded, stand_ins.into_keys().collect())),
-                Err(error) => error,
+                Err(fault) => fault,
             };
-            let message = error.message().to_owned();
-            if let Some(key) = quoted(&message, "missing field") {
+            if let Mistake::Missing(key) = fault.mistake {
                 if !removed.contains(key) {
                     self.push(value.span(), format!("`{what}` lacks the key `{key}`"), None);
                 }
                 stand_in(&mut value, key, &mut stand_ins)?;
                 continue;
             }
-            let span = error.span().unwrap_or(value.span());
-            let unknown = quoted(&message, "unknown field").map(str::to_owned);
-            let entry = take_entry(&mut value, &span, unknown.is_some());
+            let span = fault.span.unwrap_or(value.span());
+            let key_is_wrong = matches!(fault.mistake, Mistake::UnknownKey(..));
+            let entry = take_entry(&mut value, &span, key_is_wrong);
             if let Some((_, key)) = entry.as_ref().filter(|(_, key)| stand_ins.contains_key(key)) {
                 stand_in(&mut value, key, &mut stand_ins)?;
                 continue;
             }
             let (place, key) = entry.clone().unwrap_or((span, String::new()));
-            match &unknown {
-                Some(key) => self.unknown_key(place, key, &alternatives(&message), what),
-                None => {
-                    let subject = if key.is_empty() { format!("`{what}`") } else { format!("`{what}.{key}`") };
-                    self.push(place, format!("{subject}: {}", wording(&message)), choice_help(&message));
+            let subject = if key.is_empty() { format!("`{what}`") } else { format!("`{what}.{key}`") };
+            match fault.mistake {
+                Mistake::UnknownKey(key, known) => self.unknown_key(place, &key, known, what),
+                Mistake::UnknownChoice(found, known) => {
+                    self.push(place, format!("{subject}: unknown choice `{found}`"), suggestion(&found, known));
                 }
+                Mistake::Type { expected, found } => {
+                    self.push(place, format!("{subject}: expected {}, found {found}", plain_type(&expected)), None);
+                }
+                Mistake::Other(message) => self.push(place, format!("{subject}: {message}"), None),
+                Mistake::Missing(_) => {}
             }
             match entry {
                 Some((_, key)) => removed.insert(key),
@@ -82,7 +87,7 @@ impl Diagnostics {
     }
 
     /// Records an unknown key with the nearest known one.
-    pub fn unknown_key(&mut self, span: Range<usize>, key: &str, known: &[String], what: &str) {
+    pub fn unknown_key(&mut self, span: Range<usize>, key: &str, known: &[&str], what: &str) {
         let place = if what.is_empty() { String::new() } else { format!(" in `{what}`") };
         self.push(span, format!("unknown key `{key}`{place}"), suggestion(key, known));
     }
@@ -175,8 +180,9 @@ impl<'s> Section<'s> {
 
     /// Records what nobody asked for.
     pub fn finish(self, diagnostics: &mut Diagnostics) {
+        let known: Vec<&str> = self.asked.iter().map(String::as_str).collect();
         for key in self.table.keys() {
-            diagnostics.unknown_key(key.span(), key.get_ref(), &self.asked, &self.what);
+            diagnostics.unknown_key(key.span(), key.get_ref(), &known, &self.what);
         }
     }
 
@@ -218,29 +224,6 @@ fn take_entry(value: &mut Value<'_>, span: &Range<usize>, key_is_wrong: bool) ->
     Some((span.clone(), name))
 }
 
-/// The backquoted word after `lead`, if the message starts with it.
-fn quoted<'m>(message: &'m str, lead: &str) -> Option<&'m str> {
-    message.strip_prefix(lead)?.trim_start().strip_prefix('`')?.split('`').next()
-}
-
-/// The backquoted words after `expected`.
-fn alternatives(message: &str) -> Vec<String> {
-    let Some((_, expected)) = message.split_once("expected") else { return Vec::new() };
-    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-/// serde's `invalid type: string "x", expected u32` the way people say it.
-fn wording(message: &str) -> String {
-    match message
-        .strip_prefix("invalid type: ")
-        .or(message.strip_prefix("invalid value: "))
-        .and_then(|rest| rest.rsplit_once(", expected "))
-    {
-        Some((found, expected)) => format!("expected {}, found {found}", plain_type(expected)),
-        None => message.replace("unknown variant", "unknown choice"),
-    }
-}
-
 fn plain_type(expected: &str) -> &str {
     match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not negative",
@@ -250,18 +233,12 @@ fn plain_type(expected: &str) -> &str {
     }
 }
 
-fn choice_help(message: &str) -> Option<String> {
-    let found = quoted(message, "unknown variant")?;
-    suggestion(found, &alternatives(message))
-}
-
-fn suggestion(found: &str, known: &[String]) -> Option<String> {
+fn suggestion(found: &str, known: &[&str]) -> Option<String> {
     if known.is_empty() {
         return None;
     }
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let all = list(&known);
-    Some(match nearest(found, &known) {
+    let all = list(known);
+    Some(match nearest(found, known) {
         Some(near) => format!("did you mean `{near}`? known here: {all}"),
         None => format!("known here: {all}"),
     })

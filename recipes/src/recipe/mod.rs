@@ -9,7 +9,9 @@ mod read;
 pub mod source;
 #[cfg(test)]
 mod tests;
+pub mod values;
 
+use crate::run::Until;
 use diagnostic::RecipeError;
 use distill_data_gen::{ProblemsConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
@@ -129,6 +131,20 @@ pub enum BaseConfig {
 }
 
 impl Recipe {
+    /// Whether the recipe goes that far.
+    ///
+    /// # Errors
+    /// Which table is missing.
+    pub fn can(&self, until: Until) -> anyhow::Result<()> {
+        let missing = |table: &str, done: &str| anyhow::bail!("the recipe has no {table}: nothing can be {done}");
+        match until {
+            Until::Export if self.export.is_none() => missing("[export]", "exported"),
+            Until::Train | Until::Evaluate if self.student.is_none() => missing("[student]", "trained"),
+            Until::Evaluate if self.evaluation.is_none() => missing("[evaluation]", "evaluated"),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads a recipe and lays `KEY=VALUE` overrides over it.
     ///
     /// # Errors

@@ -2,11 +2,12 @@
 
 use super::{
     BaseConfig, HttpConfig, Recipe, SourceConfig, StudentConfig, TeacherConfig,
-    decode::{Diagnostics, Section, Value, nearest},
+    decode::{Diagnostics, Section, nearest},
+    values::{Fault, Value, Values},
 };
 use distill_data_gen::{FileConfig, FileFormat, GeneratorConfig, ProblemsConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
-use distill_filters::{DuplicatesConfig, FilterConfig, FormatConfig, LengthConfig, VerifyConfig, VoteConfig};
+use distill_filters::FilterConfig;
 use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
@@ -248,31 +249,12 @@ fn read_filter(value: Value<'_>, what: &str, diagnostics: &mut Diagnostics) -> O
             return None;
         }
     };
-    let rest = section.rest();
-    let config = match kind.as_str() {
-        "format" => FilterConfig::Format(decode_checked(rest, what, diagnostics, |config: &FormatConfig| {
-            FilterConfig::Format(config.clone()).check()
-        })?),
-        "length" => FilterConfig::Length(decode_checked(rest, what, diagnostics, |config: &LengthConfig| {
-            FilterConfig::Length(config.clone()).check()
-        })?),
-        "duplicates" => {
-            FilterConfig::Duplicates(decode_checked(rest, what, diagnostics, |config: &DuplicatesConfig| {
-                FilterConfig::Duplicates(config.clone()).check()
-            })?)
-        }
-        "verify" => FilterConfig::Verify(decode_checked(rest, what, diagnostics, |config: &VerifyConfig| {
-            FilterConfig::Verify(config.clone()).check()
-        })?),
-        "vote" => FilterConfig::Vote(decode_checked(rest, what, diagnostics, |config: &VoteConfig| {
-            FilterConfig::Vote(config.clone()).check()
-        })?),
-        other => {
-            unknown_choice("filter", other, FilterConfig::KINDS, kind_span, diagnostics);
-            return None;
-        }
-    };
-    Some(config)
+    if !FilterConfig::KINDS.contains(&kind.as_str()) {
+        unknown_choice("filter", &kind, FilterConfig::KINDS, kind_span, diagnostics);
+        return None;
+    }
+    let read = |value: Value<'_>| FilterConfig::deserialize_as(&kind, Values(value));
+    read_checked(section.rest(), what, diagnostics, &read, |config: &FilterConfig| config.filter().check())
 }
 
 fn read_student(value: Value<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<StudentConfig> {
@@ -316,11 +298,22 @@ fn checked<T: DeserializeOwned>(
     decode_checked(section.take(key)?, &what, diagnostics, check)
 }
 
-/// Decodes a table and checks its ranges; every message of `check` begins with its key, and points at that key's value.
+/// Decodes a table and checks its ranges.
 fn decode_checked<T: DeserializeOwned>(
     value: Value<'_>,
     what: &str,
     diagnostics: &mut Diagnostics,
+    check: impl Fn(&T) -> Result<(), String>,
+) -> Option<T> {
+    read_checked(value, what, diagnostics, &|value| T::deserialize(Values(value)), check)
+}
+
+/// Reads a table and checks its ranges; every message of `check` begins with its key, and points at that key's value.
+fn read_checked<T>(
+    value: Value<'_>,
+    what: &str,
+    diagnostics: &mut Diagnostics,
+    read: &dyn Fn(Value<'_>) -> Result<T, Fault>,
     check: impl Fn(&T) -> Result<(), String>,
 ) -> Option<T> {
     let before = diagnostics.found.len();
@@ -329,7 +322,7 @@ fn decode_checked<T: DeserializeOwned>(
         DeValue::Table(table) => table.iter().map(|(key, value)| (key.get_ref().to_string(), value.span())).collect(),
         _ => BTreeMap::new(),
     };
-    let (config, stand_ins) = diagnostics.decode_for_check::<T>(value, what)?;
+    let (config, stand_ins) = diagnostics.decode_for_check(value, what, read)?;
     for message in check(&config).err().iter().flat_map(|messages| messages.lines()) {
         let key = message.split('`').nth(1).and_then(|key| key.split('.').next()).unwrap_or_default();
         if !stand_ins.contains(key) {

@@ -8,10 +8,10 @@ use std::fmt::Write;
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
-pub(super) fn render(view: &View, rows: &[Row]) -> String {
+pub(super) fn render(view: &View, rows: &[Row], mark: &str) -> String {
     let name = escape(&view.record.name);
     let mut page = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>{name}</title><style>{STYLE}</style></head><body><main><header><p class=\"kicker\">distill report</p><h1>{name}</h1>"
+        "<!doctype html>{mark}<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>{name}</title><style>{STYLE}</style></head><body><main><header><p class=\"kicker\">distill report</p><h1>{name}</h1>"
     );
     headline(&mut page, view);
     page.push_str("</header>");
@@ -208,8 +208,8 @@ fn traces(page: &mut String, rows: &[Row]) {
             .evidence
             .iter()
             .zip(outcomes)
-            .filter(|((_, measure), outcome)| **outcome != Outcome::NotRun && !measure.evidence.is_empty())
-            .map(|((label, measure), _)| format!("{}: {}", escape(label), escape(&short(&measure.evidence, 160))))
+            .filter(|(_, outcome)| **outcome != Outcome::NotRun)
+            .map(|((label, measure), _)| format!("{}: {}", escape(label), escape(&short(&Row::evidence_line(measure), 200))))
             .collect();
         if !looked.is_empty() {
             let _ = write!(page, "<p class=\"note\">{}</p>", looked.join("<br>"));

@@ -56,13 +56,27 @@ pub fn launcher() -> Launcher {
 }
 
 /// The judges of a run's filter; without tools where nothing has tests.
-pub fn judges_for(measurement: &Measurement) -> Judges {
-    let tools = match measurement {
-        Measurement::Verify(_) => Tools::find(None),
+pub fn judges_for(filter: &FilterConfig) -> Judges {
+    let tools = match filter {
+        FilterConfig::Verify(_) => Tools::find(None),
         _ => Tools::default(),
     };
     let options = Options::new(launcher(), Arc::new(tools));
     Judges::new(Options { threads: rayon::current_num_threads(), ..options })
+}
+
+/// What decides a verdict beside trace and problem: where problems have tests, the tools that run them and their limits.
+pub fn tools_that_decide<'d>(
+    filter: &FilterConfig,
+    judges: &Judges,
+    problems: impl IntoIterator<Item = &'d Dataset>,
+) -> Option<String> {
+    let has_tests = |dataset: &Dataset| match &dataset.manifest.tally.detail {
+        Detail::Problems { references, .. } => references.contains_key("tests"),
+        _ => false,
+    };
+    let runs = matches!(filter, FilterConfig::Verify(_)) && problems.into_iter().any(has_tests);
+    runs.then(|| judges.options().identity())
 }
 
 /// The judges that the flags ask for, with the sandbox tried out.

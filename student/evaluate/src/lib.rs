@@ -6,8 +6,8 @@ mod interval;
 pub use interval::mean_with_interval;
 
 use distill_dataset::{
-    Context, Dataset, DatasetError, Detail, Digest, Entry, FinishReason, Journal, Problem, Reference, SamplingParams,
-    Score, ShardWriter, Split, Tally, Trace, Verdict,
+    Context, Dataset, DatasetError, Detail, Digest, Entry, FinishReason, Interrupted, Journal, Problem, Reference, SamplingParams,
+    Score, ShardWriter, Split, Stage, Tally, Trace, Verdict,
 };
 use distill_teacher::{Complete, Completion, Queue, Request, TeacherError};
 use distill_verify::{Judgement, Policy};
@@ -35,6 +35,9 @@ pub struct EvaluationConfig {
     pub teacher: bool,
 }
 
+/// The stage of [`evaluate`].
+pub const EVALUATION: Stage = Stage { name: "evaluation", version: 4 };
+
 fn yes() -> bool {
     true
 }
@@ -44,6 +47,18 @@ fn one() -> f32 {
 }
 
 impl EvaluationConfig {
+    /// What each key is when a recipe leaves it out; what a recipe has to say is nothing here, so that it is in every key.
+    pub fn unset() -> EvaluationConfig {
+        EvaluationConfig {
+            samples_per_problem: 0,
+            temperature: -1.0,
+            top_p: one(),
+            max_new_tokens: 0,
+            max_problems: None,
+            teacher: yes(),
+        }
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -92,7 +107,7 @@ pub enum EvaluateError {
     },
     /// Asked to stop; attempts so far are kept.
     #[error("interrupted")]
-    Interrupted,
+    Interrupted(#[from] Interrupted),
     /// Nobody answers.
     #[error(transparent)]
     Teacher(#[from] TeacherError),
@@ -173,9 +188,7 @@ pub fn evaluate(
     if let Some(error) = broken {
         return Err(error.into());
     }
-    if context.cancel.is_cancelled() {
-        return Err(EvaluateError::Interrupted);
-    }
+    context.cancel.check()?;
     if let Some(first) = failed.first() {
         return Err(EvaluateError::Failed { failed: failed.len(), total, first: first.clone() });
     }

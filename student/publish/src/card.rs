@@ -19,11 +19,17 @@ pub struct Lineage {
     pub training: Option<Manifest>,
     /// How well it does, and how well before, and its teacher.
     pub evaluations: Vec<Manifest>,
-    /// Licences that the problems state.
-    pub licences: BTreeSet<String>,
+    /// Whether the student started from somebody's weights.
+    pub has_base: bool,
 }
 
 impl Lineage {
+    /// Whether the split was drawn across all sources.
+    fn is_disjoint(&self) -> bool {
+        let split = |manifest: &Manifest| manifest.stage == "problems" && manifest.stage_version >= 2;
+        !self.problems.is_empty() && self.problems.iter().all(split)
+    }
+
     fn scores(&self) -> impl Iterator<Item = (&str, &Score)> {
         self.evaluations.iter().filter_map(|manifest| match &manifest.tally.detail {
             Detail::Evaluation { subject, score } => Some((subject.as_str(), score)),
@@ -39,6 +45,19 @@ fn percent(value: f64) -> String {
 /// Text from outside in a Markdown table or YAML header: one line, nothing that begins markup.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || "|<>`*_[]#".contains(c) { ' ' } else { c }).collect()
+}
+
+/// What the stage that splits problems guarantees, since its second version.
+const DISJOINT: &str = " The problems were held out across all sources: none of them, nor one that differs only in case or white space, is among the training problems.";
+
+/// ` of TEACHER` for the teachers that the traces name.
+fn teachers(lineage: &Lineage) -> String {
+    let names = lineage.traces.iter().filter_map(|manifest| match &manifest.tally.detail {
+        Detail::Traces { teacher, .. } => Some(plain(teacher)),
+        _ => None,
+    });
+    let names: BTreeSet<String> = names.collect();
+    if names.is_empty() { String::new() } else { format!(" of {}", names.into_iter().collect::<Vec<_>>().join(", ")) }
 }
 
 /// The model card of a trained checkpoint.
@@ -66,8 +85,10 @@ pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, P
     let _ = writeln!(card, "tags:\n- distill\n- reasoning\n---\n\n# {}\n", plain(&config.model_name));
     let _ = writeln!(
         card,
-        "A decoder ({}) of {num_parameters} parameters, fine-tuned on reasoning traces of a teacher. It writes its reasoning between `<think>` and `</think>` and boxes its answer. Made by distill from the recipe `{}`.\n",
+        "A decoder ({}) of {num_parameters} parameters, fine-tuned on {} reasoning traces{}. Made by distill from the recipe `{}`.\n",
         plain(architecture),
+        training.tally.rows_out,
+        teachers(lineage),
         plain(&lineage.recipe)
     );
     let _ = writeln!(card, "## How well it does\n");
@@ -97,7 +118,8 @@ pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, P
         }
         let _ = writeln!(
             card,
-            "\nProtocol: {protocol}. The problems were held out; they are disjoint from training, exactly and after normalisation. Undecided counts as not passed.\n"
+            "\nProtocol: {protocol}. Undecided counts as not passed.{}\n",
+            if lineage.is_disjoint() { DISJOINT } else { "" }
         );
     }
     data_section(&mut card, lineage);
@@ -142,7 +164,19 @@ pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, P
 }
 
 /// The card of an exported dataset.
-pub fn data_card(name: &str, license: &str, lineage: &Lineage, num_rows: u64) -> String {
+///
+/// # Errors
+/// When the selection's manifest is missing.
+pub fn data_card(name: &str, license: &str, lineage: &Lineage) -> Result<String, PublishError> {
+    let selection = lineage.selection.as_ref().ok_or(PublishError::Missing("a selection"))?;
+    let Detail::Selection { funnel, verified, .. } = &selection.tally.detail else {
+        return Err(PublishError::Missing("the selection's figures"));
+    };
+    let verified = match (*verified, funnel.kept) {
+        (0, _) => "No verifier judged their answers.".to_owned(),
+        (verified, kept) if verified == kept => "A verifier accepted the answer of every one.".to_owned(),
+        (verified, _) => format!("A verifier accepted the answer of {verified}."),
+    };
     let mut card = String::new();
     // Writing into a string cannot fail.
     let _ = writeln!(
@@ -153,22 +187,27 @@ pub fn data_card(name: &str, license: &str, lineage: &Lineage, num_rows: u64) ->
     );
     let _ = writeln!(
         card,
-        "{num_rows} verified reasoning traces, one a row, in `part-*.parquet`. `messages` is the conversation to train on; the columns `problem`, `solution`, `answer`, `problem_type`, `source`, `uuid`, `is_reasoning_complete`, `generations`, `correctness_math_verify`, `correctness_count` and `finish_reasons` are those of OpenR1-Math-220k, with lists of one entry, because every kept trace is a row of its own.\n"
+        "{} reasoning traces{}, one a row, in `part-*.parquet`. {verified} `messages` is the conversation to train on; the columns `problem`, `solution`, `answer`, `problem_type`, `source`, `uuid`, `is_reasoning_complete`, `generations`, `correctness_math_verify`, `correctness_count` and `finish_reasons` are those of OpenR1-Math-220k, with lists of one entry, because every kept trace is a row of its own.\n",
+        funnel.kept,
+        teachers(lineage),
     );
     data_section(&mut card, lineage);
-    card
+    Ok(card)
 }
 
 fn data_section(card: &mut String, lineage: &Lineage) {
     let _ = writeln!(card, "## Data\n");
     for manifest in &lineage.problems {
-        if let Detail::Problems { train, holdout } = manifest.tally.detail {
-            let _ = writeln!(card, "- Problems: {train} for training, {holdout} held out.");
+        if let Detail::Problems { train, holdout, licences, unlicensed, .. } = &manifest.tally.detail {
+            let stated = licences.iter().map(|(licence, count)| format!("{count} {}", plain(licence)));
+            let unstated = (*unlicensed > 0).then(|| format!("{unlicensed} not stated"));
+            let licences: Vec<String> = stated.chain(unstated).collect();
+            let _ = writeln!(
+                card,
+                "- Problems: {train} for training, {holdout} held out; licences: {}.",
+                licences.join(", ")
+            );
         }
-    }
-    if !lineage.licences.is_empty() {
-        let licences: Vec<String> = lineage.licences.iter().map(|licence| plain(licence)).collect();
-        let _ = writeln!(card, "- Licences of the problems: {}.", licences.join(", "));
     }
     for manifest in &lineage.traces {
         if let Detail::Traces { teacher, finish_reasons, .. } = &manifest.tally.detail {

@@ -9,10 +9,13 @@ mod tests;
 pub use card::{Lineage, data_card, model_card};
 pub use licence::{LicenceError, check_licences};
 
-use distill_dataset::{Context, DatasetError, Tally};
+use distill_dataset::{Context, DatasetError, Stage, Tally};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{fmt::Write, fs, io::Read, path::Path};
+
+/// The stage of [`publish`].
+pub const PUBLISHED: Stage = Stage { name: "published", version: 2 };
 
 /// What a recipe says of publishing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,9 @@ pub struct PublishConfig {
     /// The model the student started from, where that is somebody's.
     #[serde(default)]
     pub base_model: Option<String>,
+    /// Its licence: needed where the student started from a checkpoint.
+    #[serde(default)]
+    pub base_license: Option<String>,
     /// Restrictive licences of the inputs that were read and are respected.
     #[serde(default)]
     pub accepted_restrictions: Vec<String>,
@@ -97,7 +103,7 @@ pub fn publish(
     context: &Context,
     out: &Path,
 ) -> Result<Tally, PublishError> {
-    check_licences(config, &lineage.licences)?;
+    check_licences(config, &lineage.problems, lineage.has_base)?;
     let mut names = published_files(checkpoint)?;
     context.progress.begin("publish", names.len() as u64, "files");
     let card = model_card(config, lineage)?;

@@ -9,6 +9,7 @@ fn config() -> PublishConfig {
         license: "apache-2.0".to_owned(),
         teacher_license: "apache-2.0".to_owned(),
         base_model: None,
+        base_license: None,
         accepted_restrictions: vec![],
     }
 }
@@ -76,16 +77,65 @@ fn the_folder_holds_the_checkpoint_its_card_and_true_checksums() {
     }
 }
 
+/// The manifest of problems with these licences, so many of them without.
+fn problems(licences: &[&str], unlicensed: u64) -> [Manifest; 1] {
+    let detail = Detail::Problems {
+        train: 10,
+        holdout: 2,
+        licences: licences.iter().map(|licence| ((*licence).to_owned(), 1)).collect(),
+        unlicensed,
+        references: Default::default(),
+    };
+    [Manifest { stage_version: 2, ..manifest("problems", detail) }]
+}
+
 #[test]
 fn restrictive_licences_need_a_decision() {
-    let data = |licence: &str| [licence.to_owned()].into();
-    assert!(check_licences(&config(), &data("MIT")).is_ok());
-    let error = check_licences(&config(), &data("CC-BY-NC-4.0")).expect_err("a restriction");
+    let check = |config: &PublishConfig, licence| check_licences(config, &problems(&[licence], 0), false);
+    assert!(check(&config(), "MIT").is_ok());
+    let error = check(&config(), "CC-BY-NC-4.0").expect_err("a restriction");
     assert!(error.to_string().contains("no commercial use"), "{error}");
     let accepting = PublishConfig { accepted_restrictions: vec!["cc-by-nc-4.0".to_owned()], ..config() };
-    assert!(check_licences(&accepting, &data("CC-BY-NC-4.0")).is_ok());
+    assert!(check(&accepting, "CC-BY-NC-4.0").is_ok());
     let llama = PublishConfig { teacher_license: "llama3.1".to_owned(), ..config() };
-    assert!(check_licences(&llama, &data("MIT")).is_err());
+    assert!(check(&llama, "MIT").is_err());
+}
+
+#[test]
+fn a_licence_that_nobody_states_is_refused() {
+    let error = check_licences(&config(), &problems(&["MIT"], 3), false).expect_err("three without");
+    assert!(error.to_string().contains("3 problems state no licence"), "{error}");
+    let accepting = PublishConfig { accepted_restrictions: vec!["unknown".to_owned()], ..config() };
+    assert!(check_licences(&accepting, &problems(&["MIT"], 3), false).is_ok());
+    let error = check_licences(&config(), &problems(&["MIT"], 0), true).expect_err("whose base?");
+    assert!(error.to_string().contains("base-license"), "{error}");
+    let stated = |licence: &str| PublishConfig { base_license: Some(licence.to_owned()), ..config() };
+    assert!(check_licences(&stated("apache-2.0"), &problems(&["MIT"], 0), true).is_ok());
+    assert!(check_licences(&stated("llama3.1"), &problems(&["MIT"], 0), true).is_err());
+}
+
+/// What was selected: kept traces, and how many of them a verifier accepted.
+fn selection(kept: u64, verified: u64) -> Manifest {
+    let funnel = distill_dataset::Funnel { steps: vec![], kept };
+    manifest("selection", Detail::Selection { funnel, lengths: Default::default(), verified })
+}
+
+#[test]
+fn a_card_claims_what_a_manifest_says_and_no_more() {
+    let card = |kept, verified| {
+        let lineage = Lineage { selection: Some(selection(kept, verified)), ..Lineage::default() };
+        data_card("traces", "mit", &lineage).expect("a card")
+    };
+    assert!(card(9, 0).contains("No verifier judged") && !card(9, 0).contains("accepted"));
+    assert!(card(9, 9).contains("A verifier accepted the answer of every one"));
+    assert!(card(9, 4).contains("A verifier accepted the answer of 4."));
+    assert!(matches!(data_card("traces", "mit", &Lineage::default()), Err(PublishError::Missing(_))));
+    let with = |problems: Vec<Manifest>| {
+        model_card(&config(), &Lineage { problems, ..lineage() }).expect("a card").contains("held out across all sources")
+    };
+    assert!(with(problems(&[], 0).to_vec()));
+    assert!(!with(vec![]), "nothing is known of the problems");
+    assert!(!with(vec![manifest("problems", Detail::None)]), "an older split was drawn in each source by itself");
 }
 
 #[test]

@@ -1,0 +1,257 @@
+//! A unit of the stages here: one shard of traces, read a few row groups at a time on all cores, with the problems that
+//! its traces answer joined by a merge.
+
+use crate::FilterError;
+use distill_dataset::{Context, Dataset, DatasetError, Record, Shard};
+use distill_verify::code::Judges;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, ops::Range};
+
+/// Row groups that are held at once, at most: together they bound the memory of a stage.
+const MOST_GROUPS: usize = 8;
+
+/// What the stages here read: problems and traces of every source, in the order of the sources.
+pub struct Inputs<'a> {
+    /// Problems, sorted by id.
+    pub problems: &'a [Dataset],
+    /// Traces, sorted by their problem's id.
+    pub traces: &'a [Dataset],
+    /// Who runs code, where it is to be run.
+    pub judges: Option<&'a Judges>,
+}
+
+impl<'a> Inputs<'a> {
+    /// One unit of all stages here: the shard of that number among those of all sources.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn unit(&'a self, index: usize) -> Result<Unit<'a>, FilterError> {
+        units(self).into_iter().nth(index).ok_or_else(|| FilterError::NoUnit { index, found: units(self).len() })
+    }
+}
+
+/// One shard of the traces.
+pub struct Unit<'a> {
+    /// Which it is among the shards of all sources.
+    pub index: usize,
+    /// Its source.
+    pub source: usize,
+    /// The traces.
+    pub traces: Shard,
+    /// All tables.
+    pub inputs: &'a Inputs<'a>,
+}
+
+/// The units of all stages here: the shards of every source's traces, in order.
+fn units<'a>(inputs: &'a Inputs<'a>) -> Vec<Unit<'a>> {
+    let shards = inputs.traces.iter().enumerate();
+    let shards = shards.flat_map(|(source, dataset)| dataset.shards().map(move |shard| (source, shard)));
+    shards.enumerate().map(|(index, (source, traces))| Unit { index, source, traces, inputs }).collect()
+}
+
+/// A stretch of a unit's traces: their places, and the traces themselves.
+pub(crate) struct Window<R> {
+    pub(crate) range: Range<u64>,
+    pub(crate) rows: Vec<R>,
+}
+
+impl Unit<'_> {
+    /// Hands the traces to `each`, in order, a stretch of several row groups at a time, which were read on all cores.
+    /// `task` names what is done in the progress.
+    pub(crate) fn windows<R: Record>(
+        &self,
+        task: &str,
+        context: &Context,
+        mut each: impl FnMut(Window<R>) -> Result<(), FilterError>,
+    ) -> Result<(), FilterError> {
+        context.progress.begin(task, self.traces.num_rows(), "traces");
+        let width = rayon::current_num_threads().clamp(1, MOST_GROUPS);
+        for ranges in self.traces.ranges()?.chunks(width) {
+            context.cancel.check()?;
+            let rows: Vec<Vec<R>> =
+                ranges.par_iter().map(|range| self.traces.rows_in(range.clone())).collect::<Result<_, _>>()?;
+            let range = ranges[0].start..ranges[ranges.len() - 1].end;
+            let end = range.end;
+            each(Window { range, rows: rows.into_iter().flatten().collect() })?;
+            context.progress.advance(end, "");
+        }
+        context.progress.end();
+        Ok(())
+    }
+
+    /// What `map` makes of the traces that come before this unit's and answer the same problems: those of earlier sources,
+    /// and of earlier shards where a problem's traces lie in several.
+    pub(crate) fn before<R: OfProblem, T: Send>(
+        &self,
+        context: &Context,
+        map: impl Fn(&R) -> T + Sync,
+    ) -> Result<Vec<T>, FilterError> {
+        self.others(context, map, |index| index < self.index)
+    }
+
+    /// The same of the traces that come after.
+    pub(crate) fn after<R: OfProblem, T: Send>(
+        &self,
+        context: &Context,
+        map: impl Fn(&R) -> T + Sync,
+    ) -> Result<Vec<T>, FilterError> {
+        self.others(context, map, |index| index > self.index)
+    }
+
+    fn others<R: OfProblem, T: Send>(
+        &self,
+        context: &Context,
+        map: impl Fn(&R) -> T + Sync,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<Vec<T>, FilterError> {
+        let mut found = Vec::new();
+        let span = self.traces.span();
+        for other in units(self.inputs).into_iter().filter(|other| wanted(other.index)) {
+            if span.is_some_and(|[first, last]| !other.traces.overlaps(first, last)) {
+                continue;
+            }
+            for range in other.traces.ranges()? {
+                context.cancel.check()?;
+                let rows: Vec<R> = other.traces.rows_in(range)?;
+                let within = |row: &&R| span.is_none_or(|[first, last]| (first..=last).contains(&row.problem_id()));
+                found.par_extend(rows.par_iter().filter(within).map(&map));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The problems that the traces answer, joined as the traces are read.
+    pub(crate) fn problems<P: ProblemRow>(&self) -> Join<P> {
+        let [first, last] = self.traces.span().unwrap_or_default();
+        let everything = self.traces.span().is_none();
+        let shards = self.inputs.problems.get(self.source).into_iter().flat_map(Dataset::shards);
+        let shards: Vec<Shard> = shards.filter(|shard| everything || shard.overlaps(first, last)).collect();
+        let rows = shards.into_iter().flat_map(|shard| match shard.rows::<P>() {
+            Ok(rows) => Box::new(rows) as Rows<P>,
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        });
+        Join { rows: Box::new(rows), next: None, held: HashMap::new() }
+    }
+}
+
+/// A row of a trace, with some of its columns.
+pub(crate) trait OfProblem: Record {
+    /// The id of the problem that it answers.
+    fn problem_id(&self) -> &str;
+}
+
+/// The columns of a trace that say what was said.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Said {
+    pub(crate) id: String,
+    pub(crate) problem_id: String,
+    pub(crate) prefill: String,
+    pub(crate) text: String,
+}
+
+impl Said {
+    /// The assistant's whole turn.
+    pub(crate) fn turn(&self) -> String {
+        format!("{}{}", self.prefill, self.text)
+    }
+}
+
+impl OfProblem for Said {
+    fn problem_id(&self) -> &str {
+        &self.problem_id
+    }
+}
+
+/// A row of a problem, with some of its columns.
+pub(crate) trait ProblemRow: Record {
+    /// The problem's id.
+    fn id(&self) -> &str;
+}
+
+impl ProblemRow for distill_dataset::Problem {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+type Rows<P> = Box<dyn Iterator<Item = Result<P, DatasetError>>>;
+
+/// Problems beside traces, both sorted by the problem's id: one pass over each, one window's problems in memory.
+pub(crate) struct Join<P> {
+    rows: Rows<P>,
+    next: Option<P>,
+    held: HashMap<String, P>,
+}
+
+impl<P: ProblemRow> Join<P> {
+    /// Reads on so that the problems of a window's traces are there: from `first` through `last`.
+    pub(crate) fn advance(&mut self, first: &str, last: &str) -> Result<&HashMap<String, P>, FilterError> {
+        self.held.retain(|id, _| id.as_str() >= first);
+        loop {
+            let row = match self.next.take() {
+                Some(row) => row,
+                None => match self.rows.next().transpose()? {
+                    Some(row) => row,
+                    None => break,
+                },
+            };
+            if row.id() > last {
+                self.next = Some(row);
+                break;
+            }
+            if row.id() >= first {
+                self.held.insert(row.id().to_owned(), row);
+            }
+        }
+        Ok(&self.held)
+    }
+}
+
+/// The problem of a trace, or that the tables do not belong together.
+pub(crate) fn problem_of<'p, P>(
+    problems: &'p HashMap<String, P>,
+    trace_id: &str,
+    problem_id: &str,
+) -> Result<&'p P, FilterError> {
+    problems.get(problem_id).ok_or_else(|| FilterError::Mismatch {
+        trace_id: trace_id.to_owned(),
+        expected: format!("problem {problem_id}"),
+        found: "no such problem".to_owned(),
+    })
+}
+
+/// The rows of a side table for a stretch of traces, each of them its trace's.
+pub(crate) fn beside<M: Record>(
+    table: &Shard,
+    range: Range<u64>,
+    id_of: fn(&M) -> &str,
+    trace_ids: &[&str],
+    what: &str,
+) -> Result<Vec<M>, FilterError> {
+    let rows: Vec<M> = table.rows_in(range)?;
+    for (index, trace_id) in trace_ids.iter().enumerate() {
+        let found = rows.get(index).map(id_of);
+        if found != Some(*trace_id) {
+            return Err(mismatch(trace_id, what, found));
+        }
+    }
+    Ok(rows)
+}
+
+/// The shard of a side table that lies beside a unit's traces.
+pub(crate) fn shard_of(table: &Dataset, unit: &Unit<'_>) -> Result<Shard, FilterError> {
+    table.shards().nth(unit.index).ok_or_else(|| FilterError::Mismatch {
+        trace_id: unit.traces.span().map_or(String::new(), |[first, _]| format!("of problem {first}")),
+        expected: format!("shard {} of {}", unit.index, table.dir.display()),
+        found: format!("{} shards", table.shards().count()),
+    })
+}
+
+pub(crate) fn mismatch(trace_id: &str, what: &str, found: Option<&str>) -> FilterError {
+    FilterError::Mismatch {
+        trace_id: trace_id.to_owned(),
+        expected: what.to_owned(),
+        found: found.map_or("the end of the table".to_owned(), |found| format!("trace {found}")),
+    }
+}

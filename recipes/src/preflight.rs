@@ -1,0 +1,128 @@
+//! Before the first request is sent: everything that a later stage would refuse is tried now, while it costs nothing.
+//!
+//! All problems are made and split already. What is checked here: who is to answer, the device, the base model with its
+//! tokenizer and both templates on three problems of every source, held-out problems, licences, and room on the disk.
+
+use crate::{
+    recipe::{BaseConfig, Recipe, TeacherConfig},
+    teachers::Secrets,
+};
+use anyhow::{Context, Result, ensure};
+use distill_chat::Chat;
+use distill_checkpoint::{Checkpoint, ModelConfig};
+use distill_dataset::{Dataset, Detail, Message, Problem, Split};
+use std::path::{Path, PathBuf};
+
+/// What an answer looks like.
+const ANSWER: &str = "<think>\nOne step.\n</think>\n\nIt is \\boxed{1}.";
+/// Problems of each source that are rendered and tokenised.
+const TRIED: usize = 3;
+
+/// Where the run is to happen.
+pub struct Place {
+    /// `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// The store's folder.
+    pub store: PathBuf,
+}
+
+/// Checks a recipe against the problems of its sources.
+///
+/// # Errors
+/// The first thing that a later stage would refuse, and what to do about it.
+pub fn check(recipe: &Recipe, problems: &[Dataset], place: &Place, secrets: Secrets<'_>) -> Result<()> {
+    let check = || {
+        keys(recipe, secrets)?;
+        held_out(recipe, problems)?;
+        licences(recipe, problems)?;
+        if recipe.student.is_some() {
+            distill_model::device(&place.device).map(drop)?;
+        }
+        student(recipe, problems, &place.store)
+    };
+    check().context("nothing was sampled")
+}
+
+/// Every endpoint's key is at hand.
+fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
+    for source in &recipe.sources {
+        if let TeacherConfig::Http(config) = &source.teacher
+            && let Some(name) = &config.api_key_env
+        {
+            ensure!(
+                secrets(name).is_some(),
+                "the environment variable {name} is not set\nhint: `api-key-env` names it; export it before the run"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// An evaluation has something to evaluate on, and a source something to sample.
+fn held_out(recipe: &Recipe, problems: &[Dataset]) -> Result<()> {
+    let (mut train, mut holdout) = (0, 0);
+    for dataset in problems {
+        if let Detail::Problems { train: more, holdout: held, .. } = &dataset.manifest.tally.detail {
+            train += more;
+            holdout += held;
+        }
+    }
+    ensure!(train > 0, "expected training problems, found none\nhint: lower `holdout`, or add problems");
+    let evaluated = recipe.student.is_some() && recipe.evaluation.is_some();
+    ensure!(
+        !evaluated || holdout > 0,
+        "`[evaluation]`: expected held-out problems, found none\nhint: set `holdout` in a source"
+    );
+    Ok(())
+}
+
+/// What is published may be published.
+fn licences(recipe: &Recipe, problems: &[Dataset]) -> Result<()> {
+    let Some(config) = recipe.publish.as_ref().filter(|_| recipe.student.is_some()) else { return Ok(()) };
+    let manifests: Vec<_> = problems.iter().map(|dataset| dataset.manifest.clone()).collect();
+    let has_base = matches!(recipe.student.as_ref().map(|student| &student.base), Some(BaseConfig::Checkpoint { .. }));
+    Ok(distill_publish::check_licences(config, &manifests, has_base)?)
+}
+
+/// The student can be made, and can be taught three problems of each source.
+fn student(recipe: &Recipe, problems: &[Dataset], store: &Path) -> Result<()> {
+    let Some(student) = &recipe.student else { return Ok(()) };
+    let scratch = Scratch(store.join(format!("preflight-{}", std::process::id())));
+    std::fs::create_dir_all(&scratch.0).with_context(|| format!("cannot create {}", scratch.0.display()))?;
+    let folder = match &student.base {
+        BaseConfig::Config { config, tokenizer } => {
+            ModelConfig::load(config)?;
+            tokenizer
+        }
+        BaseConfig::Checkpoint { path, surgery } => {
+            let checkpoint = Checkpoint::open(path)?;
+            match checkpoint.vocabulary() {
+                Some(vocabulary) => vocabulary.write_files(&scratch.0)?,
+                None => Chat::copy_files(path, &scratch.0)?,
+            }
+            distill_chat::add_tokens(&scratch.0, &surgery.add_tokens, &surgery.add_special_tokens)?;
+            &scratch.0
+        }
+    };
+    let chat = Chat::load_with(folder, student.chat_template.as_deref())?;
+    Chat::load_with(folder, student.publish_template.as_deref()).context("`publish-template`")?;
+    for dataset in problems {
+        let rows = dataset.rows::<Problem>().filter(|row| row.as_ref().map_or(true, |row| row.split == Split::Train));
+        for problem in rows.take(TRIED) {
+            let mut messages = problem?.messages;
+            messages.push(Message::assistant(ANSWER));
+            chat.encode_example(&messages).context("the chat template cannot be trained with")?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder that is gone afterwards.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is a few small files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

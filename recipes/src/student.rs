@@ -1,0 +1,89 @@
+//! What a student starts from: a checkpoint from outside as it is, or one that a stage makes.
+
+use crate::{
+    recipe::BaseConfig,
+    session::{Session, Slot, Spec, Work},
+};
+use anyhow::Result;
+use distill_dataset::Keyed;
+use distill_student::BASE;
+use std::path::{Path, PathBuf};
+
+/// A model: a folder from outside, or one that a stage makes.
+pub enum Model {
+    /// From outside.
+    Given {
+        /// The folder.
+        dir: PathBuf,
+        /// The digest of what decides its output.
+        digest: String,
+    },
+    /// Made by a stage.
+    Made(Slot),
+}
+
+impl Model {
+    /// Adds it to a stage's inputs.
+    pub fn input(&self, spec: Spec, name: &str) -> Spec {
+        match self {
+            Model::Given { digest, .. } => spec.outside(name, digest.clone()),
+            Model::Made(slot) => spec.input(name, slot),
+        }
+    }
+
+    /// Its folder, checked against its manifest where it has one.
+    ///
+    /// # Errors
+    /// When it is not made yet, or its files changed.
+    pub fn dir(&self) -> Result<&Path> {
+        match self {
+            Model::Given { dir, .. } => Ok(dir),
+            Model::Made(slot) => {
+                let dataset = slot.ready()?;
+                dataset.verify()?;
+                Ok(&dataset.dir)
+            }
+        }
+    }
+
+    /// Its digest.
+    ///
+    /// # Errors
+    /// When it is not made yet.
+    pub fn digest(&self) -> Result<&str> {
+        match self {
+            Model::Given { digest, .. } => Ok(digest),
+            Model::Made(slot) => Ok(&slot.ready()?.manifest.digest),
+        }
+    }
+}
+
+/// The model that a student starts from.
+///
+/// # Errors
+/// When a file of it cannot be read, or the stage that makes it fails.
+pub fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
+    match base {
+        BaseConfig::Checkpoint { path, surgery } if path.is_dir() && surgery.is_empty() => {
+            Ok(Model::Given { dir: path.clone(), digest: session.outside.checkpoint(path)? })
+        }
+        BaseConfig::Checkpoint { path, surgery } => {
+            let settings = Keyed::of(surgery, &distill_student::Surgery::default());
+            let spec = Spec::new(BASE, surgery, settings)?.outside("checkpoint", session.outside.checkpoint(path)?);
+            let adapt = |_: &_, out: &Path| Ok(distill_student::adapt(path, surgery, None, None, out)?);
+            Ok(Model::Made(session.stage(spec, || Ok(Work::gather(adapt)))?))
+        }
+        BaseConfig::Config { config, tokenizer } => {
+            let files = session.outside.files("config", std::slice::from_ref(config))?;
+            let settings = Keyed::default().with("seed", session.record.seed);
+            let spec = Spec::new(BASE, &(), settings)?.outside("config", files);
+            let spec = spec.outside("tokenizer", session.outside.chat(tokenizer)?);
+            let device = session.device.clone();
+            Ok(Model::Made(session.stage(spec, || {
+                Ok(Work::gather(move |context, out| {
+                    Ok(distill_student::initialise(config, tokenizer, &device, context, out)?)
+                }))
+            })?))
+        }
+    }
+}
