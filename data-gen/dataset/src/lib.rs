@@ -8,8 +8,13 @@ mod digest;
 mod error;
 mod foreign;
 mod journal;
+mod lock;
 mod manifest;
+mod owner;
+mod process;
+mod put;
 mod record;
+mod reserve;
 mod shard;
 mod store;
 
@@ -21,9 +26,12 @@ pub use journal::{Entry, Journal};
 pub use manifest::{
     Curve, Detail, Funnel, FunnelStep, Histogram, Input, Manifest, Score, ShardInfo, StageTime, Tally, timestamp,
 };
+pub use owner::{Liveness, Owner};
+pub use put::put_if_absent;
 pub use record::{
     Decision, Example, FinishReason, Measure, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment,
     Span, Split, Trace, Verdict, problem_id, trace_id,
 };
+pub use reserve::{Reservations, Reserve};
 pub use shard::{Dataset, Record, ShardWriter};
 pub use store::{Claim, StageDir, Store};
