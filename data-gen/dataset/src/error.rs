@@ -41,6 +41,14 @@ pub enum DatasetError {
         /// Why not.
         message: String,
     },
+    /// A journal, or an entry of one, that cannot be understood or written.
+    #[error("{}: {message}", path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, and what is there.
+        message: String,
+    },
     /// Another process is at work on the same stage.
     #[error("{} is being written by another process\nhint: wait for it, or end it; its work is resumed by the next run", path.display())]
     Busy {

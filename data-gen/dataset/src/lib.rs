@@ -22,7 +22,7 @@ pub use context::{Cancel, Context, Progress, ProgressEvent};
 pub use digest::{Digest, digest_file, digest_json};
 pub use error::DatasetError;
 pub use foreign::TextRows;
-pub use journal::{Entry, Journal};
+pub use journal::{Damage, Entry, Journal};
 pub use manifest::{
     Curve, Detail, Funnel, FunnelStep, Histogram, Input, Manifest, Score, ShardInfo, StageTime, Tally, timestamp,
 };
