@@ -26,7 +26,7 @@ pub use context::{Cancel, Context, Interrupted, Progress, ProgressEvent};
 pub use digest::{Digest, digest_file, seeded_rank};
 pub use error::DatasetError;
 pub use foreign::TextRows;
-pub use journal::{Entry, Journal};
+pub use journal::{Damage, Entry, Journal};
 pub use manifest::{Input, Manifest, ShardInfo, StageTime, timestamp};
 pub use owner::{Liveness, Owner};
 pub use put::put_if_absent;
