@@ -111,7 +111,7 @@ impl Judge {
                 };
                 let shown = format!("{function}{}", in_parentheses(arguments.short()));
                 let token = token();
-                running[SOLUTION].send(&call(token, function, arguments));
+                running[SOLUTION].send(&[&token, &call(function, arguments)]);
                 let frame;
                 let answer = match worker.next(&mut running)? {
                     Event::Frame(_, sent) => {
@@ -192,7 +192,7 @@ impl<'t> Relay<'t> {
                 loaded(event, &running[SOLUTION], self.limits)?;
                 self.loaded = true;
                 if let Some(frame) = self.waiting.take() {
-                    running[SOLUTION].send(&frame);
+                    running[SOLUTION].send(&[&frame]);
                 }
             }
             Event::Frame(_, frame) => return self.asserted(&frame, running),
@@ -230,7 +230,7 @@ impl<'t> Relay<'t> {
                 let frame = [&token[..], rest].concat();
                 self.pending = Some(token);
                 if self.loaded {
-                    running[SOLUTION].send(&frame);
+                    running[SOLUTION].send(&[&frame]);
                 } else {
                     self.waiting = Some(frame);
                 }
@@ -287,7 +287,7 @@ impl<'t> Relay<'t> {
                 pair(b'X', bases.bytes(), message.bytes())
             }
         };
-        running[CHECK].send(&reply);
+        running[CHECK].send(&[&reply]);
         Ok(())
     }
 }
@@ -325,8 +325,8 @@ fn end(worker: &mut distill_sandbox::Worker, running: &mut [Process], outcome: R
     outcome
 }
 
-fn call(token: [u8; 8], function: &str, arguments: Value) -> Vec<u8> {
-    let mut frame = token.to_vec();
+fn call(function: &str, arguments: Value) -> Vec<u8> {
+    let mut frame = Vec::new();
     let name = Value::Text(function.as_bytes().to_vec());
     Value::Tuple(vec![name, arguments, Value::Dict(Vec::new())]).marshal(&mut frame);
     frame
