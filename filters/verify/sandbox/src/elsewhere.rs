@@ -97,7 +97,7 @@ impl Process {
     }
 
     /// Sends a frame.
-    pub fn send(&mut self, _: &[u8]) {
+    pub fn send(&mut self, _: &[&[u8]]) {
         match self.0 {}
     }
 }

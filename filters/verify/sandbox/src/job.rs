@@ -16,8 +16,8 @@ pub struct Job {
     pub files: Vec<FileIn>,
     /// Whether it gets two pipes for frames: descriptor 3 to read from, 4 to write to.
     pub channel: bool,
-    /// A file of its folder that is brought back when it ends well.
-    pub collect: Option<String>,
+    /// A file of its folder that is brought back when it ends well, and how many of its bytes at most.
+    pub collect: Option<(String, u64)>,
 }
 
 /// How a program starts.
@@ -58,7 +58,7 @@ pub struct Limits {
     pub wall_ms: u64,
     /// CPU time.
     pub cpu_ms: u64,
-    /// Memory, as the sum of proportional sets; a process may reserve as much and 512 MiB more.
+    /// Memory, as the sum of proportional sets. A process may reserve as much and 512 MiB more, and room for its threads.
     pub memory_bytes: u64,
     /// Processes and threads.
     pub processes: u64,

@@ -34,7 +34,7 @@ fn shell(script: &str, limits: Limits) -> Job {
         stdin: Arc::from(&b"given"[..]),
         files: vec![FileIn { name: "note".to_owned(), content: Arc::from(&b"noted"[..]), executable: false }],
         channel: false,
-        collect: Some("made".to_owned()),
+        collect: Some(("made".to_owned(), 1 << 20)),
     }
 }
 

@@ -2,9 +2,10 @@
 //! here. Expected values stay here. Assertions stay in a second cell, whose calls are passed on from here.
 
 use super::{
-    CheckTests, Judgement, Language, Outcome, Tests, Tolerance, Value,
+    CheckTests, Judgement, Language, Outcome, Tests, Tolerance,
     judge::{Halt, Judge, file, judged, misery},
     text::{last_line, short},
+    value::{Sent, Value},
 };
 use distill_sandbox::{Event, Job, Limits, Process, Stopped};
 use std::{
@@ -20,40 +21,36 @@ const CHECK: usize = 1;
 const SHORT: usize = 200;
 
 /// What a solution answers to a call.
-enum Answer {
+enum Answer<'b> {
     /// A value.
-    Value(Value),
+    Value(Sent<'b>),
     /// A value, and what became of the arguments.
-    Changed(Value, Value),
+    Changed(Sent<'b>, Sent<'b>),
     /// Something that is no plain value.
     Opaque(String),
     /// An exception: its built-in classes, its message, the traceback's last line.
-    Raised(Vec<Value>, Value, String),
+    Raised(Sent<'b>, Sent<'b>, String),
     /// Not an answer: somebody else wrote into the channel.
     Garbled,
 }
 
-impl Answer {
+impl<'b> Answer<'b> {
     /// An answer carries the word that its call carried, so that nothing written ahead or by the way is taken for one.
-    fn read(frame: &[u8], token: [u8; 8]) -> Answer {
+    fn read(frame: &'b [u8], token: [u8; 8]) -> Answer<'b> {
         let Some((b, rest)) = frame.split_first_chunk::<8>() else { return Answer::Garbled };
         let Some((kind, rest)) = rest.split_first().filter(|_| *b == token) else { return Answer::Garbled };
         let opaque = || Answer::Opaque("a value that is not plain".to_owned());
         match kind {
-            b'V' => Value::unmarshal(rest).map_or_else(opaque, Answer::Value),
-            b'M' => match Value::unmarshal(rest) {
-                Some(Value::Tuple(pair)) => match <[Value; 2]>::try_from(pair) {
-                    Ok([value, arguments]) => Answer::Changed(value, arguments),
-                    Err(_) => Answer::Garbled,
-                },
-                _ => opaque(),
+            b'V' => Sent::read(rest).map_or_else(opaque, Answer::Value),
+            b'M' => match Sent::read(rest).map(Sent::tuple) {
+                Some(Some([value, arguments])) => Answer::Changed(value, arguments),
+                Some(None) => Answer::Garbled,
+                None => opaque(),
             },
             b'U' => Answer::Opaque(short(&String::from_utf8_lossy(rest), SHORT)),
-            b'X' => match Value::unmarshal(rest) {
-                Some(Value::Tuple(told)) => match <[Value; 3]>::try_from(told) {
-                    Ok([Value::List(bases), message @ Value::Text(_), Value::Text(trace)]) => {
-                        Answer::Raised(bases, message, last_line(&trace))
-                    }
+            b'X' => match Sent::read(rest).and_then(Sent::tuple) {
+                Some([bases, message, trace]) => match (message.text(), trace.text()) {
+                    (Some(_), Some(trace)) => Answer::Raised(bases, message, last_line(trace)),
                     _ => Answer::Garbled,
                 },
                 _ => Answer::Garbled,
@@ -63,7 +60,7 @@ impl Answer {
     }
 
     /// Its value as it is shown, or what went wrong, as an outcome.
-    fn value(self) -> Result<Value, (Outcome, String)> {
+    fn value(self) -> Result<Sent<'b>, (Outcome, String)> {
         match self {
             Answer::Value(value) | Answer::Changed(value, _) => Ok(value),
             Answer::Opaque(what) => Err((Outcome::WrongAnswer, format!("it returned {what}"))),
@@ -112,15 +109,19 @@ impl Judge {
                 let place = |judgement: Judgement| {
                     Halt::Judged(Judgement { test: Some(index as u64 + 1), passed: index as u64, ..judgement })
                 };
-                let shown = format!("{function}{}", in_parentheses(&arguments));
+                let shown = format!("{function}{}", in_parentheses(arguments.short()));
                 let token = token();
-                running[SOLUTION].send(&call(token, function, arguments));
+                running[SOLUTION].send(&[&token, &call(function, arguments)]);
+                let frame;
                 let answer = match worker.next(&mut running)? {
-                    Event::Frame(_, frame) => Answer::read(&frame, token),
+                    Event::Frame(_, sent) => {
+                        frame = sent;
+                        Answer::read(&frame, token)
+                    }
                     Event::Ended(_) => return Err(gone(&running[SOLUTION], limits).map_or_else(|halt| halt, place)),
                 };
                 match answer.value() {
-                    Ok(got) if expected.equals(&got, tolerance.as_ref()) => {}
+                    Ok(got) if expected.accepts(got, tolerance.as_ref()) => {}
                     Ok(got) => {
                         let judgement = Judgement::new(Outcome::WrongAnswer, 0, format!("{shown} differs"));
                         return Err(place(Judgement { expected: expected.short(), got: got.short(), ..judgement }));
@@ -191,7 +192,7 @@ impl<'t> Relay<'t> {
                 loaded(event, &running[SOLUTION], self.limits)?;
                 self.loaded = true;
                 if let Some(frame) = self.waiting.take() {
-                    running[SOLUTION].send(&frame);
+                    running[SOLUTION].send(&[&frame]);
                 }
             }
             Event::Frame(_, frame) => return self.asserted(&frame, running),
@@ -217,22 +218,19 @@ impl<'t> Relay<'t> {
         let said = || short(&String::from_utf8_lossy(rest), 2 * SHORT);
         match kind {
             b'C' => {
-                let call = match Value::unmarshal(rest) {
-                    Some(Value::Tuple(call)) => <[Value; 3]>::try_from(call).ok(),
-                    _ => None,
-                };
-                let Some([Value::Text(name), arguments, named]) = call else {
+                let call = Sent::read(rest).and_then(Sent::tuple);
+                let Some((name, arguments)) = call.and_then(|[name, arguments, _]| Some((name.text()?, arguments)))
+                else {
                     return Err(judged(Outcome::TestsFailure, "the assertions made a call that is none".to_owned()));
                 };
-                let name = String::from_utf8_lossy(&name).into_owned();
+                let name = String::from_utf8_lossy(name);
                 self.calls += 1;
-                self.last = (format!("{name}{}", in_parentheses(&arguments)), String::new());
+                self.last = (format!("{name}{}", in_parentheses(arguments.short())), String::new());
                 let token = token();
-                let mut frame = token.to_vec();
-                Value::Tuple(vec![Value::Text(name.into_bytes()), arguments, named]).marshal(&mut frame);
+                let frame = [&token[..], rest].concat();
                 self.pending = Some(token);
                 if self.loaded {
-                    running[SOLUTION].send(&frame);
+                    running[SOLUTION].send(&[&frame]);
                 } else {
                     self.waiting = Some(frame);
                 }
@@ -264,36 +262,32 @@ impl<'t> Relay<'t> {
         let garbled = || judged(Outcome::RuntimeError, "it wrote into the channel of its answers".to_owned());
         let token = self.pending.take().ok_or_else(garbled)?;
         self.opaque = false;
-        let raise = |bases: Vec<Value>, message: Value| {
-            let mut reply = vec![b'X'];
-            Value::Tuple(vec![Value::List(bases), message]).marshal(&mut reply);
-            reply
-        };
+        let pair = |kind: u8, a: &[u8], b: &[u8]| [&[kind, b'(', 2, 0, 0, 0][..], a, b].concat();
         let reply = match Answer::read(frame, token) {
             Answer::Garbled => return Err(garbled()),
             Answer::Value(value) => {
                 self.last.1 = value.short();
-                let mut reply = vec![b'V'];
-                value.marshal(&mut reply);
-                reply
+                [b"V", value.bytes()].concat()
             }
             Answer::Changed(value, arguments) => {
                 self.last.1 = value.short();
-                let mut reply = vec![b'M'];
-                Value::Tuple(vec![value, arguments]).marshal(&mut reply);
-                reply
+                pair(b'M', value.bytes(), arguments.bytes())
             }
             Answer::Opaque(what) => {
                 self.opaque = true;
                 self.last.1.clone_from(&what);
-                raise(vec![Value::Text(b"TypeError".to_vec())], Value::Text(format!("it returned {what}").into_bytes()))
+                let mut reply = vec![b'X'];
+                let text = |text: String| Value::Text(text.into_bytes());
+                let error = [Value::List(vec![text("TypeError".to_owned())]), text(format!("it returned {what}"))];
+                Value::Tuple(error.to_vec()).marshal(&mut reply);
+                reply
             }
             Answer::Raised(bases, message, said) => {
                 self.last.1 = said;
-                raise(bases, message)
+                pair(b'X', bases.bytes(), message.bytes())
             }
         };
-        running[CHECK].send(&reply);
+        running[CHECK].send(&[&reply]);
         Ok(())
     }
 }
@@ -331,16 +325,15 @@ fn end(worker: &mut distill_sandbox::Worker, running: &mut [Process], outcome: R
     outcome
 }
 
-fn call(token: [u8; 8], function: &str, arguments: Value) -> Vec<u8> {
-    let mut frame = token.to_vec();
+fn call(function: &str, arguments: Value) -> Vec<u8> {
+    let mut frame = Vec::new();
     let name = Value::Text(function.as_bytes().to_vec());
     Value::Tuple(vec![name, arguments, Value::Dict(Vec::new())]).marshal(&mut frame);
     frame
 }
 
 /// Arguments as they are written in a call, cut.
-fn in_parentheses(arguments: &Value) -> String {
-    let text = arguments.short();
+fn in_parentheses(text: String) -> String {
     let inner = text.strip_prefix(['[', '(']).unwrap_or(&text);
     format!("({})", inner.strip_suffix([']', ')']).unwrap_or(inner).trim_end_matches(','))
 }

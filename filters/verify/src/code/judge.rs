@@ -16,6 +16,8 @@ use std::{path::PathBuf, sync::Arc};
 
 /// What the harness exits with when a program does not parse.
 const SYNTAX_ERROR: i32 = 121;
+/// Longest compiled program, in bytes: it is held here while it is tested.
+const MAX_PROGRAM: usize = 32 << 20;
 /// What a compilation may use.
 const COMPILING: Limits = Limits {
     wall_ms: 120_000,
@@ -135,15 +137,47 @@ impl Judge {
 
     fn judge_once(&mut self, language: Language, code: Code<'_>, tests: &Tests) -> Judgement {
         let total = tests.total();
+        let lost = match self.attempt(language, code, tests) {
+            Ok(judgement) => return judgement,
+            Err(error) => error,
+        };
+        // A program that takes the sandbox down again, where others do not, is at fault.
+        match self.attempt(language, code, tests) {
+            Ok(judgement) => judgement,
+            Err(_) if self.works(language) => {
+                let why = format!("the sandbox was lost with it, twice: {lost}");
+                Judgement::new(Outcome::RuntimeError, total, super::text::short(&why, 400))
+            }
+            Err(error) => Judgement::new(Outcome::SandboxFailure, total, super::text::short(&error.to_string(), 400)),
+        }
+    }
+
+    /// One attempt, which fails where the sandbox does. It is not trusted with the next then.
+    fn attempt(&mut self, language: Language, code: Code<'_>, tests: &Tests) -> Result<Judgement, SandboxError> {
+        let total = tests.total();
         match self.try_judge(language, code, tests) {
-            Ok(()) => Judgement { passed: total, ..Judgement::new(Outcome::Accepted, total, "") },
-            Err(Halt::Judged(judgement)) => Judgement { total, ..judgement },
+            Ok(()) => Ok(Judgement { passed: total, ..Judgement::new(Outcome::Accepted, total, "") }),
+            Err(Halt::Judged(judgement)) => Ok(Judgement { total, ..judgement }),
             Err(Halt::Sandbox(error)) => {
-                // A supervisor that failed once is not trusted with the next solution.
                 (self.python, self.native) = (None, None);
-                Judgement::new(Outcome::SandboxFailure, total, super::text::short(&error.to_string(), 400))
+                Err(error)
             }
         }
+    }
+
+    /// Whether programs that do nothing come to their end here.
+    fn works(&mut self, language: Language) -> bool {
+        let nothing = match language {
+            Language::Python => "",
+            Language::C | Language::Cpp => "int main(void) { return 0; }",
+            Language::Rust => "fn main() {}",
+        };
+        let limits = self.options.limits;
+        let run = |judge: &mut Judge| {
+            let program = judge.program(language, nothing)?;
+            judge.run(&program, b"", &limits)
+        };
+        matches!(run(self), Ok(process) if process.end().is_ok_and(|end| end.how == How::Exited(0)))
     }
 
     fn try_judge(&mut self, language: Language, code: Code<'_>, tests: &Tests) -> Result<(), Halt> {
@@ -252,12 +286,16 @@ impl Judge {
             stdin: Arc::from([]),
             files: vec![file(&format!("main.{extension}"), code.as_bytes().into(), false)],
             channel: false,
-            collect: Some("program".to_owned()),
+            collect: Some(("program".to_owned(), MAX_PROGRAM as u64 + 1)),
         };
         let process = self.worker(language)?.run(&job)?;
         let stderr = &process.stderr().bytes;
         let end = process.end()?;
         match (end.stopped, end.how, process.collected()) {
+            (None, How::Exited(0), Some(program)) if program.len() > MAX_PROGRAM => {
+                let detail = format!("a program of more than {} MiB", MAX_PROGRAM >> 20);
+                Err(judged(Outcome::CompileError, detail))
+            }
             (None, How::Exited(0), Some(program)) => Ok(Program::Native(program.into())),
             (Some(stopped), ..) => {
                 let detail = format!("compiling took too much {}", resource(stopped));

@@ -30,7 +30,6 @@ pub use task::{
     StdinTests, TaskLimits, Tests, Tolerance, parse_reference,
 };
 pub use tools::{Python, Tools};
-pub use value::Value;
 
 use serde::Serialize;
 

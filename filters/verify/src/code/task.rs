@@ -1,7 +1,7 @@
 //! What is to be judged: a response or code, and tests. This is the JSON of `distill verify code`, and what a problem
 //! whose reference is tests holds as its answer.
 
-use super::Value;
+use super::value::Value;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -188,15 +188,6 @@ pub struct Tolerance {
     pub absolute: f64,
     /// As a share of the expected number.
     pub relative: f64,
-}
-
-impl Tolerance {
-    /// Whether `got` is close enough.
-    pub fn allows(&self, expected: f64, got: f64) -> bool {
-        let off = (expected - got).abs();
-        // A comparison with NaN is false.
-        expected == got || off <= self.absolute || off <= self.relative * expected.abs()
-    }
 }
 
 /// A program that decides whether an output is right. It runs in a cell of its own, with `input`, `output` and `answer`

@@ -8,7 +8,7 @@ mod exhaustion;
 mod fakes;
 
 use crate::bench::{As, Bench, python, stdin};
-use distill_verify::code::{Judge, Judgement, Outcome, Tests, in_order};
+use distill_verify::code::{Code, Judge, Judgement, Language, Outcome, Tests, in_order};
 use std::{
     collections::BTreeSet,
     fs,
@@ -17,13 +17,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One attack: its name, its Python, and how it must come out.
+/// One attack: its name, its code, and how it must come out.
 struct Attack {
-    name: &'static str,
+    name: String,
+    language: Language,
     code: String,
     tests: Tests,
     /// Any of these.
-    outcomes: &'static [Outcome],
+    outcomes: Vec<Outcome>,
     /// What the judgement's detail must say.
     says: &'static str,
 }
@@ -31,8 +32,44 @@ struct Attack {
 /// What attacks on the standard input and output are expected to write; none of them knows.
 const ANSWER: &str = "s3cret-4711-answer";
 
-fn attack(name: &'static str, code: &str, outcome: &'static [Outcome], says: &'static str) -> Attack {
-    Attack { name, code: code.to_owned(), tests: stdin("", ANSWER), outcomes: outcome, says }
+fn attack(name: &str, code: &str, outcomes: &[Outcome], says: &'static str) -> Attack {
+    let (name, code, outcomes) = (name.to_owned(), code.to_owned(), outcomes.to_vec());
+    Attack { name, language: Language::Python, code, tests: stdin("", ANSWER), outcomes, says }
+}
+
+/// Attacks as lines of JSON: `id`, `language`, `code` after the prelude of direct calls where `system` says so, `tests`, and the names of the
+/// outcomes that are right.
+fn from_lines(lines: &str) -> Vec<Attack> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Line {
+        id: String,
+        language: Language,
+        #[serde(default)]
+        system: bool,
+        code: String,
+        tests: serde_json::Value,
+        outcomes: Vec<String>,
+    }
+    let named = |name: &String| {
+        let all = [
+            Outcome::WrongAnswer,
+            Outcome::Time,
+            Outcome::Memory,
+            Outcome::Output,
+            Outcome::RuntimeError,
+            Outcome::CompileError,
+        ];
+        all.into_iter().find(|outcome| outcome.name() == name).unwrap_or_else(|| panic!("an outcome: {name}"))
+    };
+    let read = |line: &str| {
+        let line: Line = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let tests = Tests::parse(&line.tests.to_string()).unwrap_or_else(|error| panic!("{}: {error}", line.id));
+        let code = if line.system { format!("{SYSTEM}{}", line.code) } else { line.code };
+        let outcomes = line.outcomes.iter().map(named).collect();
+        Attack { name: line.id, language: line.language, code, tests, outcomes, says: "" }
+    };
+    lines.lines().filter(|line| !line.trim().is_empty()).map(read).collect()
 }
 
 /// The prelude of attacks that call the system directly.
@@ -46,8 +83,15 @@ def syscall(*arguments):
     return result
 ";
 
-fn system(name: &'static str, code: &str, outcome: &'static [Outcome], says: &'static str) -> Attack {
+fn system(name: &str, code: &str, outcome: &[Outcome], says: &'static str) -> Attack {
     attack(name, &format!("{SYSTEM}{code}"), outcome, says)
+}
+
+/// The most memory that this process has held, in bytes.
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim_end_matches("kB").trim().parse::<u64>().expect("a number") << 10
 }
 
 /// Runs attacks beside honest work, and looks at what is left.
@@ -57,7 +101,7 @@ fn withstand(user: As, attacks: Vec<Attack>) {
     let mut wrong = Vec::new();
     let run = |judge: &mut Judge, attack: Attack| {
         let begin = Instant::now();
-        let judgement = python(judge, &attack.code, &attack.tests);
+        let judgement = judge.judge(attack.language, Code::Given(&attack.code), &attack.tests);
         let honest = python(judge, "print(sum(map(int, input().split())))", &stdin("1 2 3", "6"));
         (attack, judgement, honest, begin.elapsed())
     };
@@ -85,6 +129,7 @@ fn withstand(user: As, attacks: Vec<Attack>) {
         },
     );
     assert!(wrong.is_empty(), "as {user:?}:\n{}", wrong.join("\n"));
+    assert!(peak() < 200 << 20, "{} MiB were held here", peak() >> 20);
     assert_eq!(mounts, self::mounts(), "mounts are left behind");
     assert_eq!(files, self::files(), "files are left behind");
     // Others' processes lose their parents while they end; what is left behind stays.

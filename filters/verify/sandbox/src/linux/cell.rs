@@ -26,6 +26,9 @@ use std::{
     process::Command,
 };
 
+/// Between two looks for orphans, in milliseconds.
+const REAP_EVERY_MS: i64 = 10;
+
 type Error = Box<dyn std::error::Error>;
 
 /// What the worker hands over.
@@ -62,11 +65,12 @@ fn try_live(worker: &OwnedFd, mut order: Order<'_>) -> Result<(), Error> {
     match &order.begin.start {
         Start::Warm { .. } => {
             drop(order.descriptors);
-            raw::ignore_children();
             beside.extend(rules.and_then(Option::<OwnedFd>::from));
             ready(worker, beside)?;
-            // The worker closes its end, or kills.
-            let _ = wire::receive_bytes(worker)?;
+            // The worker closes its end, or kills. Orphans are waited for, so that their CPU time is counted here.
+            while !wire::readable(worker, REAP_EVERY_MS)? {
+                while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+            }
             Ok(())
         }
         Start::Exec { program, arguments, environment } => {

@@ -24,7 +24,7 @@ use std::{
 };
 
 /// Largest frame of a channel. A program that sends a longer one has sent too much.
-const MAX_FRAME: usize = 64 << 20;
+const MAX_FRAME: usize = 32 << 20;
 /// How long a supervisor may take beyond a run's wall time before it is given up.
 const GRACE: Duration = Duration::from_secs(30);
 /// Read from a stream at once.
@@ -55,6 +55,8 @@ pub struct Process {
     deadline: Instant,
     asked_to_stop: Option<Stopped>,
     group: Option<Group>,
+    /// How much of a collected file is read.
+    collect_bytes: u64,
     end: Option<Result<End, String>>,
     told: bool,
 }
@@ -81,6 +83,8 @@ struct Stream {
 struct Channel {
     requests: Option<OwnedFd>,
     outgoing: Vec<u8>,
+    /// How much of it was given out.
+    given: usize,
     replies: Option<OwnedFd>,
     incoming: Vec<u8>,
     readable: bool,
@@ -191,7 +195,8 @@ impl Worker {
             theirs.extend([their_requests, their_replies]);
             let (outgoing, incoming) = (Vec::new(), Vec::new());
             let (requests, replies) = (Some(requests), Some(replies));
-            channel = Some(Channel { requests, outgoing, replies, incoming, readable: false, writable: false });
+            channel =
+                Some(Channel { requests, outgoing, given: 0, replies, incoming, readable: false, writable: false });
         }
         let group = self.groups.map(|parent| Group::new(parent, &job.limits)).transpose()?;
         let group = group.map(|(group, entrance)| {
@@ -208,7 +213,7 @@ impl Worker {
             channel: job.channel,
             group: group.is_some(),
             files: job.files.iter().map(|file| (file.name.clone(), file.executable)).collect(),
-            collect: job.collect.clone(),
+            collect: job.collect.as_ref().map(|(name, _)| name.clone()),
         };
         let beside: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         let control = self.control().map_err(io::Error::other)?;
@@ -223,6 +228,7 @@ impl Worker {
             deadline: Instant::now() + Duration::from_millis(job.limits.wall_ms) + GRACE,
             asked_to_stop: None,
             group,
+            collect_bytes: job.collect.as_ref().map_or(0, |(_, bytes)| *bytes),
             end: None,
             told: false,
         })
@@ -398,11 +404,13 @@ impl Process {
         &self.stderr.taken
     }
 
-    /// Sends a frame; it is delivered while [`Worker::next`] waits.
-    pub fn send(&mut self, frame: &[u8]) {
+    /// Sends a frame, given in parts; it is delivered while [`Worker::next`] waits.
+    pub fn send(&mut self, parts: &[&[u8]]) {
         let Some(channel) = &mut self.channel else { return };
-        channel.outgoing.extend((frame.len() as u32).to_le_bytes());
-        channel.outgoing.extend(frame);
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        channel.outgoing.reserve_exact(4 + length);
+        channel.outgoing.extend((length as u32).to_le_bytes());
+        parts.iter().for_each(|part| channel.outgoing.extend(*part));
     }
 
     /// The next whole frame; `Some(None)` when what comes is none.
@@ -414,8 +422,12 @@ impl Process {
             self.channel = None;
             return Some(None);
         }
-        let frame = incoming.get(4..4 + length)?.to_vec();
-        incoming.drain(..4 + length);
+        if incoming.len() < 4 + length {
+            return None;
+        }
+        let rest = incoming.split_off(4 + length);
+        let mut frame = std::mem::replace(incoming, rest);
+        frame.drain(..4);
         Some(Some(frame))
     }
 
@@ -427,19 +439,25 @@ impl Process {
         if let (Some(replies), true) = (&channel.replies, channel.readable) {
             match rustix::io::read(replies, &mut *chunk) {
                 Ok(0) => channel.replies = None,
-                Ok(length) => channel.incoming.extend_from_slice(&chunk[..length]),
+                Ok(length) => channel.keep(&chunk[..length]),
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         if let (Some(requests), true) = (&channel.requests, channel.writable) {
-            match rustix::io::write(requests, &channel.outgoing) {
-                Ok(length) => drop(channel.outgoing.drain(..length)),
+            match rustix::io::write(requests, channel.outgoing.get(channel.given..).unwrap_or_default()) {
+                Ok(length) => {
+                    channel.given += length;
+                    if channel.given >= channel.outgoing.len() {
+                        // What was large is not kept for what is small.
+                        (channel.outgoing, channel.given) = (Vec::new(), 0);
+                    }
+                }
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 // Nobody reads any more; the end will say why.
                 Err(_) => {
                     channel.requests = None;
-                    channel.outgoing.clear();
+                    (channel.outgoing, channel.given) = (Vec::new(), 0);
                 }
             }
         }
@@ -462,7 +480,7 @@ impl Process {
         if let Some(channel) = &mut self.channel {
             while let Some(replies) = &channel.replies {
                 match rustix::io::read(replies, &mut *chunk) {
-                    Ok(length @ 1..) => channel.incoming.extend_from_slice(&chunk[..length]),
+                    Ok(length @ 1..) => channel.keep(&chunk[..length]),
                     Err(Errno::INTR) => {}
                     Ok(0) | Err(_) => channel.replies = None,
                 }
@@ -481,7 +499,7 @@ impl Process {
                 }
                 if let Some(fd) = beside.into_iter().next() {
                     let mut bytes = Vec::new();
-                    File::from(fd).take(1 << 30).read_to_end(&mut bytes)?;
+                    File::from(fd).take(self.collect_bytes).read_to_end(&mut bytes)?;
                     end.collected = Some(bytes);
                 }
                 Ok(end)
@@ -490,6 +508,20 @@ impl Process {
         });
         self.group = None;
         Ok(())
+    }
+}
+
+impl Channel {
+    /// Takes in what was read. There is room for one frame as soon as its length is known and half of it came; a length
+    /// alone costs nothing.
+    fn keep(&mut self, bytes: &[u8]) {
+        let needed = self.incoming.len() + bytes.len();
+        if needed > self.incoming.capacity() {
+            let told = self.incoming.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize + 4);
+            let room = (2 * needed).min(told.max(needed));
+            self.incoming.reserve_exact(room - self.incoming.len());
+        }
+        self.incoming.extend_from_slice(bytes);
     }
 }
 

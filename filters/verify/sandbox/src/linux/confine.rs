@@ -20,6 +20,8 @@ use seccompiler::BpfProgram;
 pub(super) const PROGRAM_ID: u32 = 1000;
 /// Address space beyond the memory limit: libraries, stacks, what is reserved and never touched.
 const RESERVE: u64 = 512 << 20;
+/// Address space that a thread's allocator reserves beside its stack, and gives most of back.
+const ARENA: u64 = 128 << 20;
 /// Processes of ours that count as the same user's where only one user can be mapped.
 const OURS: u64 = 8;
 
@@ -91,11 +93,17 @@ fn resources(limits: &Limits) -> [(Resource, u64); 10] {
     ]
 }
 
+/// Address space: what may be used, and for as many threads as there may be what each reserves and hardly touches.
+fn space(limits: &Limits) -> u64 {
+    let threads = limits.processes.saturating_mul(limits.stack_bytes.saturating_add(ARENA));
+    limits.memory_bytes.saturating_add(RESERVE).saturating_add(threads)
+}
+
 /// Address space, CPU seconds, bytes of a file, descriptors, processes, stack: what an interpreter that is kept warm is
 /// told, in this order. The CPU limit is a backstop behind the watch, a second later.
 pub(super) fn numbers(limits: &Limits) -> [u64; 6] {
     [
-        limits.memory_bytes.saturating_add(RESERVE),
+        space(limits),
         limits.cpu_ms.div_ceil(1000) + 1,
         limits.disk_bytes,
         limits.open_files,

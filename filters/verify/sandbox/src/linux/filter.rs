@@ -2,8 +2,8 @@
 //! ends the process with SIGSYS, so that the attempt shows in the outcome.
 
 use libc::{
-    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, MAP_ANONYMOUS,
-    MAP_SHARED, c_long,
+    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, CLONE_PARENT,
+    MAP_ANONYMOUS, MAP_SHARED, c_long,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -106,10 +106,19 @@ fn conditions() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Error> {
             values.iter().map(|value| condition(argument, Ne, *value)).collect::<Result<Vec<_>, Error>>()?;
         Ok::<_, Error>(vec![SeccompRule::new(conditions)?])
     };
-    // Threads and processes, but no namespaces.
-    let namespaces =
-        [CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET];
-    let namespace = |flag: &i32| {
+    // Threads and processes, but no namespaces, and nobody beside a parent that is out of the cell: only that parent could
+    // wait for such a process, and the cell would not end before it does.
+    let refused = [
+        CLONE_NEWNS,
+        CLONE_NEWCGROUP,
+        CLONE_NEWUTS,
+        CLONE_NEWIPC,
+        CLONE_NEWUSER,
+        CLONE_NEWPID,
+        CLONE_NEWNET,
+        CLONE_PARENT,
+    ];
+    let flag = |flag: &i32| {
         let (operation, value) = all_of(*flag);
         Ok(SeccompRule::new(vec![condition(0, operation, value)?])?)
     };
@@ -131,7 +140,7 @@ fn conditions() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Error> {
         libc::PR_SET_VMA,
     ];
     Ok(BTreeMap::from([
-        (libc::SYS_clone, namespaces.iter().map(namespace).collect::<Result<Vec<_>, Error>>()?),
+        (libc::SYS_clone, refused.iter().map(flag).collect::<Result<Vec<_>, Error>>()?),
         (libc::SYS_mmap, vec![shared]),
         // Pairs of sockets for event loops. A socket of its own nobody needs.
         (libc::SYS_socketpair, none_of(0, &[libc::AF_UNIX as u64])?),
@@ -467,6 +476,8 @@ mod tests {
             ("clone3", libc::SYS_clone3, none, enosys),
             ("a process", libc::SYS_clone, at(0, libc::SIGCHLD as u64), allow),
             ("a thread", libc::SYS_clone, at(0, 0x003d_0f00), allow),
+            ("a process beside its parent", libc::SYS_clone, at(0, CLONE_PARENT as u64 | 17), eperm),
+            ("a thread beside its parent", libc::SYS_clone, at(0, CLONE_PARENT as u64 | 0x003d_0f00), eperm),
             ("a user namespace", libc::SYS_clone, at(0, CLONE_NEWUSER as u64 | 17), eperm),
             ("a network namespace", libc::SYS_clone, at(0, CLONE_NEWNET as u64 | 17), eperm),
             ("private memory", libc::SYS_mmap, at(3, 0x22), allow),

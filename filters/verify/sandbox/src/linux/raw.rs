@@ -84,12 +84,6 @@ pub(super) fn place(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
 }
 
-/// Lets the kernel reap children that nobody waits for.
-pub(super) fn ignore_children() {
-    // SAFETY: sets a disposition, installs no function.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-}
-
 /// CPU milliseconds and largest resident set in bytes of all children waited for.
 pub(super) fn children_usage() -> (u64, u64) {
     // SAFETY: `usage` is a plain struct for which all zeros is a value, and lives through the call.

@@ -18,13 +18,18 @@ use super::{
 };
 use crate::{How, Warm};
 use rustix::{
+    fs::{MemfdFlags, memfd_create},
     process::Pid,
     thread::{CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities},
 };
 use seccompiler::BpfProgram;
 use std::{
-    io::{self, Read},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileExt,
+    },
     process::{Child, Command, Stdio},
 };
 
@@ -55,6 +60,8 @@ impl Interpreter {
     /// Starts it. What it says on standard error is the reason when it fails.
     pub(super) fn start(warm: &Warm, filters: &[BpfProgram]) -> Result<Interpreter, String> {
         let (socket, theirs) = wire::pair().map_err(|error| error.to_string())?;
+        // A file, which takes whatever is said; a pipe that nobody reads would stop the interpreter some day.
+        let words = memfd_create("words", MemfdFlags::CLOEXEC).map_err(|error| error.to_string())?;
         lend_capabilities().map_err(|error| format!("lending capabilities: {error}"))?;
         let spawned = Command::new(&warm.program)
             .args(&warm.arguments)
@@ -63,12 +70,12 @@ impl Interpreter {
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(Stdio::from(words.try_clone().map_err(|error| error.to_string())?))
             .spawn();
         let _ = clear_ambient_capability_set();
         let child = spawned.map_err(|error| format!("{}: {error}", warm.program.display()))?;
         let mut interpreter = Interpreter { child, socket };
-        interpreter.prepare(filters).map_err(|error| match interpreter.last_words() {
+        interpreter.prepare(filters).map_err(|error| match interpreter.last_words(File::from(words)) {
             words if words.is_empty() => error.to_string(),
             words => words,
         })?;
@@ -100,14 +107,12 @@ impl Interpreter {
         }
     }
 
-    fn last_words(&mut self) -> String {
+    fn last_words(&mut self, said: File) -> String {
         let _ = self.child.kill();
-        let mut words = String::new();
-        if let Some(stderr) = self.child.stderr.take() {
-            let _ = stderr.take(2000).read_to_string(&mut words);
-        }
         let _ = self.child.wait();
-        words.trim().to_owned()
+        let mut bytes = [0; 2000];
+        let length = said.read_at(&mut bytes, 0).unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..length]).trim().to_owned()
     }
 
     /// Forks a program into a cell.

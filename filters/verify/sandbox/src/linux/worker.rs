@@ -8,7 +8,7 @@ use super::{
     supervisor::Users,
     tree,
     warm::{Entrance, Interpreter},
-    watch,
+    watch::Watch,
     wire::{self, Begin, CellReport, Report, Request},
 };
 use crate::{End, How, Layer, Layers, Start, Stopped, View};
@@ -33,6 +33,8 @@ use std::{
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long a cell may take to be set up, in milliseconds.
 const SETUP_MS: i64 = 20_000;
+/// How long a cell that was killed may take to be gone, in milliseconds.
+const ENDING_MS: i64 = 10_000;
 
 /// Works until the program closes its end. The return value is the exit status.
 pub(super) fn work(control: &OwnedFd, go: &OwnedFd, view: &View, users: Users) -> i32 {
@@ -77,10 +79,9 @@ struct Cell {
     socket: OwnedFd,
     /// The program's process, when it was forked from the interpreter.
     program: Option<(Pid, OwnedFd)>,
-    /// The number of its pid namespace.
-    namespace: u64,
     limits: crate::Limits,
     began: Instant,
+    watch: Watch,
     /// The last and the largest that was seen.
     cpu_ms: u64,
     memory_bytes: u64,
@@ -219,9 +220,9 @@ impl Worker {
                     init_fd,
                     socket: ours,
                     program,
-                    namespace,
                     limits: begin.limits,
                     began: Instant::now(),
+                    watch: Watch::new(init, namespace),
                     cpu_ms: 0,
                     memory_bytes: 0,
                 });
@@ -229,7 +230,9 @@ impl Worker {
             }
             Err(why) => {
                 let _ = rustix::process::kill_process(init, Signal::KILL);
-                wait_for(init);
+                if let Ok(fd) = pidfd_open(init, PidfdFlags::empty()) {
+                    wait_for(init, &fd);
+                }
                 Err(why)
             }
         }
@@ -302,7 +305,7 @@ impl Worker {
         if elapsed < LOOK_EVERY / 2 {
             return None;
         }
-        let usage = watch::usage(cell.init, cell.namespace, cell.limits.memory_bytes, &inits);
+        let usage = cell.watch.look(cell.limits.memory_bytes, &inits);
         cell.cpu_ms = usage.cpu_ms;
         cell.memory_bytes = cell.memory_bytes.max(usage.memory_bytes);
         if usage.memory_bytes > cell.limits.memory_bytes {
@@ -329,16 +332,30 @@ impl Worker {
             (Some((pid, _)), Some(interpreter)) => Some(interpreter.reap(*pid)),
             _ => None,
         };
-        wait_for(cell.init);
+        let gone = wait_for(cell.init, &cell.init_fd);
+        // Nothing more can be started where something will not end, or the interpreter does not answer.
+        let lost = |doing: &str| io::Error::other(format!("{doing} a cell took too long"));
+        let broken = match &reaped {
+            Some(Err(error)) => Some(io::Error::other(error.to_string())),
+            _ if !gone => Some(lost("ending")),
+            _ => None,
+        };
         let (how, cpu_ms, memory, beside) = match (reaped, last) {
             (Some(Ok((how, cpu_ms, memory))), _) => (how, cpu_ms, memory, Vec::new()),
             (None, Ok((CellReport::Ended { how, cpu_ms, memory_bytes }, beside))) => {
                 (how, cpu_ms, memory_bytes, beside)
             }
-            (None, Err(_)) if stopped.is_some() => (How::Signalled(libc::SIGKILL), cell.cpu_ms, 0, Vec::new()),
-            (Some(Err(error)), _) => return self.failed(control, cell.id, &error.to_string()),
-            (None, Ok((CellReport::Failed(why), _))) => return self.failed(control, cell.id, &why),
-            (None, _) => return self.failed(control, cell.id, "the cell ended without a word"),
+            // Why it was stopped is known, however it ended.
+            (_, Err(_)) if stopped.is_some() => (How::Signalled(libc::SIGKILL), cell.cpu_ms, 0, Vec::new()),
+            (reaped, last) => {
+                let why = match (reaped, last) {
+                    (Some(Err(error)), _) => error.to_string(),
+                    (None, Ok((CellReport::Failed(why), _))) => why,
+                    _ => "the cell ended without a word".to_owned(),
+                };
+                self.failed(control, cell.id, &why)?;
+                return broken.map_or(Ok(()), Err);
+            }
         };
         let beyond = stopped.is_none()
             && matches!(how, How::Signalled(libc::SIGXCPU | libc::SIGKILL))
@@ -352,7 +369,8 @@ impl Worker {
             collected: None,
         };
         let beside: Vec<_> = beside.iter().map(AsFd::as_fd).collect();
-        wire::send(control, &Report::Ended { id: cell.id, end }, &beside)
+        wire::send(control, &Report::Ended { id: cell.id, end }, &beside)?;
+        broken.map_or(Ok(()), Err)
     }
 
     fn failed(&self, control: &OwnedFd, id: u64, why: &str) -> io::Result<()> {
@@ -374,8 +392,13 @@ fn report(cell: &OwnedFd) -> Result<(CellReport, Vec<OwnedFd>), String> {
     }
 }
 
-fn wait_for(pid: Pid) {
-    while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+/// Waits for a child that was killed; false where it does not go.
+fn wait_for(pid: Pid, fd: &OwnedFd) -> bool {
+    if !wire::readable(fd, ENDING_MS).unwrap_or(false) {
+        return false;
+    }
+    while matches!(waitpid(Some(pid), WaitOptions::NOHANG), Err(Errno::INTR)) {}
+    true
 }
 
 fn zero_user() -> rustix::process::Uid {

@@ -1,11 +1,12 @@
 //! Attacks on the machine's time, memory, disk and patience.
 
-use super::{Attack, attack, system, withstand};
+use super::{Attack, attack, from_lines, system, withstand};
 use crate::bench::As;
 use distill_verify::code::Outcome::{Memory, Output, RuntimeError, Time, WrongAnswer};
 
 fn attacks() -> Vec<Attack> {
-    vec![
+    let mut attacks = from_lines(include_str!("evasions.jsonl"));
+    attacks.extend([
         // Which limit comes first, time or the summed memory of all processes, is up to the machine's speed.
         attack(
             "fork bomb",
@@ -99,7 +100,8 @@ fn attacks() -> Vec<Attack> {
             &[RuntimeError, Memory, Time],
             "",
         ),
-    ]
+    ]);
+    attacks
 }
 
 #[test]

@@ -51,12 +51,9 @@ for fd in range(1, 32):
 ";
 
 fn of_functions() -> Vec<Attack> {
-    let cheat = |name, code: &str, outcomes, says| Attack {
-        name,
-        code: code.to_owned(),
+    let cheat = |name, code: &str, outcomes: &[Outcome], says| Attack {
         tests: check("def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 9\n"),
-        outcomes,
-        says,
+        ..attack(name, code, outcomes, says)
     };
     vec![
         cheat("exit at once", "import os\nos._exit(0)", &[RuntimeError], "exit status 0"),
