@@ -10,7 +10,7 @@ use std::{
 ///
 /// # Errors
 /// When a file is in the way, or the disk refuses.
-pub fn link(link: &Path, target: &Path) -> Result<()> {
+pub(crate) fn link(link: &Path, target: &Path) -> Result<()> {
     let target = relative(link, target)?;
     match fs::read_link(link) {
         Ok(old) if old == target => return Ok(()),

@@ -19,18 +19,18 @@ const ANSWER: &str = "<think>\nOne step.\n</think>\n\nIt is \\boxed{1}.";
 const TRIED: usize = 3;
 
 /// Where the run is to happen.
-pub struct Place {
+pub(crate) struct Place {
     /// `cpu`, `cuda` or `cuda:N`.
-    pub device: String,
+    pub(crate) device: String,
     /// The store's folder.
-    pub store: PathBuf,
+    pub(crate) store: PathBuf,
 }
 
 /// Checks a recipe against the problems of its sources.
 ///
 /// # Errors
 /// The first thing that a later stage would refuse, and what to do about it.
-pub fn check(recipe: &Recipe, problems: &[Dataset], place: &Place, secrets: Secrets<'_>) -> Result<()> {
+pub(crate) fn check(recipe: &Recipe, problems: &[Dataset], place: &Place, secrets: Secrets<'_>) -> Result<()> {
     let check = || {
         keys(recipe, secrets)?;
         held_out(recipe, problems)?;

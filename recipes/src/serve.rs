@@ -2,7 +2,6 @@
 
 use crate::{
     cli::{DecodeArgs, ServeArgs},
-    identity,
     teachers::Secrets,
 };
 use anyhow::{Context, Result, bail};
@@ -47,8 +46,7 @@ pub fn serve(
     if config.api_key.is_none() && !args.host.is_loopback() {
         tracing::warn!(address = %config.address, "anyone who reaches this address may use the server: it has no key");
     }
-    let digest = identity::decoded(&args.decode.checkpoint, precision)?;
-    tracing::info!(model, identity = digest, context = engine.context(), "loaded");
+    tracing::info!(model, context = engine.context(), "loaded");
     let address = config.address;
     let mut told = Ok(());
     let ready = |address: SocketAddr| told = say(&format!("serving {model} on http://{address}/v1\n"));

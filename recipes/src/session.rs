@@ -8,7 +8,7 @@
 use crate::{identity::Outside, links::link, progress::Reporter, run::Until};
 use anyhow::{Context as _, Result};
 use distill_dataset::{
-    Cancel, Claim, Claimed, Context, Dataset, Input, Interrupted, Keyed, Manifest, Owner, Stage, StageDir, StageTime,
+    Cancel, Claim, Claimed, Context, Dataset, Input, Keyed, Manifest, Owner, Stage, StageDir, StageTime,
     Store, Tally, stage_key, timestamp, write_whole,
 };
 use serde::{Deserialize, Serialize};

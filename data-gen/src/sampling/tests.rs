@@ -1,7 +1,7 @@
 //! Sampling as a stage: nothing is bought twice, budgets hold, the order of answers does not show.
 
 use super::*;
-use distill_dataset::{Message, Progress, Reference, problem_id};
+use distill_dataset::{Cancel, Message, Progress, Reference, problem_id};
 use std::{cell::RefCell, path::PathBuf, sync::Mutex};
 
 /// Answers with the request's seed; counts what it was asked.
@@ -119,14 +119,7 @@ impl Bench {
             Context { scratch: out.clone(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 5 };
         let journal = self.root.path().join("samples");
         let tally = sample(config, problems, fake, ("name", &journal), &context, &out)?;
-        let written = distill_dataset::ShardInfo {
-            file: "part-00000.parquet".to_owned(),
-            rows: 0,
-            bytes: 0,
-            digest: String::new(),
-        };
-        let manifest = distill_dataset::Manifest { files: vec![written], ..Default::default() };
-        let rows = Dataset { dir: out, manifest }.rows().collect::<Result<_, _>>()?;
+        let rows = Dataset::of_folder(&out)?.rows().collect::<Result<_, _>>()?;
         Ok((tally, rows))
     }
 }
@@ -173,7 +166,7 @@ fn what_was_answered_before_a_stop_is_not_asked_again() {
     let (bench, other) = (Bench::new(), Bench::new());
     let problems = bench.problems(0..10);
     let stopped = Fake { stop_after: 13, ..Fake::new() };
-    assert!(matches!(bench.sample(&config(4), &problems, &stopped), Err(SamplingError::Interrupted)));
+    assert!(matches!(bench.sample(&config(4), &problems, &stopped), Err(SamplingError::Interrupted(_))));
     let rest = Fake::new();
     let (_, resumed) = bench.sample(&config(4), &problems, &rest).expect("the rest");
     assert_eq!(rest.num_asked(), 27);

@@ -3,7 +3,8 @@
 use super::{json, wrong};
 use crate::cli::VerifyCodeArgs;
 use anyhow::Result;
-use distill_filters::Measurement;
+use distill_dataset::{Dataset, Detail, Digest};
+use distill_filters::FilterConfig;
 use distill_verify::code::{Code, Judges, Language, Launcher, Layer, Options, Tests, Tools};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -76,7 +77,8 @@ pub fn tools_that_decide<'d>(
         _ => false,
     };
     let runs = matches!(filter, FilterConfig::Verify(_)) && problems.into_iter().any(has_tests);
-    runs.then(|| judges.options().identity())
+    let options = judges.options();
+    runs.then(|| Digest::new("tools").field(&format!("{:?} {:?}", options.tools, options.limits)).finish())
 }
 
 /// The judges that the flags ask for, with the sandbox tried out.

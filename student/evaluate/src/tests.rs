@@ -103,7 +103,7 @@ fn right_wrong_and_cut_are_counted_apart() {
 #[test]
 fn a_stopped_evaluation_asks_only_what_is_missing() {
     let root = tempfile::tempdir().expect("a temporary folder");
-    assert!(matches!(run(root.path(), "out", &fake(12, 25)), Err(EvaluateError::Interrupted)));
+    assert!(matches!(run(root.path(), "out", &fake(12, 25)), Err(EvaluateError::Interrupted(_))));
     let rest = fake(12, usize::MAX);
     let tally = run(root.path(), "out", &rest).expect("the rest");
     assert_eq!(rest.seeds.lock().expect("a lock").len(), 35, "25 of 60 attempts were there");
