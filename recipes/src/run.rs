@@ -85,7 +85,8 @@ pub fn run(session: &mut Session, recipe: &Recipe, until: Until, secrets: Secret
     })?;
     let base = base_model(session, &student.base)?;
     let device = session.device.clone();
-    let mut spec = base.input(Spec::new("training", 3, &student.training)?, "base").input("examples", &examples);
+    let mut spec =
+        base.input(Spec::new("training", 3, &student.training.keyed())?, "base").input("examples", &examples);
     for (name, template) in [("chat-template", &student.chat_template), ("publish-template", &student.publish_template)]
     {
         if let Some(path) = template {
@@ -263,7 +264,9 @@ fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
         }
         BaseConfig::Checkpoint { path, surgery } => {
             let spec = Spec::new("base", 1, surgery)?.outside("checkpoint", identity::checkpoint(path)?);
-            let slot = session.stage(spec, |_, out| Ok(distill_student::adapt(path, surgery, None, None, out)?))?;
+            let slot = session.stage(spec, |context, out| {
+                Ok(distill_student::adapt(path, surgery, None, None, &context.cancel, out)?)
+            })?;
             Ok(Model::Made(Box::new(slot)))
         }
         BaseConfig::Config { config, tokenizer } => {
