@@ -4,6 +4,7 @@ use crate::cli::ConvertArgs;
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, Dtype, Vocabulary, write_gguf};
+use distill_dataset::Cancel;
 use distill_student::Surgery;
 use std::{
     fs,
@@ -45,7 +46,7 @@ pub fn convert(args: &ConvertArgs) -> Result<String> {
 }
 
 fn adapt(args: &ConvertArgs, surgery: &Surgery, dtype: Option<Dtype>, out: &Path) -> Result<()> {
-    distill_student::adapt(&args.from, surgery, dtype, args.max_shard_bytes, out)?;
+    distill_student::adapt(&args.from, surgery, dtype, args.max_shard_bytes, &Cancel::default(), out)?;
     if let Some(template) = &args.chat_template {
         Chat::load_with(out, Some(template))?;
         fs::copy(template, out.join("chat_template.jinja"))

@@ -70,8 +70,11 @@ pub fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
         BaseConfig::Checkpoint { path, surgery } => {
             let settings = Keyed::of(surgery, &distill_student::Surgery::default());
             let spec = Spec::new(BASE, surgery, settings)?.outside("checkpoint", session.outside.checkpoint(path)?);
-            let adapt = |_: &_, out: &Path| Ok(distill_student::adapt(path, surgery, None, None, out)?);
-            Ok(Model::Made(session.stage(spec, || Ok(Work::gather(adapt)))?))
+            Ok(Model::Made(session.stage(spec, || {
+                Ok(Work::gather(|context, out| {
+                    Ok(distill_student::adapt(path, surgery, None, None, &context.cancel, out)?)
+                }))
+            })?))
         }
         BaseConfig::Config { config, tokenizer } => {
             let files = session.outside.files("config", std::slice::from_ref(config))?;

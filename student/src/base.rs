@@ -3,7 +3,7 @@
 use crate::{TrainError, train::fits};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, CheckpointError, Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
-use distill_dataset::{Context, Tally};
+use distill_dataset::{Cancel, Context, Tally};
 use distill_model::Decoder;
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
@@ -54,7 +54,7 @@ impl Surgery {
 /// Writes a checkpoint of random weights: the shape of `config`, the tokenizer and template of `chat_dir`.
 ///
 /// # Errors
-/// When either is damaged, the tokenizer does not fit, or the disk refuses.
+/// When either is damaged, the tokenizer does not fit, the disk refuses, or a stop was asked for.
 pub fn initialise(
     config: &Path,
     chat_dir: &Path,
@@ -66,7 +66,8 @@ pub fn initialise(
     let chat = Chat::load(chat_dir)?;
     fits(&config, &chat)?;
     let model = Decoder::init(&config, context.seed, &distill_model::device(device)?);
-    write_parameters(&mut |name| model.read(name), &config, chat_dir, out)?;
+    let mut read = |name: &str| going_on(&context.cancel, || Ok(model.read(name)));
+    write_parameters(&mut read, &config, chat_dir, out)?;
     Ok(Tally::default())
 }
 
@@ -77,12 +78,13 @@ pub fn initialise(
 /// 2021): their probability is near no extreme before anything is learnt.
 ///
 /// # Errors
-/// When the checkpoint or its tokenizer is damaged, a token exists already, or the disk refuses.
+/// When the checkpoint or its tokenizer is damaged, a token exists already, the disk refuses, or a stop was asked for.
 pub fn adapt(
     from: &Path,
     surgery: &Surgery,
     dtype: Option<Dtype>,
     max_shard_bytes: Option<u64>,
+    cancel: &Cancel,
     out: &Path,
 ) -> Result<Tally, TrainError> {
     let checkpoint = Checkpoint::open(from)?;
@@ -99,7 +101,7 @@ pub fn adapt(
     let old_rows = config.vocab_size;
     config.vocab_size = added.ids.iter().map(|id| *id as usize + 1).fold(old_rows, usize::max);
     let mut read = |name: &str| {
-        let mut values = checkpoint.parameter(name)?;
+        let mut values = going_on(cancel, || checkpoint.parameter(name))?;
         if !added.ids.is_empty() && matches!(name, "model.embed_tokens.weight" | "lm_head.weight") {
             let rows = Rows { width: config.hidden_size, count: config.vocab_size, known: added.known.min(old_rows) };
             rows.add(&mut values, &added.ids);
@@ -109,6 +111,11 @@ pub fn adapt(
     let dtype = dtype.unwrap_or(config.dtype);
     write_folder(out, &config, dtype, max_shard_bytes.unwrap_or(MAX_SHARD_BYTES), &mut read)?;
     Ok(Tally::default())
+}
+
+/// Does the next piece of a long work, unless a stop was asked for.
+fn going_on<T>(cancel: &Cancel, work: impl FnOnce() -> Result<T, CheckpointError>) -> Result<T, CheckpointError> {
+    if cancel.is_cancelled() { Err(CheckpointError::Interrupted) } else { work() }
 }
 
 /// A matrix of one row a token.
@@ -139,12 +146,12 @@ impl Rows {
 
 /// Writes parameters, by their names, with the tokenizer and template of `chat_dir`.
 pub(crate) fn write_parameters(
-    parameter: &mut dyn FnMut(&str) -> Option<Vec<f32>>,
+    parameter: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>, CheckpointError>,
     config: &ModelConfig,
     chat_dir: &Path,
     out: &Path,
 ) -> Result<(), TrainError> {
-    let mut read = |name: &str| parameter(name).ok_or_else(|| CheckpointError::missing(out, name));
+    let mut read = |name: &str| parameter(name)?.ok_or_else(|| CheckpointError::missing(out, name));
     write_folder(out, config, Dtype::F32, MAX_SHARD_BYTES, &mut read)?;
     Ok(Chat::copy_files(chat_dir, out)?)
 }

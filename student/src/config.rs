@@ -91,6 +91,9 @@ pub enum States {
 }
 
 /// Supervised fine-tuning with AdamW.
+///
+/// What does not decide the result is read and never serialised, so that it enters no key: a training that was stopped goes
+/// on from its saved state whatever these say now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TrainingConfig {
@@ -147,8 +150,9 @@ pub struct TrainingConfig {
     /// Parameters that stay as they are: Hugging Face names, `*` standing for anything.
     #[serde(default)]
     pub freeze: Vec<String>,
-    /// Whether activations are computed again instead of kept, on the CPU; other devices always compute them again.
-    #[serde(default)]
+    /// Whether activations are computed again instead of kept, on the CPU; other devices always compute them again. The
+    /// result is the same.
+    #[serde(default, skip_serializing)]
     pub checkpointing: Checkpointing,
     /// In which precision products are formed.
     #[serde(default)]
@@ -162,7 +166,8 @@ pub struct TrainingConfig {
     /// Examples whose problems are held out, for a loss on what is not learnt.
     #[serde(default)]
     pub holdout_examples: u32,
-    /// Steps between two looks at the held-out loss.
+    /// Steps between two looks at the held-out loss, which are in the metrics. With `patience` and `select = "best"` they
+    /// decide the weights, too.
     #[serde(default = "evaluate_every")]
     pub evaluate_every: u32,
     /// Looks without a better held-out loss after which training ends.
@@ -172,11 +177,11 @@ pub struct TrainingConfig {
     #[serde(default)]
     pub select: Select,
     /// Saved states that are kept, beside the best.
-    #[serde(default = "keep_states")]
+    #[serde(default = "keep_states", skip_serializing)]
     pub keep_states: u32,
     /// Least seconds between two saved states, and longer where they are so large that saving would take more than a
     /// twentieth of the time; 0 saves after every step.
-    #[serde(default = "save_every_seconds")]
+    #[serde(default = "save_every_seconds", skip_serializing)]
     pub save_every_seconds: f64,
     /// Which answer each problem is taught.
     #[serde(default)]
@@ -346,6 +351,44 @@ impl TrainingConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key(config: &TrainingConfig) -> String {
+        serde_json::to_string(&config.keyed()).expect("JSON")
+    }
+
+    #[test]
+    fn how_to_run_is_in_no_key() {
+        let config = crate::tests::config();
+        for (what, other) in [
+            ("save-every-seconds", TrainingConfig { save_every_seconds: 0.5, ..config.clone() }),
+            ("keep-states", TrainingConfig { keep_states: 7, ..config.clone() }),
+            ("checkpointing", TrainingConfig { checkpointing: Checkpointing::Always, ..config.clone() }),
+            ("evaluate-every without held-out examples", TrainingConfig { evaluate_every: 7, ..config.clone() }),
+        ] {
+            assert_eq!(key(&config), key(&other), "{what} decides nothing");
+        }
+        let held = TrainingConfig { holdout_examples: 3, ..config.clone() };
+        for (what, other) in [
+            ("evaluate-every", TrainingConfig { evaluate_every: 7, ..held.clone() }),
+            ("micro-batch-size", TrainingConfig { micro_batch_size: Some(2), ..held.clone() }),
+            ("decay-ratio", TrainingConfig { decay_ratio: 0.3, ..held.clone() }),
+        ] {
+            assert_ne!(key(&held), key(&other), "{what} decides weights or metrics");
+        }
+    }
+
+    #[test]
+    fn unset_is_what_a_recipe_that_says_little_means() {
+        let text = r#"{"epochs": 3, "batch-size": 4, "learning-rate": 0.01}"#;
+        let read: TrainingConfig = serde_json::from_str(text).expect("a configuration");
+        let unset = TrainingConfig::unset();
+        assert_eq!(read, TrainingConfig { epochs: 3, batch_size: 4, learning_rate: 0.01, ..unset.clone() });
+        let refused = unset.check().expect_err("nothing is trained by it");
+        for key in ["epochs", "batch-size", "learning-rate"] {
+            assert!(refused.contains(&format!("`{key}`")), "{key} must be given: {refused}");
+        }
+        assert_eq!(refused.lines().count(), 3, "and everything else is sound: {refused}");
+    }
 
     #[test]
     fn schedules_rise_stay_and_fall_as_they_say() {

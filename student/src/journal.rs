@@ -86,14 +86,20 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Goes on after step `done`; lines of later steps, which are taken again, are cut off.
-    pub(crate) fn open(scratch: &Path, done: u64, model: &ModelConfig, peak: f64) -> Result<Journal, TrainError> {
+    /// Goes on after step `done`, when the held-out loss had been looked at after step `looked`; lines of what is done again
+    /// are cut off.
+    pub(crate) fn open(
+        scratch: &Path,
+        (done, looked): (u64, u64),
+        model: &ModelConfig,
+        peak: f64,
+    ) -> Result<Journal, TrainError> {
         let path = scratch.join(METRICS);
         let text = fs::read_to_string(&path).unwrap_or_default();
         let lines: Vec<Line> = text
             .lines()
             .map_while(|line| serde_json::from_str::<Line>(line).ok())
-            .take_while(|line| line.step() <= done)
+            .take_while(|line| line.step() <= if matches!(line, Line::Look(_)) { looked } else { done })
             .collect();
         let steps = lines.iter().filter(|line| matches!(line, Line::Step(_))).count() as u64;
         if steps != done {
@@ -106,7 +112,8 @@ impl Journal {
                 let mut file = File::create(&temporary)?;
                 file.write_all(kept.as_bytes())?;
                 file.sync_all()?;
-                fs::rename(&temporary, &path)
+                fs::rename(&temporary, &path)?;
+                File::open(scratch)?.sync_all()
             };
             write().map_err(TrainError::io("write", &path))?;
         }

@@ -1,9 +1,12 @@
 //! The trainer: a base checkpoint and examples in, a checkpoint out.
 //!
 //! A base is made or adapted first (`base`): random weights, or a checkpoint with another context or more tokens. Then
-//! `examples` → tokens and loss mask, once (`corpus`, `cache`) → packed or length-bucketed steps (`batch`) → gradients and
-//! AdamW on the CPU or a device (`learner`; `device`, `optimizer`), written down (`journal`, `events`, `speed`) and
-//! saved as it goes (`state`), in the Hugging Face layout at the end (`train`).
+//! `examples` → tokens and loss mask, once (`corpus`; `holdout`, `shuffle`), into files (`cache`) → packed or length-bucketed
+//! steps (`batch`) → gradients and AdamW on the CPU or a device (`learner`; `device`, `optimizer`), written down (`journal`,
+//! `events`, `speed`) and saved as it goes (`state`), in the Hugging Face layout at the end (`train`).
+//!
+//! Memory holds the model with what it learns with, the sequences of one step, and for each sequence of the corpus 24 bytes
+//! of the cache's index and 12 of an epoch's order.
 
 mod base;
 mod batch;
@@ -12,11 +15,13 @@ mod config;
 mod corpus;
 mod device;
 mod events;
+mod holdout;
 mod journal;
 mod learner;
 mod optimizer;
 #[cfg(test)]
 mod parity;
+mod shuffle;
 mod speed;
 mod state;
 #[cfg(test)]
@@ -26,7 +31,7 @@ mod train;
 pub use base::{Base, Surgery, adapt, initialise};
 pub use config::{Answers, Checkpointing, Compute, Overlong, Schedule, Select, States, TrainingConfig};
 pub use learner::{Learner, Totals};
-pub use train::train;
+pub use train::{Prepared, prepare, train};
 
 use distill_chat::ChatError;
 use distill_checkpoint::CheckpointError;
@@ -130,6 +135,17 @@ pub enum TrainError {
         /// Where it is.
         folder: PathBuf,
     },
+    /// Tokens are not as they were written.
+    #[error(
+        "{}: expected the tokens that were written at byte {at}, found others\nhint: run it again: the tokens are made anew from the examples, and the training goes on from its last saved state",
+        path.display()
+    )]
+    Tokens {
+        /// The file of the token cache.
+        path: PathBuf,
+        /// Where in it.
+        at: u64,
+    },
     /// Asked to stop; the state is saved.
     #[error("interrupted")]
     Interrupted,
@@ -141,10 +157,19 @@ pub enum TrainError {
     Chat(#[from] ChatError),
     /// The base checkpoint is damaged.
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(CheckpointError),
     /// The model could not be set up.
     #[error(transparent)]
     Model(#[from] ModelError),
+}
+
+impl From<CheckpointError> for TrainError {
+    fn from(error: CheckpointError) -> TrainError {
+        match error {
+            CheckpointError::Interrupted => TrainError::Interrupted,
+            error => TrainError::Checkpoint(error),
+        }
+    }
 }
 
 impl TrainError {

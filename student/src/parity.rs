@@ -1,9 +1,8 @@
 //! Loss, gradient norm, schedule and AdamW against PyTorch, step by step (`tests/parity/training_steps.py`).
 
 use crate::{
-    Compute, States, TrainingConfig,
-    batch::micro_batches,
-    corpus::Sequence,
+    Compute, States, TrainingConfig, batch,
+    cache::{self, Sequence},
     learner::{Learner, Plan},
 };
 use distill_chat::TokenisedExample;
@@ -53,7 +52,10 @@ fn worst(mut learner: Learner, micro: Option<usize>) -> [f64; 3] {
         .into_iter()
         .map(|row| Sequence { tokens: TokenisedExample { ids: row.ids, loss: row.loss }, weight: row.weight })
         .collect();
-    let batches = micro_batches(&[vec![0], vec![1]], micro, &sequences);
+    let (_folder, cache) = cache::of(&sequences);
+    let micro_batches = batch::micro_batches(&[&[0], &[1]], micro, cache.learnt());
+    let documents = |bins| batch::documents(bins, cache.learnt()).expect("documents");
+    let batches: Vec<_> = micro_batches.into_iter().map(documents).collect();
     let divisor = batches.iter().map(distill_model::Documents::weight).sum();
     let plan = Plan::new(&learner.parameters(), &config).expect("a plan");
     let (mut worst_loss, mut worst_norm) = (0.0_f64, 0.0_f64);

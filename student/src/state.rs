@@ -1,6 +1,7 @@
 //! Where training stands: weights, moments and counters in a folder of the scratch space for each saved step, so that a
 //! killed run goes on exactly where it was. A folder appears whole or not at all; older ones go when a newer one is there,
-//! so that a full disk costs the newest at most.
+//! so that a full disk costs the newest at most. Files, the folder that names them and the folder that names that one are
+//! synced in this order before anything older goes: a power cut costs no more than a kill.
 
 use crate::{TrainError, learner::Learner};
 use distill_checkpoint::{Checkpoint, CheckpointError, Dtype, write_safetensors};
@@ -16,6 +17,8 @@ const PREFIX: &str = "step-";
 const WEIGHTS: &str = "model.safetensors";
 const STATE: &str = "state.json";
 const UNFINISHED: &str = ".tmp";
+/// What a state of the same step is called while another takes its place.
+const REPLACED: &str = ".old";
 const KINDS: [(&str, Kind); 2] = [("first.", Kind::First), ("second.", Kind::Second)];
 
 /// How far training is.
@@ -34,6 +37,10 @@ pub(crate) struct Standing {
     pub(crate) best: Option<(f64, u64)>,
     /// Looks at the held-out loss since then.
     pub(crate) stale: u32,
+    /// The step after which the held-out loss was looked at last; nothing in states that were saved after every look that
+    /// was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) looked: Option<u64>,
 }
 
 /// What is written beside the weights.
@@ -61,11 +68,8 @@ pub(crate) fn save(place: &Place<'_>, standing: &Standing, learner: &mut Learner
     let scratch = place.scratch;
     let name = format!("{PREFIX}{:08}", standing.done);
     let (temporary, path) = (scratch.join(format!("{name}{UNFINISHED}")), scratch.join(&name));
-    let written = write(&temporary, standing, learner, place.config_json).and_then(|()| {
-        fs::rename(&temporary, &path).map_err(TrainError::io("rename", &temporary))?;
-        // The new name is on the disk before an older state goes.
-        File::open(scratch).and_then(|folder| folder.sync_all()).map_err(TrainError::io("sync", scratch))
-    });
+    let written =
+        write(&temporary, standing, learner, place.config_json).and_then(|()| put_in_place(&temporary, &path));
     if let Err(error) = written {
         let _ = fs::remove_dir_all(&temporary);
         return Err(error);
@@ -77,6 +81,40 @@ pub(crate) fn save(place: &Place<'_>, standing: &Standing, learner: &mut Learner
     for (step, folder) in older {
         if !best.contains(step) {
             fs::remove_dir_all(folder).map_err(TrainError::io("remove", folder))?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a finished state its name. One of the same step, which a stop between the step and its look had saved, makes room
+/// first and goes afterwards: `resume` finds the one or the other.
+fn put_in_place(temporary: &Path, path: &Path) -> Result<(), TrainError> {
+    let replaced = path.with_added_extension(&REPLACED[1..]);
+    if path.exists() {
+        fs::rename(path, &replaced).map_err(TrainError::io("rename", path))?;
+    }
+    fs::rename(temporary, path).map_err(TrainError::io("rename", temporary))?;
+    // The new name is on the disk before an older state goes.
+    let scratch = path.parent().unwrap_or(path);
+    File::open(scratch).and_then(|folder| folder.sync_all()).map_err(TrainError::io("sync", scratch))?;
+    if replaced.exists() {
+        fs::remove_dir_all(&replaced).map_err(TrainError::io("remove", &replaced))?;
+    }
+    Ok(())
+}
+
+/// Removes what a kill left unfinished, and gives a state that was to be replaced its name again where the other has none.
+fn tidy(scratch: &Path) -> Result<(), TrainError> {
+    for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        match name.strip_suffix(REPLACED).map(|name| scratch.join(name)) {
+            Some(kept) if !kept.exists() => fs::rename(&path, &kept).map_err(TrainError::io("rename", &path))?,
+            Some(_) => fs::remove_dir_all(&path).map_err(TrainError::io("remove", &path))?,
+            None if name.ends_with(UNFINISHED) => {
+                fs::remove_dir_all(&path).map_err(TrainError::io("remove", &path))?;
+            }
+            None => {}
         }
     }
     Ok(())
@@ -110,7 +148,8 @@ fn write(folder: &Path, standing: &Standing, learner: &mut Learner, config_json:
         };
         write().map_err(TrainError::io("write", &path))?;
     }
-    Ok(())
+    // The names inside are on the disk before the folder has its own.
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(TrainError::io("sync", folder))
 }
 
 fn checksum(weights: &Path, standing: &Standing) -> Result<u32, TrainError> {
@@ -140,12 +179,7 @@ fn whole(folder: &Path) -> Option<(Note, Checkpoint)> {
 /// The latest saved state that is whole, put into `learner`; nothing if there is none. Damaged and unfinished ones are
 /// removed.
 pub(crate) fn resume(scratch: &Path, learner: &mut Learner) -> Result<Option<Standing>, TrainError> {
-    for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(UNFINISHED)) {
-            fs::remove_dir_all(entry.path()).map_err(TrainError::io("remove", entry.path()))?;
-        }
-    }
+    tidy(scratch)?;
     for (_, folder) in saved(scratch).into_iter().rev() {
         if let Some((note, checkpoint)) = whole(&folder) {
             if note.computed != learner.computed() {
@@ -184,4 +218,37 @@ pub(crate) fn saved(scratch: &Path) -> Vec<(u64, PathBuf)> {
     let mut found: Vec<(u64, PathBuf)> = entries.filter_map(|path| Some((step(&path)?, path))).collect();
     found.sort();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state that is known by what is in it.
+    fn state(path: &Path, text: &str) {
+        fs::create_dir_all(path).expect("a folder");
+        fs::write(path.join(STATE), text).expect("a file");
+    }
+
+    #[test]
+    fn a_state_that_replaces_one_of_the_same_step_leaves_one_whatever_is_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let scratch = folder.path();
+        let [path, temporary, replaced] = ["step-7", "step-7.tmp", "step-7.old"].map(|name| scratch.join(name));
+        state(&path, "before");
+        state(&temporary, "after");
+        put_in_place(&temporary, &path).expect("replaced");
+        assert_eq!(fs::read_to_string(path.join(STATE)).expect("a state"), "after");
+        assert!(!temporary.exists() && !replaced.exists(), "nothing else is left");
+        // Killed after the one made room, and after the other has its name.
+        for (there, expected) in [(&temporary, "before"), (&path, "after")] {
+            fs::remove_dir_all(&path).expect("nothing");
+            state(&replaced, "before");
+            state(there, "after");
+            tidy(scratch).expect("tidied");
+            assert_eq!(fs::read_to_string(path.join(STATE)).expect("a state"), expected);
+            assert_eq!(saved(scratch).len(), 1);
+            assert!(!temporary.exists() && !replaced.exists(), "nothing else is left");
+        }
+    }
 }

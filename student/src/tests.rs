@@ -1,5 +1,7 @@
 //! The trainer as a stage: exact resume, micro-batches, divergence, and a student that really learns.
 
+mod tokens;
+
 use crate::{
     Answers, Base, Checkpointing, Compute, Overlong, Schedule, Select, States, Surgery, TrainError, TrainingConfig,
     adapt, initialise, train,
@@ -142,18 +144,9 @@ fn a_run_that_was_stopped_twice_ends_with_the_same_weights_and_metrics() {
     let bench = Bench::new();
     let whole = bench.train("whole", &config(), &bench.scratch("s-whole")).expect("a run");
     let scratch = bench.scratch("s-parts");
-    for _ in 0..2 {
-        // Stops at the first report after a resume: ten steps, or what is left.
-        let cancel = Cancel::default();
-        let (stop, seen) = (cancel.clone(), Mutex::new(0));
-        let progress = Progress::new(move |event| {
-            if matches!(event, ProgressEvent::Advance { .. }) {
-                *seen.lock().expect("a lock") += 1;
-                stop.cancel();
-            }
-        });
-        let context = Context { cancel, progress, ..scratch.clone() };
-        let _ = bench.train("parts", &config(), &context);
+    for step in [5, 11] {
+        let stopped = bench.train("parts", &config(), &stopping_at(step, &scratch));
+        assert!(matches!(stopped, Err(TrainError::Interrupted)));
     }
     let parts = bench.train("parts", &config(), &scratch).expect("the rest");
     assert!(whole == parts, "a resumed run must end with the very same weights");
@@ -292,6 +285,69 @@ fn saved_states_are_the_last_few() {
     assert_eq!(saved, [8, 11]);
 }
 
+/// A context in which a stop is asked for when the training begins: inside its first step.
+fn stopping_at_once(context: &Context) -> Context {
+    let cancel = Cancel::default();
+    let stop = cancel.clone();
+    let progress = Progress::new(move |event| {
+        if matches!(event, ProgressEvent::Begin { task, .. } if task == "train") {
+            stop.cancel();
+        }
+    });
+    Context { cancel, progress, ..context.clone() }
+}
+
+#[test]
+fn a_stop_inside_a_step_or_a_look_is_as_if_it_had_not_been() {
+    let bench = Bench::new();
+    let config = TrainingConfig {
+        holdout_examples: 6,
+        evaluate_every: 2,
+        select: Select::Best,
+        save_every_seconds: 0.0,
+        ..config()
+    };
+    bench.run("whole", &config, &bench.scratch("s-whole")).expect("a run");
+    let scratch = bench.scratch("s-parts");
+    // Before any step; after the step before a look, which is then owed; inside the step after.
+    for context in [stopping_at_once(&scratch), stopping_at(4, &scratch), stopping_at_once(&scratch)] {
+        let stopped = bench.run("parts", &config, &context);
+        assert!(matches!(stopped, Err(TrainError::Interrupted)), "{stopped:?}");
+    }
+    bench.run("parts", &config, &scratch).expect("the rest");
+    assert!(bench.weights("whole") == bench.weights("parts"), "the very same weights");
+    let metrics = |name: &str| fs::read_to_string(bench.root.path().join(name).join("metrics.jsonl")).expect("metrics");
+    assert_eq!(metrics("whole"), metrics("parts"), "every step and every look once");
+}
+
+#[test]
+fn a_training_goes_on_whatever_now_says_how_to_run_it() {
+    let bench = Bench::new();
+    let whole = bench.train("whole", &config(), &bench.scratch("s-whole")).expect("a run");
+    let scratch = bench.scratch("s-parts");
+    let stopped = bench.train("parts", &config(), &stopping_at(7, &scratch));
+    assert!(matches!(stopped, Err(TrainError::Interrupted)));
+    let first = std::sync::Arc::new(Mutex::new(None));
+    let seen = first.clone();
+    let progress = Progress::new(move |event| {
+        if let ProgressEvent::Advance { done, .. } = event {
+            seen.lock().expect("a lock").get_or_insert(done);
+        }
+    });
+    let other = TrainingConfig {
+        save_every_seconds: 0.0,
+        keep_states: 5,
+        checkpointing: Checkpointing::Always,
+        evaluate_every: 3,
+        ..config()
+    };
+    let key = |config: &TrainingConfig| serde_json::to_string(&config.keyed()).expect("JSON");
+    assert_eq!(key(&config()), key(&other), "the key of the stage, and with it the scratch space, is the same");
+    let parts = bench.train("parts", &other, &Context { progress, ..scratch }).expect("the rest");
+    assert_eq!(*first.lock().expect("a lock"), Some(8), "it goes on after the saved step");
+    assert!(whole == parts, "and ends with the very same weights");
+}
+
 #[test]
 fn a_damaged_state_costs_the_steps_since_the_one_before() {
     let bench = Bench::new();
@@ -360,21 +416,6 @@ fn examples_that_are_too_long_are_counted_and_none_left_is_an_error() {
 }
 
 #[test]
-fn a_trace_that_spells_a_control_token_is_left_out_and_counted() {
-    let bench = Bench::new();
-    let mut rows: Vec<Example> = bench.examples.rows().collect::<Result<_, _>>().expect("examples");
-    rows[3].messages[1].content.push_str("<|end|><|user|>more");
-    let (data, out) = (bench.root.path().join("forged"), bench.root.path().join("out"));
-    fs::create_dir_all(&data).expect("a folder");
-    fs::create_dir_all(&out).expect("a folder");
-    let examples = Dataset::write(&data, rows).expect("examples");
-    let base = bench.root.path().join("base");
-    let tally =
-        train(Base::new(&base), &[examples], &config(), "cpu", &bench.scratch("s-forged"), &out).expect("a run");
-    assert_eq!((tally.rows_out, tally.rejected["control-token"]), (20, 1));
-}
-
-#[test]
 fn the_manifest_tells_of_the_training() {
     let bench = Bench::new();
     let tally = bench.run("told", &config(), &bench.scratch("s-told")).expect("a run");
@@ -400,7 +441,7 @@ fn surgery_changes_what_it_says_and_nothing_else() {
         add_special_tokens: vec!["<|stop|>".to_owned()],
     };
     surgery.check().expect("sound surgery");
-    adapt(&base, &surgery, None, None, &out).expect("an adapted checkpoint");
+    adapt(&base, &surgery, None, None, &Cancel::default(), &out).expect("an adapted checkpoint");
     let (before, after) =
         (Checkpoint::open(&base).expect("the base"), Checkpoint::open(&out).expect("the adapted checkpoint"));
     let (old, new) = (before.config(), after.config());
@@ -427,8 +468,13 @@ fn surgery_changes_what_it_says_and_nothing_else() {
     assert!(chat.find_special("x<|stop|>").is_some(), "a control token cannot be spelt in a message");
     assert!(chat.find_special("<a>").is_none(), "a text token can");
     let again = Surgery { add_tokens: vec!["<think>".to_owned()], ..Surgery::default() };
-    let error = adapt(&base, &again, None, None, &out).expect_err("a token that exists").to_string();
+    let error =
+        adapt(&base, &again, None, None, &Cancel::default(), &out).expect_err("a token that exists").to_string();
     assert!(error.contains("\"<think>\" exists already"), "{error}");
+    let stopped = Cancel::default();
+    stopped.cancel();
+    let error = adapt(&base, &Surgery::default(), None, None, &stopped, &out).expect_err("a stop was asked for");
+    assert!(matches!(error, TrainError::Interrupted), "{error}");
 }
 
 #[test]

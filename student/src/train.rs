@@ -3,8 +3,9 @@
 use crate::{
     Base, Checkpointing, Select, TrainError, TrainingConfig,
     base::{template_name, write_parameters},
-    batch::{self, Bin},
-    corpus::{self, Corpus, Sequence},
+    batch,
+    cache::{Cache, Sequences},
+    corpus,
     journal::{Journal, Look, Metrics},
     learner::{Learner, Plan},
     state::{self, Place, Standing},
@@ -23,9 +24,11 @@ const CURVE_POINTS: usize = 200;
 
 /// Trains the checkpoint `base` on `examples`, rendered with the training template, and writes the result into `out`.
 ///
+/// Examples that tokenizer or template refuse are left out, counted, and named in `rejected.jsonl`.
+///
 /// # Errors
-/// When an example cannot be trained on, the loss blows up, the disk refuses, or a stop was asked for; then what is
-/// saved in the scratch space is resumed by the next call.
+/// When nothing can be learnt, more examples than one in ten are refused, the loss blows up, the disk refuses, or a stop was
+/// asked for; then what is saved in the scratch space is resumed by the next call.
 pub fn train(
     base: Base<'_>,
     examples: &[Dataset],
@@ -37,20 +40,22 @@ pub fn train(
     let (chat, published) = base.chats()?;
     let checkpoint = Checkpoint::open(base.dir)?;
     fits(checkpoint.config(), &chat)?;
-    let corpus = corpus::load(examples, &chat, config, context)?;
+    let cache = corpus::load(examples, &chat, config, context)?;
     let learner = Learner::load(&checkpoint, device, config.compute, config.states)?;
     let peak = learner.peak();
     let mut run = Run::start(learner, checkpoint.config(), config, context, peak)?;
     let trained_before = run.standing.tokens;
     let started = Instant::now();
-    run.go(&corpus)?;
+    run.go(&cache)?;
     let tokens_per_s = (run.standing.tokens - trained_before) as f64 / started.elapsed().as_secs_f64().max(1e-9);
     if let (Select::Best, Some((_, step))) = (config.select, run.standing.best) {
         state::restore(&context.scratch, step, &mut run.learner)?;
     }
-    write_parameters(&mut |name| run.learner.read(name, Kind::Value), checkpoint.config(), base.dir, out)?;
+    // From here on a stop would only cost what is done: the last act is played to its end.
+    write_parameters(&mut |name| Ok(run.learner.read(name, Kind::Value)), checkpoint.config(), base.dir, out)?;
     base.publish_template(out)?;
     run.journal.write_to(out)?;
+    cache.write_rejected(out)?;
     let (losses, looks) = (run.journal.losses(), run.journal.looks());
     let detail = Detail::Training {
         architecture: checkpoint.config().architecture.class().to_owned(),
@@ -66,14 +71,54 @@ pub fn train(
         },
         tokens_per_s,
     };
+    let extent = cache.extent();
     Ok(Tally {
-        rows_in: corpus.rows_in,
-        rows_out: corpus.rows_out,
-        rejected: corpus.rejected,
+        rows_in: extent.rows_in,
+        rows_out: extent.rows_out,
+        rejected: extent.rejected.clone(),
         trained_tokens: run.standing.tokens,
         detail,
         ..Tally::default()
     })
+}
+
+/// The tokens of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// Sequences that are learnt.
+    pub num_sequences: u64,
+    /// Their tokens.
+    pub num_tokens: u64,
+    /// Steps of an epoch.
+    pub num_steps: u64,
+}
+
+/// Renders, tokenises and packs `examples` as [`train`] does before its first step, into the same scratch space: what is
+/// done here is not done again there. It needs no device.
+///
+/// # Errors
+/// As [`train`], as far as it comes to them.
+pub fn prepare(
+    base: Base<'_>,
+    examples: &[Dataset],
+    config: &TrainingConfig,
+    context: &Context,
+) -> Result<Prepared, TrainError> {
+    let (chat, _) = base.chats()?;
+    fits(Checkpoint::open(base.dir)?.config(), &chat)?;
+    let cache = corpus::load(examples, &chat, config, context)?;
+    let learnt = cache.learnt();
+    let epoch = batch::epoch(learnt, config.batch_size as usize, capacity(config), (context.seed, 0));
+    Ok(Prepared {
+        num_sequences: learnt.len() as u64,
+        num_tokens: learnt.num_tokens(),
+        num_steps: epoch.num_steps() as u64,
+    })
+}
+
+/// Tokens that a bin of several documents has at most.
+fn capacity(config: &TrainingConfig) -> Option<usize> {
+    config.packing.then_some(config.max_tokens as usize)
 }
 
 pub(crate) fn fits(config: &ModelConfig, chat: &Chat) -> Result<(), TrainError> {
@@ -106,71 +151,81 @@ impl<'a> Run<'a> {
         peak: f64,
     ) -> Result<Run<'a>, TrainError> {
         let plan = Plan::new(&learner.parameters(), config)?;
-        let standing = state::resume(&context.scratch, &mut learner)?.unwrap_or_default();
-        let journal = Journal::open(&context.scratch, standing.done, model, peak)?;
+        let resumed = state::resume(&context.scratch, &mut learner)?;
+        let mut standing = resumed.unwrap_or_default();
+        let looked = *standing.looked.get_or_insert(standing.done);
+        let journal = Journal::open(&context.scratch, (standing.done, looked), model, peak)?;
         let (saved, pause) = (Instant::now(), Duration::from_secs_f64(config.save_every_seconds));
-        let (config_json, last) = (model.to_json(), None);
+        let (config_json, last) = (model.to_json(), resumed.map(|_| standing));
         Ok(Run { config, config_json, context, learner, plan, standing, journal, last, saved, pause })
     }
 
-    fn go(&mut self, corpus: &Corpus) -> Result<(), TrainError> {
+    fn go(&mut self, cache: &Cache) -> Result<(), TrainError> {
         let config = self.config;
-        let batch_size = config.batch_size as usize;
-        let capacity = config.packing.then_some(config.max_tokens as usize);
-        let epoch = |epoch: u64| batch::epoch(&corpus.sequences, batch_size, capacity, (self.context.seed, epoch));
-        // Packing may make another number of sequences in each epoch.
-        let lengths: Vec<u64> = (0..u64::from(config.epochs))
-            .map(|number| if capacity.is_some() { epoch(number).len() as u64 } else { 0 })
-            .collect();
-        let unpacked = corpus.sequences.len().div_ceil(batch_size) as u64;
-        let steps_of = |number: u64| if capacity.is_some() { lengths[number as usize] } else { unpacked };
-        let total = (0..u64::from(config.epochs)).map(steps_of).sum();
-        let holdout: Vec<Bin> = (0..corpus.holdout.len()).map(|index| vec![index]).collect();
-        let holdout =
-            batch::micro_batches(&holdout, config.micro_batch_size.map(|size| size as usize), &corpus.holdout);
+        let (batch_size, seed) = (config.batch_size as usize, self.context.seed);
+        let plan = |number: u64| batch::epoch(cache.learnt(), batch_size, capacity(config), (seed, number));
+        let mut epoch = plan(0);
+        let steps = epoch.num_steps() as u64;
+        let total = steps * u64::from(config.epochs);
         self.context.progress.begin("train", total, "steps");
-        if self.is_stale() {
-            self.context.progress.end();
-            return Ok(());
+        if self.owes_look(cache, total) {
+            self.look_or_save(cache)?;
         }
-        let mut first = 0;
-        for number in 0..u64::from(config.epochs) {
-            let steps = steps_of(number);
-            if self.standing.done >= first + steps {
-                first += steps;
-                continue;
+        let mut planned = 0;
+        while self.standing.done < total && !self.is_stale() {
+            let (number, step) = (self.standing.done / steps, self.standing.done % steps);
+            if number != planned {
+                // The order of one epoch is forgotten before that of the next is made.
+                drop(epoch);
+                (epoch, planned) = (plan(number), number);
             }
-            let batches = epoch(number);
-            for bins in &batches[(self.standing.done - first) as usize..] {
-                self.step(bins, &corpus.sequences, total)?;
-                let last = self.standing.done == total;
-                let due = self.standing.done.is_multiple_of(u64::from(config.evaluate_every));
-                let mut ending = false;
-                if !holdout.is_empty() && (due || last) {
-                    ending = self.look(&holdout)? && !last;
-                }
-                let stopping = self.context.cancel.is_cancelled();
-                if stopping || ending || self.saved.elapsed() >= self.pause {
-                    self.save()?;
-                }
-                if stopping {
-                    return Err(TrainError::Interrupted);
-                }
-                if ending {
-                    self.context.progress.end();
-                    return Ok(());
-                }
+            let stepped = self.step(&epoch.step(step as usize), cache.learnt(), total);
+            self.saving_what_is_done(stepped)?;
+            if self.owes_look(cache, total) {
+                self.look_or_save(cache)?;
             }
-            first += steps;
+            let ending = self.is_stale() && self.standing.done < total;
+            let stopping = self.context.cancel.is_cancelled();
+            if stopping || ending || self.saved.elapsed() >= self.pause {
+                self.save()?;
+            }
+            if stopping {
+                return Err(TrainError::Interrupted);
+            }
         }
         self.context.progress.end();
         Ok(())
     }
 
-    /// One optimiser step over `bins`, in micro-batches.
-    fn step(&mut self, bins: &[Bin], sequences: &[Sequence], total: u64) -> Result<(), TrainError> {
+    /// Saves the state where something was interrupted: the steps that are done are kept.
+    fn saving_what_is_done(&mut self, outcome: Result<(), TrainError>) -> Result<(), TrainError> {
+        if matches!(outcome, Err(TrainError::Interrupted)) {
+            self.save()?;
+        }
+        outcome
+    }
+
+    /// Whether the held-out loss is to be looked at after the step that was done last, and was not: a stop between the two
+    /// leaves it to the next run.
+    fn owes_look(&self, cache: &Cache, total: u64) -> bool {
+        let done = self.standing.done;
+        let due = done > 0 && (done.is_multiple_of(u64::from(self.config.evaluate_every)) || done == total);
+        due && !cache.held_out().is_empty() && self.standing.looked != Some(done)
+    }
+
+    /// Looks at the held-out loss, or keeps what is done.
+    fn look_or_save(&mut self, cache: &Cache) -> Result<(), TrainError> {
+        let looked = self.look(cache.held_out());
+        self.saving_what_is_done(looked)
+    }
+
+    /// One optimiser step over `bins`, in micro-batches. An interrupted one leaves everything as it was.
+    fn step(&mut self, bins: &[&[u32]], sequences: Sequences<'_>, total: u64) -> Result<(), TrainError> {
         let config = self.config;
-        let micro = batch::micro_batches(bins, config.micro_batch_size.map(|size| size as usize), sequences);
+        let micro: Vec<Documents> = batch::micro_batches(bins, self.micro_batch_size(), sequences)
+            .into_iter()
+            .map(|bins| batch::documents(bins, sequences))
+            .collect::<Result<_, _>>()?;
         let options = LossOptions {
             divisor: micro.iter().map(Documents::weight).sum::<f64>().max(f64::MIN_POSITIVE),
             z_loss: config.z_loss as f32,
@@ -181,6 +236,10 @@ impl<'a> Run<'a> {
             Checkpointing::Never => Recompute::Never,
         };
         for documents in &micro {
+            if self.context.cancel.is_cancelled() {
+                self.learner.skip();
+                return Err(TrainError::Interrupted);
+            }
             self.learner.accumulate(documents, options, recompute);
             self.journal.count(documents);
         }
@@ -223,11 +282,24 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Looks at the held-out loss; true when it has not become better for too long.
-    fn look(&mut self, holdout: &[Documents]) -> Result<bool, TrainError> {
-        let weight: f64 = holdout.iter().map(Documents::weight).sum();
-        let sum: f64 = holdout.iter().map(|documents| self.learner.loss(documents)).sum();
+    fn micro_batch_size(&self) -> Option<usize> {
+        self.config.micro_batch_size.map(|size| size as usize)
+    }
+
+    fn look(&mut self, held_out: Sequences<'_>) -> Result<(), TrainError> {
+        let indices: Vec<u32> = (0..held_out.len() as u32).collect();
+        let bins: Vec<&[u32]> = indices.chunks(1).collect();
+        let (mut weight, mut sum) = (0.0, 0.0);
+        for bins in batch::micro_batches(&bins, self.micro_batch_size(), held_out) {
+            if self.context.cancel.is_cancelled() {
+                return Err(TrainError::Interrupted);
+            }
+            let documents = batch::documents(bins, held_out)?;
+            weight += documents.weight();
+            sum += self.learner.loss(&documents);
+        }
         let loss = sum / weight.max(f64::MIN_POSITIVE);
+        self.standing.looked = Some(self.standing.done);
         self.journal.look(Look { step: self.standing.done, holdout_loss: loss.is_finite().then_some(loss) })?;
         if loss.is_finite() && self.standing.best.is_none_or(|(best, _)| loss < best) {
             self.standing.best = Some((loss, self.standing.done));
@@ -238,7 +310,7 @@ impl<'a> Run<'a> {
         } else {
             self.standing.stale += 1;
         }
-        Ok(self.is_stale())
+        Ok(())
     }
 
     /// Whether the held-out loss has not become better for as many looks as the recipe waits.

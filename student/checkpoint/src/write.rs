@@ -1,5 +1,9 @@
 //! A Hugging Face folder out: shards of a stated size, one tensor in memory at a time, every byte re-read before any file
-//! has its name. A crash leaves the old checkpoint or none: never a mixture.
+//! has its name.
+//!
+//! A folder without `config.json` is no checkpoint, to this crate as to others. So the old one is the first file that goes,
+//! and the new one the last that comes, and the folder is synced in between: a crash or a power cut leaves the old
+//! checkpoint, none, or the new one, never a mixture of both.
 
 use crate::{
     Dtype,
@@ -23,6 +27,8 @@ pub type ReadTensor<'r> = &'r mut dyn FnMut(&str) -> Result<Vec<f32>, Checkpoint
 /// Weights that one thread encodes at once, and all together: whole blocks of every element type.
 const PIECE: usize = 1 << 15;
 const ENCODED_TOGETHER: usize = 1 << 21;
+
+const CONFIG: &str = "config.json";
 
 /// Bytes of a shard at most, where one tensor is not larger: 5 GB.
 pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
@@ -52,24 +58,59 @@ pub fn write_folder(
         total += write_file(&written.add(&name), shard, dtype, read)?;
         weight_map.extend(shard.iter().map(|(tensor, _)| (tensor.clone(), json!(name))));
     }
-    let text = ModelConfig { dtype, ..config.clone() }.to_json();
-    write_text(&written.add("config.json"), &text)?;
     if shards.len() > 1 {
         let metadata = json!({"total_parameters": config.num_parameters(), "total_size": total});
         let index = json!({"metadata": metadata, "weight_map": weight_map});
         write_text(&written.add(INDEX), &format!("{index:#}\n"))?;
     }
 
-    // From here to the last rename the folder holds no checkpoint.
-    for stale in stale(dir)? {
-        fs::remove_file(&stale).map_err(CheckpointError::io("remove", &stale))?;
+    let text = ModelConfig { dtype, ..config.clone() }.to_json();
+    write_text(&written.add(CONFIG), &text)?;
+    // The names of what is written are on the disk before anything older goes.
+    sync_dir(dir)?;
+    let changes = changes(dir, &written.names)?;
+    changes.iter().try_for_each(|change| change.make(dir))?;
+    written.names.clear();
+    Ok(())
+}
+
+/// One change to a folder on the way from a checkpoint to the next.
+#[derive(Debug)]
+enum Change {
+    Remove(PathBuf),
+    /// A file gets its name.
+    Name(String),
+    /// What came before is on the disk.
+    Sync,
+}
+
+impl Change {
+    fn make(&self, dir: &Path) -> Result<(), CheckpointError> {
+        match self {
+            Change::Remove(path) => fs::remove_file(path).map_err(CheckpointError::io("remove", path)),
+            Change::Name(name) => {
+                let path = dir.join(name);
+                fs::rename(temporary(dir, name), &path).map_err(CheckpointError::io("rename", path))
+            }
+            Change::Sync => sync_dir(dir),
+        }
     }
-    // The index comes last: it says that every shard is there.
-    for name in std::mem::take(&mut written.names) {
-        let path = dir.join(&name);
-        fs::rename(temporary(dir, &name), &path).map_err(CheckpointError::io("rename", path))?;
+}
+
+/// From what is in the folder to the files of those names, which are written: the last of them is the configuration.
+fn changes(dir: &Path, names: &[String]) -> Result<Vec<Change>, CheckpointError> {
+    let mut changes = Vec::new();
+    let config = dir.join(CONFIG);
+    if config.exists() {
+        changes.extend([Change::Remove(config), Change::Sync]);
     }
-    sync_dir(dir)
+    changes.extend(stale(dir)?.into_iter().map(Change::Remove));
+    let (config, weights) = names.split_last().map_or((None, names), |(last, names)| (Some(last), names));
+    changes.extend(weights.iter().cloned().map(Change::Name));
+    changes.push(Change::Sync);
+    changes.extend(config.cloned().map(Change::Name));
+    changes.push(Change::Sync);
+    Ok(changes)
 }
 
 /// Files that do not have their names yet; removed where they never get them.
@@ -97,7 +138,7 @@ fn temporary(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.tmp"))
 }
 
-/// Writes one safetensors file under its name, whole or not at all.
+/// Writes one safetensors file under its name, whole or not at all; file and name are on the disk when this returns.
 ///
 /// # Errors
 /// When the disk refuses, a tensor cannot be read, or what was written does not read back.
@@ -109,7 +150,10 @@ pub fn write_safetensors(
 ) -> Result<(), CheckpointError> {
     let temporary = path.with_extension("safetensors.tmp");
     write_file(&temporary, layout, dtype, read)?;
-    fs::rename(&temporary, path).map_err(CheckpointError::io("rename", &temporary))
+    fs::rename(&temporary, path).map_err(CheckpointError::io("rename", &temporary))?;
+    // A name alone lies in the current folder.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_dir(parent.unwrap_or(Path::new(".")))
 }
 
 /// Cuts a layout into runs of at most `max` bytes; a tensor is never cut.
@@ -272,4 +316,83 @@ fn stale(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
 
 fn sync_dir(dir: &Path) -> Result<(), CheckpointError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(CheckpointError::io("sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Checkpoint;
+
+    /// A model whose every weight is `value`, and whose configuration is told by the same number.
+    fn write(dir: &Path, value: f32, max_shard_bytes: u64) {
+        let config = config(value);
+        let layout = config.layout();
+        let mut read = |name: &str| {
+            let (_, shape) = layout.iter().find(|(found, _)| found == name).expect("a known name");
+            Ok(vec![value; shape.iter().product()])
+        };
+        write_folder(dir, &config, Dtype::F32, max_shard_bytes, &mut read).expect("a checkpoint");
+    }
+
+    fn config(value: f32) -> ModelConfig {
+        // Nothing in the shapes tells the one from the other.
+        ModelConfig::from_json(&format!(
+            r#"{{"model_type": "llama", "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64, "rope_theta": {value}}}"#
+        ))
+        .expect("a configuration")
+    }
+
+    /// By which number a checkpoint is told, if there is one: the same in weights and configuration.
+    fn found(dir: &Path) -> Option<f32> {
+        let checkpoint = Checkpoint::open(dir).ok()?;
+        let value = checkpoint.config().rope.theta as f32;
+        for (name, shape) in checkpoint.config().layout() {
+            let weights = checkpoint.read(&name, &shape).expect("weights");
+            assert!(weights.iter().all(|weight| *weight == value), "{name} is not of the configuration's checkpoint");
+        }
+        Some(value)
+    }
+
+    fn copy(from: &Path, to: &Path, suffix: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(from).expect("a folder") {
+            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+            fs::copy(from.join(&name), to.join(format!("{name}{suffix}"))).expect("a copy");
+            names.push(name);
+        }
+        names
+    }
+
+    #[test]
+    fn a_kill_at_any_step_leaves_the_old_checkpoint_none_or_the_new_one() {
+        let (one, many) = (MAX_SHARD_BYTES, 4000);
+        for (old_bytes, new_bytes) in [(one, one), (one, many), (many, one), (many, many)] {
+            let [old, new] = [2.0, 3.0].map(|value| {
+                let dir = tempfile::tempdir().expect("a folder");
+                write(dir.path(), value, if value == 2.0 { old_bytes } else { new_bytes });
+                assert_eq!(found(dir.path()), Some(value));
+                dir
+            });
+            let mut seen = Vec::new();
+            for steps in 0.. {
+                // As the folder is when all of the new checkpoint is written and nothing of it has its name.
+                let dir = tempfile::tempdir().expect("a folder");
+                copy(old.path(), dir.path(), "");
+                let mut names = copy(new.path(), dir.path(), ".tmp");
+                names.sort_by_key(|name| (name == CONFIG, name.clone()));
+                let changes = changes(dir.path(), &names).expect("changes");
+                changes.iter().take(steps).for_each(|change| change.make(dir.path()).expect("a change"));
+                seen.push(found(dir.path()));
+                if steps == changes.len() {
+                    break;
+                }
+                // And another write makes it whole, whatever was left.
+                write(dir.path(), 5.0, new_bytes);
+                assert_eq!(found(dir.path()), Some(5.0), "after {steps} steps");
+            }
+            seen.dedup();
+            assert_eq!(seen, [Some(2.0), None, Some(3.0)], "the old one, none, the new one, in this order");
+        }
+    }
 }
