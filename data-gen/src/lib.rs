@@ -8,7 +8,10 @@ mod split;
 
 pub use files::{AnswerFormat, AnswerKind, Columns, FileConfig, FileFormat, problem_files};
 pub use generators::{BaseConversionConfig, ChainSumConfig, CountdownConfig, GeneratorConfig, LinearEquationConfig};
-pub use sampling::{SamplingConfig, SamplingError, sample, worked_solutions};
+pub use sampling::{
+    Bought, OldAnswers, SamplingConfig, SamplingError, buy, old_answers, sample, worked_solutions, write_traces,
+    write_worked_solutions,
+};
 pub use split::normalised_key;
 
 use distill_dataset::{Context, DatasetError, Tally};

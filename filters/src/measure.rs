@@ -94,6 +94,7 @@ fn misformed(config: &FormatConfig, trace: &Trace, turn: &str) -> Option<(&'stat
     match trace.finish_reason {
         FinishReason::Length => return Some(("truncated", format!("{} tokens", trace.completion_tokens))),
         FinishReason::ContentFilter => return Some(("withheld", String::new())),
+        FinishReason::Unknown => return Some(("unknown-end", trace.finish_name.clone().unwrap_or_default())),
         FinishReason::Stop => {}
     }
     let count = |tag: &str| turn.matches(tag).count();
