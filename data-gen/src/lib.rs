@@ -8,7 +8,9 @@ mod split;
 
 pub use files::{AnswerFormat, AnswerKind, Columns, FileConfig, FileFormat, problem_files};
 pub use generators::{BaseConversionConfig, ChainSumConfig, CountdownConfig, GeneratorConfig, LinearEquationConfig};
-pub use sampling::{SamplingConfig, SamplingError, TRACES, sample, worked_solutions};
+pub use sampling::{
+    Bought, OldAnswers, SamplingConfig, SamplingError, TRACES, buy, old_answers, write_traces, write_worked_solutions,
+};
 pub use split::{PROBLEMS, SplitConfig, normalised_key, split};
 
 use distill_dataset::{

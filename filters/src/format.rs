@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `truncated` | the token limit cut it |
 //! | `withheld` | the endpoint withheld it |
+//! | `unknown-end` | the endpoint gave a reason that nobody knows |
 //! | `no-closing-tag`, `several-closing-tags`, `several-opening-tags` | the tags of the reasoning |
 //! | `empty-reasoning`, `empty-answer` | nothing but white space |
 //! | `no-boxed-answer`, `several-boxed-answers` | boxes after the reasoning |
@@ -40,6 +41,8 @@ pub enum Misformed {
     Truncated,
     /// The endpoint withheld it.
     Withheld,
+    /// It ended for a reason that nobody knows.
+    UnknownEnd,
     /// The reasoning is never closed.
     NoClosingTag,
     /// It is closed more than once.
@@ -62,6 +65,7 @@ impl Misformed {
         match self {
             Misformed::Truncated => "truncated",
             Misformed::Withheld => "withheld",
+            Misformed::UnknownEnd => "unknown-end",
             Misformed::NoClosingTag => "no-closing-tag",
             Misformed::SeveralClosingTags => "several-closing-tags",
             Misformed::SeveralOpeningTags => "several-opening-tags",
@@ -123,6 +127,7 @@ fn form(config: &FormatConfig, trace: &Trace) -> Form {
     let misformed = match (trace.finish_reason, opening_tags, closing_tags) {
         (FinishReason::Length, ..) => Some(Misformed::Truncated),
         (FinishReason::ContentFilter, ..) => Some(Misformed::Withheld),
+        (FinishReason::Unknown, ..) => Some(Misformed::UnknownEnd),
         (_, _, 0) if config.reasoning => Some(Misformed::NoClosingTag),
         (_, _, 2..) if config.reasoning => Some(Misformed::SeveralClosingTags),
         (_, 2.., _) if config.reasoning => Some(Misformed::SeveralOpeningTags),

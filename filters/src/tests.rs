@@ -52,6 +52,7 @@ fn trace(index: u32, sample_index: u32, turn: &str, tokens: u32, finish_reason: 
         completion_tokens: tokens,
         token_ids: None,
         cost_usd: 0.0,
+        finish_name: None,
     }
 }
 

@@ -127,10 +127,7 @@ impl Unit<'_> {
         let everything = self.traces.span().is_none();
         let shards = self.inputs.problems.get(self.source).into_iter().flat_map(Dataset::shards);
         let shards: Vec<Shard> = shards.filter(|shard| everything || shard.overlaps(first, last)).collect();
-        let rows = shards.into_iter().flat_map(|shard| match shard.rows::<P>() {
-            Ok(rows) => Box::new(rows) as Rows<P>,
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        });
+        let rows = shards.into_iter().flat_map(|shard| shard.all_rows::<P>());
         Join { rows: Box::new(rows), next: None, held: HashMap::new() }
     }
 }

@@ -223,7 +223,8 @@ fn ending(error: &anyhow::Error) -> Ending {
     if error.downcast_ref::<RecipeError>().is_some() {
         Ending::UsedWrongly
     } else if is(|cause| {
-        cause.downcast_ref().is_some_and(|cause| matches!(cause, distill_data_gen::SamplingError::Budget { .. }))
+        matches!(cause.downcast_ref(), Some(distill_data_gen::SamplingError::Budget { .. }))
+            || matches!(cause.downcast_ref(), Some(distill_evaluate::EvaluateError::Budget { .. }))
     }) {
         Ending::Budget
     } else if is(run::is_interruption) {

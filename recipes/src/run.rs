@@ -12,12 +12,14 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SamplingConfig, SplitConfig, TRACES};
-use distill_dataset::{Dataset, Interrupted, Keyed, Manifest};
+use distill_dataset::{Dataset, Interrupted, Keyed, Manifest, Shard};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
 use distill_filters::{EXAMPLES, EXPORT, FilterConfig, Inputs, SELECTION};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainError, TrainingConfig};
+use distill_teacher::Answers;
 use distill_teacher_local::{LocalTeacher, Placement};
+use std::rc::Rc;
 
 /// The parts of the path: a command goes up to and including one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,23 +116,30 @@ fn make_traces(
     let (Some(teacher), Some(sampling)) = (Teacher::of(source, &session.outside)?, &source.sampling) else {
         let spec = Spec::new(TRACES, &"worked-solutions", Keyed::default().with("teacher", "worked-solutions"))?;
         return session.stage(spec.label(label("traces", index)).input("problems", own), || {
-            let shards: Vec<_> = own.ready()?.shards().collect();
+            let shards: Vec<Shard> = own.ready()?.shards().collect();
             Ok(Work::map(shards.len(), move |unit, _, out| {
-                Ok(distill_data_gen::worked_solutions(&shards[unit], unit, out)?)
+                Ok(distill_data_gen::write_worked_solutions(&shards[unit], unit, out)?)
             }))
         });
     };
     let settings = Keyed::of(sampling, &SamplingConfig::unset()).nest("teacher", teacher.keyed());
     let spec = Spec::new(TRACES, &(sampling, &teacher.name), settings)?.label(label("traces", index));
-    let (device, journal) = (session.device.clone(), session.store.samples(&teacher.folder()));
+    let (device, answers) = (session.device.clone(), session.store.samples(&teacher.folder()));
     let place = preflight::Place { device: session.device.clone(), store: session.store.root().to_owned() };
     session.stage(spec.input("problems", own), || {
-        let (own, all) = (own.ready()?.clone(), ready(problems)?);
-        preflight::check(recipe, &all, &place, secrets)?;
-        let complete = teacher.open(&device, secrets)?;
-        Ok(Work::gather(move |context, out| {
-            let place = (teacher.name.as_str(), journal.as_path());
-            Ok(distill_data_gen::sample(sampling, &own, &*complete, place, context, out)?)
+        preflight::check(recipe, &ready(problems)?, &place, secrets)?;
+        let shards: Rc<Vec<Shard>> = Rc::new(own.ready()?.shards().collect());
+        let (complete, answers) = (teacher.open(&device, secrets)?, Rc::new(Answers::open(&answers)?));
+        let (identity, name) = (complete.identity(), teacher.name.clone());
+        let (wanted, bought) = (shards.clone(), answers.clone());
+        Ok(Work::map(shards.len(), move |unit, _, out| {
+            let teacher = (&identity, name.as_str());
+            Ok(distill_data_gen::write_traces(sampling, (&shards[unit], unit), teacher, &answers, out)?)
+        })
+        .after(move |units, context| {
+            let wanted: Vec<Shard> = units.iter().map(|unit| wanted[*unit].clone()).collect();
+            distill_data_gen::buy(sampling, &wanted, &*complete, &bought, context)?;
+            Ok(())
         }))
     })
 }
@@ -262,15 +271,19 @@ fn evaluate(
     if !config.teacher {
         return Ok(scores);
     }
-    for source in &recipe.sources {
-        let Some(teacher) = Teacher::of(source, &session.outside)? else { continue };
+    let teachers = recipe.sources.iter().filter_map(|source| Teacher::of(source, &session.outside).transpose());
+    if let Some(teacher) = teachers.take(1).collect::<Result<Vec<_>>>()?.pop() {
+        // What a teacher's answers cost is paid once: they lie where all runs find them.
+        let answers = session.store.samples(&teacher.folder());
         scores.push(session.stage(spec("teacher")?.outside("model", teacher.digest()), || {
             Ok(Work::gather(|context, out| {
-                let complete = teacher.open(&device, secrets)?;
-                Ok(distill_evaluate::evaluate("teacher", config, &ready(problems)?, &*complete, context, out)?)
+                let (complete, answers) = (teacher.open(&device, secrets)?, Answers::open(&answers)?);
+                let problems = ready(problems)?;
+                distill_evaluate::ask(config, &problems, &*complete, &answers, context)?;
+                let subject = ("teacher", &complete.identity());
+                Ok(distill_evaluate::score(subject, config, &problems, &answers, context, out)?)
             }))
         })?);
-        break;
     }
     Ok(scores)
 }

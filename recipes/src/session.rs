@@ -81,7 +81,7 @@ impl Spec {
 /// Does one unit, whose output goes into the folder.
 type UnitWork<'w> = Box<dyn FnMut(usize, &Context, &Path) -> Result<Tally> + 'w>;
 /// Does what some units need together.
-type Preparation<'w> = Box<dyn FnOnce(&[usize], &Context) -> Result<Tally> + 'w>;
+type Preparation<'w> = Box<dyn FnOnce(&[usize], &Context) -> Result<()> + 'w>;
 
 /// The work of a stage: its units, and how one is done.
 pub struct Work<'w> {
@@ -105,9 +105,8 @@ impl<'w> Work<'w> {
         Work { num_units, prepare: None, unit: Box::new(unit) }
     }
 
-    /// What is done first for all units of this process that are not done yet. What it costs is charged to the first of
-    /// them.
-    pub fn after(mut self, prepare: impl FnOnce(&[usize], &Context) -> Result<Tally> + 'w) -> Work<'w> {
+    /// What is done first, for all units of this process that are not done yet.
+    pub fn after(mut self, prepare: impl FnOnce(&[usize], &Context) -> Result<()> + 'w) -> Work<'w> {
         self.prepare = Some(Box::new(prepare));
         self
     }
@@ -343,10 +342,9 @@ impl Session {
             seed: self.record.seed,
         };
         let todo: Vec<usize> = mine.iter().copied().filter(|unit| !dir.is_done(*unit)).collect();
-        let mut prepared = match work.prepare.take() {
-            Some(prepare) if !todo.is_empty() => Some(prepare(&todo, &context)?),
-            _ => None,
-        };
+        if let Some(prepare) = work.prepare.take().filter(|_| !todo.is_empty()) {
+            prepare(&todo, &context)?;
+        }
         let mut waiting = Waiting::default();
         loop {
             self.cancel.check()?;
@@ -358,7 +356,7 @@ impl Session {
                     Claimed::Held { by } => held = Some((*unit, by)),
                     Claimed::Mine(claim) => {
                         context.scratch = claim.scratch();
-                        run_unit(claim, *unit, dir, &context, prepared.take(), &mut work.unit)?;
+                        run_unit(claim, *unit, dir, &context, &mut work.unit)?;
                         waiting = Waiting::default();
                     }
                 }
@@ -398,18 +396,12 @@ fn run_unit(
     unit: usize,
     dir: &StageDir,
     context: &Context,
-    prepared: Option<Tally>,
     work: &mut UnitWork<'_>,
 ) -> Result<()> {
     let (started, earlier) = (Instant::now(), Elapsed::read(&context.scratch));
     let outcome = work(unit, context, &claim.output());
     let wall_s = earlier.0 + started.elapsed().as_secs_f64();
-    let committed = outcome.and_then(|mut tally| {
-        if let Some(prepared) = prepared {
-            tally.merge(prepared);
-        }
-        Ok(claim.commit(tally, wall_s)?)
-    });
+    let committed = outcome.and_then(|tally| Ok(claim.commit(tally, wall_s)?));
     match committed {
         Ok(_) => Ok(()),
         // Stopped for so long that another owner took it for dead, and did its work.

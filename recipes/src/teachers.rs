@@ -7,9 +7,9 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_dataset::Keyed;
-use distill_teacher::{ApiKey, Complete, HttpTeacher, Render};
+use distill_teacher::{Api, ApiKey, Complete, HttpTeacher, Identity, Render};
 use distill_teacher_local::{LocalTeacher, Placement, Precision};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Looks up a secret by the name of its environment variable.
 pub type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -18,14 +18,15 @@ pub type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub struct Teacher {
     /// What it is called in reports.
     pub name: String,
-    /// Who it is: digest of a checkpoint, or model and revision of an endpoint.
+    /// Who it is, for the keys of stages: digest of a checkpoint, or all that is known of an endpoint, its call and our
+    /// template included.
     pub identity: String,
     kind: Kind,
 }
 
 enum Kind {
     Local(PathBuf, Precision),
-    Http(HttpConfig),
+    Http(HttpConfig, Identity),
 }
 
 impl Teacher {
@@ -42,15 +43,24 @@ impl Teacher {
                 Some(Teacher { name, identity, kind: Kind::Local(dir.clone(), *precision) })
             }
             TeacherConfig::Http(config) => {
-                let identity = config.endpoint.identity();
-                Some(Teacher { name: config.endpoint.model.clone(), identity, kind: Kind::Http((**config).clone()) })
+                // The template decides every prompt that is rendered here.
+                let chat = config.chat.as_deref().filter(|_| config.endpoint.api == Api::Completions);
+                let chat = chat.map(load_chat).transpose()?;
+                let asked = config.endpoint.asked(chat.as_ref().map(|chat| (chat.template_hash(), chat.prefill())));
+                let (name, identity) = (config.endpoint.model.clone(), asked.describe());
+                Some(Teacher { name, identity, kind: Kind::Http((**config).clone(), asked) })
             }
         })
     }
 
     /// What decides its answers, beside what it is asked.
     pub fn keyed(&self) -> Keyed {
-        Keyed::default().with("identity", &self.identity)
+        let keyed = Keyed::default().with("identity", &self.identity);
+        match self.kind {
+            // Another engine draws other tokens from the same seed.
+            Kind::Local(..) => keyed.with("engine", distill_teacher_local::VERSION),
+            Kind::Http(..) => keyed,
+        }
     }
 
     /// Who it is, as one digest.
@@ -58,10 +68,28 @@ impl Teacher {
         distill_dataset::Digest::new("teacher").field(&self.keyed().to_string()).finish()
     }
 
-    /// The name of its folder among the samples.
+    /// All that is known of who answers: what its samples' identities are made of, known before it is opened.
+    ///
+    /// # Errors
+    /// When a checkpoint's chat folder cannot be read.
+    pub fn asked(&self) -> Result<Identity> {
+        match &self.kind {
+            Kind::Http(_, asked) => Ok(asked.clone()),
+            Kind::Local(dir, _) => {
+                let template_hash = load_chat(dir)?.template_hash().to_owned();
+                Ok(Identity { teacher: self.identity.clone(), template_hash, ..Identity::default() })
+            }
+        }
+    }
+
+    /// The name of its folder among the samples. It does not change with what older versions did not know of a teacher,
+    /// so that what they bought is found; samples are told apart by their own identities.
     pub fn folder(&self) -> String {
         let mut digest = distill_dataset::Digest::new("teacher");
-        digest.field(&self.identity);
+        match &self.kind {
+            Kind::Local(..) => digest.field(&self.identity),
+            Kind::Http(config, _) => digest.field(&config.endpoint.identity()),
+        };
         if matches!(self.kind, Kind::Local(..)) {
             // Another engine draws other tokens from the same seed: its samples are not these.
             digest.field(&distill_teacher_local::VERSION.to_string());
@@ -81,7 +109,7 @@ impl Teacher {
                 let placement = Placement { precision: *precision, ..Placement::on(device) };
                 Ok(Box::new(LocalTeacher::load(dir, &self.identity, placement)?))
             }
-            Kind::Http(config) => {
+            Kind::Http(config, _) => {
                 let key = match &config.api_key_env {
                     None => None,
                     Some(name) => match secrets(name) {
@@ -92,7 +120,7 @@ impl Teacher {
                     },
                 };
                 let render = config.chat.as_ref().map(|dir| {
-                    let chat = Chat::load(dir).with_context(|| format!("chat folder {}", dir.display()))?;
+                    let chat = load_chat(dir)?;
                     let (template_hash, prefill) = (chat.template_hash().to_owned(), chat.prefill().to_owned());
                     let render = Box::new(move |messages: &[distill_dataset::Message]| {
                         chat.render(messages, true).map(|rendered| rendered.text).map_err(|error| error.to_string())
@@ -103,4 +131,8 @@ impl Teacher {
             }
         }
     }
+}
+
+fn load_chat(dir: &Path) -> Result<Chat> {
+    Chat::load(dir).with_context(|| format!("chat folder {}", dir.display()))
 }

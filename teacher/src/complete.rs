@@ -1,7 +1,8 @@
 //! The trait between those who ask (sampling, evaluation) and those who answer (endpoints, the local engine).
 
+use crate::{Cost, Identity};
 use distill_dataset::{Cancel, FinishReason, Message, SamplingParams};
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 /// One sample asked for.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub struct Request {
 }
 
 /// One sample, as generated.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Completion {
     /// What the prompt already put into the assistant's turn, e.g. `<think>\n`; empty when the model wrote everything.
     pub prefill: String,
@@ -36,15 +37,22 @@ pub struct Completion {
     pub token_ids: Option<Vec<u32>>,
     /// What it cost, in US dollars.
     pub cost_usd: f64,
+    /// Whether tokens and cost were counted here, because the endpoint did not tell them.
+    pub estimated: bool,
+    /// The endpoint's own name for why it ended, where `finish_reason` is `Unknown`.
+    pub finish_name: Option<String>,
 }
 
-/// Who answers: part of a sample's identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Name and revision: for a checkpoint the digest of its weights, for an endpoint the model's name and revision.
-    pub teacher: String,
-    /// Digest of the chat template; empty when the endpoint applies its own.
-    pub template_hash: String,
+impl Completion {
+    /// What it cost.
+    pub fn cost(&self) -> Cost {
+        Cost {
+            prompt_tokens: u64::from(self.prompt_tokens),
+            completion_tokens: u64::from(self.completion_tokens),
+            usd: self.cost_usd,
+            estimated: self.estimated,
+        }
+    }
 }
 
 /// Work to be done, pulled by the teacher as it has room, and answers handed back in whatever order they come.
@@ -56,6 +64,20 @@ pub trait Queue {
     /// Takes the outcome of a request. `Break` asks the teacher to stop: nothing more is pulled, what is in flight is
     /// dropped.
     fn deliver(&mut self, id: u64, outcome: Result<Completion, TeacherError>) -> ControlFlow<()>;
+
+    /// Takes what an attempt cost that brought no answer. False asks the teacher to forget the request: it is not to be
+    /// tried again now, and nothing is delivered for it.
+    fn charge(&mut self, _id: u64, _cost: Cost) -> bool {
+        true
+    }
+
+    /// Takes a remark for people, such as how long an endpoint has been away; an empty one takes it back.
+    fn say(&mut self, _remark: &str) {}
+
+    /// How long requests in flight are waited for once a stop was asked for.
+    fn drain_limit(&self) -> Duration {
+        Duration::from_secs(30)
+    }
 }
 
 /// Somebody who answers.
@@ -63,16 +85,18 @@ pub trait Complete: Sync {
     /// Who it is.
     fn identity(&self) -> Identity;
 
-    /// The most that one request may cost, in US dollars: reserved before it is sent.
+    /// The most that one attempt at a request may cost, in US dollars: reserved before it is sent.
     fn max_cost_usd(&self, _request: &Request) -> f64 {
         0.0
     }
 
     /// Answers everything in the queue, many at a time. A request that fails is delivered as such and the rest goes
-    /// on. Returns early, without an error, when cancelled or when the queue asks to stop.
+    /// on. When cancelled, nothing more is pulled; what is in flight and was paid for is delivered within
+    /// [`Queue::drain_limit`]. Returns early, without an error, when cancelled or when the queue asks to stop.
     ///
     /// # Errors
-    /// When no request can be answered at all: unreachable, unauthorised, unknown model.
+    /// When no request can be answered at all: unreachable, unauthorised, unknown model. What was in flight has been
+    /// delivered by then.
     fn complete(&self, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError>;
 }
 
@@ -82,13 +106,33 @@ pub enum TeacherError {
     /// Nobody is there. `message` says where, what was tried, and what to do.
     #[error("{0}")]
     Unreachable(String),
-    /// The endpoint refused for good (400, 401, 402, 403, 404, 422): trying again changes nothing.
+    /// The endpoint refused for good (401, 402, 403, 404): trying again changes nothing.
     #[error("{0}")]
     Refused(String),
+    /// This request cannot be answered, now or later: it is too long, its text spells a control token, its content is
+    /// refused, or every answer to it stayed incomplete.
+    #[error("{message}")]
+    Unanswerable {
+        /// A short name, e.g. `too-long`.
+        reason: &'static str,
+        /// What was said.
+        message: String,
+        /// What was received of an answer.
+        text: String,
+        /// What that cost.
+        cost: Cost,
+    },
     /// This request failed after every retry.
     #[error("{0}")]
     Failed(String),
     /// The local engine could not do it.
     #[error("{0}")]
     Local(String),
+}
+
+impl TeacherError {
+    /// A request that cannot be answered, of which nothing was received.
+    pub fn unanswerable(reason: &'static str, message: String) -> TeacherError {
+        TeacherError::Unanswerable { reason, message, text: String::new(), cost: Cost::default() }
+    }
 }

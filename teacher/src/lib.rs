@@ -1,8 +1,20 @@
-//! Who answers. `Complete` is the one trait through which problems become text: an HTTP endpoint here, the in-process
-//! engine in `teacher/local`. Sampling and evaluation see only this trait.
+//! Who answers, and how it is asked. `Complete` is the one trait through which problems become text: an HTTP endpoint
+//! here, the in-process engine in `teacher/local`. Sampling and evaluation ask through one loop, [`pump`]: it reserves
+//! before it asks and settles afterwards ([`Ledger`]), and keeps every answer in the store ([`Answers`]) before anything
+//! else happens to it.
 
+mod answers;
 mod complete;
+mod feeder;
 mod http;
+mod identity;
+mod ledger;
+mod pump;
+mod writer;
 
-pub use complete::{Complete, Completion, Identity, Queue, Request, TeacherError};
+pub use answers::{Answer, Answers, Kept, trace};
+pub use complete::{Complete, Completion, Queue, Request, TeacherError};
 pub use http::{Api, ApiKey, HttpTeacher, HttpTeacherConfig, Render, RenderPrompt};
+pub use identity::Identity;
+pub use ledger::{Budget, Charge, Charges, Cost, Exceeded, Ledger, Most};
+pub use pump::{Ask, Asks, Order, PumpError, Pumped, pump};

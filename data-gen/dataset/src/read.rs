@@ -78,10 +78,7 @@ impl Dataset {
     /// Its rows in order.
     pub fn rows<R: Record>(&self) -> impl Iterator<Item = Result<R, DatasetError>> + use<R> {
         let shards: Vec<Shard> = self.shards().collect();
-        shards.into_iter().flat_map(|shard| match shard.rows::<R>() {
-            Ok(rows) => Box::new(rows) as Box<dyn Iterator<Item = _>>,
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        })
+        shards.into_iter().flat_map(|shard| shard.all_rows::<R>())
     }
 
     /// Its rows in order as JSON objects, whatever their type: for people and programs that look at any table.
@@ -180,6 +177,14 @@ impl Shard {
     /// When it is not what its manifest says, or lacks a column.
     pub fn rows<R: Record>(&self) -> Result<impl Iterator<Item = Result<R, DatasetError>> + use<R>, DatasetError> {
         self.read(0..self.info.rows, Some(self.columns::<R>()?))
+    }
+
+    /// Its rows in order; that it cannot be opened is the first of them.
+    pub fn all_rows<R: Record>(&self) -> Box<dyn Iterator<Item = Result<R, DatasetError>>> {
+        match self.rows::<R>() {
+            Ok(rows) => Box::new(rows),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
     }
 
     /// The rows of a range.

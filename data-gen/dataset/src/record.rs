@@ -5,6 +5,7 @@
 
 use crate::digest::Digest;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -139,6 +140,8 @@ pub enum FinishReason {
     Length,
     /// The endpoint withheld it.
     ContentFilter,
+    /// The endpoint gave a reason that is none of these; `Trace::finish_name` has it.
+    Unknown,
 }
 
 impl FinishReason {
@@ -148,6 +151,7 @@ impl FinishReason {
             FinishReason::Stop => "stop",
             FinishReason::Length => "length",
             FinishReason::ContentFilter => "content-filter",
+            FinishReason::Unknown => "unknown",
         }
     }
 }
@@ -191,6 +195,15 @@ pub struct SamplingParams {
 }
 
 impl SamplingParams {
+    /// What it asks, as pairs of name and value.
+    pub fn pairs(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            ("temperature".to_owned(), self.temperature.to_string()),
+            ("top-p".to_owned(), self.top_p.to_string()),
+            ("max-new-tokens".to_owned(), self.max_new_tokens.to_string()),
+        ])
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -252,6 +265,9 @@ pub struct Trace {
     pub token_ids: Option<Vec<u32>>,
     /// What it cost, in US dollars.
     pub cost_usd: f64,
+    /// The endpoint's own name for why it ended, where `finish_reason` is `Unknown`.
+    #[serde(default)]
+    pub finish_name: Option<String>,
 }
 
 impl Trace {
@@ -281,19 +297,15 @@ impl Trace {
     }
 }
 
-/// The identity of a sample: (problem, teacher and revision, template, sampling parameters, sample index).
-/// Reordering the input changes nothing; raising the samples from 4 to 16 buys 12.
-pub fn trace_id(
-    problem_id: &str,
-    teacher: &str,
-    template_hash: &str,
-    sampling: &SamplingParams,
-    sample_index: u32,
-) -> String {
-    let mut digest = Digest::new("trace");
-    digest.field(problem_id).field(teacher).field(template_hash);
-    digest.field(&sampling.temperature.to_bits().to_string()).field(&sampling.top_p.to_bits().to_string());
-    digest.field(&sampling.max_new_tokens.to_string()).field(&sample_index.to_string());
+/// The identity of a sample: the problem, everything that was asked as pairs of name and value, and the sample index.
+/// Reordering the input changes nothing; raising the samples from 4 to 16 buys 12. What is not set has no pair, so that
+/// a new option changes no identity that does not use it.
+pub fn trace_id(problem_id: &str, asked: &BTreeMap<String, String>, sample_index: u32) -> String {
+    let mut digest = Digest::new("sample");
+    digest.field(problem_id).field(&sample_index.to_string());
+    for (name, value) in asked {
+        digest.field(name).field(value);
+    }
     digest.finish_short()
 }
 

@@ -306,6 +306,7 @@ mod tests {
             reasoning: Some(Span { start: 7, end: 14 }),
             answer: None,
             finish_reason: FinishReason::Length,
+            finish_name: None,
             segments: vec![Segment { num_bytes: 25, num_tokens: 12, finish_reason: FinishReason::Length }],
             teacher: "nano".to_owned(),
             response_model: "m".to_owned(),

@@ -1,8 +1,9 @@
 //! Sampling as a stage: nothing is bought twice, budgets hold, the order of answers does not show.
 
 use super::*;
-use distill_dataset::{Cancel, Message, Progress, Reference, problem_id};
-use std::{cell::RefCell, path::PathBuf, sync::Mutex};
+use distill_dataset::{Cancel, FinishReason, Message, Progress, Reference, Segment, Trace, problem_id};
+use distill_teacher::{Completion, Queue, Request};
+use std::{cell::RefCell, io::Write, path::PathBuf, sync::Mutex};
 
 /// Answers with the request's seed; counts what it was asked.
 struct Fake {
@@ -13,11 +14,23 @@ struct Fake {
     stop_after: usize,
     /// Requests for problems with this text fail.
     failing: &'static str,
+    /// Requests for problems with this text cannot be answered.
+    impossible: &'static str,
+    api: &'static str,
+    template: &'static str,
 }
 
 impl Fake {
     fn new() -> Fake {
-        Fake { asked: Mutex::default(), reversed: false, stop_after: usize::MAX, failing: "none" }
+        Fake {
+            asked: Mutex::default(),
+            reversed: false,
+            stop_after: usize::MAX,
+            failing: "none",
+            impossible: "none",
+            api: "completions",
+            template: "t",
+        }
     }
 
     fn num_asked(&self) -> usize {
@@ -27,7 +40,13 @@ impl Fake {
 
 impl Complete for Fake {
     fn identity(&self) -> Identity {
-        Identity { teacher: "fake".to_owned(), template_hash: "t".to_owned() }
+        Identity {
+            teacher: "fake".to_owned(),
+            template_hash: self.template.to_owned(),
+            api: self.api.to_owned(),
+            prefill: if self.api == "completions" { "<think>\n".to_owned() } else { String::new() },
+            ..Identity::default()
+        }
     }
 
     fn max_cost_usd(&self, _: &Request) -> f64 {
@@ -51,6 +70,8 @@ impl Complete for Fake {
                 self.asked.lock().expect("a lock").push(request.seed);
                 let outcome = if request.messages[0].content == self.failing {
                     Err(TeacherError::Failed("too hard".to_owned()))
+                } else if request.messages[0].content == self.impossible {
+                    Err(TeacherError::unanswerable("too-long", "4096 tokens at most".to_owned()))
                 } else {
                     Ok(Completion {
                         prefill: "<think>\n".to_owned(),
@@ -59,8 +80,8 @@ impl Complete for Fake {
                         response_model: "fake-1".to_owned(),
                         prompt_tokens: 3,
                         completion_tokens: 10,
-                        token_ids: None,
                         cost_usd: 0.25,
+                        ..Completion::default()
                     })
                 };
                 if queue.deliver(request.id, outcome).is_break() {
@@ -97,7 +118,10 @@ impl Bench {
                 licence: None,
             }
         };
-        Dataset::write(&dir, texts.map(problem)).expect("problems")
+        // As the stage before leaves them: sorted by id.
+        let mut problems: Vec<Problem> = texts.map(problem).collect();
+        problems.sort_by(|a, b| a.id.cmp(&b.id));
+        Dataset::write(&dir, problems).expect("problems")
     }
 
     fn folder(&self) -> PathBuf {
@@ -118,10 +142,19 @@ impl Bench {
         let context =
             Context { scratch: out.clone(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 5 };
         let journal = self.root.path().join("samples");
-        let tally = sample(config, problems, fake, ("name", &journal), &context, &out)?;
-        let rows = Dataset::of_folder(&out)?.rows().collect::<Result<_, _>>()?;
+        let shards: Vec<Shard> = problems.shards().collect();
+        let answers = Answers::open(&journal)?;
+        buy(config, &shards, fake, &answers, &context)?;
+        let tally = write_traces(config, (&shards[0], 0), (&fake.identity(), "name"), &answers, &out)?;
+        let rows = read(&out);
         Ok((tally, rows))
     }
+}
+
+/// The traces written into a folder.
+fn read(out: &Path) -> Vec<Trace> {
+    let dataset = Dataset::of_folder(out).expect("a dataset");
+    dataset.rows().collect::<Result<_, _>>().expect("traces")
 }
 
 fn config(samples_per_problem: u32) -> SamplingConfig {
@@ -225,7 +258,149 @@ fn failures_are_counted_or_stop_the_stage_as_the_recipe_says() {
 }
 
 #[test]
-fn budgets_do_not_change_what_a_finished_dataset_is() {
+fn budgets_do_not_change_what_a_finished_dataset_is_and_the_share_of_failures_does() {
     let json = |config: &SamplingConfig| serde_json::to_string(config).expect("JSON");
-    assert_eq!(json(&config(4)), json(&SamplingConfig { budget_usd: Some(1.0), max_failed_share: 0.5, ..config(4) }));
+    assert_eq!(json(&config(4)), json(&SamplingConfig { budget_usd: Some(1.0), budget_tokens: Some(1), ..config(4) }));
+    assert_ne!(json(&config(4)), json(&SamplingConfig { max_failed_share: 0.5, ..config(4) }), "it decides rows");
+    assert!(!json(&config(4)).contains("max-failed-share"), "a default changes no key");
+}
+
+#[test]
+fn a_problem_that_cannot_be_answered_costs_its_own_rows_only() {
+    let bench = Bench::new();
+    let problems = bench.problems(0..10);
+    let fake = Fake { impossible: "3", ..Fake::new() };
+    let (tally, traces) = bench.sample(&config(2), &problems, &fake).expect("the rest");
+    assert_eq!((traces.len(), tally.rows_in, tally.rejected["too-long"]), (18, 20, 2));
+    let again = Fake::new();
+    let (same, _) = bench.sample(&config(2), &problems, &again).expect("the same");
+    assert_eq!((again.num_asked(), same.rejected["too-long"]), (0, 2), "it is known by now");
+}
+
+#[test]
+fn units_written_apart_hold_what_the_whole_holds() {
+    let bench = Bench::new();
+    let (all, first, second) = (bench.problems(0..20), bench.problems(0..9), bench.problems(9..20));
+    let fake = Fake::new();
+    let (whole, traces) = bench.sample(&config(3), &all, &fake).expect("traces");
+    let answers = Answers::open(&bench.root.path().join("samples")).expect("answers");
+    let mut parts = Vec::new();
+    let mut rows = 0;
+    for unit in [&first, &second] {
+        let out = bench.folder();
+        let place = (&fake.identity(), "name");
+        rows += write_traces(&config(3), unit.rows(), place, &answers, &out).expect("a unit").rows_out;
+        parts.extend(read(&out));
+    }
+    parts.sort_by(|a, b| (&a.problem_id, a.sample_index).cmp(&(&b.problem_id, b.sample_index)));
+    assert_eq!((rows, parts), (whole.rows_out, traces));
+}
+
+/// A journal as the version before wrote it: frames of length, CRC-32 and JSON after a magic.
+fn write_old_journal(dir: &Path, traces: &[Trace]) {
+    std::fs::create_dir_all(dir).expect("a folder");
+    let mut file = std::fs::File::create(dir.join("journal")).expect("a file");
+    file.write_all(b"distill1").expect("the magic");
+    for trace in traces {
+        let mut value = serde_json::to_value(trace).expect("JSON");
+        value.as_object_mut().expect("an object").remove("finish_name").expect("a field of today");
+        let json = serde_json::to_vec(&value).expect("JSON");
+        let (length, crc) = (json.len() as u32, crc32fast::hash(&json));
+        file.write_all(&[&length.to_le_bytes()[..], &crc.to_le_bytes()[..], &json[..]].concat()).expect("a frame");
+    }
+}
+
+/// A trace as the version before identified it.
+fn old_trace(problem: &Problem, index: u32, template: &str, prefill: &str) -> Trace {
+    let sampling = config(1).params();
+    Trace {
+        id: legacy::legacy_trace_id(&problem.id, "fake", template, &sampling, index),
+        problem_id: problem.id.clone(),
+        sample_index: index,
+        prefill: prefill.to_owned(),
+        text: "bought long ago</think>1".to_owned(),
+        reasoning: None,
+        answer: None,
+        finish_reason: FinishReason::Stop,
+        segments: vec![Segment { num_bytes: 24, num_tokens: 7, finish_reason: FinishReason::Stop }],
+        teacher: "old name".to_owned(),
+        response_model: "fake-1".to_owned(),
+        template_hash: template.to_owned(),
+        sampling,
+        seed: 9,
+        prompt_tokens: 3,
+        completion_tokens: 7,
+        token_ids: None,
+        cost_usd: 0.5,
+        finish_name: None,
+    }
+}
+
+#[test]
+fn the_identity_of_the_version_before_is_as_it_was() {
+    let sampling = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 64 };
+    // Made by that version: what it bought is found under this.
+    assert_eq!(legacy::legacy_trace_id("p", "r1@1", "t", &sampling, 3), "f3397645bf2a3a28d1fd27c17402501d");
+}
+
+#[test]
+fn what_the_version_before_paid_for_is_adopted_where_it_agrees() {
+    let bench = Bench::new();
+    let dataset = bench.problems(0..4);
+    let problems: Vec<Problem> = dataset.rows().collect::<Result<_, _>>().expect("problems");
+    let prefill = "<think>\n";
+    let old = [
+        old_trace(&problems[0], 0, "t", prefill),
+        old_trace(&problems[0], 1, "t", prefill),
+        // Bought through the chat call, which that version gave the same identity.
+        old_trace(&problems[1], 0, "t", ""),
+        // Bought under the endpoint's own template.
+        old_trace(&problems[2], 0, "", ""),
+        // Another model answered.
+        Trace { response_model: "fake-2".to_owned(), ..old_trace(&problems[3], 0, "t", prefill) },
+    ];
+    let journal = bench.root.path().join("samples");
+    write_old_journal(&journal, &old);
+    let fake = Fake::new();
+    let counted = old_answers(&config(2), std::slice::from_ref(&dataset), &fake.identity(), &journal).expect("a count");
+    let unadopted = [("api", 1), ("response-model", 1), ("template", 1)];
+    let expected = OldAnswers {
+        adopted: 2,
+        unadopted: unadopted.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
+    };
+    assert_eq!(counted, expected);
+    assert!(!journal.join("answers").exists(), "counting changes nothing");
+
+    let (tally, traces) = bench.sample(&config(2), &dataset, &fake).expect("traces");
+    assert_eq!(fake.num_asked(), 6, "two of eight are there");
+    let adopted: Vec<&Trace> = traces.iter().filter(|trace| trace.seed == 9).collect();
+    assert_eq!(adopted.len(), 2);
+    let id = fake.identity().sample_id(&problems[0].id, &config(2).params(), 0);
+    assert!(adopted.iter().any(|trace| trace.id == id), "under today's identity");
+    assert!((tally.cost_usd - (2.0 * 0.5 + 6.0 * 0.25)).abs() < 1e-12, "with what they cost: {}", tally.cost_usd);
+    let again = Fake::new();
+    bench.sample(&config(2), &dataset, &again).expect("the same");
+    assert_eq!(again.num_asked(), 0);
+}
+
+#[test]
+fn an_old_answer_of_the_chat_call_is_adopted_for_the_chat_call() {
+    let bench = Bench::new();
+    let dataset = bench.problems(0..2);
+    let problems: Vec<Problem> = dataset.rows().collect::<Result<_, _>>().expect("problems");
+    write_old_journal(&bench.root.path().join("samples"), &[old_trace(&problems[0], 0, "", "")]);
+    let chat = Fake { api: "chat", template: "", ..Fake::new() };
+    bench.sample(&config(1), &dataset, &chat).expect("traces");
+    assert_eq!(chat.num_asked(), 1);
+}
+
+#[test]
+fn another_call_or_template_is_another_sample() {
+    let bench = Bench::new();
+    let problems = bench.problems(0..5);
+    bench.sample(&config(1), &problems, &Fake::new()).expect("traces");
+    for other in [Fake { api: "chat", template: "", ..Fake::new() }, Fake { template: "u", ..Fake::new() }] {
+        bench.sample(&config(1), &problems, &other).expect("traces");
+        assert_eq!(other.num_asked(), 5, "the answers of the first are not these");
+    }
 }

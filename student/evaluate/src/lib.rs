@@ -1,18 +1,27 @@
 //! Evaluation: held-out problems and somebody who answers in; every attempt with its verdict, and pass@1 with its 95 %
 //! interval, out. The same protocol and the same seeds for every subject, so that their scores can be compared.
+//!
+//! [`ask`] asks for every attempt that is not there yet; [`score`] judges what is there. Whoever pays for answers hands
+//! both the journal that all runs share, so that an attempt is bought once.
 
 mod interval;
+mod judge;
 
 pub use interval::mean_with_interval;
 
 use distill_dataset::{
-    Context, Dataset, DatasetError, Detail, Digest, Entry, FinishReason, Interrupted, Journal, Problem, Reference, SamplingParams,
-    Score, ShardWriter, Split, Stage, Tally, Trace, Verdict,
+    Context, Dataset, DatasetError, Detail, Digest, FinishReason, Interrupted, Message, Problem, Role, SamplingParams, Score,
+    ShardWriter, Split, Stage, Tally, Verdict,
 };
-use distill_teacher::{Complete, Completion, Queue, Request, TeacherError};
-use distill_verify::{Judgement, Policy};
+use distill_teacher::{
+    Answer, Answers, Ask, Asks, Budget, Charges, Complete, Exceeded, Identity, Order, PumpError, TeacherError, pump,
+};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, ops::ControlFlow, path::Path};
+use std::{collections::BTreeSet, path::Path};
+
+/// Attempts judged between two looks at cancellation, and held at once.
+const BATCH: u32 = 256;
 
 /// How models are compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,9 +42,15 @@ pub struct EvaluationConfig {
     /// Whether the teacher is evaluated too: with a paid endpoint that costs.
     #[serde(default = "yes", skip_serializing)]
     pub teacher: bool,
+    /// Most tokens that one evaluation may take to generate, those of broken attempts included.
+    #[serde(default, skip_serializing)]
+    pub budget_tokens: Option<u64>,
+    /// Most US dollars that one evaluation may cost, broken attempts included.
+    #[serde(default, skip_serializing)]
+    pub budget_usd: Option<f64>,
 }
 
-/// The stage of [`evaluate`].
+/// The stage of an evaluation.
 pub const EVALUATION: Stage = Stage { name: "evaluation", version: 4 };
 
 fn yes() -> bool {
@@ -56,6 +71,8 @@ impl EvaluationConfig {
             max_new_tokens: 0,
             max_problems: None,
             teacher: yes(),
+            budget_tokens: None,
+            budget_usd: None,
         }
     }
 
@@ -72,6 +89,9 @@ impl EvaluationConfig {
             wrong.push("`max-problems`: expected at least 1, found 0".to_owned());
         }
         wrong.extend(self.params().check().err());
+        if let Some(usd) = self.budget_usd.filter(|usd| usd.is_nan() || *usd < 0.0) {
+            wrong.push(format!("`budget-usd`: expected 0 or more, found {usd}"));
+        }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
@@ -79,9 +99,23 @@ impl EvaluationConfig {
         SamplingParams { temperature: self.temperature, top_p: self.top_p, max_new_tokens: self.max_new_tokens }
     }
 
-    fn protocol(&self) -> String {
+    fn budget(&self) -> Budget {
+        Budget { tokens: self.budget_tokens, usd: self.budget_usd }
+    }
+
+    /// What was done, in one line: only what the configuration, the problems and the judge make true.
+    fn protocol(&self, problems: &[Problem]) -> String {
+        let is_system = |message: &Message| message.role == Role::System;
+        let systems = problems.iter().filter(|problem| problem.messages.iter().any(is_system)).count();
+        let systems = match systems {
+            0 => "none with a system message".to_owned(),
+            all if all == problems.len() => "each with its system message".to_owned(),
+            some => format!("{some} of {} with a system message", problems.len()),
+        };
+        let judges: BTreeSet<&str> = problems.iter().map(|problem| judge::describe(problem.reference)).collect();
+        let judges = judges.into_iter().collect::<Vec<_>>().join(", ");
         format!(
-            "mean of {} samples, temperature {}, top-p {}, at most {} new tokens, no system prompt; the last \\boxed{{}} after the reasoning compared exactly",
+            "mean of {} samples, temperature {}, top-p {}, at most {} new tokens; the problems' own messages, {systems}, under the subject's chat template; what follows the reasoning is judged by {judges}",
             self.samples_per_problem, self.temperature, self.top_p, self.max_new_tokens
         )
     }
@@ -93,18 +127,23 @@ pub enum EvaluateError {
     /// Nothing to evaluate on.
     #[error("expected held-out problems, found none\nhint: set `holdout` in a source")]
     NoProblems,
-    /// A request failed for good.
+    /// The budget is reached; what was bought is kept.
     #[error(
-        "{failed} of {total} attempts could not be made; the first: {first}\nhint: attempts so far are kept; run the same command again"
+        "the budget of {budget} is reached: {done} of {total} attempts are there\nhint: what is there is kept; raise `{key}` and run the same command again to go on"
     )]
-    Failed {
-        /// Attempts that failed.
-        failed: usize,
+    Budget {
+        /// The budget in words.
+        budget: String,
+        /// The key that sets it.
+        key: &'static str,
+        /// Attempts there.
+        done: u64,
         /// Attempts wanted.
         total: u64,
-        /// What the first said.
-        first: String,
     },
+    /// Another model answers than before.
+    #[error(transparent)]
+    OtherModel(PumpError),
     /// Asked to stop; attempts so far are kept.
     #[error("interrupted")]
     Interrupted(#[from] Interrupted),
@@ -116,6 +155,24 @@ pub enum EvaluateError {
     Dataset(#[from] DatasetError),
 }
 
+impl From<PumpError> for EvaluateError {
+    fn from(error: PumpError) -> EvaluateError {
+        match error {
+            PumpError::Budget { limit, done, total } => {
+                let key = match limit {
+                    Exceeded::Tokens(_) => "evaluation.budget-tokens",
+                    Exceeded::Usd(_) => "evaluation.budget-usd",
+                };
+                EvaluateError::Budget { budget: limit.to_string(), key, done, total }
+            }
+            PumpError::Interrupted(stop) => EvaluateError::Interrupted(stop),
+            PumpError::Teacher(error) => EvaluateError::Teacher(error),
+            PumpError::Dataset(error) => EvaluateError::Dataset(error),
+            other @ PumpError::Model { .. } => EvaluateError::OtherModel(other),
+        }
+    }
+}
+
 /// One attempt at one held-out problem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -125,9 +182,9 @@ pub struct Attempt {
     pub sample_index: u32,
     /// The sampler's seed; the same for every subject.
     pub seed: u64,
-    /// What was written, prefill included.
+    /// What was written, prefill included; what was received where there is no whole answer.
     pub turn: String,
-    /// Why it ended.
+    /// Why it ended; `unknown` where nobody answered.
     pub finish_reason: FinishReason,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
@@ -137,26 +194,17 @@ pub struct Attempt {
     pub token_ids: Option<Vec<u32>>,
     /// Right, wrong or undecided; undecided counts as not passed and is counted apart.
     pub verdict: Verdict,
-    /// The judge's reason.
+    /// The judge's reason, or why there is no answer to judge.
     pub reason: String,
     /// The answer that was read.
     pub found: String,
 }
 
-impl Entry for Attempt {
-    fn key(&self) -> String {
-        key(&self.problem_id, self.sample_index)
-    }
-}
-
-fn key(problem_id: &str, sample_index: u32) -> String {
-    format!("{problem_id}/{sample_index}")
-}
-
-/// Evaluates `model`, which is the `subject` (`before`, `after`, `teacher`), on the held-out problems.
+/// Evaluates `model`, which is the `subject` (`before`, `after`, `teacher`), on the held-out problems. Answers are kept in
+/// the stage's scratch space: for a subject that costs nothing.
 ///
 /// # Errors
-/// When there are none, nobody answers, or a stop was asked for; attempts so far are kept in the scratch space.
+/// When there are no problems, nobody answers, or a stop was asked for; attempts so far are kept.
 pub fn evaluate(
     subject: &str,
     config: &EvaluationConfig,
@@ -165,34 +213,99 @@ pub fn evaluate(
     context: &Context,
     out: &Path,
 ) -> Result<Tally, EvaluateError> {
-    let problems = held_out(problems, config)?;
-    let total = problems.len() as u64 * u64::from(config.samples_per_problem);
-    let journal = Journal::<Attempt>::open(&context.scratch.join("attempts"))?;
-    context.progress.begin("evaluate", total, "attempts");
-    let (passed, judged) = (0, 0);
-    let mut asking = Asking {
-        config,
-        problems: &problems,
-        journal,
-        context,
-        place: 0,
-        in_flight: HashMap::new(),
-        failed: vec![],
-        broken: None,
-        passed,
-        judged,
+    let answers = Answers::open(&context.scratch.join("attempts"))?;
+    ask(config, problems, model, &answers, context)?;
+    score((subject, &model.identity()), config, problems, &answers, context, out)
+}
+
+/// Asks `model` for every attempt at the held-out problems that is not in `answers` yet. An attempt that cannot be had is
+/// an outcome like any other.
+///
+/// # Errors
+/// When there are no problems, nobody answers, a budget is reached, or a stop was asked for; attempts so far are kept.
+pub fn ask(
+    config: &EvaluationConfig,
+    problems: &[Dataset],
+    model: &dyn Complete,
+    answers: &Answers,
+    context: &Context,
+) -> Result<(), EvaluateError> {
+    let held = held_out(problems, config)?;
+    let (identity, seed) = (model.identity(), context.seed);
+    let asks = || -> Asks<'_> {
+        let identity = &identity;
+        Box::new(held.iter().flat_map(move |problem| {
+            (0..config.samples_per_problem).map(move |index| Ok(attempt(config, problem, index, identity, seed)))
+        }))
     };
-    model.complete(&mut asking, &context.cancel)?;
-    let Asking { journal, failed, broken, .. } = asking;
+    let (sampling, budget) = (config.params(), config.budget());
+    pump(&Order { asks: &asks, sampling, budget, task: ("evaluate", "attempts") }, model, answers, context)?;
+    Ok(())
+}
+
+/// Judges every attempt in `answers` and writes them into `out`. Nobody is asked; an attempt that is not there is one that
+/// failed. `subject` is what the model is to the run, and who answered.
+///
+/// # Errors
+/// When there are no problems, a journal cannot be read, the disk refuses, or a stop was asked for.
+pub fn score(
+    (subject, identity): (&str, &Identity),
+    config: &EvaluationConfig,
+    problems: &[Dataset],
+    answers: &Answers,
+    context: &Context,
+    out: &Path,
+) -> Result<Tally, EvaluateError> {
+    let held = held_out(problems, config)?;
+    let total = held.len() as u64 * u64::from(config.samples_per_problem);
+    let mut writer = ShardWriter::new(out)?;
+    let (mut tally, mut means) = (Tally { rows_in: total, ..Tally::default() }, Vec::new());
+    let (mut censored, mut num_unknown, mut num_unanswered) = (0_u64, 0, 0);
+    context.progress.begin("judge", total, "attempts");
+    let samples = config.samples_per_problem;
+    for batch in held.chunks((BATCH / samples).max(1) as usize) {
+        context.cancel.check()?;
+        let attempts: Vec<(&Problem, u32)> =
+            batch.iter().flat_map(|problem| (0..samples).map(move |index| (problem, index))).collect();
+        let judge = |(problem, index): &(&Problem, u32)| {
+            judged(&attempt(config, problem, *index, identity, context.seed), problem, answers)
+        };
+        let mut judged = attempts.par_iter().map(judge).collect::<Result<Vec<_>, _>>()?.into_iter();
+        for _ in batch {
+            let mut passed = 0_u32;
+            for Judged { attempt, charges, answered } in judged.by_ref().take(samples as usize) {
+                passed += u32::from(attempt.verdict == Verdict::Pass);
+                num_unknown += u64::from(attempt.verdict == Verdict::Unknown);
+                num_unanswered += u64::from(!answered);
+                censored += u64::from(attempt.finish_reason == FinishReason::Length);
+                tally.prompt_tokens += charges.all.prompt_tokens;
+                tally.completion_tokens += charges.all.completion_tokens;
+                tally.cost_usd += charges.all.usd;
+                tally.wasted_tokens += charges.wasted.completion_tokens;
+                writer.push(attempt)?;
+                tally.rows_out += 1;
+            }
+            means.push(f64::from(passed) / f64::from(samples));
+        }
+        context.progress.advance(tally.rows_out, "");
+    }
+    writer.finish()?;
     context.progress.end();
-    if let Some(error) = broken {
-        return Err(error.into());
-    }
-    context.cancel.check()?;
-    if let Some(first) = failed.first() {
-        return Err(EvaluateError::Failed { failed: failed.len(), total, first: first.clone() });
-    }
-    write(subject, config, &problems, &journal, out)
+    let (mean, low, high) = mean_with_interval(&means, config.samples_per_problem);
+    let score = Score {
+        metric: "pass@1".to_owned(),
+        mean,
+        low,
+        high,
+        num_problems: held.len() as u64,
+        samples_per_problem: config.samples_per_problem,
+        censored: censored as f64 / total as f64,
+        num_unknown,
+        num_unanswered,
+        protocol: config.protocol(&held),
+    };
+    tally.detail = Detail::Evaluation { subject: subject.to_owned(), score };
+    Ok(tally)
 }
 
 fn held_out(problems: &[Dataset], config: &EvaluationConfig) -> Result<Vec<Problem>, EvaluateError> {
@@ -205,144 +318,42 @@ fn held_out(problems: &[Dataset], config: &EvaluationConfig) -> Result<Vec<Probl
     if held.is_empty() { Err(EvaluateError::NoProblems) } else { Ok(held) }
 }
 
-fn write(
-    subject: &str,
-    config: &EvaluationConfig,
-    problems: &[Problem],
-    journal: &Journal<Attempt>,
-    out: &Path,
-) -> Result<Tally, EvaluateError> {
-    let mut writer = ShardWriter::new(out)?;
-    let (mut tally, mut means) = (Tally::default(), Vec::new());
-    let (mut censored, mut unknown) = (0_u64, 0);
-    for problem in problems {
-        let mut passed = 0_u32;
-        for index in 0..config.samples_per_problem {
-            let Some(attempt) = journal.get(&key(&problem.id, index))? else { continue };
-            passed += u32::from(attempt.verdict == Verdict::Pass);
-            unknown += u64::from(attempt.verdict == Verdict::Unknown);
-            censored += u64::from(attempt.finish_reason == FinishReason::Length);
-            tally.prompt_tokens += u64::from(attempt.prompt_tokens);
-            tally.completion_tokens += u64::from(attempt.completion_tokens);
-            writer.push(attempt)?;
-        }
-        means.push(f64::from(passed) / f64::from(config.samples_per_problem));
-    }
-    tally.rows_out = writer.finish()?;
-    tally.rows_in = problems.len() as u64 * u64::from(config.samples_per_problem);
-    let (mean, low, high) = mean_with_interval(&means, config.samples_per_problem);
-    let score = Score {
-        metric: "pass@1".to_owned(),
-        mean,
-        low,
-        high,
-        num_problems: problems.len() as u64,
-        samples_per_problem: config.samples_per_problem,
-        censored: censored as f64 / tally.rows_in as f64,
-        num_unknown: unknown,
-        protocol: config.protocol(),
-    };
-    tally.detail = Detail::Evaluation { subject: subject.to_owned(), score };
-    Ok(tally)
+/// An attempt to be asked for. Its seed depends on run, problem and sample, not on who answers: subjects meet the same
+/// draws.
+fn attempt(config: &EvaluationConfig, problem: &Problem, sample_index: u32, identity: &Identity, run_seed: u64) -> Ask {
+    let mut digest = Digest::new("attempt-seed");
+    digest.field(&run_seed.to_string()).field(&problem.id).field(&sample_index.to_string());
+    Ask::attempt(problem, sample_index, identity, &config.params(), digest.finish_u64())
 }
 
-struct Asking<'a> {
-    config: &'a EvaluationConfig,
-    problems: &'a [Problem],
-    journal: Journal<Attempt>,
-    context: &'a Context,
-    place: u64,
-    in_flight: HashMap<u64, u64>,
-    failed: Vec<String>,
-    broken: Option<DatasetError>,
-    passed: u64,
-    judged: u64,
+/// An attempt with what it cost.
+struct Judged {
+    attempt: Attempt,
+    charges: Charges,
+    answered: bool,
 }
 
-impl Asking<'_> {
-    /// The problem and sample of a place in the list of all attempts.
-    fn at(&self, place: u64) -> Option<(&Problem, u32)> {
-        let samples = u64::from(self.config.samples_per_problem);
-        Some((self.problems.get((place / samples) as usize)?, (place % samples) as u32))
-    }
-
-    /// Depends on run, problem and sample, not on who answers: subjects meet the same draws.
-    fn seed(&self, problem: &Problem, sample_index: u32) -> u64 {
-        let mut digest = Digest::new("attempt-seed");
-        digest.field(&self.context.seed.to_string()).field(&problem.id).field(&sample_index.to_string());
-        digest.finish_u64()
-    }
-}
-
-impl Queue for Asking<'_> {
-    fn next(&mut self) -> Option<Request> {
-        loop {
-            let place = self.place;
-            let (problem, index) = self.at(place)?;
-            let (seed, messages) = (self.seed(problem, index), problem.messages.clone());
-            let known = self.journal.contains(&key(&problem.id, index));
-            self.place += 1;
-            if known {
-                self.judged += 1;
-                continue;
-            }
-            self.in_flight.insert(place, seed);
-            return Some(Request { id: place, messages, sampling: self.config.params(), seed });
-        }
-    }
-
-    fn deliver(&mut self, id: u64, outcome: Result<Completion, TeacherError>) -> ControlFlow<()> {
-        let Some(seed) = self.in_flight.remove(&id) else { return ControlFlow::Continue(()) };
-        let Some((problem, sample_index)) = self.at(id) else { return ControlFlow::Continue(()) };
-        match outcome {
-            Err(error) => self.failed.push(error.to_string()),
-            Ok(completion) => {
-                let attempt = judge(problem, sample_index, seed, completion);
-                self.passed += u64::from(attempt.verdict == Verdict::Pass);
-                if let Err(error) = self.journal.append(&attempt) {
-                    self.broken = Some(error);
-                    return ControlFlow::Break(());
-                }
-            }
-        }
-        self.judged += 1;
-        self.context.progress.advance(self.judged, format!("{} right", self.passed));
-        ControlFlow::Continue(())
-    }
-}
-
-fn judge(problem: &Problem, sample_index: u32, seed: u64, completion: Completion) -> Attempt {
-    let turn = format!("{}{}", completion.prefill, completion.text);
-    let answer = Trace::answer_text(&turn);
-    let judgement = match problem.reference {
-        Reference::Math => distill_verify::judge_math(answer, &problem.answer, &Policy::default()),
-        Reference::Text => distill_verify::judge_text(answer, &problem.answer),
-        Reference::Choice => {
-            let question: Vec<&str> = problem.messages.iter().map(|message| message.content.as_str()).collect();
-            distill_verify::judge_choice(answer, &problem.answer, &distill_verify::options_in(&question.join("\n")))
-        }
-        // Running code takes a sandbox, which evaluations do not have yet: nothing is claimed.
-        Reference::Tests => Judgement::unknown("code-is-not-run-here"),
-        Reference::None => Judgement::unknown("no-reference"),
-    };
-    let verdict = match judgement.verdict {
-        distill_verify::Verdict::Equal => Verdict::Pass,
-        distill_verify::Verdict::Unequal => Verdict::Fail,
-        distill_verify::Verdict::Unknown => Verdict::Unknown,
-    };
-    Attempt {
+fn judged(ask: &Ask, problem: &Problem, answers: &Answers) -> Result<Judged, DatasetError> {
+    let charges = answers.charges(&ask.id)?;
+    let unanswered = |reason: String, turn: String| Attempt {
         problem_id: problem.id.clone(),
-        sample_index,
-        seed,
-        finish_reason: completion.finish_reason,
-        prompt_tokens: completion.prompt_tokens,
-        completion_tokens: completion.completion_tokens,
-        token_ids: completion.token_ids,
-        verdict,
-        reason: judgement.reason.to_owned(),
-        found: judgement.found,
+        sample_index: ask.sample_index,
+        seed: ask.seed,
         turn,
-    }
+        finish_reason: FinishReason::Unknown,
+        prompt_tokens: 0,
+        completion_tokens: 0,
+        token_ids: None,
+        verdict: Verdict::Unknown,
+        reason,
+        found: String::new(),
+    };
+    let (attempt, answered) = match answers.get(&ask.id)? {
+        Some(Answer::Answered(trace)) => (judge::judge(problem, *trace), true),
+        Some(Answer::Unanswered { reason, text, .. }) => (unanswered(reason, text), false),
+        None => (unanswered("failed".to_owned(), String::new()), false),
+    };
+    Ok(Judged { attempt, charges, answered })
 }
 
 #[cfg(test)]

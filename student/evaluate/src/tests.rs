@@ -1,8 +1,8 @@
 //! The evaluation as a stage: what is counted, and that a stopped one goes on.
 
 use super::*;
-use distill_dataset::{Cancel, Message, Progress, problem_id};
-use distill_teacher::Identity;
+use distill_dataset::{Cancel, Message, Progress, Reference, problem_id};
+use distill_teacher::{Completion, Queue};
 use std::sync::Mutex;
 
 /// Answers right when the problem's number is below a limit; records the seeds it was given.
@@ -10,11 +10,17 @@ struct Fake {
     right_below: u64,
     seeds: Mutex<Vec<u64>>,
     stop_after: usize,
+    /// Cannot answer the problem with this number.
+    impossible: Option<u64>,
 }
 
 impl Complete for Fake {
     fn identity(&self) -> Identity {
-        Identity { teacher: "fake".to_owned(), template_hash: String::new() }
+        Identity { teacher: "fake".to_owned(), ..Identity::default() }
+    }
+
+    fn max_cost_usd(&self, _: &distill_teacher::Request) -> f64 {
+        0.125
     }
 
     fn complete(&self, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError> {
@@ -26,6 +32,11 @@ impl Complete for Fake {
             }
             seeds.push(request.seed);
             let number: u64 = request.messages[0].content.parse().expect("a number");
+            if self.impossible == Some(number) {
+                let error = TeacherError::unanswerable("too-long", "4096 tokens at most".to_owned());
+                let _ = queue.deliver(request.id, Err(error));
+                continue;
+            }
             let text = match number {
                 n if n < self.right_below => format!("<think>\n</think>\\boxed{{{n}}}"),
                 n if n.is_multiple_of(2) => "<think>\nno end".to_owned(),
@@ -33,14 +44,12 @@ impl Complete for Fake {
             };
             let cut = if number.is_multiple_of(2) { FinishReason::Length } else { FinishReason::Stop };
             let completion = Completion {
-                prefill: String::new(),
                 text,
                 finish_reason: cut,
-                response_model: String::new(),
                 prompt_tokens: 1,
                 completion_tokens: 2,
-                token_ids: None,
-                cost_usd: 0.0,
+                cost_usd: 0.125,
+                ..Completion::default()
             };
             let _ = queue.deliver(request.id, Ok(completion));
         }
@@ -49,7 +58,7 @@ impl Complete for Fake {
 }
 
 fn fake(right_below: u64, stop_after: usize) -> Fake {
-    Fake { right_below, seeds: Mutex::new(vec![]), stop_after }
+    Fake { right_below, seeds: Mutex::new(vec![]), stop_after, impossible: None }
 }
 
 fn problems(dir: &Path) -> Dataset {
@@ -78,6 +87,8 @@ fn config() -> EvaluationConfig {
         max_new_tokens: 9,
         max_problems: None,
         teacher: true,
+        budget_tokens: None,
+        budget_usd: None,
     }
 }
 
@@ -109,4 +120,77 @@ fn a_stopped_evaluation_asks_only_what_is_missing() {
     assert_eq!(rest.seeds.lock().expect("a lock").len(), 35, "25 of 60 attempts were there");
     let whole = run(root.path(), "whole", &fake(12, usize::MAX)).expect("an evaluation");
     assert_eq!(tally, whole);
+}
+
+#[test]
+fn a_problem_that_cannot_be_answered_is_an_undecided_attempt_with_its_reason() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let model = Fake { impossible: Some(3), ..fake(12, usize::MAX) };
+    let tally = run(root.path(), "out", &model).expect("an evaluation");
+    assert_eq!((tally.rows_in, tally.rows_out), (60, 60), "an attempt is a row, answered or not");
+    let Detail::Evaluation { score, .. } = tally.detail else { panic!("an evaluation") };
+    assert_eq!((score.num_unanswered, score.num_unknown), (2, 20));
+    assert!((score.mean - 11.0 / 30.0).abs() < 1e-12, "counted as not passed: {}", score.mean);
+    let file = "part-00000.parquet".to_owned();
+    let written = distill_dataset::ShardInfo { file, rows: 0, bytes: 0, digest: String::new() };
+    let manifest = distill_dataset::Manifest { files: vec![written], ..Default::default() };
+    let rows = Dataset { dir: root.path().join("out"), manifest }.rows::<Attempt>();
+    let rows: Vec<Attempt> = rows.collect::<Result<_, _>>().expect("attempts");
+    let unanswered = rows.iter().filter(|attempt| attempt.reason == "too-long" && attempt.verdict == Verdict::Unknown);
+    assert_eq!(unanswered.count(), 2);
+}
+
+#[test]
+fn what_a_paid_teacher_answered_is_bought_once_and_its_cost_is_told() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let (problems, shared) = ([problems(root.path())], root.path().join("samples"));
+    let judge = |name: &str, config: &EvaluationConfig, model: &Fake| {
+        let out = root.path().join(name);
+        std::fs::create_dir_all(&out).expect("a folder");
+        let context =
+            Context { scratch: out.join("scratch"), cancel: Cancel::default(), progress: Progress::hidden(), seed: 4 };
+        let answers = Answers::open(&shared).expect("answers");
+        ask(config, &problems, model, &answers, &context)?;
+        score(("teacher", &model.identity()), config, &problems, &answers, &context, &out)
+    };
+    let half = EvaluationConfig { budget_usd: Some(3.0), ..config() };
+    match judge("half", &half, &fake(12, usize::MAX)) {
+        Err(EvaluateError::Budget { key, done, total, .. }) => {
+            assert_eq!((key, done, total), ("evaluation.budget-usd", 24, 60));
+        }
+        other => panic!("expected the budget to stop it, found {other:?}"),
+    }
+    let rest = fake(12, usize::MAX);
+    let tally = judge("whole", &config(), &rest).expect("an evaluation");
+    assert_eq!(rest.seeds.lock().expect("a lock").len(), 36, "24 of 60 were paid for");
+    assert!((tally.cost_usd - 7.5).abs() < 1e-12 && tally.completion_tokens == 120, "{tally:?}");
+    let more = fake(12, usize::MAX);
+    judge("more", &EvaluationConfig { samples_per_problem: 3, ..config() }, &more).expect("an evaluation");
+    assert_eq!(more.seeds.lock().expect("a lock").len(), 30, "one more of each");
+}
+
+#[test]
+fn the_protocol_says_what_was_done() {
+    let problem = |reference, system: bool| {
+        let mut messages = vec![Message::user("1")];
+        if system {
+            messages.insert(0, Message::system("be brief"));
+        }
+        Problem {
+            id: problem_id(&messages),
+            messages,
+            domain: "math".to_owned(),
+            reference,
+            answer: "1".to_owned(),
+            solution: None,
+            source: "test".to_owned(),
+            split: Split::Holdout,
+            licence: None,
+        }
+    };
+    let text = config().protocol(&[problem(Reference::Math, false), problem(Reference::Choice, true)]);
+    assert!(text.contains("1 of 2 with a system message"), "{text}");
+    assert!(text.contains("judged by mathematical equality, the option chosen"), "{text}");
+    let text = config().protocol(&[problem(Reference::Tests, false)]);
+    assert!(text.contains("none with a system message") && text.contains("code is not run"), "{text}");
 }

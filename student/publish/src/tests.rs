@@ -33,6 +33,7 @@ fn lineage() -> Lineage {
         samples_per_problem: 2,
         censored: 0.01,
         num_unknown: 7,
+        num_unanswered: 0,
         protocol: "the protocol".to_owned(),
     };
     let training = Detail::Training {

@@ -89,7 +89,7 @@ impl LocalTeacher {
 
     /// Tokenises a request and hands it to the engine; the number of its prompt's tokens.
     fn submit(&self, engine: &mut Engine, request: Request) -> Result<u32, TeacherError> {
-        let failed = |message: String| TeacherError::Failed(message);
+        let failed = |message: String| TeacherError::unanswerable("not-answerable", message);
         let prompt = self.chat.encode_prompt(&request.messages).map_err(|error| failed(error.to_string()))?;
         let prompt_tokens = prompt.len() as u32;
         let ask = Ask {
@@ -125,14 +125,15 @@ impl LocalTeacher {
             prompt_tokens,
             completion_tokens: tokens.len() as u32,
             token_ids: Some(tokens),
-            cost_usd: 0.0,
+            ..Completion::default()
         })
     }
 }
 
 impl Complete for LocalTeacher {
     fn identity(&self) -> Identity {
-        Identity { teacher: self.name.clone(), template_hash: self.chat.template_hash().to_owned() }
+        let template_hash = self.chat.template_hash().to_owned();
+        Identity { teacher: self.name.clone(), template_hash, ..Identity::default() }
     }
 
     fn complete(&self, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError> {

@@ -1,5 +1,6 @@
 //! What a recipe says of an endpoint, and the key that it never says.
 
+use crate::Identity;
 use distill_dataset::Digest;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -13,6 +14,16 @@ pub enum Api {
     Chat,
     /// `/completions`: our template, so that every byte of the prompt is ours.
     Completions,
+}
+
+impl Api {
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Api::Chat => "chat",
+            Api::Completions => "completions",
+        }
+    }
 }
 
 /// An OpenAI-compatible endpoint.
@@ -29,6 +40,9 @@ pub struct HttpTeacherConfig {
     /// Which call is used.
     #[serde(default)]
     pub api: Api,
+    /// Engine and precision behind it, e.g. `vllm fp8`: part of every sample's identity.
+    #[serde(default)]
+    pub served_as: String,
     /// A GBNF grammar that constrains the output, where the server takes one (llama.cpp).
     #[serde(default)]
     pub grammar: Option<String>,
@@ -44,6 +58,9 @@ pub struct HttpTeacherConfig {
     /// Most seconds without a byte.
     #[serde(default = "idle_timeout_s")]
     pub idle_timeout_s: u64,
+    /// Most seconds that an endpoint may be away; it is waited for however long where this is absent.
+    #[serde(default)]
+    pub max_wait_s: Option<u64>,
     /// US dollars for a million tokens of prompt and of completion.
     #[serde(default)]
     pub usd_per_million_tokens: [f64; 2],
@@ -104,7 +121,8 @@ impl HttpTeacherConfig {
         format!("{}/{call}", self.url.trim_end_matches('/'))
     }
 
-    /// Name and revision, and whatever else changes what it says. Not where it stands: a model may move.
+    /// Name, revision and grammar. Not where it stands: a model may move. Names the folder of its answers as well, so that
+    /// it stays as it is; whatever else changes an answer is in [`HttpTeacherConfig::asked`].
     pub fn identity(&self) -> String {
         let mut name = self.model.clone();
         if !self.revision.is_empty() {
@@ -113,6 +131,19 @@ impl HttpTeacherConfig {
         match &self.grammar {
             None => name,
             Some(grammar) => format!("{name}+grammar-{}", &Digest::new("grammar").field(grammar).finish()[..8]),
+        }
+    }
+
+    /// All that is known of who answers. `template` is the hash of our chat template and what it puts into the
+    /// assistant's turn; both matter only where prompts are rendered here.
+    pub fn asked(&self, template: Option<(&str, &str)>) -> Identity {
+        let (template_hash, prefill) = template.filter(|_| self.api == Api::Completions).unwrap_or_default();
+        Identity {
+            teacher: self.identity(),
+            template_hash: template_hash.to_owned(),
+            api: self.api.name().to_owned(),
+            prefill: prefill.to_owned(),
+            served_as: self.served_as.clone(),
         }
     }
 }

@@ -1,32 +1,55 @@
-//! One HTTP response → an answer, or what to do instead. Only a stream that said why it ended is an answer: one that
-//! merely stopped is tried again.
+//! One HTTP response → an answer, or what to do instead. Only a stream that said why it ended is an answer; of one that
+//! merely stopped, what arrived is kept and charged.
 
-use super::{Api, ApiKey, wire::Chunk};
+use super::{Api, ApiKey, retry_after, wire::Chunk};
+use crate::Cost;
 use distill_dataset::FinishReason;
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
-use reqwest::{Response, StatusCode, header};
-use std::time::Duration;
+use reqwest::{Response, StatusCode};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 /// Most characters of a server's message that are repeated.
 const MAX_MESSAGE: usize = 300;
 /// Most bytes of an answer: longer ones are an attack or a bug.
 const MAX_BYTES: usize = 1 << 26;
+/// How hosts say that a conversation is too long.
+const TOO_LONG: [&str; 5] = [
+    "context_length_exceeded",
+    "exceed_context_size",
+    "maximum context length",
+    "context window",
+    "longer than the maximum model length",
+];
+/// How hosts say that they do not want to answer.
+const WITHHELD: [&str; 4] = ["content_filter", "content_policy", "content management policy", "data_inspection_failed"];
+
+/// What one attempt came to.
+pub(super) struct Attempt {
+    pub(super) ending: Ending,
+    /// What it cost, answered or not.
+    pub(super) cost: Cost,
+    /// What arrived of an answer that broke off.
+    pub(super) text: String,
+}
 
 /// How an attempt ended.
-pub(super) enum Attempt {
+pub(super) enum Ending {
     /// With an answer.
     Done(Box<Answer>),
-    /// Refused for good, this request only.
-    Refused(String),
+    /// This request cannot be answered: a short reason, and what was said.
+    Unanswerable(&'static str, String),
     /// Refused for good, whatever is asked: wrong key, no balance, unknown model.
     Fatal(String),
-    /// The connection was not made.
-    Unreachable(String),
-    /// Too much at once: try again, more slowly.
-    Busy(String, Option<Duration>),
-    /// Try again.
-    Retry(String, Option<Duration>),
+    /// The endpoint is not there, or full (`busy`).
+    Away { message: String, wait: Option<Duration>, busy: bool },
+    /// The server broke on it.
+    Server(String, Option<Duration>),
+    /// An answer began and broke off: a short reason, and what was said.
+    Broken(&'static str, String),
 }
 
 /// An answer.
@@ -34,74 +57,146 @@ pub(super) enum Attempt {
 pub(super) struct Answer {
     pub(super) text: String,
     pub(super) finish_reason: FinishReason,
+    pub(super) finish_name: Option<String>,
     pub(super) model: String,
-    pub(super) prompt_tokens: u32,
-    pub(super) completion_tokens: u32,
+}
+
+/// What has arrived of an answer, shared with those who watch it.
+#[derive(Default)]
+pub(super) struct Live {
+    /// Tokens of the prompt, about.
+    pub(super) prompt_estimate: Cell<u64>,
+    /// Whether the server has begun to work on it.
+    pub(super) begun: Cell<bool>,
+    admitted: Cell<bool>,
+    parts: RefCell<Parts>,
+}
+
+impl Live {
+    /// Whether a first piece of an answer has arrived since this was asked last.
+    pub(super) fn take_admitted(&self) -> bool {
+        self.admitted.take()
+    }
+
+    /// What it cost so far, dollars aside: what the server says, else what arrived of it.
+    pub(super) fn cost(&self) -> Cost {
+        let parts = self.parts.borrow();
+        match parts.usage {
+            Some((prompt, completion)) => {
+                Cost { prompt_tokens: prompt.into(), completion_tokens: completion.into(), ..Cost::default() }
+            }
+            None if !self.begun.get() => Cost::default(),
+            // A piece is about a token.
+            None => Cost {
+                prompt_tokens: self.prompt_estimate.get(),
+                completion_tokens: parts.pieces,
+                usd: 0.0,
+                estimated: true,
+            },
+        }
+    }
+
+    /// What has arrived.
+    pub(super) fn text(&self, api: Api) -> String {
+        let parts = self.parts.borrow();
+        match api {
+            Api::Completions => parts.content.clone(),
+            Api::Chat => join(&parts.reasoning, &parts.content, FinishReason::Length),
+        }
+    }
+
+    fn take(&self, chunk: Chunk) -> Option<Ending> {
+        let ending = self.parts.borrow_mut().take(chunk);
+        if ending.is_none() {
+            self.admitted.set(true);
+        }
+        ending
+    }
+
+    fn finish(&self, api: Api) -> Ending {
+        self.parts.borrow().finish(api)
+    }
 }
 
 /// Reads a response to its end.
-pub(super) async fn read(response: Response, api: Api, idle: Duration, key: Option<&ApiKey>) -> Attempt {
+pub(super) async fn read(response: Response, api: Api, idle: Duration, key: Option<&ApiKey>, live: &Live) -> Ending {
     let status = response.status();
     if !status.is_success() {
         return refuse(status, response, idle, key).await;
     }
+    live.begun.set(true);
+    let silent = || Ending::Broken("timed-out", format!("silent for {} s", idle.as_secs()));
     let streamed = response
         .headers()
-        .get(header::CONTENT_TYPE)
+        .get(reqwest::header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
         .is_some_and(|kind| kind.starts_with("text/event-stream"));
-    let mut parts = Parts::default();
     if !streamed {
         return match tokio::time::timeout(idle, response.bytes()).await {
-            Err(_) => Attempt::Retry(format!("silent for {} s", idle.as_secs()), None),
-            Ok(Err(error)) => Attempt::Retry(super::source_of(&error), None),
+            Err(_) => silent(),
+            Ok(Err(error)) => Ending::Broken("incomplete", super::source_of(&error)),
             Ok(Ok(bytes)) => match serde_json::from_slice::<Chunk>(&bytes) {
-                Ok(chunk) => parts.take(chunk).unwrap_or_else(|| parts.finish(api)),
-                Err(error) => Attempt::Retry(format!("expected a completion as JSON: {error}"), None),
+                Ok(chunk) => live.take(chunk).unwrap_or_else(|| live.finish(api)),
+                Err(error) => Ending::Broken("incomplete", format!("expected a completion as JSON: {error}")),
             },
         };
     }
     let mut events = response.bytes_stream().eventsource();
     loop {
         let event = match tokio::time::timeout(idle, events.next()).await {
-            Err(_) => return Attempt::Retry(format!("silent for {} s", idle.as_secs()), None),
-            Ok(None) => return parts.finish(api),
-            Ok(Some(Err(error))) => return Attempt::Retry(format!("the stream broke: {error}"), None),
+            Err(_) => return silent(),
+            Ok(None) => return live.finish(api),
+            Ok(Some(Err(error))) => return Ending::Broken("incomplete", format!("the stream broke: {error}")),
             Ok(Some(Ok(event))) => event,
         };
         if event.data.trim() == "[DONE]" {
-            return parts.finish(api);
+            return live.finish(api);
         }
         match serde_json::from_str::<Chunk>(&event.data) {
-            Err(error) => return Attempt::Retry(format!("expected a chunk as JSON: {error}"), None),
+            Err(error) => return Ending::Broken("incomplete", format!("expected a chunk as JSON: {error}")),
             Ok(chunk) => {
-                if let Some(attempt) = parts.take(chunk) {
-                    return attempt;
+                if let Some(ending) = live.take(chunk) {
+                    return ending;
                 }
             }
         }
     }
 }
 
-async fn refuse(status: StatusCode, response: Response, idle: Duration, key: Option<&ApiKey>) -> Attempt {
-    let wait = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
+async fn refuse(status: StatusCode, response: Response, idle: Duration, key: Option<&ApiKey>) -> Ending {
+    let wait = retry_after::read(response.headers());
     let body = tokio::time::timeout(idle, response.text()).await.ok().and_then(Result::ok).unwrap_or_default();
     let body = key.map_or(body.clone(), |key| key.redact(&body));
     let message = format!("{status}: {}", body.chars().take(MAX_MESSAGE).collect::<String>().trim());
-    match status.as_u16() {
+    ending_of(status.as_u16(), &body, message, wait)
+}
+
+/// What a status means, in a response's head or inside a 200.
+fn ending_of(status: u16, body: &str, message: String, wait: Option<Duration>) -> Ending {
+    match status {
         401 | 403 => {
-            Attempt::Fatal(format!("{message}\nhint: is the right environment variable named in `api-key-env`?"))
+            Ending::Fatal(format!("{message}\nhint: is the right environment variable named in `api-key-env`?"))
         }
-        402 => Attempt::Fatal(message),
-        404 => Attempt::Fatal(format!("{message}\nhint: are `url` and `model` right?")),
-        300..=399 => Attempt::Fatal(format!("{message}\nhint: the endpoint has moved; correct `url`")),
-        408 | 409 | 425 | 500..=599 if status != StatusCode::SERVICE_UNAVAILABLE => Attempt::Retry(message, wait),
-        429 | 503 => Attempt::Busy(message, wait),
-        _ => Attempt::Refused(message),
+        402 => Ending::Fatal(message),
+        429 if body.contains("insufficient_quota") => Ending::Fatal(message),
+        404 => Ending::Fatal(format!("{message}\nhint: are `url` and `model` right?")),
+        300..=399 => Ending::Fatal(format!("{message}\nhint: the endpoint has moved; correct `url`")),
+        429 | 503 => Ending::Away { message, wait, busy: true },
+        502 | 504 => Ending::Away { message, wait, busy: false },
+        408 | 409 | 425 | 500.. => Ending::Server(message, wait),
+        _ => Ending::Unanswerable(refusal(status, body), message),
+    }
+}
+
+/// The short reason of a refusal that holds for one request.
+fn refusal(status: u16, body: &str) -> &'static str {
+    let body = body.to_ascii_lowercase();
+    if status == 413 || TOO_LONG.iter().any(|text| body.contains(text)) {
+        "too-long"
+    } else if WITHHELD.iter().any(|text| body.contains(text)) {
+        "content-refused"
+    } else {
+        "refused"
     }
 }
 
@@ -113,34 +208,29 @@ struct Parts {
     finish_reason: Option<String>,
     model: String,
     usage: Option<(u32, u32)>,
-    pieces: u32,
+    pieces: u64,
 }
 
 impl Parts {
     /// Adds a chunk; an error inside it ends the attempt.
-    fn take(&mut self, chunk: Chunk) -> Option<Attempt> {
+    fn take(&mut self, chunk: Chunk) -> Option<Ending> {
+        if let Some(usage) = chunk.usage {
+            self.usage = Some((usage.prompt_tokens, usage.completion_tokens));
+        }
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            let text = error.to_string().chars().take(MAX_MESSAGE).collect::<String>();
-            let code = error.get("code").and_then(serde_json::Value::as_u64);
-            return Some(match code {
-                Some(400 | 422) => Attempt::Refused(text),
-                Some(429 | 503) => Attempt::Busy(text, None),
-                _ => Attempt::Retry(text, None),
-            });
+            return Some(self.failed(&error));
         }
         if let Some(model) = chunk.model.filter(|_| self.model.is_empty()) {
             self.model = model;
         }
-        if let Some(usage) = chunk.usage {
-            self.usage = Some((usage.prompt_tokens, usage.completion_tokens));
-        }
         let choice = chunk.choices.into_iter().next()?;
         let delta = choice.delta.unwrap_or_default();
-        for piece in [delta.reasoning.or(delta.reasoning_content)].into_iter().flatten() {
+        let some = |piece: &String| !piece.is_empty();
+        if let Some(piece) = delta.reasoning.filter(some).or(delta.reasoning_content.filter(some)) {
             self.reasoning.push_str(&piece);
             self.pieces += 1;
         }
-        for piece in [delta.content, choice.text].into_iter().flatten().filter(|piece| !piece.is_empty()) {
+        for piece in [delta.content, choice.text].into_iter().flatten().filter(some) {
             self.content.push_str(&piece);
             self.pieces += 1;
         }
@@ -148,43 +238,73 @@ impl Parts {
             self.finish_reason = choice.finish_reason;
         }
         if self.reasoning.len() + self.content.len() > MAX_BYTES {
-            return Some(Attempt::Refused(format!("expected an answer of at most {MAX_BYTES} bytes")));
+            let message = format!("expected an answer of at most {MAX_BYTES} bytes");
+            return Some(Ending::Unanswerable("answer-too-long", message));
         }
         None
     }
 
-    /// The answer, if the server said why it ended.
-    fn finish(&mut self, api: Api) -> Attempt {
-        let finish_reason = match self.finish_reason.as_deref() {
-            Some("stop" | "eos" | "end_turn") => FinishReason::Stop,
-            Some("length") => FinishReason::Length,
-            Some("content_filter") => FinishReason::ContentFilter,
-            Some(other) => return Attempt::Retry(format!("finish reason {other:?}"), None),
-            None => return Attempt::Retry("the stream ended without a finish reason".to_owned(), None),
+    /// An error that a server tells inside a 200.
+    fn failed(&self, error: &serde_json::Value) -> Ending {
+        let body = error.to_string();
+        let text = body.chars().take(MAX_MESSAGE).collect::<String>();
+        let code = error.get("code").and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()));
+        match code.and_then(|code| u16::try_from(code).ok()) {
+            Some(code) if code >= 300 && (code < 500 || self.pieces == 0) => ending_of(code, &body, text, None),
+            _ if refusal(0, &body) != "refused" => Ending::Unanswerable(refusal(0, &body), text),
+            _ if self.pieces == 0 => Ending::Server(text, None),
+            _ => Ending::Broken("incomplete", text),
+        }
+    }
+
+    /// The answer, if the server said why it ended. A reason that is not one of OpenAI's is kept under its own name.
+    fn finish(&self, api: Api) -> Ending {
+        let (finish_reason, finish_name) = match self.finish_reason.as_deref() {
+            Some("stop" | "eos" | "end_turn") => (FinishReason::Stop, None),
+            Some("length") => (FinishReason::Length, None),
+            Some("content_filter") => (FinishReason::ContentFilter, None),
+            Some(other) => (FinishReason::Unknown, Some(other.chars().take(MAX_MESSAGE).collect())),
+            None => return Ending::Broken("incomplete", "the stream ended without a finish reason".to_owned()),
         };
-        let parts = std::mem::take(self);
-        // Where no usage came, a piece is about a token.
-        let (prompt_tokens, completion_tokens) = parts.usage.unwrap_or((0, parts.pieces));
         let text = match api {
-            Api::Completions => parts.content,
-            Api::Chat => join(parts.reasoning, parts.content, finish_reason),
+            Api::Completions => self.content.clone(),
+            Api::Chat => join(&self.reasoning, &self.content, finish_reason),
         };
-        Attempt::Done(Box::new(Answer { text, finish_reason, model: parts.model, prompt_tokens, completion_tokens }))
+        Ending::Done(Box::new(Answer { text, finish_reason, finish_name, model: self.model.clone() }))
     }
 }
 
 /// Puts reasoning that came apart back before the answer, in the tags that the record has. Reasoning that the token limit
 /// cut stays open.
-fn join(reasoning: String, content: String, finish_reason: FinishReason) -> String {
+fn join(reasoning: &str, content: &str, finish_reason: FinishReason) -> String {
     if reasoning.is_empty() {
-        return content;
+        return content.to_owned();
     }
     let open = content.is_empty() && finish_reason != FinishReason::Stop;
-    let reasoning = if reasoning.starts_with('\n') { reasoning } else { format!("\n{reasoning}") };
+    let first = if reasoning.starts_with('\n') { "" } else { "\n" };
     if open {
-        return format!("<think>{reasoning}");
+        return format!("<think>{first}{reasoning}");
     }
     let line = if reasoning.ends_with('\n') { "" } else { "\n" };
     let gap = if content.starts_with('\n') || content.is_empty() { "" } else { "\n\n" };
-    format!("<think>{reasoning}{line}</think>{gap}{content}")
+    format!("<think>{first}{reasoning}{line}</think>{gap}{content}")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The reason of a refusal that holds for one request; nothing where the status means something else.
+    pub(in crate::http) fn of_status(status: u16, body: &str) -> Option<&'static str> {
+        match ending_of(status, body, String::new(), None) {
+            Ending::Unanswerable(reason, _) => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_empty_balance_is_not_waited_for() {
+        let ending = ending_of(429, r#"{"error":{"code":"insufficient_quota"}}"#, String::new(), None);
+        assert!(matches!(ending, Ending::Fatal(_)), "a 429 that no waiting mends");
+    }
 }

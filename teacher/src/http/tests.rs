@@ -2,6 +2,7 @@
 //! errors inside a 200.
 
 use super::*;
+use crate::ledger::Cost;
 use distill_dataset::{FinishReason, SamplingParams};
 use std::{
     collections::BTreeMap,
@@ -83,14 +84,31 @@ fn config(url: String) -> HttpTeacherConfig {
     serde_json::from_str(&text).expect("a configuration")
 }
 
+#[derive(Default)]
 struct List {
     left: u64,
     answers: BTreeMap<u64, Result<Completion, TeacherError>>,
+    charges: Vec<(u64, Cost)>,
+    remarks: Vec<String>,
+    /// Cancelled when so many requests were handed out.
+    cancel_at: Option<(u64, Cancel)>,
+    drain: Duration,
+}
+
+impl List {
+    fn of(count: u64) -> List {
+        List { left: count, drain: Duration::from_secs(30), ..List::default() }
+    }
 }
 
 impl Queue for List {
     fn next(&mut self) -> Option<Request> {
         self.left = self.left.checked_sub(1)?;
+        if let Some((at, cancel)) = &self.cancel_at
+            && *at == self.left
+        {
+            cancel.cancel();
+        }
         Some(Request {
             id: self.left,
             messages: vec![Message::user(format!("question {}", self.left))],
@@ -103,10 +121,25 @@ impl Queue for List {
         assert!(self.answers.insert(id, outcome).is_none(), "request {id} was answered twice");
         ControlFlow::Continue(())
     }
+
+    fn charge(&mut self, id: u64, cost: Cost) -> bool {
+        if cost != Cost::default() {
+            self.charges.push((id, cost));
+        }
+        true
+    }
+
+    fn say(&mut self, remark: &str) {
+        self.remarks.push(remark.to_owned());
+    }
+
+    fn drain_limit(&self) -> Duration {
+        self.drain
+    }
 }
 
 fn ask(teacher: &HttpTeacher, count: u64) -> Result<BTreeMap<u64, Result<Completion, TeacherError>>, TeacherError> {
-    let mut list = List { left: count, answers: BTreeMap::new() };
+    let mut list = List::of(count);
     teacher.complete(&mut list, &Cancel::default()).map(|()| list.answers)
 }
 
@@ -222,18 +255,179 @@ fn a_busy_server_sets_the_pace() {
     let answers = ask(&HttpTeacher::new(config(url), None, None).expect("a teacher"), 20).expect("answers");
     assert!(answers.len() == 20 && answers.values().all(Result::is_ok));
     assert!(server.peak.load(Ordering::SeqCst) <= 4, "never more in flight than allowed");
-    let mut pace = Pace::new(16);
-    pace.refused();
-    pace.refused();
-    assert_eq!(pace.limit(), 8, "one cut for a burst");
-    (0..200).for_each(|_| pace.succeeded());
-    assert_eq!(pace.limit(), 16, "and back, slowly");
 }
 
 #[test]
-fn a_pause_of_hours_is_not_slept() {
-    let error = one(|_, _| (429, vec![("retry-after", "24367".to_owned())], String::new()));
-    assert!(error.expect_err("a failure").to_string().contains("wait 24367 s"));
+fn a_pause_of_hours_ends_the_run_only_where_the_recipe_says_how_long_it_may_be() {
+    let (url, _) = serve(|_, _| (429, vec![("retry-after", "24367".to_owned())], String::new()));
+    let config = HttpTeacherConfig { max_wait_s: Some(60), ..config(url) };
+    let error = ask(&HttpTeacher::new(config, None, None).expect("a teacher"), 1).expect_err("a long pause");
+    assert!(error.to_string().contains("wait 24367 s, longer than `max-wait-s` = 60"), "{error}");
+}
+
+/// A teacher that never tries a request again by itself.
+fn once(url: String) -> HttpTeacher {
+    HttpTeacher::new(HttpTeacherConfig { max_retries: 0, ..config(url) }, None, None).expect("a teacher")
+}
+
+fn whole() -> Reply {
+    stream(&[r#"{"choices":[{"delta":{"content":"fine"}}]}"#, STOP, USAGE, "[DONE]"])
+}
+
+#[test]
+fn an_endpoint_that_is_away_for_a_while_fails_nothing_and_is_said() {
+    for status in [429, 502, 503] {
+        let (url, _) = match status {
+            429 => serve(|call, _| if (6..13).contains(&call) { (429, vec![], "full".to_owned()) } else { whole() }),
+            502 => serve(|call, _| if (6..13).contains(&call) { (502, vec![], "gone".to_owned()) } else { whole() }),
+            _ => serve(|call, _| if (6..13).contains(&call) { (503, vec![], "loading".to_owned()) } else { whole() }),
+        };
+        let mut list = List::of(20);
+        once(url).complete(&mut list, &Cancel::default()).expect("an endpoint that comes back");
+        assert!(list.answers.len() == 20 && list.answers.values().all(Result::is_ok), "{status}: {:?}", list.answers);
+        assert!(list.remarks.iter().any(|remark| remark.contains("has been away for")), "{:?}", list.remarks);
+        assert_eq!(list.remarks.last().map(String::as_str), Some(""), "and it is said that it is back");
+    }
+}
+
+#[test]
+fn a_server_that_is_started_again_is_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let zero = || AtomicUsize::new(0);
+    let behaviour: Behaviour = |_, _| whole();
+    let server = Arc::new(Server { behaviour, calls: zero(), now: zero(), peak: zero(), keys: Mutex::default() });
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten().take(5) {
+            server.answer(&stream).expect("an answer");
+        }
+        drop(listener);
+        std::thread::sleep(Duration::from_millis(1500));
+        let listener = TcpListener::bind(address).expect("the same port");
+        for stream in listener.incoming().flatten() {
+            let server = server.clone();
+            std::thread::spawn(move || server.answer(&stream));
+        }
+    });
+    // A request that was under way when the server ended may have been read by it: those count.
+    let config = HttpTeacherConfig { max_retries: 4, ..config(format!("http://{address}/v1")) };
+    let mut list = List::of(12);
+    HttpTeacher::new(config, None, None)
+        .expect("a teacher")
+        .complete(&mut list, &Cancel::default())
+        .expect("a server that comes back");
+    assert!(list.answers.len() == 12 && list.answers.values().all(Result::is_ok), "{:?}", list.answers);
+}
+
+#[test]
+fn a_storm_of_server_errors_is_waited_for() {
+    let (url, _) = serve(|call, _| if (2..11).contains(&call) { (500, vec![], "dead".to_owned()) } else { whole() });
+    let config = HttpTeacherConfig { concurrency: 8, ..config(url) };
+    let answers = ask(&HttpTeacher::new(config, None, None).expect("a teacher"), 16).expect("answers");
+    assert!(answers.values().all(Result::is_ok), "{answers:?}");
+}
+
+#[test]
+fn an_unknown_finish_reason_is_an_outcome_under_its_own_name_and_is_not_bought_again() {
+    let (url, server) = serve(|_, _| {
+        stream(&[r#"{"choices":[{"delta":{"content":"part"},"finish_reason":"insufficient_system_resource"}]}"#, USAGE])
+    });
+    let mut answers = ask(&HttpTeacher::new(config(url), None, None).expect("a teacher"), 1).expect("answers");
+    let completion = answers.remove(&0).expect("an outcome").expect("a completion");
+    assert_eq!(completion.finish_reason, FinishReason::Unknown);
+    assert_eq!(completion.finish_name.as_deref(), Some("insufficient_system_resource"));
+    assert_eq!((completion.text.as_str(), server.calls.load(Ordering::SeqCst)), ("part", 1));
+}
+
+#[test]
+fn an_answer_that_never_ends_in_order_is_charged_each_time_and_its_text_is_kept() {
+    let (url, server) = serve(|_, _| {
+        stream(&[r#"{"choices":[{"delta":{"content":"half "}}]}"#, r#"{"choices":[{"delta":{"content":"of it"}}]}"#])
+    });
+    let config = HttpTeacherConfig { usd_per_million_tokens: [0.0, 1e6], max_retries: 2, ..config(url) };
+    let mut list = List::of(1);
+    HttpTeacher::new(config, None, None)
+        .expect("a teacher")
+        .complete(&mut list, &Cancel::default())
+        .expect("an outcome");
+    let Some(Err(TeacherError::Unanswerable { reason, text, cost, .. })) = list.answers.remove(&0) else {
+        panic!("expected an outcome with a reason, found {:?}", list.answers)
+    };
+    assert_eq!((reason, text.as_str()), ("incomplete", "half of it"));
+    assert_eq!(server.calls.load(Ordering::SeqCst), 3);
+    let charged: u64 = list.charges.iter().map(|(_, cost)| cost.completion_tokens).sum();
+    assert_eq!((charged, cost.completion_tokens, cost.usd), (4, 2, 2.0), "three attempts, two pieces each");
+    assert!(cost.estimated && list.charges.iter().all(|(_, cost)| cost.estimated), "nobody told how many tokens");
+}
+
+#[test]
+fn a_request_that_cannot_be_answered_says_why_at_once() {
+    for (status, body, expected) in [
+        (400, "This model's maximum context length is 4096 tokens", "too-long"),
+        (413, "big", "too-long"),
+        (400, r#"{"error":{"code":"content_filter"}}"#, "content-refused"),
+        (422, "bad temperature", "refused"),
+    ] {
+        let ending = response::tests::of_status(status, body);
+        assert_eq!(ending, Some(expected), "{status} {body}");
+    }
+    let (url, server) = serve(|_, _| (400, vec![], "no".to_owned()));
+    let answers = ask(&HttpTeacher::new(config(url), None, None).expect("a teacher"), 1).expect("answers");
+    assert!(matches!(&answers[&0], Err(TeacherError::Unanswerable { reason: "refused", .. })), "{answers:?}");
+    assert_eq!(server.calls.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn what_is_in_flight_when_an_endpoint_refuses_is_delivered() {
+    let (url, _) = serve(|_, body| {
+        if body["messages"][0]["content"] == "question 0" {
+            return (401, vec![], "no".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        whole()
+    });
+    let mut list = List::of(4);
+    let teacher = HttpTeacher::new(config(url), None, None).expect("a teacher");
+    let error = teacher.complete(&mut list, &Cancel::default()).expect_err("a refusal");
+    assert!(error.to_string().contains("401"), "{error}");
+    assert_eq!(list.answers.keys().copied().collect::<Vec<_>>(), [1, 2, 3], "these were paid for");
+}
+
+#[test]
+fn a_stop_waits_for_what_is_in_flight_and_asks_nothing_more() {
+    let (url, server) = serve(|_, _| {
+        std::thread::sleep(Duration::from_millis(300));
+        whole()
+    });
+    let cancel = Cancel::default();
+    let mut list = List { cancel_at: Some((6, cancel.clone())), ..List::of(10) };
+    HttpTeacher::new(config(url), None, None).expect("a teacher").complete(&mut list, &cancel).expect("a stop");
+    assert!(list.answers.len() == 4 && list.answers.values().all(Result::is_ok), "{:?}", list.answers);
+    assert_eq!(server.calls.load(Ordering::SeqCst), 4, "the stop came with the fourth");
+    assert!(list.remarks.iter().any(|remark| remark.contains("4 in flight, waited for")), "{:?}", list.remarks);
+}
+
+#[test]
+fn what_a_stop_cannot_wait_for_is_charged() {
+    // Two pieces, then silence: the length promises more.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let (_, _, text) = super::tests::stream(&[r#"{"choices":[{"delta":{"content":"a"}}]}"#; 2]);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100000\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(text.as_bytes()));
+            held.push(stream);
+        }
+    });
+    let cancel = Cancel::default();
+    let mut list = List { cancel_at: Some((0, cancel.clone())), drain: Duration::from_millis(500), ..List::of(1) };
+    HttpTeacher::new(config(url), None, None).expect("a teacher").complete(&mut list, &cancel).expect("a stop");
+    assert!(list.answers.is_empty());
+    let [(0, cost)] = list.charges[..] else { panic!("expected one charge, found {:?}", list.charges) };
+    assert!(cost.estimated && cost.completion_tokens == 2, "{cost:?}");
 }
 
 #[test]
@@ -268,10 +462,21 @@ fn completions_get_our_prompt_and_cost_is_counted() {
 }
 
 #[test]
-fn a_grammar_changes_who_answers_and_a_url_does_not() {
+fn what_changes_an_answer_changes_who_answers_and_a_url_does_not() {
     let plain = config("http://a/v1".to_owned());
-    let moved = config("http://b/v1".to_owned());
-    let constrained = HttpTeacherConfig { grammar: Some("root ::= \"x\"".to_owned()), ..plain.clone() };
-    assert_eq!(plain.identity(), moved.identity());
-    assert_ne!(plain.identity(), constrained.identity());
+    let template = Some(("hash", "<think>\n"));
+    assert_eq!(plain.asked(template), config("http://b/v1".to_owned()).asked(template));
+    assert_eq!(plain.asked(None), plain.asked(template), "the chat call applies the server's own template");
+    let completions = HttpTeacherConfig { api: Api::Completions, ..plain.clone() };
+    let others = [
+        HttpTeacherConfig { grammar: Some("root ::= \"x\"".to_owned()), ..plain.clone() }.asked(template),
+        HttpTeacherConfig { revision: "2".to_owned(), ..plain.clone() }.asked(template),
+        HttpTeacherConfig { served_as: "vllm fp8".to_owned(), ..plain.clone() }.asked(template),
+        completions.asked(template),
+        completions.asked(Some(("other", "<think>\n"))),
+    ];
+    for (index, other) in others.iter().enumerate() {
+        assert_ne!(plain.asked(template), *other, "case {index}");
+        assert!(others[..index].iter().all(|earlier| earlier != other), "case {index}");
+    }
 }

@@ -1,0 +1,199 @@
+//! Answers that an older version paid for are not bought again. It kept traces in `<dir>/journal`, under an identity that
+//! knew neither the endpoint's call nor who served the model. Such an answer is adopted where what it recorded agrees with
+//! what is asked for now; what it did not record is kept as `unknown`.
+
+use super::{SamplingConfig, SamplingError, training};
+use distill_dataset::{Context, DatasetError, Digest, Entry, Journal, SamplingParams, Shard, Trace};
+use distill_teacher::{Answers, Cost, Identity, Kept};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::Path};
+
+/// What is kept of a request where the older version did not record it.
+const UNKNOWN: &str = "unknown";
+
+/// What becomes of the answers of older versions to the samples that are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OldAnswers {
+    /// Those that are used.
+    pub adopted: u64,
+    /// Those that are not, by what they disagree in.
+    pub unadopted: BTreeMap<String, u64>,
+}
+
+/// An entry of the older version's journal: a trace as it was.
+#[derive(Serialize, Deserialize)]
+struct Old(Trace);
+
+impl Entry for Old {
+    fn key(&self) -> String {
+        self.0.id.clone()
+    }
+}
+
+/// The identity that the older version gave a sample: a hash of fields by their place. Kept to find what it bought.
+pub(super) fn legacy_trace_id(
+    problem_id: &str,
+    teacher: &str,
+    template_hash: &str,
+    sampling: &SamplingParams,
+    sample_index: u32,
+) -> String {
+    let mut digest = Digest::new("trace");
+    digest.field(problem_id).field(teacher).field(template_hash);
+    digest.field(&sampling.temperature.to_bits().to_string()).field(&sampling.top_p.to_bits().to_string());
+    digest.field(&sampling.max_new_tokens.to_string()).field(&sample_index.to_string());
+    digest.finish_short()
+}
+
+/// Counts what would become of the older version's answers in `dir`, the folder of everything ever asked of the teacher.
+/// Nothing is changed.
+///
+/// # Errors
+/// When the journal is in use or cannot be read.
+pub fn old_answers(
+    config: &SamplingConfig,
+    problems: &[Shard],
+    identity: &Identity,
+    dir: &Path,
+) -> Result<OldAnswers, DatasetError> {
+    let mut counts = OldAnswers::default();
+    let Some(journal) = open(dir)? else { return Ok(counts) };
+    let mut model = None;
+    for problem in training(problems) {
+        let problem = problem?;
+        for index in 0..config.samples_per_problem {
+            if let Some(old) = find(&journal, &problem.id, identity, &config.params(), index)? {
+                count(&mut counts, disagreement(&old, identity, &config.params(), &mut model));
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// Takes over every answer of the older version that is wanted, agrees, and is not there yet.
+pub(super) fn adopt(
+    config: &SamplingConfig,
+    problems: &[Shard],
+    identity: &Identity,
+    answers: &Answers,
+    context: &Context,
+) -> Result<OldAnswers, SamplingError> {
+    let mut counts = OldAnswers::default();
+    if !dir_has_journal(answers.dir()) {
+        return Ok(counts);
+    }
+    let sampling = config.params();
+    let recorded = answers.model(identity)?;
+    let mut model = recorded.clone();
+    // Opened when something is missing: reading it whole takes its time.
+    let mut journal = None;
+    for problem in training(problems) {
+        let problem = problem?;
+        for index in 0..config.samples_per_problem {
+            let id = identity.sample_id(&problem.id, &sampling, index);
+            if answers.contains(&id) {
+                continue;
+            }
+            if let Err(stop) = context.cancel.check() {
+                answers.sync()?;
+                return Err(stop.into());
+            }
+            if journal.is_none() {
+                journal = open(answers.dir())?;
+            }
+            let Some(journal) = &journal else { return Ok(counts) };
+            let Some(old) = find(journal, &problem.id, identity, &sampling, index)? else { continue };
+            let disagreement = disagreement(&old, identity, &sampling, &mut model);
+            count(&mut counts, disagreement);
+            if disagreement.is_none() {
+                take_over(old, id, identity, &sampling, answers)?;
+            }
+        }
+    }
+    if let Some(model) = model.filter(|_| recorded.is_none()) {
+        answers.keep_model(identity, &model)?;
+    }
+    answers.sync()?;
+    Ok(counts)
+}
+
+fn dir_has_journal(dir: &Path) -> bool {
+    dir.join("journal").is_file()
+}
+
+fn open(dir: &Path) -> Result<Option<Journal<Old>>, DatasetError> {
+    if dir_has_journal(dir) { Journal::open(dir).map(Some) } else { Ok(None) }
+}
+
+/// The older version's answer to a sample: under our template, or under the endpoint's own.
+fn find(
+    journal: &Journal<Old>,
+    problem_id: &str,
+    identity: &Identity,
+    sampling: &SamplingParams,
+    index: u32,
+) -> Result<Option<Trace>, DatasetError> {
+    for template in [identity.template_hash.as_str(), ""] {
+        let id = legacy_trace_id(problem_id, &identity.teacher, template, sampling, index);
+        if let Some(Old(trace)) = journal.get(&id)? {
+            return Ok(Some(trace));
+        }
+    }
+    Ok(None)
+}
+
+/// What an old answer disagrees in with what is asked for now, if anything. Model, revision and grammar agree: it would
+/// not have been found otherwise.
+fn disagreement(
+    old: &Trace,
+    identity: &Identity,
+    sampling: &SamplingParams,
+    model: &mut Option<String>,
+) -> Option<&'static str> {
+    if old.template_hash != identity.template_hash {
+        return Some("template");
+    }
+    // The endpoint's chat call and our prompts could share an identity; only our prompts begin the answer.
+    if !identity.api.is_empty() && old.prefill != identity.prefill {
+        return Some("api");
+    }
+    if old.sampling != *sampling {
+        return Some("sampling");
+    }
+    if old.response_model.is_empty() {
+        return None;
+    }
+    let expected = model.get_or_insert_with(|| old.response_model.clone());
+    (*expected != old.response_model).then_some("response-model")
+}
+
+fn count(counts: &mut OldAnswers, disagreement: Option<&'static str>) {
+    match disagreement {
+        None => counts.adopted += 1,
+        Some(reason) => *counts.unadopted.entry(reason.to_owned()).or_default() += 1,
+    }
+}
+
+fn take_over(
+    old: Trace,
+    id: String,
+    identity: &Identity,
+    sampling: &SamplingParams,
+    answers: &Answers,
+) -> Result<(), DatasetError> {
+    let mut asked = identity.asked(sampling, None);
+    for name in ["api", "served-as"] {
+        asked.entry(name.to_owned()).and_modify(|value| UNKNOWN.clone_into(value));
+    }
+    let cost = Cost {
+        prompt_tokens: old.prompt_tokens.into(),
+        completion_tokens: old.completion_tokens.into(),
+        usd: old.cost_usd,
+        estimated: false,
+    };
+    // An earlier attempt at this may have ended between the two.
+    if answers.charges(&id)?.attempts == 0 {
+        answers.charge(&id, cost, false)?;
+    }
+    answers.keep(&Kept::Answered { asked, trace: Box::new(Trace { id, ..old }) })
+}

@@ -1,0 +1,113 @@
+//! What is in the journal, written as shards: in the order of problem and sample, counted with what it cost.
+
+use super::{SamplingConfig, SamplingError};
+use distill_dataset::{
+    DatasetError, Detail, FinishReason, Histogram, Problem, SamplingParams, Shard, ShardWriter, Split, Tally, Trace,
+};
+use distill_teacher::{Answer, Answers, Ask, Charges, Completion, Identity, trace};
+use std::{collections::BTreeMap, path::Path};
+
+/// Why a sample that was asked for is not there, where no more is known.
+const FAILED: &str = "failed";
+
+/// Writes the traces of the training problems in unit `unit` into `out`, in the order of problems and samples. `teacher`
+/// is who answered, and what the recipe calls it. What nobody answered is counted by its reason.
+///
+/// # Errors
+/// When the journal cannot be read or the disk refuses.
+pub fn write_traces(
+    config: &SamplingConfig,
+    (problems, unit): (&Shard, usize),
+    (identity, name): (&Identity, &str),
+    answers: &Answers,
+    out: &Path,
+) -> Result<Tally, SamplingError> {
+    let mut writer = TraceWriter::new(name, unit, out)?;
+    for problem in training(problems) {
+        let problem = problem?;
+        for index in 0..config.samples_per_problem {
+            let id = identity.sample_id(&problem.id, &config.params(), index);
+            writer.charge(&answers.charges(&id)?);
+            match answers.get(&id)? {
+                Some(Answer::Answered(trace)) => writer.push(Trace { teacher: name.to_owned(), ..*trace })?,
+                Some(Answer::Unanswered { reason, .. }) => writer.reject(&reason),
+                None => writer.reject(FAILED),
+            }
+        }
+    }
+    writer.finish()
+}
+
+/// The problems' own worked solutions as traces: what a student learns from before there is a teacher.
+///
+/// # Errors
+/// When a problem has none, or the disk refuses.
+pub fn write_worked_solutions(problems: &Shard, unit: usize, out: &Path) -> Result<Tally, SamplingError> {
+    let identity = Identity { teacher: "worked-solutions".to_owned(), ..Identity::default() };
+    let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, max_new_tokens: 0 };
+    let mut writer = TraceWriter::new(&identity.teacher, unit, out)?;
+    for problem in training(problems) {
+        let problem = problem?;
+        let Some(solution) = &problem.solution else {
+            return Err(SamplingError::NoSolution(problem.id, problem.source));
+        };
+        let completion = Completion {
+            text: format!("<think>\n{solution}\n</think>\n\n\\boxed{{{}}}", problem.answer),
+            finish_reason: FinishReason::Stop,
+            response_model: identity.teacher.clone(),
+            ..Completion::default()
+        };
+        let ask = Ask { seed: 0, ..Ask::sample(&problem, 0, &identity, &sampling) };
+        writer.push(trace(&ask, completion, &identity, sampling))?;
+    }
+    writer.finish()
+}
+
+/// The training problems of a shard.
+fn training(problems: &Shard) -> impl Iterator<Item = Result<Problem, DatasetError>> + '_ {
+    problems.all_rows().filter(|row: &Result<Problem, _>| row.as_ref().map_or(true, |row| row.split == Split::Train))
+}
+
+/// Writes traces and counts what is in them.
+struct TraceWriter {
+    writer: ShardWriter<Trace>,
+    tally: Tally,
+    lengths: Vec<u32>,
+    finish_reasons: BTreeMap<String, u64>,
+    teacher: String,
+}
+
+impl TraceWriter {
+    fn new(teacher: &str, unit: usize, out: &Path) -> Result<TraceWriter, DatasetError> {
+        let (tally, finish_reasons) = (Tally::default(), BTreeMap::new());
+        let writer = ShardWriter::of_unit(out, unit)?.sorted_by(|trace: &Trace| &trace.problem_id);
+        let teacher = teacher.to_owned();
+        Ok(TraceWriter { writer, tally, lengths: vec![], finish_reasons, teacher })
+    }
+
+    fn charge(&mut self, charges: &Charges) {
+        self.tally.prompt_tokens += charges.all.prompt_tokens;
+        self.tally.completion_tokens += charges.all.completion_tokens;
+        self.tally.cost_usd += charges.all.usd;
+        self.tally.wasted_tokens += charges.wasted.completion_tokens;
+    }
+
+    fn push(&mut self, trace: Trace) -> Result<(), DatasetError> {
+        self.lengths.push(trace.completion_tokens);
+        let name = trace.finish_name.as_deref().unwrap_or(trace.finish_reason.as_str());
+        *self.finish_reasons.entry(name.to_owned()).or_default() += 1;
+        self.writer.push(trace)
+    }
+
+    fn reject(&mut self, reason: &str) {
+        *self.tally.rejected.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    fn finish(self) -> Result<Tally, SamplingError> {
+        let rows_out = self.writer.finish()?;
+        let rows_in = rows_out + self.tally.rejected.values().sum::<u64>();
+        let lengths = Histogram::of(self.lengths.iter().copied());
+        let detail = Detail::Traces { teacher: self.teacher, lengths, finish_reasons: self.finish_reasons };
+        Ok(Tally { rows_in, rows_out, detail, ..self.tally })
+    }
+}

@@ -1,0 +1,305 @@
+//! What was ever asked of a teacher, in the store that all runs share: `<dir>/answers` holds what came of every sample,
+//! `<dir>/charges` what every attempt at one cost. Both are journals: an entry survives the end of this process at once.
+
+use crate::{Charge, Charges, Cost, Identity, pump::Ask};
+use distill_dataset::{DatasetError, Digest, Entry, Journal, Owner, Reservations, Reserve, SamplingParams, Trace};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+/// An entry of the journal of answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kept {
+    /// An answer.
+    Answered {
+        /// What was asked, by name: see [`Identity::asked`]. What an older version did not record is `unknown`.
+        asked: BTreeMap<String, String>,
+        /// The answer.
+        trace: Box<Trace>,
+    },
+    /// A sample that cannot be had.
+    Unanswered {
+        /// The sample.
+        id: String,
+        /// The problem.
+        problem_id: String,
+        /// Which of the problem's samples.
+        sample_index: u32,
+        /// What was asked, by name.
+        asked: BTreeMap<String, String>,
+        /// Why there is no answer, e.g. `too-long`.
+        reason: String,
+        /// What was said.
+        message: String,
+        /// What was received of an answer.
+        text: String,
+    },
+    /// The model that a teacher's responses named, by the digest of its identity.
+    Model {
+        /// The identity's digest.
+        identity: String,
+        /// The model.
+        model: String,
+    },
+}
+
+impl Entry for Kept {
+    fn key(&self) -> String {
+        match self {
+            Kept::Answered { trace, .. } => trace.id.clone(),
+            Kept::Unanswered { id, .. } => unanswered_key(id),
+            Kept::Model { identity, .. } => model_key(identity),
+        }
+    }
+}
+
+fn unanswered_key(id: &str) -> String {
+    format!("{id}/unanswered")
+}
+
+fn model_key(identity: &str) -> String {
+    format!("model/{identity}")
+}
+
+/// What came of a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// An answer.
+    Answered(Box<Trace>),
+    /// It cannot be had.
+    Unanswered {
+        /// A short name for why.
+        reason: String,
+        /// What was said.
+        message: String,
+        /// What was received of an answer.
+        text: String,
+    },
+}
+
+/// The answers of one teacher, and what they cost.
+pub struct Answers {
+    dir: PathBuf,
+    answers: RwLock<Journal<Kept>>,
+    charges: RwLock<Journal<Charge>>,
+    /// Where several processes buy from one list.
+    reservations: Option<Reservations>,
+    reserved: Mutex<HashSet<String>>,
+    /// Of this very opening, and of its next charge.
+    numbers: (u64, AtomicU64),
+}
+
+impl Answers {
+    /// Opens or creates the journals below `dir`, for the only process that buys into them now.
+    ///
+    /// # Errors
+    /// When they are no journals, or the disk refuses.
+    pub fn open(dir: &Path) -> Result<Answers, DatasetError> {
+        let answers = RwLock::new(Journal::open(&dir.join("answers"))?);
+        let charges = RwLock::new(Journal::open(&dir.join("charges"))?);
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let opening = Digest::new("opening")
+            .field(&since.as_nanos().to_string())
+            .field(&std::process::id().to_string())
+            .field(&format!("{:?}", std::thread::current().id()))
+            .finish_u64();
+        let numbers = (opening, AtomicU64::new(0));
+        Ok(Answers { dir: dir.to_owned(), answers, charges, reservations: None, reserved: Mutex::default(), numbers })
+    }
+
+    /// As [`Answers::open`], for one of several processes that buy into them: each sample is reserved in
+    /// `dir/reserved` before it is asked for, so that none is bought twice.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn share(dir: &Path, owner: Arc<Owner>) -> Result<Answers, DatasetError> {
+        let reservations = Some(Reservations::open(&dir.join("reserved"), owner)?);
+        Ok(Answers { reservations, ..Answers::open(dir)? })
+    }
+
+    /// Where they are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Reserves a sample for this process; false when another, living one has it. Nothing happens where there is one
+    /// process only.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn reserve(&self, id: &str) -> Result<bool, DatasetError> {
+        let Some(reservations) = &self.reservations else { return Ok(true) };
+        match reservations.try_reserve(id)? {
+            Reserve::Reserved | Reserve::Mine => {
+                self.reserved().insert(id.to_owned());
+                Ok(true)
+            }
+            Reserve::HeldBy { .. } => Ok(false),
+        }
+    }
+
+    /// Gives a sample back. What came of it is synced by then.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn release(&self, id: &str) -> Result<(), DatasetError> {
+        let Some(reservations) = &self.reservations else { return Ok(()) };
+        self.reserved().remove(id);
+        reservations.release(id).map(drop)
+    }
+
+    /// Gives back every sample that this process still has reserved.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn release_all(&self) -> Result<(), DatasetError> {
+        let left: Vec<String> = self.reserved().drain().collect();
+        let Some(reservations) = &self.reservations else { return Ok(()) };
+        left.iter().try_for_each(|id| reservations.release(id).map(drop))
+    }
+
+    /// Sees what other processes kept since.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn refresh(&self) -> Result<(), DatasetError> {
+        if self.reservations.is_none() {
+            return Ok(());
+        }
+        self.charges.write().unwrap_or_else(PoisonError::into_inner).refresh()?;
+        self.write().refresh()
+    }
+
+    fn reserved(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is known what came of a sample.
+    pub fn contains(&self, id: &str) -> bool {
+        let answers = self.read();
+        answers.contains(id) || answers.contains(&unanswered_key(id))
+    }
+
+    /// What came of a sample, if that is known.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn get(&self, id: &str) -> Result<Option<Answer>, DatasetError> {
+        let answers = self.read();
+        let kept = match answers.get(id)? {
+            Some(kept) => Some(kept),
+            None => answers.get(&unanswered_key(id))?,
+        };
+        Ok(match kept {
+            Some(Kept::Answered { trace, .. }) => Some(Answer::Answered(trace)),
+            Some(Kept::Unanswered { reason, message, text, .. }) => Some(Answer::Unanswered { reason, message, text }),
+            Some(Kept::Model { .. }) | None => None,
+        })
+    }
+
+    /// What all attempts at a sample cost.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn charges(&self, id: &str) -> Result<Charges, DatasetError> {
+        let journal = self.charges.read().unwrap_or_else(PoisonError::into_inner);
+        let mut charges = Charges::default();
+        journal.entries(id)?.iter().for_each(|charge| charges.add(charge));
+        Ok(charges)
+    }
+
+    /// The model that a teacher's responses named first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn model(&self, identity: &Identity) -> Result<Option<String>, DatasetError> {
+        match self.read().get(&model_key(&identity.digest()))? {
+            Some(Kept::Model { model, .. }) => Ok(Some(model)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Keeps which model a teacher's responses name; the first stays.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep_model(&self, identity: &Identity, model: &str) -> Result<(), DatasetError> {
+        self.keep(&Kept::Model { identity: identity.digest(), model: model.to_owned() })
+    }
+
+    /// Keeps what came of a sample.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep(&self, kept: &Kept) -> Result<(), DatasetError> {
+        self.write().append(kept)
+    }
+
+    /// Keeps what an attempt at a sample cost.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn charge(&self, sample: &str, cost: Cost, wasted: bool) -> Result<(), DatasetError> {
+        let mut journal = self.charges.write().unwrap_or_else(PoisonError::into_inner);
+        let (opening, next) = &self.numbers;
+        let number = format!("{opening:016x}-{}", next.fetch_add(1, Ordering::Relaxed));
+        journal.append_more(&Charge { sample: sample.to_owned(), number, wasted, cost })
+    }
+
+    /// Makes everything kept so far survive a power cut.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&self) -> Result<(), DatasetError> {
+        self.charges.write().unwrap_or_else(PoisonError::into_inner).sync()?;
+        self.write().sync()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Journal<Kept>> {
+        self.answers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Journal<Kept>> {
+        self.answers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The record of an answer to `ask`.
+pub fn trace(ask: &Ask, completion: crate::Completion, identity: &Identity, sampling: SamplingParams) -> Trace {
+    let turn = format!("{}{}", completion.prefill, completion.text);
+    let (reasoning, answer) = Trace::split_turn(&turn);
+    let segment = distill_dataset::Segment {
+        num_bytes: completion.text.len() as u32,
+        num_tokens: completion.completion_tokens,
+        finish_reason: completion.finish_reason,
+    };
+    Trace {
+        id: ask.id.clone(),
+        problem_id: ask.problem_id.clone(),
+        sample_index: ask.sample_index,
+        prefill: completion.prefill,
+        text: completion.text,
+        reasoning,
+        answer,
+        finish_reason: completion.finish_reason,
+        segments: vec![segment],
+        teacher: identity.teacher.clone(),
+        response_model: completion.response_model,
+        template_hash: identity.template_hash.clone(),
+        sampling,
+        seed: ask.seed,
+        prompt_tokens: completion.prompt_tokens,
+        completion_tokens: completion.completion_tokens,
+        token_ids: completion.token_ids,
+        cost_usd: completion.cost_usd,
+        finish_name: completion.finish_name,
+    }
+}

@@ -1,0 +1,106 @@
+//! The thread that reads problems ahead of the loop, so that decoding a shard stalls no stream. This is the one place
+//! where it is decided that a sample is to be bought: where several processes buy from one list, it is reserved here, and
+//! looked for once more in what the others kept.
+
+use crate::{
+    Answers,
+    pump::{Ask, Asks},
+};
+use distill_dataset::DatasetError;
+use std::{sync::mpsc::SyncSender, thread, time::Duration};
+
+/// Samples read ahead.
+pub(crate) const AHEAD: usize = 64;
+/// Samples reserved together: what the others kept is looked at once for all of them.
+const BATCH: usize = 32;
+/// How often samples that others have are looked at again, in ticks.
+const PATIENCE: u32 = 10;
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the loop is handed.
+pub(crate) enum Fed {
+    /// A sample to buy.
+    Ask(Ask),
+    /// Another process has bought one.
+    Known,
+    /// So many are being bought by other processes.
+    Waiting(usize),
+}
+
+/// Nobody takes anything any more.
+struct Ended;
+
+type Wanted<'a> = &'a SyncSender<Result<Fed, DatasetError>>;
+
+/// Sends the samples that are missing, in order, until all are sent or known, or nobody takes them any more.
+pub(crate) fn feed(
+    asks: Asks<'_>,
+    missing: &[bool],
+    answers: &Answers,
+    has_ended: &dyn Fn() -> bool,
+    wanted: Wanted<'_>,
+) {
+    // Ended: the loop has its own reasons.
+    let _ = feed_all(asks, missing, answers, has_ended, wanted);
+}
+
+fn feed_all(
+    asks: Asks<'_>,
+    missing: &[bool],
+    answers: &Answers,
+    has_ended: &dyn Fn() -> bool,
+    wanted: Wanted<'_>,
+) -> Result<(), Ended> {
+    let mut later = Vec::new();
+    let mut batch = Vec::new();
+    for (ask, missing) in asks.zip(missing) {
+        match ask {
+            Err(error) => return send(wanted, Err(error)),
+            Ok(ask) if *missing => batch.push(ask),
+            Ok(_) => {}
+        }
+        if batch.len() == BATCH {
+            later.extend(hand_over(std::mem::take(&mut batch), answers, wanted)?);
+        }
+    }
+    later.extend(hand_over(batch, answers, wanted)?);
+    while !later.is_empty() {
+        send(wanted, Ok(Fed::Waiting(later.len())))?;
+        for _ in 0..PATIENCE {
+            if has_ended() {
+                return Err(Ended);
+            }
+            thread::sleep(TICK);
+        }
+        later = hand_over(later, answers, wanted)?;
+    }
+    Ok(())
+}
+
+/// Sends those samples that are this process's to buy, and returns those that others have.
+fn hand_over(asks: Vec<Ask>, answers: &Answers, wanted: Wanted<'_>) -> Result<Vec<Ask>, Ended> {
+    let mut later = Vec::new();
+    let mut mine = Vec::new();
+    for ask in asks {
+        match answers.reserve(&ask.id) {
+            Ok(true) => mine.push(ask),
+            Ok(false) => later.push(ask),
+            Err(error) => return send(wanted, Err(error)).map(|()| Vec::new()),
+        }
+    }
+    if let Err(error) = answers.refresh() {
+        return send(wanted, Err(error)).map(|()| Vec::new());
+    }
+    for ask in mine {
+        let known = answers.contains(&ask.id);
+        if known && let Err(error) = answers.release(&ask.id) {
+            return send(wanted, Err(error)).map(|()| Vec::new());
+        }
+        send(wanted, Ok(if known { Fed::Known } else { Fed::Ask(ask) }))?;
+    }
+    Ok(later)
+}
+
+fn send(wanted: Wanted<'_>, fed: Result<Fed, DatasetError>) -> Result<(), Ended> {
+    wanted.send(fed).map_err(|_| Ended)
+}

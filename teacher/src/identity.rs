@@ -1,0 +1,91 @@
+//! Who answers, told so exactly that two teachers which could say different things are never taken for one.
+
+use distill_dataset::{Digest, SamplingParams, trace_id};
+use std::collections::BTreeMap;
+
+/// Who answers: part of every sample's identity. What is empty is not known or does not apply, and changes no identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Name and revision: for a checkpoint the digest of its weights, for an endpoint the model's name and revision.
+    pub teacher: String,
+    /// Digest of the chat template; empty when the endpoint applies its own.
+    pub template_hash: String,
+    /// Which call of an endpoint is used, `chat` or `completions`; empty in this process.
+    pub api: String,
+    /// What our template puts into the assistant's turn; empty when the endpoint applies its own.
+    pub prefill: String,
+    /// Engine and precision of an endpoint, as the recipe tells them, e.g. `vllm fp8`.
+    pub served_as: String,
+}
+
+impl Identity {
+    /// What is set, by name.
+    pub fn pairs(&self) -> BTreeMap<String, String> {
+        let all = [
+            ("teacher", &self.teacher),
+            ("template", &self.template_hash),
+            ("api", &self.api),
+            ("prefill", &self.prefill),
+            ("served-as", &self.served_as),
+        ];
+        all.into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .collect()
+    }
+
+    /// What is set, on one line: for the keys of stages, and for people.
+    pub fn describe(&self) -> String {
+        let pairs = self.pairs();
+        pairs.iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A digest of what is set.
+    pub fn digest(&self) -> String {
+        let mut digest = Digest::new("identity");
+        for (name, value) in self.pairs() {
+            digest.field(&name).field(&value);
+        }
+        digest.finish_short()
+    }
+
+    /// Everything that is asked of it, by name. An evaluation's samples carry their `seed`, so that they are no
+    /// training samples.
+    pub fn asked(&self, sampling: &SamplingParams, seed: Option<u64>) -> BTreeMap<String, String> {
+        let mut asked = self.pairs();
+        asked.extend(sampling.pairs());
+        asked.extend(seed.map(|seed| ("seed".to_owned(), seed.to_string())));
+        asked
+    }
+
+    /// The identity of one training sample.
+    pub fn sample_id(&self, problem_id: &str, sampling: &SamplingParams, sample_index: u32) -> String {
+        trace_id(problem_id, &self.asked(sampling, None), sample_index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_set_changes_no_identity_and_what_is_set_does() {
+        let plain = Identity { teacher: "r1@1".to_owned(), api: "chat".to_owned(), ..Identity::default() };
+        let sampling = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 64 };
+        let id = |identity: &Identity| identity.sample_id("p", &sampling, 0);
+        // Written down: an identity that moves buys everything again.
+        assert_eq!(id(&plain), "0a9cc5591dba0f8442787d9445da24fe");
+        for other in [
+            Identity { api: "completions".to_owned(), ..plain.clone() },
+            Identity { template_hash: "t".to_owned(), ..plain.clone() },
+            Identity { prefill: "<think>\n".to_owned(), ..plain.clone() },
+            Identity { served_as: "vllm fp8".to_owned(), ..plain.clone() },
+        ] {
+            assert_ne!(id(&plain), id(&other), "{}", other.describe());
+            assert_ne!(plain.describe(), other.describe());
+            assert_ne!(plain.digest(), other.digest());
+        }
+        let seeded = trace_id("p", &plain.asked(&sampling, Some(1)), 0);
+        assert_ne!(seeded, id(&plain), "an attempt of an evaluation is no training sample");
+    }
+}

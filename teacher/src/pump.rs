@@ -1,0 +1,483 @@
+//! The one loop in which a teacher is asked, for sampling and for evaluations alike: an ordered list of samples in, an
+//! outcome of each in [`Answers`] out.
+//!
+//! A thread reads ahead (`feeder.rs`), the teacher pulls from here as it has room, a thread writes (`writer.rs`). The loop
+//! itself reads no file and waits for no disk. Nothing is sent before the most that it may cost is reserved in the ledger.
+//! A sample that cannot be had is an outcome with a reason. A stop that was asked for, a budget that is reached and a
+//! teacher that refuses end the asking, not the answers: what is in flight is taken and kept.
+
+use crate::{
+    Answers, Budget, Charges, Complete, Completion, Cost, Exceeded, Identity, Ledger, Most, Queue, Request,
+    TeacherError,
+    feeder::{self, AHEAD, Fed},
+    writer::{self, Ack, End, Job},
+};
+use distill_dataset::{Context, DatasetError, Digest, Interrupted, Message, Problem, SamplingParams, trace_id};
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::ControlFlow,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, channel, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Jobs that the writer may be behind. More are in flight at most: whoever hands over one then waits.
+const MOST_JOBS: usize = 1 << 14;
+/// Jobs, and their bytes, that the writer may be behind before nothing more is asked.
+const MOST_PENDING: (usize, usize) = (1024, 64 << 20);
+/// So many refusals, before anything was answered, are a mistake in the question rather than in each row.
+const MOST_REFUSALS: usize = 16;
+/// How long one waits for the other threads before looking at cancellation again.
+const TICK: Duration = Duration::from_millis(50);
+
+/// One sample that is wanted.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Its identity.
+    pub id: String,
+    /// The problem.
+    pub problem_id: String,
+    /// Which of the problem's samples, from 0.
+    pub sample_index: u32,
+    /// The conversation up to the answer.
+    pub messages: Vec<Message>,
+    /// The sampler's seed.
+    pub seed: u64,
+    /// Whether the seed is part of the identity.
+    pub seeded: bool,
+}
+
+impl Ask {
+    /// A training sample. Its seed comes from its identity alone: the same sample, whichever run buys it.
+    pub fn sample(problem: &Problem, sample_index: u32, identity: &Identity, sampling: &SamplingParams) -> Ask {
+        let id = identity.sample_id(&problem.id, sampling, sample_index);
+        let seed = Digest::new("sample-seed").field(&id).finish_u64();
+        Ask::new(problem, sample_index, id, seed)
+    }
+
+    /// An attempt of an evaluation, with a seed that does not depend on who is asked.
+    pub fn attempt(
+        problem: &Problem,
+        sample_index: u32,
+        identity: &Identity,
+        sampling: &SamplingParams,
+        seed: u64,
+    ) -> Ask {
+        let id = trace_id(&problem.id, &identity.asked(sampling, Some(seed)), sample_index);
+        Ask { seeded: true, ..Ask::new(problem, sample_index, id, seed) }
+    }
+
+    fn new(problem: &Problem, sample_index: u32, id: String, seed: u64) -> Ask {
+        let (problem_id, messages) = (problem.id.clone(), problem.messages.clone());
+        Ask { id, problem_id, sample_index, messages, seed, seeded: false }
+    }
+}
+
+/// Samples in the order in which they are asked for.
+pub type Asks<'a> = Box<dyn Iterator<Item = Result<Ask, DatasetError>> + 'a>;
+
+/// What is wanted.
+pub struct Order<'a> {
+    /// The samples; every call gives the same ones in the same order.
+    pub asks: &'a (dyn Fn() -> Asks<'a> + Sync),
+    /// What is asked of the sampler.
+    pub sampling: SamplingParams,
+    /// The most that these samples may cost, whenever they were bought.
+    pub budget: Budget,
+    /// What is being done, and what is counted, for people.
+    pub task: (&'static str, &'static str),
+}
+
+/// What came of an order.
+#[derive(Debug, Default)]
+pub struct Pumped {
+    /// Samples wanted.
+    pub total: u64,
+    /// Samples whose outcome is known now.
+    pub done: u64,
+    /// Samples that failed after every retry: nothing is kept of them, the next run asks again.
+    pub failed: u64,
+    /// What the first of these said.
+    pub first_failure: String,
+    /// Samples that turned out, in this run, not to be had.
+    pub unanswered: u64,
+}
+
+/// Why an order was not carried out. What was answered is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum PumpError {
+    /// The budget is reached.
+    #[error("the budget of {limit} is reached: {done} of {total} are there")]
+    Budget {
+        /// Which one.
+        limit: Exceeded,
+        /// Samples there.
+        done: u64,
+        /// Samples wanted.
+        total: u64,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted(#[from] Interrupted),
+    /// Another model answers than before.
+    #[error(
+        "expected answers of the model `{expected}`, which answered under this identity so far, found one of `{found}`\nhint: another model is another teacher: say which in the teacher's `model` or `revision`; answers so far are kept"
+    )]
+    Model {
+        /// The model that answered so far.
+        expected: String,
+        /// The one that answers now.
+        found: String,
+    },
+    /// Nobody answers, or the teacher refuses everything.
+    #[error(transparent)]
+    Teacher(#[from] TeacherError),
+    /// The disk refused.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+}
+
+/// Asks `teacher` for every sample whose outcome is not in `answers` yet.
+///
+/// # Errors
+/// When the budget is reached, a stop was asked for, nobody answers, another model answers than before, or the disk
+/// refuses. What was answered is kept, and on the disk.
+pub fn pump(
+    order: &Order<'_>,
+    teacher: &dyn Complete,
+    answers: &Answers,
+    context: &Context,
+) -> Result<Pumped, PumpError> {
+    answers.refresh()?;
+    let survey = survey(order, answers, context)?;
+    let tally = Pumped { total: survey.missing.len() as u64, done: survey.done, ..Pumped::default() };
+    context.progress.begin(order.task.0, tally.total, order.task.1);
+    context.progress.advance(tally.done, "");
+    if tally.done == tally.total {
+        context.progress.end();
+        return Ok(tally);
+    }
+    let identity = teacher.identity();
+    let model = answers.model(&identity)?;
+    let ended = AtomicBool::new(false);
+    let result = thread::scope(|scope| {
+        let (feed, wanted) = sync_channel(AHEAD);
+        let (jobs, to_write) = sync_channel(MOST_JOBS);
+        let (written, acks) = channel();
+        let (missing, identity) = (&survey.missing, &identity);
+        let (ended, cancel) = (&ended, &context.cancel);
+        let has_ended = move || ended.load(Ordering::Relaxed) || cancel.is_cancelled();
+        scope.spawn(move || feeder::feed((order.asks)(), missing, answers, &has_ended, &feed));
+        let writer = scope.spawn(move || writer::write(answers, identity, order.sampling, &to_write, &written));
+        let mut pump = Pump {
+            order,
+            teacher,
+            context,
+            wanted,
+            again: VecDeque::new(),
+            in_flight: HashMap::new(),
+            next_id: 0,
+            ledger: Ledger::new(order.budget, survey.spent.all),
+            jobs,
+            acks,
+            pending: (0, 0),
+            held: Vec::new(),
+            answered: model.is_some(),
+            model,
+            tally,
+            stop: None,
+            remark: String::new(),
+        };
+        let completed = teacher.complete(&mut pump, &context.cancel);
+        pump.take_refusals();
+        ended.store(true, Ordering::Relaxed);
+        let Pump { jobs, acks, mut tally, mut stop, .. } = pump;
+        drop(jobs);
+        let lost = writer.join().is_err();
+        for ack in acks.try_iter() {
+            match ack {
+                Ack::Kept { sample, .. } => tally.done += u64::from(sample),
+                Ack::Broken(error) => stop = Some(error.into()),
+            }
+        }
+        if lost {
+            let message = "the thread that keeps answers ended early".to_owned();
+            stop = Some(TeacherError::Local(message).into());
+        }
+        if let Some(PumpError::Budget { done, .. }) = &mut stop {
+            *done = tally.done;
+        }
+        match (stop, completed) {
+            (Some(stop), _) => Err(stop),
+            (None, Err(error)) => Err(error.into()),
+            (None, Ok(())) if context.cancel.is_cancelled() => Err(Interrupted.into()),
+            (None, Ok(())) => Ok(tally),
+        }
+    });
+    context.progress.end();
+    // Of samples that failed, and of what was read ahead.
+    let released = answers.release_all();
+    let pumped = result?;
+    released?;
+    Ok(pumped)
+}
+
+/// What is there already.
+struct Survey {
+    missing: Vec<bool>,
+    done: u64,
+    spent: Charges,
+}
+
+fn survey(order: &Order<'_>, answers: &Answers, context: &Context) -> Result<Survey, PumpError> {
+    let mut survey = Survey { missing: Vec::new(), done: 0, spent: Charges::default() };
+    for ask in (order.asks)() {
+        if context.cancel.is_cancelled() {
+            return Err(Interrupted.into());
+        }
+        let ask = ask?;
+        let known = answers.contains(&ask.id);
+        survey.missing.push(!known);
+        survey.done += u64::from(known);
+        if order.budget.is_limited() {
+            let charges = answers.charges(&ask.id)?;
+            survey.spent.all.add(&charges.all);
+        }
+    }
+    Ok(survey)
+}
+
+/// The queue of everything that is missing.
+struct Pump<'a, 'o> {
+    order: &'a Order<'o>,
+    teacher: &'a dyn Complete,
+    context: &'a Context,
+    wanted: Receiver<Result<Fed, DatasetError>>,
+    /// Pulled, and not affordable when it was last looked at.
+    again: VecDeque<Ask>,
+    /// What is asked, with what is reserved for it.
+    in_flight: HashMap<u64, (Ask, Most)>,
+    next_id: u64,
+    ledger: Ledger,
+    jobs: SyncSender<Job>,
+    acks: Receiver<Ack>,
+    /// Jobs that are not acknowledged, and their bytes.
+    pending: (usize, usize),
+    /// Refusals from before the first answer: they are kept once it is known that the teacher answers at all.
+    held: Vec<Job>,
+    answered: bool,
+    model: Option<String>,
+    tally: Pumped,
+    stop: Option<PumpError>,
+    remark: String,
+}
+
+impl Pump<'_, '_> {
+    /// Hands a job to the writer.
+    fn keep(&mut self, job: Job) {
+        self.pending.0 += 1;
+        self.pending.1 += job.bytes();
+        // It fails when the writer is gone, which its end tells.
+        let _ = self.jobs.send(job);
+    }
+
+    fn take_acks(&mut self) {
+        let before = self.tally.done;
+        while let Ok(ack) = self.acks.try_recv() {
+            self.take_ack(ack);
+        }
+        if self.tally.done != before {
+            self.tell();
+        }
+    }
+
+    fn take_ack(&mut self, ack: Ack) {
+        match ack {
+            Ack::Kept { bytes, sample } => {
+                self.pending = (self.pending.0 - 1, self.pending.1 - bytes);
+                self.tally.done += u64::from(sample);
+            }
+            // The disk's word counts more than any other reason to stop.
+            Ack::Broken(error) => self.stop = Some(error.into()),
+        }
+    }
+
+    fn tell(&self) {
+        let mut notes = Vec::new();
+        if !self.remark.is_empty() {
+            notes.push(self.remark.clone());
+        }
+        for (count, what) in [(self.tally.unanswered, "cannot be had"), (self.tally.failed, "failed")] {
+            if count > 0 {
+                notes.push(format!("{count} {what}"));
+            }
+        }
+        self.context.progress.advance(self.tally.done, notes.join(", "));
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.is_some() || self.context.cancel.is_cancelled()
+    }
+
+    /// The next sample; waits for it only while nothing is in flight.
+    fn pull(&mut self) -> Option<Ask> {
+        while !self.is_stopping() {
+            let idle = self.in_flight.is_empty();
+            if self.pending.0 >= MOST_PENDING.0 || self.pending.1 >= MOST_PENDING.1 {
+                if !idle {
+                    return None;
+                }
+                match self.acks.recv_timeout(TICK) {
+                    Ok(ack) => self.take_ack(ack),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                }
+                continue;
+            }
+            if let Some(ask) = self.again.pop_front() {
+                return Some(ask);
+            }
+            let fed = match self.wanted.try_recv() {
+                Ok(fed) => fed,
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) if !idle => return None,
+                Err(TryRecvError::Empty) => match self.wanted.recv_timeout(TICK) {
+                    Ok(fed) => fed,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                },
+            };
+            match fed {
+                Ok(Fed::Ask(ask)) => return Some(ask),
+                Ok(Fed::Known) => {
+                    self.tally.done += 1;
+                    self.tell();
+                }
+                Ok(Fed::Waiting(count)) => self.say(&format!("other processes are at {count} of these")),
+                Err(error) => self.stop = Some(error.into()),
+            }
+        }
+        None
+    }
+
+    /// Takes an answer; the model that it names must be the one that answered so far.
+    fn take_answer(&mut self, ask: Ask, completion: Completion) {
+        let cost = completion.cost();
+        let named = Some(completion.response_model.clone()).filter(|model| !model.is_empty());
+        match (&self.model, &named) {
+            (Some(expected), Some(found)) if expected != found => {
+                let (expected, found) = (expected.clone(), found.clone());
+                self.stop.get_or_insert(PumpError::Model { expected, found });
+                // It is another sample than the one that was asked for, and paid for all the same.
+                self.keep(Job { ask, charge: Some((cost, true)), end: End::Nothing });
+                return;
+            }
+            _ => {}
+        }
+        let first = if self.model.is_none() { named.clone() } else { None };
+        self.model = self.model.take().or(named);
+        self.keep(Job { ask, charge: Some((cost, false)), end: End::Answered(Box::new(completion), first) });
+        self.answered = true;
+        self.take_refusals();
+    }
+
+    /// Keeps the refusals that were held until something was answered.
+    fn take_refusals(&mut self) {
+        for job in std::mem::take(&mut self.held) {
+            self.keep(job);
+        }
+    }
+
+    fn refuse(&mut self, job: Job, message: &str) {
+        self.tally.unanswered += 1;
+        if self.answered {
+            return self.keep(job);
+        }
+        self.held.push(job);
+        if self.held.len() >= MOST_REFUSALS {
+            self.held.clear();
+            let message = format!(
+                "the first {MOST_REFUSALS} requests were all refused, the last: {message}\nhint: nothing was kept; correct what the recipe asks of this teacher"
+            );
+            self.stop.get_or_insert(TeacherError::Refused(message).into());
+        }
+    }
+}
+
+impl Queue for Pump<'_, '_> {
+    fn next(&mut self) -> Option<Request> {
+        self.take_acks();
+        let ask = self.pull()?;
+        let (sampling, messages) = (self.order.sampling, ask.messages.clone());
+        let request = Request { id: self.next_id, messages, sampling, seed: ask.seed };
+        let most = Most { tokens: u64::from(sampling.max_new_tokens), usd: self.teacher.max_cost_usd(&request) };
+        if let Err(limit) = self.ledger.reserve(most) {
+            self.again.push_front(ask);
+            // What is in flight may turn out cheaper than reserved.
+            if self.in_flight.is_empty() {
+                let Pumped { done, total, .. } = self.tally;
+                self.stop.get_or_insert(PumpError::Budget { limit, done, total });
+            }
+            return None;
+        }
+        self.in_flight.insert(self.next_id, (ask, most));
+        self.next_id += 1;
+        Some(request)
+    }
+
+    fn deliver(&mut self, id: u64, outcome: Result<Completion, TeacherError>) -> ControlFlow<()> {
+        let Some((ask, most)) = self.in_flight.remove(&id) else { return ControlFlow::Continue(()) };
+        match outcome {
+            Ok(completion) => {
+                self.ledger.settle(most, &completion.cost());
+                self.take_answer(ask, completion);
+            }
+            Err(TeacherError::Unanswerable { reason, message, text, cost }) => {
+                self.ledger.settle(most, &cost);
+                let charge = (cost != Cost::default()).then_some((cost, true));
+                let end = End::Unanswered(reason, message.clone(), text);
+                self.refuse(Job { ask, charge, end }, &message);
+            }
+            Err(error) => {
+                self.ledger.release(most);
+                if self.tally.failed == 0 {
+                    self.tally.first_failure = error.to_string();
+                }
+                self.tally.failed += 1;
+                self.tell();
+            }
+        }
+        self.take_acks();
+        match self.stop {
+            // Nothing more can be kept.
+            Some(PumpError::Dataset(_)) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn charge(&mut self, id: u64, cost: Cost) -> bool {
+        let Some((ask, most)) = self.in_flight.remove(&id) else { return false };
+        self.ledger.settle(most, &cost);
+        if cost != Cost::default() {
+            self.keep(Job { ask: ask.clone(), charge: Some((cost, true)), end: End::Nothing });
+        }
+        if self.ledger.reserve(most).is_err() {
+            self.again.push_back(ask);
+            return false;
+        }
+        self.in_flight.insert(id, (ask, most));
+        true
+    }
+
+    fn say(&mut self, remark: &str) {
+        remark.clone_into(&mut self.remark);
+        self.take_acks();
+        self.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! The loop against teachers that break, refuse, change and stop.
+
+use super::*;
+use crate::Answer;
+use distill_dataset::{Cancel, FinishReason, Owner, Progress, Reference, Split, problem_id};
+use std::sync::{Arc, Mutex};
+
+/// What a fake does with a request for a problem, given how often it was asked that before.
+type Behaviour = fn(&str, usize) -> Reaction;
+
+enum Reaction {
+    /// Answers as this model.
+    Answer(&'static str),
+    /// An attempt that broke, at this cost.
+    Break(u64),
+    /// It cannot be answered.
+    Refuse,
+    /// Failed after every retry.
+    Fail,
+}
+
+struct Fake {
+    behaviour: Behaviour,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Fake {
+    fn new(behaviour: Behaviour) -> Fake {
+        Fake { behaviour, asked: Mutex::default() }
+    }
+
+    fn num_asked(&self) -> usize {
+        self.asked.lock().expect("a lock").len()
+    }
+}
+
+impl Complete for Fake {
+    fn identity(&self) -> Identity {
+        Identity { teacher: "fake".to_owned(), ..Identity::default() }
+    }
+
+    fn complete(&self, queue: &mut dyn Queue, _: &Cancel) -> Result<(), TeacherError> {
+        while let Some(request) = queue.next() {
+            let text = request.messages[0].content.clone();
+            loop {
+                let mut asked = self.asked.lock().expect("a lock");
+                let before = asked.iter().filter(|other| **other == text).count();
+                asked.push(text.clone());
+                drop(asked);
+                let outcome = match (self.behaviour)(&text, before) {
+                    Reaction::Answer(model) => Ok(Completion {
+                        text: format!("<think>\n</think>{text}"),
+                        finish_reason: FinishReason::Stop,
+                        response_model: model.to_owned(),
+                        completion_tokens: 10,
+                        ..Completion::default()
+                    }),
+                    Reaction::Break(tokens) => {
+                        let cost = Cost { completion_tokens: tokens, estimated: true, ..Cost::default() };
+                        if queue.charge(request.id, cost) {
+                            continue;
+                        }
+                        break;
+                    }
+                    Reaction::Refuse => Err(TeacherError::unanswerable("refused", format!("no {text}"))),
+                    Reaction::Fail => Err(TeacherError::Failed("broken".to_owned())),
+                };
+                if queue.deliver(request.id, outcome).is_break() {
+                    return Ok(());
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn problem(number: u32) -> Problem {
+    let messages = vec![Message::user(number.to_string())];
+    Problem {
+        id: problem_id(&messages),
+        messages,
+        domain: "math".to_owned(),
+        reference: Reference::Math,
+        answer: "1".to_owned(),
+        solution: None,
+        source: "test".to_owned(),
+        split: Split::Train,
+        licence: None,
+    }
+}
+
+const SAMPLING: SamplingParams = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 20 };
+
+fn ids(fake: &Fake, count: u32) -> Vec<String> {
+    (0..count).map(|number| fake.identity().sample_id(&problem(number).id, &SAMPLING, 0)).collect()
+}
+
+/// Pumps one sample of each of `count` problems.
+fn run(dir: &std::path::Path, fake: &Fake, count: u32, budget: Budget) -> Result<Pumped, PumpError> {
+    let identity = fake.identity();
+    let asks = || -> Asks<'_> {
+        Box::new((0..count).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING))))
+    };
+    let order = Order { asks: &asks, sampling: SAMPLING, budget, task: ("sample", "traces") };
+    let context = Context { scratch: dir.to_owned(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 1 };
+    pump(&order, fake, &Answers::open(dir).expect("answers"), &context)
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[test]
+fn a_row_that_cannot_be_answered_is_an_outcome_that_is_kept_and_not_asked_again() {
+    let dir = folder();
+    let odd = Fake::new(|text, _| if text == "3" { Reaction::Refuse } else { Reaction::Answer("m") });
+    let pumped = run(dir.path(), &odd, 8, Budget::default()).expect("every outcome");
+    assert_eq!((pumped.total, pumped.done, pumped.unanswered, odd.num_asked()), (8, 8, 1, 8));
+    let again = Fake::new(|_, _| Reaction::Answer("m"));
+    run(dir.path(), &again, 8, Budget::default()).expect("nothing to do");
+    assert_eq!(again.num_asked(), 0);
+    let answers = Answers::open(dir.path()).expect("answers");
+    match answers.get(&ids(&odd, 8)[3]).expect("no error") {
+        Some(Answer::Unanswered { reason, message, .. }) => {
+            assert_eq!((reason.as_str(), message.as_str()), ("refused", "no 3"));
+        }
+        other => panic!("expected a reason, found {other:?}"),
+    }
+}
+
+#[test]
+fn a_teacher_that_refuses_everything_is_a_mistake_and_spoils_nothing() {
+    let dir = folder();
+    let error = run(dir.path(), &Fake::new(|_, _| Reaction::Refuse), 40, Budget::default()).expect_err("a mistake");
+    assert!(error.to_string().contains("the first 16 requests were all refused"), "{error}");
+    let mended = Fake::new(|_, _| Reaction::Answer("m"));
+    let pumped = run(dir.path(), &mended, 40, Budget::default()).expect("answers");
+    assert_eq!((pumped.done, mended.num_asked()), (40, 40), "no refusal was kept");
+    // Few refusals before the first answer are rows' own.
+    let dir = folder();
+    let late = Fake::new(|text, _| if text.len() == 1 { Reaction::Refuse } else { Reaction::Answer("m") });
+    assert_eq!(run(dir.path(), &late, 12, Budget::default()).expect("answers").unanswered, 10);
+}
+
+#[test]
+fn what_failed_after_every_retry_is_asked_again_by_the_next_run() {
+    let dir = folder();
+    let failing = Fake::new(|text, _| if text == "3" { Reaction::Fail } else { Reaction::Answer("m") });
+    let pumped = run(dir.path(), &failing, 8, Budget::default()).expect("the rest");
+    assert_eq!((pumped.done, pumped.failed, pumped.first_failure.as_str()), (7, 1, "broken"));
+    let again = Fake::new(|_, _| Reaction::Answer("m"));
+    assert_eq!(run(dir.path(), &again, 8, Budget::default()).expect("all").done, 8);
+    assert_eq!(again.num_asked(), 1);
+}
+
+#[test]
+fn another_model_under_the_same_name_stops_and_both_are_named() {
+    let dir = folder();
+    run(dir.path(), &Fake::new(|_, _| Reaction::Answer("r1-0528")), 4, Budget::default()).expect("answers");
+    let moved = Fake::new(|_, _| Reaction::Answer("r1-0711"));
+    let error = run(dir.path(), &moved, 8, Budget::default()).expect_err("another model").to_string();
+    assert!(error.contains("`r1-0528`") && error.contains("`r1-0711`"), "{error}");
+    assert_eq!(moved.num_asked(), 1, "nothing more was bought");
+    let answers = Answers::open(dir.path()).expect("answers");
+    let id = &ids(&moved, 8)[4];
+    assert_eq!(answers.get(id).expect("no error"), None, "it is not the sample that was asked for");
+    assert_eq!(answers.charges(id).expect("no error").wasted.completion_tokens, 10, "and was paid for");
+}
+
+#[test]
+fn a_budget_counts_attempts_that_broke_in_this_run_and_in_later_ones() {
+    let dir = folder();
+    let broken =
+        Fake::new(|text, before| if text == "0" && before < 3 { Reaction::Break(15) } else { Reaction::Answer("m") });
+    let budget = |tokens| Budget { tokens: Some(tokens), usd: None };
+    // Three broken attempts at 15 and a whole one at 10, then one more at 10: nothing of 20 fits after that.
+    match run(dir.path(), &broken, 8, budget(84)) {
+        Err(PumpError::Budget { limit: Exceeded::Tokens(84), done, total: 8 }) => assert_eq!(done, 2),
+        other => panic!("expected the budget to stop it, found {other:?}"),
+    }
+    let answers = Answers::open(dir.path()).expect("answers");
+    let charges = answers.charges(&ids(&broken, 1)[0]).expect("charges");
+    assert_eq!((charges.attempts, charges.all.completion_tokens, charges.wasted.completion_tokens), (4, 55, 45));
+    drop(answers);
+    let more = Fake::new(|_, _| Reaction::Answer("m"));
+    match run(dir.path(), &more, 8, budget(90)) {
+        Err(PumpError::Budget { done, .. }) => {
+            assert_eq!((done, more.num_asked()), (3, 1), "65 of 90 were spent before")
+        }
+        other => panic!("expected the budget to stop it, found {other:?}"),
+    }
+}
+
+#[test]
+fn a_retry_that_the_budget_does_not_allow_is_not_made() {
+    let dir = folder();
+    let broken = Fake::new(|_, _| Reaction::Break(20));
+    match run(dir.path(), &broken, 1, Budget { tokens: Some(50), usd: None }) {
+        Err(PumpError::Budget { done: 0, .. }) => assert_eq!(broken.num_asked(), 2, "40 spent, 20 more are not there"),
+        other => panic!("expected the budget to stop it, found {other:?}"),
+    }
+}
+
+#[test]
+fn a_stop_keeps_what_was_answered() {
+    let dir = folder();
+    let identity = Fake::new(|_, _| Reaction::Fail).identity();
+    let cancel = Cancel::default();
+    struct Stopping(Cancel);
+    impl Complete for Stopping {
+        fn identity(&self) -> Identity {
+            Identity { teacher: "fake".to_owned(), ..Identity::default() }
+        }
+        fn complete(&self, queue: &mut dyn Queue, _: &Cancel) -> Result<(), TeacherError> {
+            let taken: Vec<Request> = (0..5).map_while(|_| queue.next()).collect();
+            self.0.cancel();
+            assert!(queue.next().is_none(), "nothing is asked after a stop");
+            for request in taken {
+                let _ = queue.deliver(request.id, Ok(Completion { text: "x".to_owned(), ..Completion::default() }));
+            }
+            Ok(())
+        }
+    }
+    let asks =
+        || -> Asks<'_> { Box::new((0..9).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING)))) };
+    let order = Order { asks: &asks, sampling: SAMPLING, budget: Budget::default(), task: ("sample", "traces") };
+    let context =
+        Context { scratch: dir.path().to_owned(), cancel: cancel.clone(), progress: Progress::hidden(), seed: 1 };
+    let answers = Answers::open(dir.path()).expect("answers");
+    let error = pump(&order, &Stopping(cancel), &answers, &context).expect_err("a stop");
+    assert!(matches!(error, PumpError::Interrupted(_)), "{error}");
+    let kept = (0..9).filter(|number| answers.contains(&identity.sample_id(&problem(*number).id, &SAMPLING, 0)));
+    assert_eq!(kept.count(), 5, "what was in flight is kept");
+}
+
+#[test]
+fn two_who_buy_from_one_list_buy_each_sample_once() {
+    let dir = folder();
+    let fakes = [0, 1].map(|_| Fake::new(|_, _| Reaction::Answer("m")));
+    thread::scope(|scope| {
+        for fake in &fakes {
+            let dir = dir.path();
+            scope.spawn(move || {
+                let ttl = Duration::from_secs(60);
+                let owner = Owner::register(&dir.join("owners"), ttl).expect("an owner");
+                let answers = Answers::share(&dir.join("samples"), Arc::new(owner)).expect("answers");
+                let identity = fake.identity();
+                let asks = || -> Asks<'_> {
+                    Box::new((0..300).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING))))
+                };
+                let budget = Budget::default();
+                let order = Order { asks: &asks, sampling: SAMPLING, budget, task: ("sample", "traces") };
+                let (cancel, progress) = (Cancel::default(), Progress::hidden());
+                let context = Context { scratch: dir.to_owned(), cancel, progress, seed: 1 };
+                let pumped = pump(&order, fake, &answers, &context).expect("every answer");
+                assert_eq!((pumped.done, pumped.total), (300, 300));
+            });
+        }
+    });
+    let asked: usize = fakes.iter().map(Fake::num_asked).sum();
+    assert_eq!(asked, 300, "none was bought twice");
+    let answers = Answers::open(&dir.path().join("samples")).expect("answers");
+    assert!(
+        ids(&fakes[0], 300)
+            .iter()
+            .all(|id| answers.contains(id) && answers.charges(id).expect("charges").attempts == 1)
+    );
+}

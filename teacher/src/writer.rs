@@ -1,0 +1,135 @@
+//! The thread that writes: answers become records and JSON, and reach the disk, away from the loop that reads streams.
+//! It acknowledges in the order in which it was handed things.
+
+use crate::{Answers, Completion, Cost, Identity, Kept, answers::trace, pump::Ask};
+use distill_dataset::{DatasetError, SamplingParams};
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender},
+    time::{Duration, Instant},
+};
+
+/// Longest time that something waits to be synced to the disk.
+const SYNC_EVERY: Duration = Duration::from_secs(2);
+
+/// Something to be written: what an attempt cost, then what came of it.
+pub(crate) struct Job {
+    pub(crate) ask: Ask,
+    /// What the attempt cost, and whether it brought no answer.
+    pub(crate) charge: Option<(Cost, bool)>,
+    pub(crate) end: End,
+}
+
+/// What came of an attempt.
+pub(crate) enum End {
+    /// An answer, and the model that it is the first to name.
+    Answered(Box<Completion>, Option<String>),
+    /// The sample cannot be had: reason, message, what was received.
+    Unanswered(&'static str, String, String),
+    /// Nothing yet.
+    Nothing,
+}
+
+impl Job {
+    /// About its size in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let end = match &self.end {
+            End::Answered(completion, _) => {
+                completion.text.len() + completion.token_ids.as_ref().map_or(0, |ids| 4 * ids.len())
+            }
+            End::Unanswered(_, message, text) => message.len() + text.len(),
+            End::Nothing => 0,
+        };
+        512 + end + self.ask.messages.iter().map(|message| message.content.len()).sum::<usize>()
+    }
+}
+
+/// What became of a job.
+pub(crate) enum Ack {
+    /// It is kept; so many bytes are free again. `sample` tells whether a sample is done by it.
+    Kept { bytes: usize, sample: bool },
+    /// The disk refused; nothing more is written.
+    Broken(DatasetError),
+}
+
+/// Writes everything that comes, until nothing more can come.
+pub(crate) fn write(
+    answers: &Answers,
+    identity: &Identity,
+    sampling: SamplingParams,
+    jobs: &Receiver<Job>,
+    acks: &Sender<Ack>,
+) {
+    let mut unsynced = Unsynced::default();
+    loop {
+        let result = match jobs.recv_timeout(SYNC_EVERY) {
+            Ok(job) => {
+                let (bytes, sample) = (job.bytes(), !matches!(job.end, End::Nothing));
+                unsynced.since.get_or_insert_with(Instant::now);
+                unsynced.samples.extend(sample.then(|| job.ask.id.clone()));
+                // Nobody listens only when the loop has ended; what is paid for is written all the same.
+                keep(answers, identity, sampling, job).map(|()| drop(acks.send(Ack::Kept { bytes, sample })))
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                if let Err(error) = unsynced.sync(answers) {
+                    let _ = acks.send(Ack::Broken(error));
+                }
+                return;
+            }
+        };
+        let result = result.and_then(|()| match unsynced.since {
+            Some(since) if since.elapsed() >= SYNC_EVERY => unsynced.sync(answers),
+            _ => Ok(()),
+        });
+        if let Err(error) = result {
+            let _ = acks.send(Ack::Broken(error));
+            // Takes what still comes, so that nobody waits for room.
+            jobs.iter().for_each(drop);
+            return;
+        }
+    }
+}
+
+/// What is written and may not survive a power cut yet.
+#[derive(Default)]
+struct Unsynced {
+    since: Option<Instant>,
+    samples: Vec<String>,
+}
+
+impl Unsynced {
+    /// Brings it to the disk. Only then may others look for these samples.
+    fn sync(&mut self, answers: &Answers) -> Result<(), DatasetError> {
+        answers.sync()?;
+        self.since = None;
+        self.samples.drain(..).try_for_each(|id| answers.release(&id))
+    }
+}
+
+fn keep(answers: &Answers, identity: &Identity, sampling: SamplingParams, job: Job) -> Result<(), DatasetError> {
+    let Job { ask, charge, end } = job;
+    // First what it cost: an answer without its charge would be free to a budget.
+    if let Some((cost, wasted)) = charge {
+        answers.charge(&ask.id, cost, wasted)?;
+    }
+    let asked = identity.asked(&sampling, ask.seeded.then_some(ask.seed));
+    match end {
+        End::Nothing => Ok(()),
+        End::Unanswered(reason, message, text) => answers.keep(&Kept::Unanswered {
+            id: ask.id,
+            problem_id: ask.problem_id,
+            sample_index: ask.sample_index,
+            asked,
+            reason: reason.to_owned(),
+            message,
+            text,
+        }),
+        End::Answered(completion, model) => {
+            if let Some(model) = model {
+                answers.keep_model(identity, &model)?;
+            }
+            let trace = Box::new(trace(&ask, *completion, identity, sampling));
+            answers.keep(&Kept::Answered { asked, trace })
+        }
+    }
+}
