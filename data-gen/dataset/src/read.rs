@@ -85,8 +85,20 @@ impl Dataset {
     pub fn objects(&self) -> impl Iterator<Item = Result<serde_json::Map<String, serde_json::Value>, DatasetError>> {
         let shards: Vec<Shard> = self.shards().collect();
         shards.into_iter().flat_map(|shard| match shard.read(0..shard.info.rows, None) {
-            Ok(rows) => Box::new(rows) as Box<dyn Iterator<Item = _>>,
+            Ok(rows) => Box::new(rows.flat()) as Box<dyn Iterator<Item = _>>,
             Err(error) => Box::new(std::iter::once(Err(error))),
+        })
+    }
+
+    /// Its rows in order, as many at a time as are decoded at once.
+    pub fn batches<R: Record>(&self) -> impl Iterator<Item = Result<Vec<R>, DatasetError>> + use<R> {
+        let shards: Vec<Shard> = self.shards().collect();
+        shards.into_iter().flat_map(|shard| {
+            let batches = shard.columns::<R>().and_then(|columns| shard.read(0..shard.info.rows, Some(columns)));
+            match batches {
+                Ok(batches) => Box::new(batches) as Box<dyn Iterator<Item = _>>,
+                Err(error) => Box::new(std::iter::once(Err(error))),
+            }
         })
     }
 
@@ -176,7 +188,7 @@ impl Shard {
     /// # Errors
     /// When it is not what its manifest says, or lacks a column.
     pub fn rows<R: Record>(&self) -> Result<impl Iterator<Item = Result<R, DatasetError>> + use<R>, DatasetError> {
-        self.read(0..self.info.rows, Some(self.columns::<R>()?))
+        Ok(self.read(0..self.info.rows, Some(self.columns::<R>()?))?.flat())
     }
 
     /// Its rows in order; that it cannot be opened is the first of them.
@@ -192,7 +204,7 @@ impl Shard {
     /// # Errors
     /// As [`Shard::rows`].
     pub fn rows_in<R: Record>(&self, range: Range<u64>) -> Result<Vec<R>, DatasetError> {
-        self.read(range, Some(self.columns::<R>()?))?.collect()
+        self.read(range, Some(self.columns::<R>()?))?.flat().collect()
     }
 
     fn columns<R: Record>(&self) -> Result<Vec<String>, DatasetError> {
@@ -209,7 +221,7 @@ impl Shard {
     }
 
     /// The rows of a range, with these columns or with all.
-    fn read<R>(&self, range: Range<u64>, columns: Option<Vec<String>>) -> Result<Rows<R>, DatasetError> {
+    fn read<R: DeserializeOwned>(&self, range: Range<u64>, columns: Option<Vec<String>>) -> Result<Batches<R>, DatasetError> {
         let (file, metadata) = self.open()?;
         let mask = match &columns {
             Some(columns) => ProjectionMask::columns(metadata.parquet_schema(), columns.iter().map(String::as_str)),
@@ -234,7 +246,7 @@ impl Shard {
             .with_batch_size(batch)
             .build()
             .map_err(|error| damaged(&self.path, error))?;
-        Ok(Rows { path: self.path.clone(), reader, ready: Vec::new().into_iter(), rows: PhantomData })
+        Ok(Batches { path: self.path.clone(), reader, rows: PhantomData })
     }
 }
 
@@ -246,29 +258,47 @@ fn batch_rows<'g>(groups: impl Iterator<Item = &'g RowGroupMetaData>) -> usize {
     (BATCH_BYTES / (bytes / rows.max(1)).max(1)).clamp(1, BATCH_ROWS)
 }
 
-struct Rows<R> {
+/// Rows as they are decoded, a batch at a time.
+struct Batches<R> {
     path: PathBuf,
     reader: ParquetRecordBatchReader,
-    ready: std::vec::IntoIter<R>,
     rows: PhantomData<R>,
 }
 
-impl<R: DeserializeOwned> Iterator for Rows<R> {
+impl<R: DeserializeOwned> Batches<R> {
+    /// The rows themselves.
+    fn flat(self) -> impl Iterator<Item = Result<R, DatasetError>> {
+        self.flat_map(|batch| match batch {
+            Ok(rows) => Batch::Rows(rows.into_iter()),
+            Err(error) => Batch::Error(Some(error)),
+        })
+    }
+}
+
+impl<R: DeserializeOwned> Iterator for Batches<R> {
+    type Item = Result<Vec<R>, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = match self.reader.next()? {
+            Ok(batch) => batch,
+            Err(error) => return Some(Err(damaged(&self.path, error))),
+        };
+        Some(serde_arrow::from_record_batch(&batch).map_err(|error| damaged(&self.path, error)))
+    }
+}
+
+enum Batch<R> {
+    Rows(std::vec::IntoIter<R>),
+    Error(Option<DatasetError>),
+}
+
+impl<R> Iterator for Batch<R> {
     type Item = Result<R, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(row) = self.ready.next() {
-                return Some(Ok(row));
-            }
-            let batch = match self.reader.next()? {
-                Ok(batch) => batch,
-                Err(error) => return Some(Err(damaged(&self.path, error))),
-            };
-            match serde_arrow::from_record_batch::<Vec<R>>(&batch) {
-                Ok(rows) => self.ready = rows.into_iter(),
-                Err(error) => return Some(Err(damaged(&self.path, error))),
-            }
+        match self {
+            Batch::Rows(rows) => rows.next().map(Ok),
+            Batch::Error(error) => error.take().map(Err),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Sampling as a stage: nothing is bought twice, budgets hold, the order of answers does not show.
 
 use super::*;
+use distill_dataset::{Dataset, Tally};
+use std::path::Path;
 use distill_dataset::{Cancel, FinishReason, Message, Progress, Reference, Segment, Trace, problem_id};
 use distill_teacher::{Completion, Queue, Request};
 use std::{cell::RefCell, io::Write, path::PathBuf, sync::Mutex};
@@ -142,13 +144,18 @@ impl Bench {
         let context =
             Context { scratch: out.clone(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 5 };
         let journal = self.root.path().join("samples");
-        let shards: Vec<Shard> = problems.shards().collect();
+        let shards = [only(problems)];
         let answers = Answers::open(&journal)?;
         buy(config, &shards, fake, &answers, &context)?;
         let tally = write_traces(config, (&shards[0], 0), (&fake.identity(), "name"), &answers, &out)?;
         let rows = read(&out);
         Ok((tally, rows))
     }
+}
+
+/// The one shard of a small dataset.
+fn only(dataset: &Dataset) -> Shard {
+    dataset.shards().next().expect("a shard")
 }
 
 /// The traces written into a folder.
@@ -289,7 +296,7 @@ fn units_written_apart_hold_what_the_whole_holds() {
     for unit in [&first, &second] {
         let out = bench.folder();
         let place = (&fake.identity(), "name");
-        rows += write_traces(&config(3), unit.rows(), place, &answers, &out).expect("a unit").rows_out;
+        rows += write_traces(&config(3), (&only(unit), rows as usize), place, &answers, &out).expect("a unit").rows_out;
         parts.extend(read(&out));
     }
     parts.sort_by(|a, b| (&a.problem_id, a.sample_index).cmp(&(&b.problem_id, b.sample_index)));
@@ -362,7 +369,7 @@ fn what_the_version_before_paid_for_is_adopted_where_it_agrees() {
     let journal = bench.root.path().join("samples");
     write_old_journal(&journal, &old);
     let fake = Fake::new();
-    let counted = old_answers(&config(2), std::slice::from_ref(&dataset), &fake.identity(), &journal).expect("a count");
+    let counted = old_answers(&config(2), &[only(&dataset)], &fake.identity(), &journal).expect("a count");
     let unadopted = [("api", 1), ("response-model", 1), ("template", 1)];
     let expected = OldAnswers {
         adopted: 2,

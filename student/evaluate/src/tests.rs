@@ -131,10 +131,7 @@ fn a_problem_that_cannot_be_answered_is_an_undecided_attempt_with_its_reason() {
     let Detail::Evaluation { score, .. } = tally.detail else { panic!("an evaluation") };
     assert_eq!((score.num_unanswered, score.num_unknown), (2, 20));
     assert!((score.mean - 11.0 / 30.0).abs() < 1e-12, "counted as not passed: {}", score.mean);
-    let file = "part-00000.parquet".to_owned();
-    let written = distill_dataset::ShardInfo { file, rows: 0, bytes: 0, digest: String::new() };
-    let manifest = distill_dataset::Manifest { files: vec![written], ..Default::default() };
-    let rows = Dataset { dir: root.path().join("out"), manifest }.rows::<Attempt>();
+    let rows = Dataset::of_folder(&root.path().join("out")).expect("a dataset").rows::<Attempt>();
     let rows: Vec<Attempt> = rows.collect::<Result<_, _>>().expect("attempts");
     let unanswered = rows.iter().filter(|attempt| attempt.reason == "too-long" && attempt.verdict == Verdict::Unknown);
     assert_eq!(unanswered.count(), 2);
