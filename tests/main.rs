@@ -3,5 +3,7 @@
 mod architecture;
 mod cli;
 mod convert;
+mod keys;
 mod path;
+mod ranks;
 mod verify_code;

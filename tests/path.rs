@@ -82,7 +82,8 @@ fn made(output: &Output) -> Vec<String> {
         .collect()
 }
 
-const ALL: [&str; 15] = [
+const ALL: [&str; 16] = [
+    "source",
     "problems",
     "traces",
     "measure-1-format",
@@ -181,7 +182,7 @@ fn a_budget_stops_with_3_and_keeps_what_was_bought() {
     assert_eq!(output.status.code(), Some(3));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("the budget of 3000 tokens is reached") && stderr.contains("budget-tokens"), "{stderr}");
-    assert_eq!(made(&output), ["problems"]);
+    assert_eq!(made(&output), ["source", "problems"]);
     assert_eq!(place.done("sample", &[]), ["traces"]);
 }
 
@@ -189,7 +190,7 @@ fn a_budget_stops_with_3_and_keeps_what_was_bought() {
 fn a_changed_file_is_noticed_before_it_is_used() {
     let place = Place::new();
     place.done("sample", &[]);
-    let shard = place.path().join("runs/small/traces/part-00000.parquet");
+    let shard = place.path().join("runs/small/traces/part-00000-00000.parquet");
     let mut bytes = fs::read(&shard).expect("a shard");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
@@ -197,7 +198,7 @@ fn a_changed_file_is_noticed_before_it_is_used() {
     let output = place.run("filter", &[]);
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("expected checksum") && stderr.contains("part-00000.parquet"), "{stderr}");
+    assert!(stderr.contains("expected checksum") && stderr.contains("part-00000-00000.parquet"), "{stderr}");
 }
 
 #[test]
