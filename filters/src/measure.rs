@@ -93,6 +93,9 @@ fn of(trace: &Trace, verdict: Option<Verdict>, reason: &str, evidence: String) -
 fn misformed(config: &FormatConfig, trace: &Trace, turn: &str) -> Option<(&'static str, String)> {
     match trace.finish_reason {
         FinishReason::Length => return Some(("truncated", format!("{} tokens", trace.completion_tokens))),
+        FinishReason::Context => {
+            return Some(("truncated", format!("{} tokens, the model's context", trace.completion_tokens)));
+        }
         FinishReason::ContentFilter => return Some(("withheld", String::new())),
         FinishReason::Stop => {}
     }

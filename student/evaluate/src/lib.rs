@@ -208,7 +208,7 @@ fn write(
             let Some(attempt) = journal.get(&key(&problem.id, index))? else { continue };
             passed += u32::from(attempt.verdict == Verdict::Pass);
             unknown += u64::from(attempt.verdict == Verdict::Unknown);
-            censored += u64::from(attempt.finish_reason == FinishReason::Length);
+            censored += u64::from(attempt.finish_reason.is_censored());
             tally.prompt_tokens += u64::from(attempt.prompt_tokens);
             tally.completion_tokens += u64::from(attempt.completion_tokens);
             writer.push(attempt)?;
