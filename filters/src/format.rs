@@ -2,7 +2,7 @@
 //!
 //! | reason | when |
 //! |---|---|
-//! | `truncated` | the token limit cut it |
+//! | `truncated` | the token limit, or the model's context, cut it |
 //! | `withheld` | the endpoint withheld it |
 //! | `unknown-end` | the endpoint gave a reason that nobody knows |
 //! | `no-closing-tag`, `several-closing-tags`, `several-opening-tags` | the tags of the reasoning |
@@ -125,7 +125,7 @@ fn form(config: &FormatConfig, trace: &Trace) -> Form {
     let boxed = distill_verify::boxed_answers(answer);
     let reasoning_is_empty = || trace.reasoning.is_none_or(|span| span.of(&turn).trim().is_empty());
     let misformed = match (trace.finish_reason, opening_tags, closing_tags) {
-        (FinishReason::Length, ..) => Some(Misformed::Truncated),
+        (FinishReason::Length | FinishReason::Context, ..) => Some(Misformed::Truncated),
         (FinishReason::ContentFilter, ..) => Some(Misformed::Withheld),
         (FinishReason::Unknown, ..) => Some(Misformed::UnknownEnd),
         (_, _, 0) if config.reasoning => Some(Misformed::NoClosingTag),

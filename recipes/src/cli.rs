@@ -251,9 +251,9 @@ pub struct DecodeArgs {
     /// How weights are kept: `stored` and `f32` change nothing, `bf16`, `f16` and `q8_0` round them.
     #[arg(long, default_value = "stored", value_name = "PRECISION")]
     pub weights: String,
-    /// Memory for keys and values, in MiB.
-    #[arg(long, default_value_t = 1024, value_name = "MIB")]
-    pub cache_mib: usize,
+    /// Most memory for keys and values, in MiB. By default what full contexts need, up to half of what the weights leave.
+    #[arg(long, value_name = "MIB")]
+    pub cache_mib: Option<usize>,
     /// Threads for computing; all cores by default.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -274,6 +274,10 @@ pub struct ServeArgs {
     /// The environment variable that holds the key which requests must bear; the key itself is never an argument.
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,
+    /// An origin of another machine whose pages may ask, such as `https://example.org`, and whose name is answered to; `*`
+    /// lets all in. May be given several times. By default only this machine's own names.
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub allow_origins: Vec<String>,
     /// The model's name; the folder's by default, with the precision if weights are rounded.
     #[arg(long)]
     pub name: Option<String>,

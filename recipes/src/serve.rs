@@ -38,6 +38,7 @@ pub fn serve(
     let config = ServerConfig {
         address: SocketAddr::new(args.host, args.port),
         api_key,
+        allowed_origins: args.allow_origins.clone(),
         max_body_bytes: args.max_body_bytes,
         max_choices: args.max_choices,
         max_open: args.queue,
@@ -61,7 +62,8 @@ pub fn serve(
 /// When the checkpoint or the device cannot be used, or the precision is unknown.
 pub fn open(args: &DecodeArgs, limits: Limits) -> Result<(Arc<Chat>, Engine, Precision)> {
     let precision = Precision::from_name(&args.weights).map_err(|error| anyhow::anyhow!("--weights: {error}"))?;
-    let cache_bytes = args.cache_mib.checked_mul(1 << 20).context("--cache-mib: too large a number")?;
+    let bytes = |mib: usize| mib.checked_mul(1 << 20).context("--cache-mib: too large a number");
+    let cache_bytes = args.cache_mib.map(bytes).transpose()?;
     let limits = Limits { cache_bytes, ..limits };
     let (chat, engine) = load(&args.checkpoint, Placement { device: &args.device, precision, limits })?;
     Ok((chat, engine, precision))

@@ -21,7 +21,7 @@ use std::{
 /// # Errors
 /// When the checkpoint cannot be used, or an answer cannot be made or written.
 pub fn talk(args: &ChatArgs, color: bool) -> Result<()> {
-    let (chat, mut engine, _) = open(&args.decode, Limits::default())?;
+    let (chat, mut engine, _) = open(&args.decode, Limits { running: 1, ..Limits::default() })?;
     let terminal = stdin().is_terminal();
     let dim = color && stdout().is_terminal();
     let (stop, answering) = (Cancel::default(), Arc::new(AtomicBool::new(false)));
@@ -91,7 +91,7 @@ fn answer(
         prompt,
         sampling: Sampling { temperature: args.temperature, top_p: args.top_p, ..Sampling::default() },
         seed,
-        max_new_tokens: args.max_new_tokens.unwrap_or(usize::MAX),
+        max_new_tokens: args.max_new_tokens.unwrap_or(engine.context().saturating_sub(prompt_tokens).max(1)),
         stop_ids: chat.eos_ids().to_vec(),
         stop: Vec::new(),
         text: true,
@@ -139,6 +139,7 @@ fn answer(
     let cut = match end {
         Some(Reason::Stop) => "",
         Some(Reason::Length) => ", cut at the limit",
+        Some(Reason::Context) => ", cut by the model's context",
         None => ", broken off",
     };
     let note = format!("[{prompt_tokens} tokens read in {read:.2} s, {tokens} written, {rate:.1} tokens/s{cut}]");

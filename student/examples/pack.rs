@@ -111,7 +111,7 @@ fn example(number: u64, words: &[&str]) -> Example {
 fn examples(folder: &Path) -> Result<Dataset, Box<dyn Error>> {
     let dir = folder.join("examples");
     let manifest: Manifest = serde_json::from_str(&fs::read_to_string(dir.join("manifest.json"))?)?;
-    Ok(Dataset { dir, manifest })
+    Ok(Dataset::new(dir, manifest))
 }
 
 fn measure(folder: &Path, scratch: &Path, max_tokens: u32) -> Result<String, Box<dyn Error>> {

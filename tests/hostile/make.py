@@ -114,15 +114,28 @@ folder("st_nan", f'tensor "{EMBED}": expected finite numbers, found NaN at 1',
        weights=pack(tensors()[0], struct.pack("<ff", 0, float("nan")) + tensors()[1][8:]))
 folder("st_infinity_in_half", f'tensor "{EMBED}": expected finite numbers, found inf at 0',
        weights=pack(tensors(dtype="F16", width=2)[0], b"\x00\x7c" + tensors(dtype="F16", width=2)[1][2:]))
+# An index counts where there is no whole file beside it, as in the reference.
 for name, target in [("parent", "../x.safetensors"), ("absolute", "/etc/passwd"), ("inner", "a/b.safetensors"), ("dots", ".."), ("nothing", "")]:
-    folder(f"st_index_{name}", "expected shard names in this folder", index={"weight_map": {EMBED: target}})
-folder("st_index_no_json", "not a shard index", index="{")
-folder("st_index_wrong_type", "not a shard index", index={"weight_map": {EMBED: 3}})
-folder("st_index_without_shard", "cannot open", index={"weight_map": {EMBED: "model-00001-of-00002.safetensors"}})
-folder("st_index_lies", "is listed in", index={"weight_map": {k: "model.safetensors" for k in [*SHAPES, "model.layers.1.x"]}})
-folder("st_stored_twice", "is stored twice", weights=GOOD, shards=None,
-       index={"weight_map": {EMBED: "model.safetensors", DOWN: "other.safetensors"}})
-(HERE / "st_stored_twice" / "other.safetensors").write_bytes(GOOD)
+    folder(f"st_index_{name}", "expected shard names in this folder", index={"weight_map": {EMBED: target}}, shards={})
+folder("st_index_no_json", "not a shard index", index="{", shards={})
+folder("st_index_wrong_type", "not a shard index", index={"weight_map": {EMBED: 3}}, shards={})
+folder("st_index_without_shard", "cannot open", index={"weight_map": {EMBED: "model-00001-of-00002.safetensors"}}, shards={})
+folder("st_index_lies", "is listed in", shards={"model-1.safetensors": GOOD},
+       index={"weight_map": {k: "model-1.safetensors" for k in [*SHAPES, "model.layers.1.x"]}})
+folder("st_stored_twice", "is stored twice", shards={"one.safetensors": GOOD, "other.safetensors": GOOD},
+       index={"weight_map": {EMBED: "one.safetensors", DOWN: "other.safetensors"}})
+folder("st_index_of_others_beside_a_whole", None, index={"weight_map": {EMBED: "model-00001-of-00002.safetensors"}})
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1200\n"
+folder("st_pointer", "Git LFS", weights=POINTER)
+folder("st_pointer_as_index", "Git LFS", index=POINTER.decode(), shards={})
+folder("st_pickles", "found pytorch_model.bin alone", shards={"pytorch_model.bin": b"PK", "training_args.bin": b"PK"})
+folder("st_no_weights", "cannot open", shards={})
+# Tied in the configuration: a second tensor that differs is a second tensor, a single one is both.
+HEAD = "lm_head.weight"
+folder("st_tied_and_equal", None, weights=pack(*tensors(SHAPES | {HEAD: [8, 4]})))
+folder("st_tied_and_other", None, weights=pack(tensors(SHAPES | {HEAD: [8, 4]})[0], tensors(SHAPES | {HEAD: [8, 4]})[1][:-4] + struct.pack("<f", 0.5)))
+folder("st_tied_and_larger", f'tensor "{HEAD}": expected shape [8, 4], found [9, 4]', weights=pack(*tensors(SHAPES | {HEAD: [9, 4]})))
+folder("st_tied_to_the_head_alone", None, weights=pack(*tensors({k: v for k, v in SHAPES.items() if k != EMBED} | {HEAD: [8, 4]})))
 
 # ---- config.json ----
 
@@ -150,7 +163,8 @@ for name, expected, change in [
     ("rope_type_number", "`rope_scaling.type`", {"rope_scaling": {"type": 3}}), ("rope_base_one", "`rope_theta`", {"rope_theta": 1.0}),
     ("eps_negative", "`rms_norm_eps`", {"rms_norm_eps": -1.0}), ("dtype_float8", "`torch_dtype`", {"torch_dtype": "float8_e4m3fn"}),
     ("two_dtypes", "`torch_dtype`", {"dtype": "float32", "torch_dtype": "bfloat16"}), ("eos_text", "`eos_token_id`", {"eos_token_id": "</s>"}),
-    ("llama_window", "`sliding_window`", {"sliding_window": 4}),
+    ("llama_window", "`sliding_window`", {"sliding_window": 4}), ("llama_no_window", None, {"sliding_window": None}),
+    ("pointer", "Git LFS", POINTER.decode()),
     ("layer_types_short", "`layer_types`", {"model_type": "qwen2", "architectures": None, "use_sliding_window": True, "sliding_window": 4, "layer_types": []}),
     ("layer_types_unknown", "`layer_types`", {"model_type": "qwen3", "architectures": None, "layer_types": ["chunked_attention"]}),
     ("window_of_nothing", "`sliding_window`", {"model_type": "qwen2", "architectures": None, "use_sliding_window": True, "sliding_window": 0, "max_window_layers": 0}),
@@ -243,6 +257,7 @@ def pairs(**keys):
 
 gguf("gguf_sound", None)
 gguf("gguf_empty", "expected a GGUF file", cut=0)
+gguf("gguf_pointer", "Git LFS", head=POINTER)
 gguf("gguf_magic_only", "in the middle of the header", cut=4)
 gguf("gguf_not_gguf", "expected a GGUF file", head=b"GGML" + struct.pack("<I", 3))
 gguf("gguf_version_1", "`version`: expected 3, found 1", head=b"GGUF" + struct.pack("<I", 1))

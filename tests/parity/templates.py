@@ -1,4 +1,4 @@
-"""Renders chat templates as Transformers does: python tests/parity/templates.py   (seen with Transformers 5.23)
+"""Renders chat templates as Transformers does: python tests/parity/templates.py   (seen with Transformers 5.24)
 
 Texts, and the ranges of `{% generation %}` blocks in characters, of several conversations into `templates.json`; the test
 is `student/chat/src/golden.rs`. The date stands still at 26 July 2024, as it does there.
@@ -8,6 +8,7 @@ import datetime
 import json
 import pathlib
 
+import snippets
 from transformers.utils import chat_template_utils
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -91,11 +92,10 @@ for path in sorted([*(HERE / "templates").glob("*.jinja"), *SHIPPED.glob("*.jinj
                 case["error"] = str(error)
             cases.append(case)
 
-for expression in EXPRESSIONS:
-    source = "{{ " + expression + " }}\n"
+for source in ["{{ " + expression + " }}\n" for expression in EXPRESSIONS + snippets.EXPRESSIONS] + snippets.SOURCES:
     case = {"source": source, "conversation": "unicode", "bos": "", "eos": "", "prompt": False, "generation": None}
     try:
-        case["text"] = render_jinja_template([CONVERSATIONS["unicode"]], chat_template=source)[0][0]
+        case["text"] = render_jinja_template([CONVERSATIONS["unicode"]], chat_template=source, bos_token="", eos_token="")[0][0]
     except Exception as error:
         case["error"] = str(error)
     cases.append(case)

@@ -138,6 +138,8 @@ pub enum FinishReason {
     Stop,
     /// The token limit cut it: censored data, kept and counted, never silently retried.
     Length,
+    /// The model's own context was full before the token limit was reached: censored as well, and no larger limit helps.
+    Context,
     /// The endpoint withheld it.
     ContentFilter,
     /// The endpoint gave a reason that is none of these; `Trace::finish_name` has it.
@@ -145,11 +147,17 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
+    /// Whether the answer might have gone on: its end is not the model's word.
+    pub fn is_censored(self) -> bool {
+        matches!(self, FinishReason::Length | FinishReason::Context)
+    }
+
     /// The name it is stored under.
     pub fn as_str(self) -> &'static str {
         match self {
             FinishReason::Stop => "stop",
             FinishReason::Length => "length",
+            FinishReason::Context => "context",
             FinishReason::ContentFilter => "content-filter",
             FinishReason::Unknown => "unknown",
         }

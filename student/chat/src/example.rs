@@ -56,10 +56,8 @@ impl Chat {
 
     /// A token is learnt when it begins inside a generated range.
     fn mask(&self, rendered: &Rendered) -> Result<TokenisedExample, ChatError> {
-        let encoding = self
-            .tokenizer
-            .encode(rendered.text.as_str(), false)
-            .map_err(|error| ChatError::Tokenizer(error.to_string()))?;
+        let encode = || self.tokenizer.encode(rendered.text.as_str(), false);
+        let encoding = crate::tokens::guarded("encoding a text", encode)?;
         let mut spans = rendered.generation.iter().peekable();
         let mut inside = |start: usize| {
             while spans.next_if(|span| span.end <= start).is_some() {}

@@ -32,8 +32,8 @@ fn templates_render_what_transformers_renders() {
                 content: text(&message["content"]),
             })
             .collect();
-        let template = Template::compile(&source, specials).expect("a template");
-        let found = template.render(&messages, case["prompt"] == true);
+        let found = Template::compile(&source, specials)
+            .and_then(|template| template.render(&messages, case["prompt"] == true));
         let what = format!("{}{} {} prompt={}", case["template"], case["source"], case["conversation"], case["prompt"]);
         match (found, case["text"].as_str()) {
             (Ok(found), Some(expected)) if found.text == expected => {
@@ -52,6 +52,6 @@ fn templates_render_what_transformers_renders() {
             (found, expected) => wrong.push(format!("{what}:\n expected {expected:?}\n found    {found:?}")),
         }
     }
-    assert!(cases.len() > 100);
+    assert!(cases.len() > 900, "found {} renderings", cases.len());
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }

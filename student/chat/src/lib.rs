@@ -6,7 +6,9 @@
 mod example;
 #[cfg(test)]
 mod golden;
-mod json;
+#[cfg(test)]
+mod hostile;
+mod jinja;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -60,7 +62,9 @@ pub enum ChatError {
 /// A tokenizer with its chat template.
 pub struct Chat {
     tokenizer: Tokenizer,
-    template: Template,
+    /// Base models have none: they go on with text.
+    template: Option<Template>,
+    /// Of the template's source; empty where there is none.
     template_hash: String,
     eos_ids: Vec<u32>,
     pad_id: u32,
@@ -68,6 +72,7 @@ pub struct Chat {
     controls: Vec<String>,
     /// Counted once: the tokenizer builds a whole map to count.
     vocab_size: usize,
+    longest_token: usize,
 }
 
 impl Chat {
@@ -78,9 +83,19 @@ impl Chat {
     /// Loads a chat folder. The template is `chat_template.jinja`, or the one inside `tokenizer_config.json`.
     ///
     /// # Errors
-    /// When a file is missing or damaged, no end-of-turn token is named, or the template does not compile.
+    /// When a file is missing or damaged, there is no template, no end-of-turn token is named, or the template does not
+    /// compile.
     pub fn load(dir: &Path) -> Result<Chat, ChatError> {
         Chat::load_with(dir, None)
+    }
+
+    /// As [`Chat::load`], except that a folder without a template, a base model's, gives a [`Chat`] that encodes text and
+    /// renders no conversation.
+    ///
+    /// # Errors
+    /// As [`Chat::load`], a missing template aside.
+    pub fn load_for_text(dir: &Path) -> Result<Chat, ChatError> {
+        Chat::read(dir, None)
     }
 
     /// Loads a chat folder with the template in `template` instead of its own.
@@ -88,26 +103,28 @@ impl Chat {
     /// # Errors
     /// As [`Chat::load`].
     pub fn load_with(dir: &Path, template: Option<&Path>) -> Result<Chat, ChatError> {
+        let chat = Chat::read(dir, template)?;
+        if chat.has_template() { Ok(chat) } else { Err(no_template()) }
+    }
+
+    fn read(dir: &Path, template: Option<&Path>) -> Result<Chat, ChatError> {
         if dir.is_file() {
             let message = "expected a folder with tokenizer.json and a chat template, found a file\nhint: `distill convert` makes a folder of a GGUF file".to_owned();
             return Err(ChatError::File { path: dir.to_owned(), message });
         }
         let tokenizer_path = dir.join("tokenizer.json");
-        let bytes = fs::read(&tokenizer_path).map_err(|source| ChatError::Io {
-            action: "read",
-            path: tokenizer_path.clone(),
-            source,
-        })?;
-        let tokenizer = Tokenizer::from_bytes(bytes)
-            .map_err(|error| ChatError::File { path: tokenizer_path, message: format!("not a tokenizer: {error}") })?;
+        let mut tokenizer = tokens::read(&tokenizer_path)?;
+        // Some files ask to cut texts short or to fill them up; the reference does neither unless it is told to.
+        tokenizer.with_padding(None);
+        tokens::guarded("reading it", || tokenizer.with_truncation(None).map(|_| ()))?;
         let config_path = dir.join("tokenizer_config.json");
         let config = read_json(&config_path)?;
         let source = match template {
-            Some(path) => fs::read_to_string(path).map_err(|source| ChatError::Io {
+            Some(path) => Some(fs::read_to_string(path).map_err(|source| ChatError::Io {
                 action: "read",
                 path: path.to_owned(),
                 source,
-            })?,
+            })?),
             None => template_source(dir, &config)?,
         };
         let named = |key: &str| match &config[key] {
@@ -129,20 +146,30 @@ impl Chat {
             tokenizer.get_added_tokens_decoder().into_values().filter(|token| token.special).map(|token| token.content);
         let mut controls: Vec<String> = controls.collect();
         controls.sort();
-        let template_hash = Digest::new("template").field(&source).finish_short();
-        let template = Template::compile(&source, specials)?;
-        let vocab_size = tokenizer.get_vocab_size(true);
+        let template_hash =
+            source.as_ref().map_or(String::new(), |source| Digest::new("template").field(source).finish_short());
+        let template = source.map(|source| Template::compile(&source, specials)).transpose()?;
+        let vocab = tokenizer.get_vocab(true);
+        let (vocab_size, longest_token) = (vocab.len(), vocab.keys().map(String::len).max().unwrap_or(1));
         let prefill = String::new();
-        let mut chat = Chat { tokenizer, template, template_hash, eos_ids, pad_id, prefill, controls, vocab_size };
-        let prompt = chat.render(&[Message::user("?")], true)?.text;
-        chat.prefill = ["<think>\n", "<think>"]
-            .iter()
-            .find(|prefill| prompt.ends_with(*prefill))
-            .map_or(String::new(), |prefill| (*prefill).to_owned());
+        let mut chat =
+            Chat { tokenizer, template, template_hash, eos_ids, pad_id, prefill, controls, vocab_size, longest_token };
+        if chat.template.is_some() {
+            let prompt = chat.render(&[Message::user("?")], true)?.text;
+            chat.prefill = ["<think>\n", "<think>"]
+                .iter()
+                .find(|prefill| prompt.ends_with(*prefill))
+                .map_or(String::new(), |prefill| (*prefill).to_owned());
+        }
         Ok(chat)
     }
 
-    /// Digest of the template's source.
+    /// Whether there is a chat template. Without one, only [`Chat::encode`] and [`Chat::decode`] are of use.
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Digest of the template's source; empty without one.
     pub fn template_hash(&self) -> &str {
         &self.template_hash
     }
@@ -167,12 +194,18 @@ impl Chat {
         self.vocab_size
     }
 
+    /// Bytes of the longest token's text as the tokenizer's file spells it: no token stands for more.
+    pub fn longest_token(&self) -> usize {
+        self.longest_token
+    }
+
     /// Renders a conversation; with `add_generation_prompt`, up to where the assistant goes on.
     ///
     /// # Errors
-    /// What the template raises.
+    /// What the template raises, or that there is none.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Rendered, ChatError> {
-        self.template.render(messages, add_generation_prompt)
+        let template = self.template.as_ref().ok_or_else(no_template)?;
+        template.render(messages, add_generation_prompt)
     }
 
     /// Checks that a question asked with `published` is one that this template trains on.
@@ -198,7 +231,7 @@ impl Chat {
     /// # Errors
     /// When the tokenizer cannot encode the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ChatError> {
-        let encoding = self.tokenizer.encode(text, false).map_err(|error| ChatError::Tokenizer(error.to_string()))?;
+        let encoding = tokens::guarded("encoding a text", || self.tokenizer.encode(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -231,7 +264,7 @@ impl Chat {
     /// # Errors
     /// When a token is unknown.
     pub fn decode(&self, ids: &[u32]) -> Result<String, ChatError> {
-        self.tokenizer.decode(ids, false).map_err(|error| ChatError::Tokenizer(error.to_string()))
+        tokens::guarded("decoding tokens", || self.tokenizer.decode(ids, false))
     }
 
     /// Copies the files of a chat folder beside a checkpoint's weights.
@@ -251,19 +284,61 @@ impl Chat {
     }
 }
 
+/// What a file begins with that Git LFS left in the place of another.
+const POINTER: &str = "version https://git-lfs";
+
+fn pointer(path: &Path) -> ChatError {
+    let message = "expected the file itself, found a pointer to it of Git LFS\nhint: `git lfs pull` in its repository fetches what it points to";
+    ChatError::File { path: path.to_owned(), message: message.to_owned() }
+}
+
+fn no_template() -> ChatError {
+    let message = "expected chat_template.jinja or `chat_template` in tokenizer_config.json, found neither: this is a base model's folder, which only completes text\nhint: add a template to the folder, or name one";
+    ChatError::Template(message.to_owned())
+}
+
 fn read_json(path: &Path) -> Result<Value, ChatError> {
     let text =
         fs::read_to_string(path).map_err(|source| ChatError::Io { action: "read", path: path.to_owned(), source })?;
+    if text.starts_with(POINTER) {
+        return Err(pointer(path));
+    }
     serde_json::from_str(&text)
         .map_err(|error| ChatError::File { path: path.to_owned(), message: format!("not JSON: {error}") })
 }
 
-fn template_source(dir: &Path, config: &Value) -> Result<String, ChatError> {
+/// The template of a folder, if it has one.
+fn template_source(dir: &Path, config: &Value) -> Result<Option<String>, ChatError> {
     let path = dir.join("chat_template.jinja");
-    match (fs::read_to_string(&path), &config["chat_template"]) {
-        (Ok(source), _) => Ok(source),
-        (Err(_), Value::String(source)) => Ok(source.clone()),
-        (Err(source), _) => Err(ChatError::Io { action: "read", path, source }),
+    match fs::read_to_string(&path) {
+        Ok(source) => return Ok(Some(source)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(ChatError::Io { action: "read", path, source }),
+    }
+    let wrong = |message: String| ChatError::File { path: dir.join("tokenizer_config.json"), message };
+    match &config["chat_template"] {
+        Value::Null => Ok(None),
+        Value::String(source) => Ok(Some(source.clone())),
+        // Several by name: the one called `default` is for conversations, others are for tools and the like.
+        Value::Array(templates) => {
+            let named = |template: &Value| {
+                Some((template["name"].as_str()?.to_owned(), template["template"].as_str()?.to_owned()))
+            };
+            let templates: Option<Vec<(String, String)>> = templates.iter().map(named).collect();
+            let templates = templates.ok_or_else(|| {
+                wrong("`chat_template`: expected a text, or a list of objects with `name` and `template`".to_owned())
+            })?;
+            // Of two with one name, the last counts, as in the reference.
+            match templates.iter().rev().find(|(name, _)| name == "default") {
+                Some((_, source)) => Ok(Some(source.clone())),
+                None if templates.is_empty() => Ok(None),
+                None => {
+                    let names: Vec<&str> = templates.iter().map(|(name, _)| name.as_str()).collect();
+                    Err(wrong(format!("`chat_template`: expected one named \"default\", found {}", names.join(", "))))
+                }
+            }
+        }
+        other => Err(wrong(format!("`chat_template`: expected a text or a list, found {other}"))),
     }
 }
 

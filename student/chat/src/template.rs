@@ -1,13 +1,15 @@
-//! Chat templates as Transformers renders them: Jinja2 with trimmed blocks, `tojson` as Python writes JSON,
-//! `raise_exception`, `strftime_now`, and `{% generation %}` blocks whose places are reported instead of ignored.
+//! A conversation and a chat template → the text that is tokenised, and where the assistant speaks: `{% generation %}`
+//! blocks are reported instead of ignored.
 //!
-//! Templates are untrusted: they run with fuel, see nothing but the conversation and the special tokens, and the clock
-//! stands still, so that a recipe renders the same text tomorrow.
+//! Templates are untrusted: they see nothing but the conversation and the special tokens, and run within the limits of
+//! `jinja/`.
 
-use crate::{ChatError, json};
+use crate::{
+    ChatError,
+    jinja::{Fault, Source, Value},
+};
 use distill_dataset::Message;
-use minijinja::{Environment, Error, ErrorKind, Value, context, syntax::SyntaxConfig};
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Stands where a generation block begins or ends until rendering is over. Conversations that contain it are refused.
 const MARK: &str = "\u{f8ff}distill-generation\u{f8ff}";
@@ -21,50 +23,32 @@ pub struct Rendered {
     pub generation: Vec<Range<usize>>,
 }
 
-/// The day that `strftime_now` tells: the default date of Llama 3.1's template.
-const TODAY: jiff::civil::DateTime = jiff::civil::datetime(2024, 7, 26, 0, 0, 0, 0);
-
 /// Special tokens by the name under which templates know them, e.g. `bos_token`.
 pub(crate) type SpecialTokens = BTreeMap<&'static str, String>;
 
 pub(crate) struct Template {
-    environment: Environment<'static>,
+    source: Source,
     specials: SpecialTokens,
 }
 
 impl Template {
     pub(crate) fn compile(source: &str, specials: SpecialTokens) -> Result<Template, ChatError> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
-        environment.set_syntax(syntax);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_filter("tojson", json::tojson);
-        environment.add_function("strftime_now", |format: String| {
-            jiff::fmt::strtime::format(&format, TODAY)
-                .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}")))
-        });
-        environment.set_fuel(Some(10_000_000));
-        environment.add_template_owned("chat", mark_generation(source)).map_err(failed)?;
-        Ok(Template { environment, specials })
+        Ok(Template { source: Source::parse(source).map_err(failed)?, specials })
     }
 
     pub(crate) fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Rendered, ChatError> {
         if messages.iter().any(|message| message.content.contains(MARK)) {
             return Err(ChatError::Example("a message contains the mark of generation blocks".to_owned()));
         }
-        let template = self.environment.get_template("chat").map_err(failed)?;
-        let none = || Value::from(());
-        let mut names: BTreeMap<&str, Value> = BTreeMap::from([
-            ("messages", conversation(messages)),
-            ("add_generation_prompt", Value::from(add_generation_prompt)),
-            ("tools", none()),
-            ("documents", none()),
-        ]);
-        names.extend(self.specials.iter().map(|(name, token)| (*name, Value::from(token.as_str()))));
-        let marked = template.render(names).map_err(failed)?;
+        let mut names: Vec<(Arc<str>, Value)> = vec![
+            ("messages".into(), conversation(messages).map_err(failed)?),
+            ("add_generation_prompt".into(), Value::Bool(add_generation_prompt)),
+            ("tools".into(), Value::None),
+            ("documents".into(), Value::None),
+        ];
+        names.extend(self.specials.iter().map(|(name, token)| ((*name).into(), Value::str(token.as_str()))));
+        let size = messages.iter().map(|message| message.content.len()).sum();
+        let marked = self.source.render(names, size, MARK).map_err(failed)?;
         let mut rendered = Rendered { text: String::with_capacity(marked.len()), generation: Vec::new() };
         let mut open = None;
         for (index, piece) in marked.split(MARK).enumerate() {
@@ -85,43 +69,19 @@ impl Template {
 }
 
 /// The messages as a template sees them: dictionaries with `role` and `content`.
-fn conversation(messages: &[Message]) -> Value {
-    let message = |message: &Message| context! { role => message.role.as_str(), content => message.content.as_str() };
-    messages.iter().map(message).collect()
+fn conversation(messages: &[Message]) -> Result<Value, Fault> {
+    let message = |message: &Message| {
+        let role = (Value::str("role"), Value::str(message.role.as_str()));
+        Value::dict(vec![role, (Value::str("content"), Value::str(message.content.as_str()))])
+    };
+    Value::list(messages.iter().map(message).collect::<Result<_, _>>()?)
 }
 
-fn failed(error: Error) -> ChatError {
-    ChatError::Template(format!("{error:#}"))
-}
-
-/// Replaces the tags of generation blocks by marks, trimming around them as Jinja2 trims around block tags.
-fn mark_generation(source: &str) -> String {
-    let mut marked = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = rest.find("{%") {
-        // The end is looked for behind the beginning: `{%}` is neither.
-        let Some(length) = rest[at + 2..].find("%}").map(|end| end + 4) else { break };
-        let tag = &rest[at..at + length];
-        let inner = tag[2..length - 2].trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
-        if inner != "generation" && inner != "endgeneration" {
-            marked.push_str(&rest[..at + length]);
-            rest = &rest[at + length..];
-            continue;
-        }
-        marked.push_str(&rest[..at]);
-        rest = &rest[at + length..];
-        let line_start = marked.rfind('\n').map_or(0, |newline| newline + 1);
-        if tag.starts_with("{%-") {
-            marked.truncate(marked.trim_end().len());
-        } else if marked[line_start..].chars().all(|c| c == ' ' || c == '\t') {
-            marked.truncate(line_start);
-        }
-        rest = if tag.ends_with("-%}") { rest.trim_start() } else { rest.strip_prefix('\n').unwrap_or(rest) };
-        marked.push_str("{{ '");
-        marked.push_str(MARK);
-        marked.push_str("' }}");
-    }
-    marked + rest
+fn failed(fault: Fault) -> ChatError {
+    ChatError::Template(match fault.line {
+        0 => fault.message,
+        line => format!("line {line}: {}", fault.message),
+    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,39 @@
-//! The tokenizer's file, when tokens are added to it.
+//! The tokenizer's file: read, and written again when tokens are added to it.
 
-use crate::ChatError;
-use std::{fs, path::Path};
+use crate::{ChatError, POINTER, pointer};
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
 use tokenizers::{AddedToken, Tokenizer};
+
+/// Does what a tokenizer does. Its files are untrusted, and some that can be read make it panic later: a decoder that strips
+/// more characters than there are, for one. That is an error of this text and nothing else.
+pub(crate) fn guarded<T>(what: &str, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, ChatError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|error| ChatError::Tokenizer(error.to_string())),
+        Err(_) => Err(ChatError::Tokenizer(format!(
+            "{what} panicked: tokenizer.json asks for what cannot be done\nhint: compare its normalizer, pre-tokenizer and decoder with those of the model's authors"
+        ))),
+    }
+}
+
+/// Reads a tokenizer.
+pub(crate) fn read(path: &Path) -> Result<Tokenizer, ChatError> {
+    let bytes = fs::read(path).map_err(|source| ChatError::Io { action: "read", path: path.to_owned(), source })?;
+    if bytes.starts_with(POINTER.as_bytes()) {
+        return Err(pointer(path));
+    }
+    let tokenizer = guarded("reading it", || Tokenizer::from_bytes(bytes));
+    tokenizer.map_err(|error| ChatError::File {
+        path: path.to_owned(),
+        message: match error {
+            ChatError::Tokenizer(message) => format!("not a tokenizer: {message}"),
+            other => other.to_string(),
+        },
+    })
+}
 
 /// What adding tokens came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +56,7 @@ pub fn add_tokens(dir: &Path, texts: &[String], controls: &[String]) -> Result<A
         let path = path.to_owned();
         move |source| ChatError::Io { action, path, source }
     };
-    let bytes = fs::read(&path).map_err(io("read", &path))?;
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| wrong(format!("not a tokenizer: {error}")))?;
+    let mut tokenizer = read(&path)?;
     let mut added = AddedTokens { known: tokenizer.get_vocab_size(true), ids: Vec::new() };
     for (text, special) in texts.iter().map(|text| (text, false)).chain(controls.iter().map(|text| (text, true))) {
         if let Some(id) = tokenizer.token_to_id(text) {

@@ -149,6 +149,20 @@ impl Dtype {
         }
     }
 
+    /// The first of these numbers that is too large for this type: it would become infinite.
+    pub(crate) fn overflow(self, values: &[f32]) -> Option<usize> {
+        // Half-way to what would be the next power of two; blocks have a scale in half precision.
+        let half = 65_520.0;
+        let largest = match self {
+            Dtype::F16 => half,
+            Dtype::BF16 => f32::from_bits(0x7f7f_8000),
+            Dtype::Q8_0 => 127.0 * half,
+            Dtype::Q4_0 => 8.0 * half,
+            _ => return None,
+        };
+        values.iter().position(|value| value.abs() >= largest)
+    }
+
     /// Float32 → bytes, rounded to nearest; whole blocks. Nothing for a type that is only read.
     pub(crate) fn encode(self, values: &[f32]) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(values.len() / self.block_len() * self.block_bytes());

@@ -59,6 +59,17 @@ impl CheckpointError {
     }
 }
 
+/// Whether bytes are not a file but what Git leaves in its place where large files are stored elsewhere.
+pub(crate) fn is_pointer(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"version https://git-lfs")
+}
+
+/// Such a pointer where a file was expected.
+pub(crate) fn pointer(path: &Path) -> CheckpointError {
+    let message = "expected the file itself, found a pointer to it of Git LFS\nhint: `git lfs pull` in its repository fetches what it points to";
+    damaged(path, message.to_owned())
+}
+
 pub(crate) fn damaged(path: &Path, message: String) -> CheckpointError {
     CheckpointError::Damaged { path: path.to_owned(), message }
 }

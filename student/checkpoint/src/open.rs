@@ -53,7 +53,9 @@ impl Checkpoint {
     /// When a file is missing or its header does not hold together.
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
         let (config, vocabulary, tensors) = if path.is_dir() {
-            (ModelConfig::load(path)?, None, safetensors::open(path)?)
+            let (mut config, mut tensors) = (ModelConfig::load(path)?, safetensors::open(path)?);
+            tie(&mut config, &mut tensors)?;
+            (config, None, tensors)
         } else {
             let (config, vocabulary, tensors) = gguf::open(path)?;
             (config, Some(vocabulary), tensors)
@@ -65,7 +67,7 @@ impl Checkpoint {
     }
 
     /// Weights that the model has no place for would be left out of its result. Some exporters store the rotary
-    /// frequencies, and a tied output projection a second time: both follow from the rest.
+    /// frequencies, and a tied output projection a second time ([`tie`]): both follow from the rest.
     fn refuse_strangers(&self) -> Result<(), CheckpointError> {
         let harmless = |name: &str| name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq");
         let stranger = self.names().find(|name| {
@@ -170,6 +172,59 @@ impl Checkpoint {
             return Err(wrong(format!("tensor {name:?}: expected shape {shape:?}, found {:?}", place.shape)));
         }
         Ok(place)
+    }
+}
+
+/// Holds a configuration that ties the output projection to the embedding against what is stored, as the reference does:
+/// two tensors that differ are two, and one is both, whichever it is.
+fn tie(config: &mut ModelConfig, tensors: &mut Tensors) -> Result<(), CheckpointError> {
+    const EMBEDDING: &str = "model.embed_tokens.weight";
+    const HEAD: &str = "lm_head.weight";
+    if !config.tie_word_embeddings {
+        return Ok(());
+    }
+    match (tensors.places.get(EMBEDDING), tensors.places.get(HEAD)) {
+        (Some(embedding), Some(head)) if embedding.shape != head.shape || !tensors.are_equal(embedding, head)? => {
+            config.tie_word_embeddings = false;
+        }
+        (None, Some(head)) => {
+            let head = head.clone();
+            tensors.places.insert(EMBEDDING.to_owned(), head);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+impl Tensors {
+    /// Whether two tensors of one shape hold the same numbers.
+    fn are_equal(&self, a: &Place, b: &Place) -> Result<bool, CheckpointError> {
+        let elements = a.shape.iter().product::<usize>();
+        let pieces = (0..elements.div_ceil(PIECE)).into_par_iter();
+        let differ = pieces.map(|index| {
+            let length = PIECE.min(elements - index * PIECE);
+            let read = |place: &Place| {
+                let (path, file) = &self.files[place.file];
+                let mut bytes = vec![0; length * place.dtype.block_bytes()];
+                let at = place.offset + (index * PIECE * place.dtype.block_bytes()) as u64;
+                file.read_exact_at(&mut bytes, at).map_err(CheckpointError::io("read", path))?;
+                Ok::<_, CheckpointError>(bytes)
+            };
+            let (first, second) = (read(a)?, read(b)?);
+            if a.dtype == b.dtype {
+                return Ok(first != second);
+            }
+            let (mut left, mut right) = (vec![0.0; length], vec![0.0; length]);
+            a.dtype.decode(&first, &mut left);
+            b.dtype.decode(&second, &mut right);
+            Ok(left != right)
+        });
+        let different = differ.find_any(|differ| !matches!(differ, Ok(false)));
+        match different {
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) => Ok(false),
+            None => Ok(true),
+        }
     }
 }
 

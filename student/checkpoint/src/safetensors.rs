@@ -2,7 +2,7 @@
 
 use crate::{
     Dtype,
-    error::{CheckpointError, damaged},
+    error::{CheckpointError, damaged, is_pointer, pointer},
     open::{Place, Tensors},
 };
 use safetensors::{Dtype as Element, tensor::Metadata};
@@ -25,17 +25,29 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Finds the tensors of a folder.
+/// Finds the tensors of a folder. Where there is a whole file beside an index of others, the file counts, as in the
+/// reference.
 pub(crate) fn open(dir: &Path) -> Result<Tensors, CheckpointError> {
     let mut tensors = Tensors::default();
-    let index = dir.join(INDEX);
-    if !index.exists() {
-        add_file(&mut tensors, &dir.join(SINGLE))?;
+    let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
+    if single.exists() || !index.exists() {
+        if !single.exists()
+            && let Some(other) = other_weights(dir)
+        {
+            let message = format!(
+                "expected {SINGLE} or {INDEX}, found {other} alone\nhint: only safetensors and GGUF files are read, since other formats can run code; save the model again with `save_pretrained(..., safe_serialization=True)`"
+            );
+            return Err(damaged(dir, message));
+        }
+        add_file(&mut tensors, &single)?;
         return Ok(tensors);
     }
     let mut text = String::new();
     let file = File::open(&index).map_err(CheckpointError::io("open", &index))?;
     file.take(MAX_HEADER).read_to_string(&mut text).map_err(CheckpointError::io("read", &index))?;
+    if is_pointer(text.as_bytes()) {
+        return Err(pointer(&index));
+    }
     let parsed: Index =
         serde_json::from_str(&text).map_err(|error| damaged(&index, format!("not a shard index: {error}")))?;
     for name in parsed.weight_map.values().collect::<BTreeSet<_>>() {
@@ -55,6 +67,16 @@ pub(crate) fn open(dir: &Path) -> Result<Tensors, CheckpointError> {
     Ok(tensors)
 }
 
+/// A file of weights in a format that is not read, the first by name.
+fn other_weights(dir: &Path) -> Option<String> {
+    let names = std::fs::read_dir(dir).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let other = |name: &String| {
+        let weights = [".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".gguf", ".safetensors"];
+        weights.iter().any(|ending| name.ends_with(ending)) && name != "training_args.bin"
+    };
+    names.filter(other).min()
+}
+
 fn add_file(tensors: &mut Tensors, path: &Path) -> Result<(), CheckpointError> {
     let file = File::open(path).map_err(CheckpointError::io("open", path))?;
     let length = file.metadata().map_err(CheckpointError::io("read", path))?.len();
@@ -63,6 +85,10 @@ fn add_file(tensors: &mut Tensors, path: &Path) -> Result<(), CheckpointError> {
         return Err(damaged(path, format!("expected a safetensors file, found {length} bytes")));
     }
     file.read_exact_at(&mut prefix, 0).map_err(CheckpointError::io("read", path))?;
+    let mut beginning = [0; 32];
+    if file.read_at(&mut beginning, 0).is_ok_and(|length| is_pointer(&beginning[..length])) {
+        return Err(pointer(path));
+    }
     let header_length = u64::from_le_bytes(prefix);
     if header_length > MAX_HEADER || header_length > length - 8 {
         return Err(damaged(path, format!("its header claims {header_length} bytes; the file has {length}")));

@@ -27,7 +27,7 @@ fn every_bad_file_is_an_error_that_names_what_is_wrong() {
     }
     let cases = fs::read(tests_folder("hostile/cases.json")).expect("the list of cases");
     let cases: Vec<Case> = serde_json::from_slice(&cases).expect("a list of cases");
-    assert!(cases.iter().filter(|case| case.expected.is_some()).count() >= 40);
+    assert!(cases.iter().filter(|case| case.expected.is_some()).count() >= 100);
     let mut wrong = Vec::new();
     for case in cases {
         let outcome = read_all(&tests_folder("hostile/files").join(&case.path));
@@ -176,4 +176,52 @@ fn what_gguf_cannot_say_is_refused() {
     let odd = Vocabulary { pre: "martian".to_owned(), ..nano() };
     let error = odd.write_files(dir.path()).expect_err("a pre-tokenizer").to_string();
     assert!(error.contains("martian"), "{error}");
+}
+
+#[test]
+fn a_tied_configuration_gives_way_to_what_is_stored() {
+    let open = |name: &str| Checkpoint::open(&tests_folder("hostile/files").join(name)).expect("a checkpoint");
+    assert!(open("st_tied_and_equal").config().tie_word_embeddings, "a copy is the embedding");
+    let other = open("st_tied_and_other");
+    assert!(!other.config().tie_word_embeddings, "another projection is not the embedding");
+    let head = other.parameter("lm_head.weight").expect("a projection of its own");
+    assert_eq!((head[31], head.len()), (0.5, 32));
+    let head = open("st_tied_to_the_head_alone");
+    assert_eq!(head.parameter("model.embed_tokens.weight").expect("the projection is both").len(), 32);
+}
+
+#[test]
+fn numbers_beyond_a_type_are_refused_by_name() {
+    let (config, read) = model("");
+    let mut read = read;
+    let dir = tempfile::tempdir().expect("a folder");
+    for (dtype, largest, beyond) in [
+        (Dtype::F16, 65_504.0, 65_520.0),
+        (Dtype::F16, -65_519.0, -70_000.0),
+        (Dtype::BF16, 3.38e38, f32::MAX),
+        (Dtype::Q8_0, 8.3e6, 8.4e6),
+        (Dtype::Q4_0, 5.2e5, -5.3e5),
+    ] {
+        let mut write = |value: f32| {
+            let mut read = |name: &str| {
+                let mut values = read(name)?;
+                values[5] = value;
+                Ok(values)
+            };
+            match dtype {
+                Dtype::F16 | Dtype::BF16 => {
+                    write_folder(dir.path(), &config, dtype, MAX_SHARD_BYTES, &mut read)?;
+                    read_all(dir.path())
+                }
+                _ => {
+                    let path = dir.path().join("model.gguf");
+                    write_gguf(&path, &config, &nano(), dtype, &mut read)?;
+                    read_all(&path)
+                }
+            }
+        };
+        write(largest).unwrap_or_else(|error| panic!("{dtype:?} holds {largest}: {error}"));
+        let error = write(beyond).expect_err("too large").to_string();
+        assert!(error.contains("at 5") && error.contains("hint: "), "{dtype:?} {beyond}: {error}");
+    }
 }

@@ -255,6 +255,13 @@ impl Checked {
             let message = format!("tensor {name:?}: expected finite numbers, found {} at {at}", values[at]);
             return Err(damaged(&self.path, message));
         }
+        if let Some(at) = dtype.overflow(values) {
+            let (found, dtype) = (values[at], dtype.name());
+            let message = format!(
+                "tensor {name:?}: expected numbers that {dtype} holds, found {found} at {at}\nhint: store it as bfloat16 or float32"
+            );
+            return Err(damaged(&self.path, message));
+        }
         // A few pieces at a time, encoded side by side.
         for pieces in values.chunks(ENCODED_TOGETHER) {
             let encoded: Vec<Option<Vec<u8>>> = pieces.par_chunks(PIECE).map(|piece| dtype.encode(piece)).collect();

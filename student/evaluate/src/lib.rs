@@ -277,7 +277,7 @@ pub fn score(
                 passed += u32::from(attempt.verdict == Verdict::Pass);
                 num_unknown += u64::from(attempt.verdict == Verdict::Unknown);
                 num_unanswered += u64::from(!answered);
-                censored += u64::from(attempt.finish_reason == FinishReason::Length);
+                censored += u64::from(attempt.finish_reason.is_censored());
                 tally.prompt_tokens += charges.all.prompt_tokens;
                 tally.completion_tokens += charges.all.completion_tokens;
                 tally.cost_usd += charges.all.usd;

@@ -29,6 +29,10 @@ impl Sampling {
     /// Which value, expected and found.
     pub fn check(&self) -> Result<(), String> {
         let within = |name: &str, value: f32, holds: bool, expected: &str| match holds {
+            true if value.is_subnormal() => Err(format!(
+                "`{name}`: expected 0 or at least {:e}, found {value:e}, which underflows",
+                f32::MIN_POSITIVE
+            )),
             true => Ok(()),
             false => Err(format!("`{name}`: expected {expected}, found {value}")),
         };
@@ -36,7 +40,8 @@ impl Sampling {
         within("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 to 1")?;
         within("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "0 to 1")?;
         let penalty = self.repetition_penalty;
-        within("repetition_penalty", penalty, penalty > 0.0 && penalty <= 10.0, "above 0 to 10")
+        // Below this, logits of tokens that were seen leave what a float holds.
+        within("repetition_penalty", penalty, (0.01..=10.0).contains(&penalty), "0.01 to 10")
     }
 }
 
@@ -77,8 +82,33 @@ pub struct Logprobs {
 pub enum Reason {
     /// A token of `stop_ids` or a text of `stop`.
     Stop,
-    /// The limit on tokens, the model's context, or the cache's.
+    /// The request's limit on tokens.
     Length,
+    /// The model's context is full, and the request would have gone on. The cache is no reason: a request that it cannot
+    /// hold is refused, and one that finds it full waits.
+    Context,
+}
+
+/// Why a request is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// No engine would answer it: expected and found.
+    #[error("{0}")]
+    Invalid(String),
+    /// The cache could not hold it to its end. That is this engine's limit, not the model's: with a larger cache the answer
+    /// might go on.
+    #[error(
+        "the request needs {needed} tokens of cache for its prompt and its answer, found {found}\nhint: a cache of at least {} bytes holds it ({token_bytes} a token), or ask for fewer new tokens",
+        needed.saturating_mul(*token_bytes)
+    )]
+    Cache {
+        /// Tokens of prompt and answer, at most the model's context.
+        needed: usize,
+        /// Tokens that the cache holds.
+        found: usize,
+        /// Bytes of one token.
+        token_bytes: usize,
+    },
 }
 
 /// What the engine says of one request. The last is `End` or `Failed`.

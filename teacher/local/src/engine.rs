@@ -6,13 +6,14 @@
 //! always comes to its end, and memory never exceeds its budget.
 
 use crate::{
-    ask::{Ask, Event},
+    ask::{Ask, AskError, Event},
+    memory::Longest,
     pool::Pool,
     sampler::Scratch,
     sequence::{Outcome, Sequence},
 };
 use distill_chat::Chat;
-use distill_model::{BLOCK, Logits, Share, Stepper, Wanted};
+use distill_model::{BLOCK, Logits, Share, Stepper, Wanted, block_bytes};
 use rayon::prelude::*;
 use std::{
     collections::VecDeque,
@@ -23,17 +24,29 @@ use std::{
 /// How much is done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes for keys and values.
-    pub cache_bytes: usize,
+    /// Most bytes for keys and values. Nothing: what `running` requests like the longest need, up to half of the memory
+    /// that the weights leave.
+    pub cache_bytes: Option<usize>,
+    /// The longest request that will come; the cache holds one of these, or the engine is not started. Nothing: requests of
+    /// any length that fits, up to [`Engine::context`].
+    pub longest: Option<Longest>,
     /// Most requests decoded together.
     pub running: usize,
-    /// Most tokens of one step, prompts included.
+    /// Tokens of one step: the next one of every running request, and of prompts as many as are left, but never less than a
+    /// quarter while any is to be read.
     pub step_tokens: usize,
+}
+
+impl Limits {
+    /// For requests of at most `max_new_tokens` after prompts of at most `max_prompt` tokens, if that is known.
+    pub fn for_request(max_prompt: Option<usize>, max_new_tokens: usize) -> Limits {
+        Limits { longest: Some(Longest { prompt: max_prompt, new: max_new_tokens }), ..Limits::default() }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { cache_bytes: 1 << 30, running: 128, step_tokens: 256 }
+        Limits { cache_bytes: None, longest: None, running: 128, step_tokens: 256 }
     }
 }
 
@@ -74,7 +87,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over a loaded model, whose cache `limits.cache_bytes` were given to.
+    /// An engine over a loaded model with its cache.
     pub fn new(stepper: Stepper, chat: Arc<Chat>, limits: Limits) -> Engine {
         let pool = Pool::new(stepper.num_blocks());
         Engine { stepper, chat, limits, pool, running: Vec::new(), waiting: VecDeque::new(), load: Load::default() }
@@ -82,7 +95,17 @@ impl Engine {
 
     /// Most tokens of one request, prompt and answer: by the model's context and by the cache.
     pub fn context(&self) -> usize {
-        self.stepper.config().max_position_embeddings.min(self.pool.len() * BLOCK)
+        self.model_context().min(self.cache_tokens())
+    }
+
+    /// Tokens that the model was made for.
+    pub fn model_context(&self) -> usize {
+        self.stepper.config().max_position_embeddings
+    }
+
+    /// Tokens that the cache holds.
+    pub fn cache_tokens(&self) -> usize {
+        self.pool.len() * BLOCK
     }
 
     /// Tokens that the model knows.
@@ -93,22 +116,28 @@ impl Engine {
     /// Takes a request; what becomes of it is told by [`Engine::step`] under `id`, which no other unfinished one may have.
     ///
     /// # Errors
-    /// When it could never be answered: expected and found.
-    pub fn submit(&mut self, id: u64, ask: Ask) -> Result<(), String> {
-        let (context, vocab) = (self.context(), self.vocab());
-        ask.sampling.check()?;
+    /// When it could never be answered, or not to its end: expected and found.
+    pub fn submit(&mut self, id: u64, ask: Ask) -> Result<(), AskError> {
+        let (context, vocab) = (self.model_context(), self.vocab());
+        ask.sampling.check().map_err(AskError::Invalid)?;
+        let invalid = |message: String| Err(AskError::Invalid(message));
         if ask.prompt.is_empty() {
-            return Err("expected a prompt of at least one token, found none".to_owned());
+            return invalid("expected a prompt of at least one token, found none".to_owned());
         }
         let room = if ask.max_new_tokens == 0 { context + 1 } else { context };
         if ask.prompt.len() >= room {
-            return Err(format!("expected a prompt of fewer than {room} tokens, found {}", ask.prompt.len()));
+            return invalid(format!("expected a prompt of fewer than {room} tokens, found {}", ask.prompt.len()));
         }
         if let Some(token) = ask.prompt.iter().find(|token| **token as usize >= vocab) {
-            return Err(format!("the prompt holds token {token}, the model knows {vocab}"));
+            return invalid(format!("the prompt holds token {token}, the model knows {vocab}"));
         }
         if ask.stop.iter().any(String::is_empty) {
-            return Err("expected stop texts of at least one character, found an empty one".to_owned());
+            return invalid("expected stop texts of at least one character, found an empty one".to_owned());
+        }
+        let needed = ask.prompt.len().saturating_add(ask.max_new_tokens).min(context);
+        let found = self.cache_tokens();
+        if needed > found {
+            return Err(AskError::Cache { needed, found, token_bytes: block_bytes(self.stepper.config()) / BLOCK });
         }
         self.waiting.push_back(Sequence::new(id, ask, context));
         Ok(())
@@ -214,20 +243,16 @@ impl Engine {
 
     /// What each running request does in this step, with its blocks taken.
     fn plan(&mut self) -> Vec<Planned> {
-        let mut budget = self.limits.step_tokens.max(1);
         let mut counts: Vec<usize> = self.running.iter().map(|sequence| usize::from(sequence.pending() == 1)).collect();
-        budget = budget.saturating_sub(counts.iter().sum());
+        let step = self.limits.step_tokens.max(1);
+        // However many are being decoded, prompts are read: else whoever came last would wait for others to end.
+        let mut budget = step.saturating_sub(counts.iter().sum()).max(step.div_ceil(4));
         for (count, sequence) in counts.iter_mut().zip(&self.running) {
             if sequence.pending() > 1 {
                 let most = if sequence.reads_prompt() { PROMPT_ROWS } else { usize::MAX };
                 *count = sequence.pending().min(budget).min(most);
                 budget -= *count;
             }
-        }
-        if counts.iter().all(|count| *count == 0)
-            && let Some(first) = counts.first_mut()
-        {
-            *first = 1;
         }
         let mut plan = Vec::new();
         let mut index = 0;

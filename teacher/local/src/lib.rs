@@ -7,6 +7,7 @@
 
 mod ask;
 mod engine;
+mod memory;
 mod pool;
 mod reasoning;
 mod sampler;
@@ -16,9 +17,10 @@ mod server;
 mod tests;
 mod text;
 
-pub use ask::{Ask, Event, Logprobs, Reason, Sampling};
+pub use ask::{Ask, AskError, Event, Logprobs, Reason, Sampling};
 pub use distill_model::Precision;
 pub use engine::{Engine, Limits, Load};
+pub use memory::{CachePlan, Longest, plan_cache};
 pub use reasoning::{Parts, Reasoning};
 pub use server::{ServerConfig, serve};
 
@@ -33,8 +35,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Counts the changes after which the same seed draws other tokens.
-pub const VERSION: u32 = 2;
+/// Counts the changes after which the same request may get another answer. The third tells what the model's context cut from
+/// what the request's limit cut, and no answer is cut by the cache any more.
+pub const VERSION: u32 = 3;
 
 /// Where a checkpoint is decoded, and how.
 #[derive(Clone, Copy, Debug)]
@@ -54,16 +57,25 @@ impl<'a> Placement<'a> {
     }
 }
 
-/// Loads a checkpoint folder: its chat folder, and an engine over its weights.
+/// Loads a checkpoint folder: its chat folder, which may lack a template, and an engine over its weights.
 ///
 /// # Errors
-/// When the checkpoint, its tokenizer or the device cannot be used, or the cache would hold nothing.
+/// When the checkpoint, its tokenizer or the device cannot be used, or its memory does not hold the longest request: bytes
+/// needed and found, and what to do.
 pub fn load(dir: &Path, placement: Placement<'_>) -> Result<(Arc<Chat>, Engine), TeacherError> {
     let local = |error: &dyn std::fmt::Display| TeacherError::Local(error.to_string());
-    let chat = Arc::new(Chat::load(dir).map_err(|error| local(&error))?);
+    let chat = Arc::new(Chat::load_for_text(dir).map_err(|error| local(&error))?);
     let checkpoint = Checkpoint::open(dir).map_err(|error| local(&error))?;
+    let cache = memory::plan(&checkpoint, &placement)?;
+    tracing::info!(
+        bytes = cache.bytes,
+        longest_tokens = cache.longest_tokens,
+        free = cache.free_bytes,
+        "sized the cache"
+    );
     let Placement { device, precision, limits } = placement;
-    let stepper = Stepper::load(&checkpoint, device, precision, limits.cache_bytes).map_err(|error| local(&error))?;
+    let cache_bytes = usize::try_from(cache.bytes).unwrap_or(usize::MAX);
+    let stepper = Stepper::load(&checkpoint, device, precision, cache_bytes).map_err(|error| local(&error))?;
     Ok((chat.clone(), Engine::new(stepper, chat, limits)))
 }
 
@@ -82,6 +94,8 @@ impl LocalTeacher {
     /// # Errors
     /// As [`load`].
     pub fn load(dir: &Path, name: &str, placement: Placement<'_>) -> Result<LocalTeacher, TeacherError> {
+        // It is asked with conversations: a template is needed, and is looked for before the weights are read.
+        Chat::load(dir).map_err(|error| TeacherError::Local(error.to_string()))?;
         let (chat, engine) = load(dir, placement)?;
         let ahead = 2 * placement.limits.running;
         Ok(LocalTeacher { name: name.to_owned(), chat, engine: Mutex::new(engine), ahead })
@@ -107,7 +121,11 @@ impl LocalTeacher {
             logprobs: None,
             prompt_logprobs: None,
         };
-        engine.submit(request.id, ask).map_err(failed)?;
+        engine.submit(request.id, ask).map_err(|error| match error {
+            AskError::Invalid(message) => TeacherError::Failed(message),
+            // Our limit and not this row's fault: nothing shorter is stored in its place.
+            error @ AskError::Cache { .. } => TeacherError::Local(error.to_string()),
+        })?;
         Ok(prompt_tokens)
     }
 
@@ -120,6 +138,7 @@ impl LocalTeacher {
             finish_reason: match reason {
                 Reason::Stop => FinishReason::Stop,
                 Reason::Length => FinishReason::Length,
+                Reason::Context => FinishReason::Context,
             },
             response_model: self.name.clone(),
             prompt_tokens,
@@ -136,11 +155,16 @@ impl Complete for LocalTeacher {
         Identity { teacher: self.name.clone(), template_hash, ..Identity::default() }
     }
 
+    /// What is in flight when somebody asks to stop is dropped: it costs time and no money, and another run draws the same
+    /// tokens again.
+    ///
+    /// # Errors
+    /// When a request is longer than the cache was made for.
     fn complete(&self, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError> {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         // Tokens of the prompts of what is in flight.
         let mut asked: HashMap<u64, u32> = HashMap::new();
-        let mut stopped = false;
+        let (mut stopped, mut outcome) = (false, Ok(()));
         while !stopped && !cancel.is_cancelled() {
             while engine.len() < self.ahead && !stopped {
                 let Some(request) = queue.next() else { break };
@@ -149,10 +173,11 @@ impl Complete for LocalTeacher {
                     Ok(prompt_tokens) => {
                         asked.insert(id, prompt_tokens);
                     }
+                    Err(error @ TeacherError::Local(_)) => (stopped, outcome) = (true, Err(error)),
                     Err(error) => stopped = queue.deliver(id, Err(error)).is_break(),
                 }
             }
-            if engine.is_empty() {
+            if engine.is_empty() || stopped {
                 break;
             }
             engine.step(&mut |id, event| {
@@ -171,6 +196,6 @@ impl Complete for LocalTeacher {
         for id in asked.into_keys() {
             engine.cancel(id);
         }
-        Ok(())
+        outcome
     }
 }

@@ -20,8 +20,10 @@ pub(crate) struct Sequence {
     pub(crate) blocks: Vec<u32>,
     /// Blocks of these that were offered to others.
     pub(crate) published: usize,
-    /// Most tokens in all, by request, context and cache.
+    /// Most tokens in all, by the request or by the model's context.
     most: usize,
+    /// What it means to come to these.
+    full: Reason,
     ask: Ask,
     sampler: Sampler,
     text: Option<TextStream>,
@@ -35,15 +37,17 @@ pub(crate) struct Outcome {
 }
 
 impl Sequence {
-    /// `context` is the most tokens that model and cache hold.
+    /// `context` is the most tokens that the model was made for.
     pub(crate) fn new(id: u64, mut ask: Ask, context: usize) -> Sequence {
         let tokens = std::mem::take(&mut ask.prompt);
+        let asked = tokens.len().saturating_add(ask.max_new_tokens);
         let mut sampler = Sampler::new(ask.sampling, ask.seed);
         sampler.saw(&tokens);
         Sequence {
             id,
             prompt: tokens.len(),
-            most: context.min(tokens.len().saturating_add(ask.max_new_tokens)),
+            most: context.min(asked),
+            full: if asked > context { Reason::Context } else { Reason::Length },
             text: ask.text.then(|| TextStream::new(std::mem::take(&mut ask.stop))),
             tokens,
             cached: 0,
@@ -96,7 +100,7 @@ impl Sequence {
             return Outcome { events, ended: false };
         }
         if self.tokens.len() >= self.most {
-            return self.end(chat, Reason::Length, events);
+            return self.end(chat, self.full, events);
         }
         logits.copy_row(row, &mut scratch.logits);
         // A vocabulary may be padded: what the tokenizer does not know is never drawn.
@@ -155,7 +159,7 @@ impl Sequence {
         if stopped || found {
             self.end(chat, Reason::Stop, events)
         } else if self.tokens.len() >= self.most {
-            self.end(chat, Reason::Length, events)
+            self.end(chat, self.full, events)
         } else {
             Outcome { events, ended: false }
         }

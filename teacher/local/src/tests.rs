@@ -1,6 +1,8 @@
 //! The engine against itself: alone or in company, in whatever order, the same answers.
 
-use crate::{Ask, Engine, Event, Limits, LocalTeacher, Logprobs, Placement, Reason, Sampling, load};
+use crate::{
+    Ask, Engine, Event, Limits, LocalTeacher, Logprobs, Longest, Placement, Reason, Sampling, load, plan_cache,
+};
 use distill_chat::Chat;
 use distill_checkpoint::{Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
 use distill_dataset::{Cancel, FinishReason, Message, SamplingParams};
@@ -33,7 +35,7 @@ impl Queue for List {
 
 const CONTEXT: usize = 160;
 
-fn shape() -> ModelConfig {
+pub(crate) fn shape() -> ModelConfig {
     ModelConfig::from_json(
         r#"{"model_type": "qwen2", "vocab_size": 272, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "max_position_embeddings": 160, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
@@ -57,7 +59,7 @@ fn teacher(root: &Path) -> LocalTeacher {
 
 /// An engine whose cache holds so many blocks of 32 positions.
 fn engine(root: &Path, blocks: usize, running: usize, step_tokens: usize) -> Engine {
-    let limits = Limits { cache_bytes: blocks * block_bytes(&shape()), running, step_tokens };
+    let limits = Limits { cache_bytes: Some(blocks * block_bytes(&shape())), longest: None, running, step_tokens };
     load(root, Placement { limits, ..Placement::on("cpu") }).expect("an engine").1
 }
 
@@ -366,18 +368,129 @@ fn what_can_never_be_answered_is_refused_with_its_reason() {
     };
     let refused = [
         (Ask { prompt: vec![], ..good.clone() }, "at least one token"),
-        (Ask { prompt: prompt(1, 128), ..good.clone() }, "fewer than 128"),
+        (Ask { prompt: prompt(1, 160), ..good.clone() }, "fewer than 160"),
+        (Ask { prompt: prompt(1, 124), ..good.clone() }, "needs 129 tokens of cache"),
         (Ask { prompt: vec![272], ..good.clone() }, "token 272"),
         (Ask { stop: vec![String::new()], ..good.clone() }, "empty"),
         (sampling(|sampling| sampling.temperature = f32::NAN), "`temperature`"),
         (sampling(|sampling| sampling.top_p = 0.0), "`top_p`"),
         (sampling(|sampling| sampling.min_p = 1.5), "`min_p`"),
         (sampling(|sampling| sampling.repetition_penalty = 0.0), "`repetition_penalty`"),
+        (sampling(|sampling| sampling.temperature = 1e-40), "underflows"),
+        (sampling(|sampling| sampling.top_p = 1e-40), "underflows"),
     ];
     for (ask, reason) in refused {
-        let error = engine.submit(1, ask).expect_err("a refusal");
+        let error = engine.submit(1, ask).expect_err("a refusal").to_string();
         assert!(error.contains(reason), "{error}");
     }
     assert!(engine.is_empty());
     assert!(matches!(alone(&mut engine, good).last(), Some(Event::End { .. })));
+}
+
+/// Why an answer of so many tokens to a prompt of so many ends, and after how many; nothing stops it but a limit.
+fn ending(engine: &mut Engine, len: usize, new: usize) -> (Reason, usize) {
+    let free = Ask { stop_ids: vec![], stop: vec![], ..asked(prompt(1, len), 1, new) };
+    match alone(engine, free).pop() {
+        Some(Event::End { reason, tokens, .. }) => (reason, tokens.len()),
+        other => panic!("expected an end, found {other:?}"),
+    }
+}
+
+#[test]
+fn an_answer_tells_which_limit_cut_it() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    checkpoint(root.path());
+    let mut engine = engine(root.path(), 5, 4, 256);
+    assert_eq!(ending(&mut engine, 60, 30), (Reason::Length, 30));
+    assert_eq!(ending(&mut engine, 60, 100), (Reason::Length, 100), "the limit and the context at once");
+    assert_eq!(ending(&mut engine, 60, 101), (Reason::Context, 100));
+    assert_eq!(ending(&mut engine, 60, usize::MAX), (Reason::Context, 100));
+    assert_eq!(ending(&mut engine, 160, 0), (Reason::Length, 0));
+    let teacher = LocalTeacher::load(root.path(), "random", Placement::on("cpu")).expect("a teacher");
+    let mut requests = requests(60);
+    requests.iter_mut().for_each(|request| request.sampling.max_new_tokens = 4000);
+    let answers = ask(&teacher, requests);
+    let mut cut = 0;
+    for answer in answers.into_values().map(|answer| answer.expect("a completion")) {
+        assert_ne!(answer.finish_reason, FinishReason::Length, "nobody reaches 4000 tokens in a context of {CONTEXT}");
+        if answer.finish_reason == FinishReason::Context {
+            cut += 1;
+            assert_eq!((answer.prompt_tokens + answer.completion_tokens) as usize, CONTEXT);
+        }
+    }
+    assert!(cut > 0, "some answers fill the context");
+}
+
+/// A teacher whose cache holds so many blocks, whatever is asked of it.
+fn cramped(root: &Path, blocks: usize, longest: Option<Longest>) -> Result<LocalTeacher, TeacherError> {
+    let limits = Limits { cache_bytes: Some(blocks * block_bytes(&shape())), longest, ..Limits::default() };
+    LocalTeacher::load(root, "random", Placement { limits, ..Placement::on("cpu") })
+}
+
+#[test]
+fn a_cache_that_is_too_small_is_an_error_and_never_a_shorter_answer() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    checkpoint(root.path());
+    // Known before: an error before the start.
+    let longest = Longest { prompt: Some(30), new: 80 };
+    let error = cramped(root.path(), 3, Some(longest)).err().expect("too little cache").to_string();
+    let (needed, found) = (4 * block_bytes(&shape()), 3 * block_bytes(&shape()));
+    assert!(error.contains(&format!("110 tokens needs {needed} bytes")), "{error}");
+    assert!(error.contains(&format!("found {found}")) && error.contains("hint: "), "{error}");
+    assert!(cramped(root.path(), 4, Some(longest)).is_ok());
+    // Not known before: the error ends the work, and is no row's answer.
+    let teacher = cramped(root.path(), 3, None).expect("a teacher");
+    let mut requests = requests(4);
+    requests[2].sampling.max_new_tokens = 120;
+    let mut list = List { requests, answers: BTreeMap::new(), stop_after: usize::MAX };
+    let error = teacher.complete(&mut list, &Cancel::default()).expect_err("a request that does not fit").to_string();
+    assert!(error.contains("tokens of cache") && error.contains("found 96"), "{error}");
+    assert!(!list.answers.contains_key(&2), "nothing is stored for it");
+}
+
+#[test]
+fn the_cache_follows_the_model_and_the_request() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    checkpoint(root.path());
+    let plan = |limits: Limits| plan_cache(root.path(), &Placement { limits, ..Placement::on("cpu") }).expect("a plan");
+    let few = Limits { running: 3, ..Limits::for_request(Some(20), 40) };
+    assert_eq!(plan(few).bytes as usize, 3 * 2 * block_bytes(&shape()), "three requests of 60 tokens, two blocks each");
+    assert_eq!(plan(few).longest_tokens, 60);
+    let long = Limits { running: 1, ..Limits::for_request(Some(20), 40_000) };
+    assert_eq!(plan(long).longest_tokens as usize, CONTEXT, "the model's context ends it");
+}
+
+#[test]
+fn prompts_are_read_however_many_answers_are_made() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    checkpoint(root.path());
+    // As many answers are made as a step has tokens; another comes while they go on.
+    let mut engine = engine(root.path(), 64, 64, 8);
+    let mut said = Said::new();
+    let long = |id: u64, len: usize| Ask { stop_ids: vec![], stop: vec![], ..asked(prompt(id as u32, len), id, 100) };
+    for id in 0..8 {
+        engine.submit(id, long(id, 2)).expect("a request");
+    }
+    for _ in 0..20 {
+        engine.step(&mut |id, event| said.entry(id).or_default().push(event));
+    }
+    assert_eq!(engine.load().running, 8);
+    engine.submit(8, long(8, 40)).expect("a request");
+    while !said.contains_key(&8) {
+        engine.step(&mut |id, event| said.entry(id).or_default().push(event));
+        let ended = |said: &Said| said.values().any(|said| matches!(said.last(), Some(Event::End { .. })));
+        assert!(!ended(&said), "an answer came to its end before another's prompt was read");
+    }
+}
+
+#[test]
+fn a_teacher_needs_a_template_and_text_does_not() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    checkpoint(root.path());
+    std::fs::remove_file(root.path().join("chat_template.jinja")).expect("a template");
+    let error = LocalTeacher::load(root.path(), "base", Placement::on("cpu")).err().expect("no template").to_string();
+    assert!(error.contains("chat_template.jinja") && error.contains("base model"), "{error}");
+    let (chat, mut engine) = load(root.path(), Placement::on("cpu")).expect("an engine");
+    let prompt = chat.encode("1+1=").expect("tokens");
+    assert!(matches!(alone(&mut engine, asked(prompt, 1, 5)).last(), Some(Event::End { .. })));
 }

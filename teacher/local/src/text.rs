@@ -2,6 +2,9 @@
 
 use distill_chat::{Chat, ChatError};
 
+/// Tokens that may wait for a character to be completed.
+const MAX_PENDING: usize = 16;
+
 /// The text of one answer in the making.
 pub(crate) struct TextStream {
     tokens: Vec<u32>,
@@ -37,8 +40,27 @@ impl TextStream {
             self.held.push_str(&text[before.len()..]);
             self.context = self.read;
             self.read = self.tokens.len();
+        } else if self.tokens.len() - self.read >= MAX_PENDING {
+            self.give_up_some(chat, &before, &text)?;
         }
         Ok(self.release())
+    }
+
+    /// Bytes that never become a character would make every token decode all before it. What does not change with the last
+    /// few tokens is taken as it reads.
+    fn give_up_some(&mut self, chat: &Chat, before: &str, text: &str) -> Result<(), ChatError> {
+        // No character has more than four bytes, so one of these places is between characters.
+        for back in 4..8 {
+            let end = self.tokens.len() - back;
+            let known = chat.decode(&self.tokens[self.context..end])?;
+            if let Some(new) = known.strip_prefix(before).filter(|_| text.starts_with(&known)) {
+                self.held.push_str(new);
+                self.context = self.read;
+                self.read = end;
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// The rest, when nothing more comes.

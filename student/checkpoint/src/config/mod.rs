@@ -11,7 +11,10 @@ mod write;
 
 pub use rope::{Rope, RopeScaling};
 
-use crate::{Dtype, error::CheckpointError};
+use crate::{
+    Dtype,
+    error::{CheckpointError, is_pointer, pointer},
+};
 use std::{fs, path::Path};
 
 /// Whose forward pass a checkpoint was trained with.
@@ -110,6 +113,9 @@ impl ModelConfig {
     pub fn load(path: &Path) -> Result<ModelConfig, CheckpointError> {
         let path = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
         let text = fs::read_to_string(&path).map_err(CheckpointError::io("read", &path))?;
+        if is_pointer(text.as_bytes()) {
+            return Err(pointer(&path));
+        }
         ModelConfig::from_json(&text).map_err(|message| CheckpointError::Config { path, message })
     }
 

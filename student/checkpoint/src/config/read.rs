@@ -127,7 +127,11 @@ fn sliding_window(
         return match kinds.filter(|kinds| !full(kinds)) {
             Some(found) => Err(keys.wrong("layer_types", "full attention in every layer, as Llama has it", found)),
             None => match keys.get("sliding_window") {
-                Some(found) => Err(keys.wrong("sliding_window", "nothing, as Llama has no window", found)),
+                Some(found) => Err(keys.wrong(
+                    "sliding_window",
+                    "nothing: Llama attends to everything, and readers differ in what they make of this",
+                    found,
+                )),
                 None => Ok(None),
             },
         };

@@ -16,12 +16,12 @@ pub use write::write_gguf;
 use crate::{
     Dtype,
     config::ModelConfig,
-    error::{CheckpointError, damaged},
+    error::{CheckpointError, damaged, is_pointer, pointer},
     open::{Place, Tensors},
     safetensors::MAX_HEADER,
 };
 use metadata::{Header, Metadata, Value, shortened};
-use std::{fs::File, io::BufReader, path::Path};
+use std::{fs::File, io::BufReader, os::unix::fs::FileExt, path::Path};
 
 const MAGIC: &[u8; 4] = b"GGUF";
 const ALIGNMENT: u64 = 32;
@@ -32,6 +32,10 @@ const SHORTEST_ENTRY: u64 = 24;
 pub(crate) fn open(path: &Path) -> Result<(ModelConfig, Vocabulary, Tensors), CheckpointError> {
     let file = File::open(path).map_err(CheckpointError::io("open", path))?;
     let length = file.metadata().map_err(CheckpointError::io("read", path))?.len();
+    let mut beginning = [0; 32];
+    if file.read_at(&mut beginning, 0).is_ok_and(|length| is_pointer(&beginning[..length])) {
+        return Err(pointer(path));
+    }
     let (metadata, mut tensors) = read(file, path, length).map_err(|message| damaged(path, message))?;
     let config = model::config(&metadata, &mut tensors)
         .map_err(|message| CheckpointError::Config { path: path.to_owned(), message })?;

@@ -49,7 +49,8 @@ struct Choice {
 }
 
 impl Answer {
-    pub(super) fn new(asked: &Asked, model: &str, chat: Arc<Chat>, metrics: Arc<Metrics>) -> Answer {
+    /// The answer to `asked`, with so many choices.
+    pub(super) fn new(asked: Asked, choices: usize, model: &str, chat: Arc<Chat>, metrics: Arc<Metrics>) -> Answer {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let kind = if matches!(asked.shape, Shape::Chat { .. }) { "chatcmpl" } else { "cmpl" };
         let opened = !chat.prefill().is_empty();
@@ -64,9 +65,9 @@ impl Answer {
             since: Instant::now(),
             heard: false,
             shape: asked.shape,
-            prompts: asked.prompts.clone(),
+            prompts: asked.prompts,
             samples: asked.samples,
-            choices: (0..asked.asks.len()).map(choice).collect(),
+            choices: (0..choices).map(choice).collect(),
             completion_tokens: 0,
         }
     }
@@ -98,7 +99,7 @@ impl Answer {
                 }
                 choice.finish = Some(match reason {
                     Reason::Stop => "stop",
-                    Reason::Length => "length",
+                    Reason::Length | Reason::Context => "length",
                 });
                 news.finish = choice.finish;
                 if self.choices.iter().all(|choice| choice.finish.is_some()) {
@@ -109,16 +110,24 @@ impl Answer {
         Ok(news)
     }
 
-    /// Waits for all choices; the whole answer.
-    pub(super) async fn whole(mut self, mut flight: Flight) -> Result<Value, String> {
-        let echo = matches!(self.shape, Shape::Completion { echo: true, .. });
+    /// Waits for all choices.
+    pub(super) async fn hear_all(&mut self, flight: &mut Flight) -> Result<(), String> {
+        let logprobs = self.shape.logprobs();
         while let Some(said) = flight.next().await {
             let news = self.hear(said)?;
             let choice = &mut self.choices[news.index];
             choice.parts.reasoning += &news.parts.reasoning;
             choice.parts.answer += &news.parts.answer;
-            choice.tokens.extend(news.tokens);
+            if logprobs {
+                choice.tokens.extend(news.tokens);
+            }
         }
+        Ok(())
+    }
+
+    /// The whole answer as JSON, when all choices were heard.
+    pub(super) fn whole(self) -> Result<String, String> {
+        let echo = matches!(self.shape, Shape::Completion { echo: true, .. });
         let mut choices = Vec::with_capacity(self.choices.len());
         for (index, choice) in self.choices.iter().enumerate() {
             let logprobs = self.logprobs(&choice.tokens, 0).0;
@@ -143,7 +152,9 @@ impl Answer {
         };
         let (id, created, model) = (&self.id, self.created, &self.model);
         let usage = self.usage();
-        Ok(json!({"id": id, "object": object, "created": created, "model": model, "choices": choices, "usage": usage}))
+        let whole =
+            json!({"id": id, "object": object, "created": created, "model": model, "choices": choices, "usage": usage});
+        Ok(whole.to_string())
     }
 
     fn prompt_text(&self, index: usize) -> Result<String, String> {
@@ -284,12 +295,24 @@ pub(super) struct Stream {
     flight: Option<Flight>,
     include_usage: bool,
     ready: VecDeque<Bytes>,
+    /// Log-probabilities of a prompt that are still to be told, and of which choice.
+    rest: (usize, std::vec::IntoIter<(u32, Option<Logprobs>)>),
 }
+
+/// Tokens whose log-probabilities one piece of a stream tells: a prompt's are told in several, so that no piece takes long.
+const PIECE: usize = 64;
 
 impl Stream {
     pub(super) fn new(answer: Answer, flight: Flight, include_usage: bool) -> Result<Stream, String> {
         let ready = answer.beginning()?.iter().map(event).collect();
-        Ok(Stream { answer, flight: Some(flight), include_usage, ready })
+        Ok(Stream { answer, flight: Some(flight), include_usage, ready, rest: (0, Vec::new().into_iter()) })
+    }
+
+    fn tell(&mut self, mut news: News) {
+        if news.tokens.len() > PIECE {
+            self.rest = (news.index, news.tokens.split_off(PIECE).into_iter());
+        }
+        self.ready.extend(self.answer.piece(news).as_ref().map(event));
     }
 
     fn end(&mut self) {
@@ -317,11 +340,18 @@ impl Body for Stream {
             if let Some(bytes) = this.ready.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
+            let (index, rest) = &mut this.rest;
+            let tokens: Vec<_> = rest.by_ref().take(PIECE).collect();
+            if !tokens.is_empty() {
+                let news = News { index: *index, tokens, ..News::default() };
+                this.tell(news);
+                continue;
+            }
             let Some(flight) = this.flight.as_mut() else { return Poll::Ready(None) };
             match ready!(flight.poll_next(context)) {
                 None => this.end(),
                 Some(said) => match this.answer.hear(said) {
-                    Ok(news) => this.ready.extend(this.answer.piece(news).as_ref().map(event)),
+                    Ok(news) => this.tell(news),
                     Err(why) => {
                         let error = json!({"error": {"message": why, "type": "server_error", "code": "failed"}});
                         this.ready.push_back(event(&error));

@@ -44,6 +44,10 @@ pub(super) struct Desk {
 pub(super) struct Room {
     /// Most tokens of one request, prompt and answer.
     pub(super) context: usize,
+    /// Tokens that the model was made for.
+    pub(super) model_context: usize,
+    /// Tokens that the cache holds.
+    pub(super) cache_tokens: usize,
     /// Tokens that the model knows.
     pub(super) vocab: usize,
 }
@@ -75,8 +79,13 @@ impl Desk {
     pub(super) fn open(engine: Engine) -> std::io::Result<(Desk, JoinHandle<()>)> {
         let (orders, receiver) = mpsc::channel();
         let shared = Arc::new(Shared { alive: AtomicBool::new(true), ..Shared::default() });
-        let desk =
-            Desk { orders, shared: shared.clone(), room: Room { context: engine.context(), vocab: engine.vocab() } };
+        let room = Room {
+            context: engine.context(),
+            model_context: engine.model_context(),
+            cache_tokens: engine.cache_tokens(),
+            vocab: engine.vocab(),
+        };
+        let desk = Desk { orders, shared: shared.clone(), room };
         let run = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| run(engine, &receiver, &shared)));
             shared.alive.store(false, Ordering::SeqCst);
@@ -193,7 +202,7 @@ fn run(mut engine: Engine, orders: &mpsc::Receiver<Order>, shared: &Shared) {
                     }
                     Err(why) => {
                         shared.open.fetch_sub(1, Ordering::SeqCst);
-                        let _ = to.send((index, Event::Failed(why)));
+                        let _ = to.send((index, Event::Failed(why.to_string())));
                     }
                 },
                 Order::Cancel(ids) => {

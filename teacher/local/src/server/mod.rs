@@ -1,12 +1,16 @@
 //! An OpenAI-compatible HTTP server over the engine.
 //!
 //! In: connections. Out: `/v1/models`, `/v1/chat/completions`, `/v1/completions`, `/health`, `/metrics`. Every limit has
-//! its status: 401 without the key, 404 and 405, 400 for what was asked wrongly, 408 for a body that does not come, 413 for
-//! one that is too large, 429 when too much is waiting, 503 when the engine is gone. A client that goes away is forgotten
-//! at once.
+//! its status: 401 without the key, 403 for a page of another site, 404 and 405, 400 for what was asked wrongly, 408 for a
+//! body that does not come, 413 for one that is too large, 415 for one that is not JSON, 429 when too much is waiting, 503
+//! when the engine is gone. A client that goes away is forgotten at once.
+//!
+//! The event loop only passes bytes on. Requests are parsed, rendered and tokenised on other threads, and whole answers are
+//! written there; a long request waits for other long ones and never keeps a short one waiting.
 
 mod answer;
 mod dispatch;
+mod gate;
 mod metrics;
 mod request;
 #[cfg(test)]
@@ -18,11 +22,15 @@ use bytes::Bytes;
 use dispatch::Desk;
 use distill_chat::Chat;
 use distill_dataset::Cancel;
+use gate::Gate;
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{
+        ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION,
+        CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    },
     service::service_fn,
 };
 use hyper_util::{
@@ -44,6 +52,9 @@ pub struct ServerConfig {
     pub model: String,
     /// The key that requests must bear, if there is one.
     pub api_key: Option<String>,
+    /// Origins of other machines whose pages may ask, such as `https://example.org`, or `*`; their hosts are names that the
+    /// server answers to.
+    pub allowed_origins: Vec<String>,
     /// Most bytes of a request's body.
     pub max_body_bytes: usize,
     /// Most choices of one request: prompts times `n`.
@@ -63,6 +74,7 @@ impl ServerConfig {
             address: SocketAddr::from(([127, 0, 0, 1], 8080)),
             model: model.to_owned(),
             api_key: None,
+            allowed_origins: Vec::new(),
             max_body_bytes: 4 << 20,
             max_choices: 64,
             max_open: 1024,
@@ -74,8 +86,12 @@ impl ServerConfig {
 
 /// Longest wait for a request's head and for its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// Threads that turn bodies into tokens.
+/// Threads that turn bodies into tokens, and answers into JSON.
+const WORKERS: usize = 4;
+/// Requests that are read at once; the other threads write answers.
 const READERS: usize = 2;
+/// A body that takes long to read: such are read one by one, so that the others go on.
+const LONG_BODY: usize = 64 << 10;
 /// How often a stop is looked for.
 const STOP_POLL: Duration = Duration::from_millis(50);
 
@@ -100,13 +116,16 @@ struct Server {
     config: ServerConfig,
     chat: Arc<Chat>,
     desk: Desk,
+    gate: Gate,
+    readers: Arc<Semaphore>,
+    long_reader: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
 /// Serves until `cancel`; `ready` is told where.
 ///
 /// # Errors
-/// When the address cannot be listened on, or a thread cannot be started.
+/// When the address cannot be listened on, a thread cannot be started, or an allowed origin is none.
 pub fn serve(
     engine: Engine,
     chat: Arc<Chat>,
@@ -114,11 +133,14 @@ pub fn serve(
     cancel: &Cancel,
     ready: impl FnOnce(SocketAddr),
 ) -> std::io::Result<()> {
+    let gate = Gate::new(config.address.ip(), &config.allowed_origins)
+        .map_err(|message| std::io::Error::new(std::io::ErrorKind::InvalidInput, message))?;
     // Requests are read by few threads: each keeps buffers of its own for the tokenizer, and the engine needs the cores.
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(1).max_blocking_threads(READERS).enable_all().build()?;
+    let runtime = runtime.worker_threads(1).max_blocking_threads(WORKERS).enable_all().build()?;
     let (desk, thread) = Desk::open(engine)?;
-    let server = Arc::new(Server { config, chat, desk, metrics: Arc::default() });
+    let (readers, long_reader) = (Arc::new(Semaphore::new(READERS)), Arc::new(Semaphore::new(1)));
+    let server = Arc::new(Server { config, chat, desk, gate, readers, long_reader, metrics: Arc::default() });
     let outcome = runtime.block_on(listen(&server, cancel, ready));
     // Streams that did not end in time are dropped here, which cancels them.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -182,10 +204,15 @@ impl Server {
             _ => "other",
         };
         let metrics = self.metrics.clone();
-        let reply = match self.route(path, request).await {
-            Ok(reply) => reply,
-            Err(refusal) => refuse(&refusal),
+        let (origin, outcome) = match self.gate.check(request.uri(), request.headers()) {
+            Ok(origin) => (origin, self.route(path, request).await),
+            Err(refusal) => (None, Err(refusal)),
         };
+        let mut reply = outcome.unwrap_or_else(|refusal| refuse(&refusal));
+        if let Some(origin) = origin {
+            reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            reply.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
+        }
         metrics.responded(path, reply.status().as_u16());
         reply
     }
@@ -193,6 +220,14 @@ impl Server {
     async fn route(self: Arc<Server>, path: &'static str, request: Request<Incoming>) -> Result<Reply, Refusal> {
         let get = request.method() == Method::GET || request.method() == Method::HEAD;
         match path {
+            // What browsers ask before they ask: they send no key with it.
+            _ if request.method() == Method::OPTIONS && request.headers().contains_key(ORIGIN) => {
+                let mut reply = whole(204, "text/plain", "");
+                let headers = reply.headers_mut();
+                headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+                headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
+                Ok(reply)
+            }
             "/health" if get && self.desk.is_alive() => Ok(whole(200, "application/json", "{\"status\":\"ok\"}\n")),
             "/health" if get => Err(gone()),
             "/metrics" if get => Ok(whole(200, "text/plain; version=0.0.4", self.metrics.render(&self.desk))),
@@ -211,6 +246,7 @@ impl Server {
                 Ok(whole(200, "application/json", models.to_string()))
             }
             "/v1/chat/completions" | "/v1/completions" if request.method() == Method::POST => {
+                require_json(&request)?;
                 let body = self.body(request).await?;
                 self.complete(path, body).await
             }
@@ -254,45 +290,76 @@ impl Server {
     }
 
     async fn complete(self: Arc<Server>, path: &'static str, body: Bytes) -> Result<Reply, Refusal> {
-        let server = self.clone();
-        // Templates and tokenizers may take long for a long text; a panic in them ends this request alone.
-        let read = move || {
-            let (chat, config, room) = (&server.chat, &server.config, server.desk.room());
-            match path {
-                "/v1/completions" => request::completion(&body, chat, config, room),
-                _ => request::chat(&body, chat, config, room),
-            }
+        let full = |more: usize| {
+            let (most, open) = (self.config.max_open, self.desk.open_answers());
+            let message = format!("expected at most {most} answers open, found {open} and {more} more");
+            Refusal { status: 429, code: "queue_full", message }
         };
-        let mut asked: Asked = tokio::task::spawn_blocking(read).await.map_err(|_| Refusal {
-            status: 500,
-            code: "panic",
-            message: "reading the request panicked".to_owned(),
-        })??;
+        if self.desk.open_answers() >= self.config.max_open {
+            return Err(full(1));
+        }
+        let mut asked: Asked = self.clone().read(path, body).await??;
         if !self.desk.is_alive() {
             return Err(gone());
         }
-        let answer = Answer::new(&asked, &self.config.model, self.chat.clone(), self.metrics.clone());
         let asks = std::mem::take(&mut asked.asks);
-        let count = asks.len();
-        let flight = self.desk.submit(asks, self.config.max_open).ok_or_else(|| Refusal {
-            status: 429,
-            code: "queue_full",
-            message: format!(
-                "expected at most {} answers open, found {} and {count} more",
-                self.config.max_open,
-                self.desk.open_answers()
-            ),
-        })?;
+        let (count, stream, include_usage) = (asks.len(), asked.stream, asked.include_usage);
+        let mut answer = Answer::new(asked, count, &self.config.model, self.chat.clone(), self.metrics.clone());
+        let mut flight = self.desk.submit(asks, self.config.max_open).ok_or_else(|| full(count))?;
         let failed = |message: String| Refusal { status: 500, code: "failed", message };
-        if !asked.stream {
-            let value = answer.whole(flight).await.map_err(failed)?;
-            return Ok(whole(200, "application/json", value.to_string()));
+        if !stream {
+            answer.hear_all(&mut flight).await.map_err(failed)?;
+            let text = off_the_loop(move || answer.whole()).await?.map_err(failed)?;
+            return Ok(whole(200, "application/json", text));
         }
-        let stream = Stream::new(answer, flight, asked.include_usage).map_err(failed)?;
+        let stream = off_the_loop(move || Stream::new(answer, flight, include_usage)).await?.map_err(failed)?;
         let mut reply = Response::new(Either::Right(stream));
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         Ok(reply)
     }
+
+    /// A body → what is asked. A panic in a template or a tokenizer ends this request alone.
+    async fn read(self: Arc<Server>, path: &'static str, body: Bytes) -> Result<Result<Asked, Refusal>, Refusal> {
+        // The places are held by the work and not by the client, who may have gone away meanwhile.
+        let long = match body.len() > LONG_BODY {
+            true => Some(self.long_reader.clone().acquire_owned().await.map_err(|_| gone())?),
+            false => None,
+        };
+        let place = self.readers.clone().acquire_owned().await.map_err(|_| gone())?;
+        off_the_loop(move || {
+            let _places = (long, place);
+            let (chat, config, room) = (&self.chat, &self.config, self.desk.room());
+            match path {
+                "/v1/completions" => request::completion(&body, chat, config, room),
+                _ => request::chat(&body, chat, config, room),
+            }
+        })
+        .await
+    }
+}
+
+/// Runs what may take long on a thread of its own.
+async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal {
+        status: 500,
+        code: "panic",
+        message: "the request could not be worked on: its work panicked, or the server stops".to_owned(),
+    })
+}
+
+/// A form of another site can send text, but not JSON, without being asked first.
+fn require_json(request: &Request<Incoming>) -> Result<(), Refusal> {
+    let found = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let kind = found.map(|found| found.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii());
+    if kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/json")) {
+        return Ok(());
+    }
+    let found = found.map_or("none".into(), String::from_utf8_lossy);
+    Err(Refusal {
+        status: 415,
+        code: "unsupported_media_type",
+        message: format!("expected `Content-Type: application/json`, found {found}"),
+    })
 }
 
 fn gone() -> Refusal {

@@ -9,10 +9,13 @@ use serde_json::{Map, Value};
 
 /// Most log-probabilities beside a token's own.
 const MAX_TOP: usize = 20;
-/// Most texts that may end an answer.
+/// Most texts that may end an answer, and most bytes of one: all are looked for after every token.
 const MAX_STOPS: usize = 16;
-/// Most log-probabilities of prompts in one answer: tokens, times samples, times how many each.
-const MAX_ECHOED: usize = 1 << 20;
+const MAX_STOP_BYTES: usize = 512;
+/// Most tokens that may end an answer beside the model's own.
+const MAX_STOP_IDS: usize = 256;
+/// Most log-probabilities in one answer, those of echoed prompts included: tokens, times choices, times how many each.
+const MAX_LOGPROBS: usize = 1 << 18;
 /// Tokens of `/v1/completions` where the request does not say.
 const DEFAULT_COMPLETION_TOKENS: usize = 16;
 
@@ -20,12 +23,12 @@ const DEFAULT_COMPLETION_TOKENS: usize = 16;
 #[derive(Debug, Deserialize)]
 struct Common {
     model: Option<String>,
-    temperature: Option<f32>,
-    top_p: Option<f32>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
     /// 0 or -1: all.
     top_k: Option<i64>,
-    min_p: Option<f32>,
-    repetition_penalty: Option<f32>,
+    min_p: Option<f64>,
+    repetition_penalty: Option<f64>,
     n: Option<usize>,
     seed: Option<i64>,
     stop: Option<OneOrMany>,
@@ -119,6 +122,12 @@ pub(super) enum Shape {
     Completion { echo: bool, logprobs: bool },
 }
 
+impl Shape {
+    pub(super) fn logprobs(self) -> bool {
+        matches!(self, Shape::Chat { logprobs: true } | Shape::Completion { logprobs: true, .. })
+    }
+}
+
 /// Keys that would change the answer, with the value that does not.
 const UNSUPPORTED: [(&str, &[&str]); 10] = [
     ("tools", &["null", "[]"]),
@@ -140,6 +149,8 @@ pub(super) fn chat(body: &[u8], chat: &Chat, config: &ServerConfig, room: Room) 
     if messages.is_empty() {
         return Err(Refusal::bad("`messages`: expected at least one, found none"));
     }
+    let bytes = messages.iter().map(|message| message.content.len()).sum();
+    refuse_longer(bytes, chat, room)?;
     let prompt = chat.encode_prompt(&messages).map_err(|error| Refusal::bad(&error.to_string()))?;
     let max_tokens = body.max_completion_tokens.or(body.common.max_tokens);
     let logprobs = match (body.logprobs.unwrap_or(false), body.top_logprobs) {
@@ -159,7 +170,13 @@ pub(super) fn completion(body: &[u8], chat: &Chat, config: &ServerConfig, room: 
     if body.best_of.is_some_and(|best| best != body.common.n.unwrap_or(1)) {
         return Err(Refusal::bad("`best_of` is not supported: expected none, or the value of `n`"));
     }
-    let encode = |text: &String| chat.encode(text).map_err(|error| Refusal::bad(&error.to_string()));
+    if let Prompt::Texts(texts) = &body.prompt {
+        refuse_choices(texts.len(), &body.common, config)?;
+    }
+    let encode = |text: &String| {
+        refuse_longer(text.len(), chat, room)?;
+        chat.encode(text).map_err(|error| Refusal::bad(&error.to_string()))
+    };
     let prompts = match body.prompt {
         Prompt::Text(text) => vec![encode(&text)?],
         Prompt::Tokens(tokens) => vec![tokens],
@@ -173,6 +190,27 @@ pub(super) fn completion(body: &[u8], chat: &Chat, config: &ServerConfig, room: 
     };
     let shape = Shape::Completion { echo: body.echo, logprobs: body.logprobs.is_some() };
     asked(body.common, prompts, base, shape, Limited { chat, config, room })
+}
+
+/// Refuses text that cannot fit, before it is tokenised: no token stands for more bytes than the longest.
+fn refuse_longer(bytes: usize, chat: &Chat, room: Room) -> Result<(), Refusal> {
+    let most = room.context.saturating_mul(chat.longest_token());
+    if bytes <= most {
+        return Ok(());
+    }
+    let message = format!("expected a prompt of 1 to {} tokens, found {bytes} bytes, which are more", room.context - 1);
+    Err(Refusal { status: 400, code: "context_length_exceeded", message })
+}
+
+/// The samples of a prompt, if there are not too many in all.
+fn refuse_choices(prompts: usize, common: &Common, config: &ServerConfig) -> Result<usize, Refusal> {
+    let (samples, most) = (common.n.unwrap_or(1), config.max_choices);
+    if samples == 0 || prompts == 0 || samples.saturating_mul(prompts) > most {
+        return Err(Refusal::bad(&format!(
+            "expected 1 to {most} choices in all, found {prompts} prompts and `n` {samples}"
+        )));
+    }
+    Ok(samples)
 }
 
 fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Refusal> {
@@ -232,28 +270,31 @@ fn asked(
             message: format!("no model {model:?} here: expected {:?}", config.model),
         });
     }
-    let samples = common.n.unwrap_or(1);
-    if samples == 0 || prompts.is_empty() || samples.saturating_mul(prompts.len()) > config.max_choices {
-        let (most, prompts) = (config.max_choices, prompts.len());
-        return Err(Refusal::bad(&format!(
-            "expected 1 to {most} choices in all, found {prompts} prompts and `n` {samples}"
-        )));
-    }
+    let samples = refuse_choices(prompts.len(), &common, config)?;
     if let Some(top) = base.logprobs.filter(|top| *top > MAX_TOP) {
         return Err(Refusal::bad(&format!("log-probabilities: expected at most {MAX_TOP}, found {top}")));
     }
-    let read: usize = prompts.iter().map(Vec::len).sum();
-    let echoed = base.prompt_logprobs.map_or(0, |top| read.saturating_mul(samples).saturating_mul(top + 1));
-    if echoed > MAX_ECHOED {
-        return Err(Refusal::bad(&format!("`echo`: expected at most {MAX_ECHOED} log-probabilities, found {echoed}")));
+    let told = |prompt: &Vec<u32>| {
+        let drawn = base.max_new_tokens.min(room.context.saturating_sub(prompt.len()));
+        let drawn = base.logprobs.map_or(0, |top| drawn.saturating_mul(top + 1));
+        base.prompt_logprobs.map_or(0, |top| prompt.len().saturating_mul(top + 1)).saturating_add(drawn)
+    };
+    let told = prompts.iter().map(told).fold(0, usize::saturating_add).saturating_mul(samples);
+    if told > MAX_LOGPROBS {
+        return Err(Refusal::bad(&format!(
+            "expected at most {MAX_LOGPROBS} log-probabilities in all (tokens, times choices, times how many each), found up to {told}\nhint: fewer `max_tokens`, choices or `logprobs`"
+        )));
     }
     let stop = match common.stop {
         None => Vec::new(),
         Some(OneOrMany::One(stop)) => vec![stop],
         Some(OneOrMany::Many(stops)) => stops,
     };
-    if stop.len() > MAX_STOPS || stop.iter().any(String::is_empty) {
-        return Err(Refusal::bad(&format!("`stop`: expected at most {MAX_STOPS} texts, none empty, found {stop:?}")));
+    if stop.len() > MAX_STOPS || stop.iter().any(|stop| stop.is_empty() || stop.len() > MAX_STOP_BYTES) {
+        let (count, longest) = (stop.len(), stop.iter().map(String::len).max().unwrap_or(0));
+        return Err(Refusal::bad(&format!(
+            "`stop`: expected at most {MAX_STOPS} texts of 1 to {MAX_STOP_BYTES} bytes, found {count}, the longest of {longest}"
+        )));
     }
     let top_k = match common.top_k.unwrap_or(0) {
         -1 => 0,
@@ -263,14 +304,18 @@ fn asked(
     };
     let default = Sampling::default();
     let sampling = Sampling {
-        temperature: common.temperature.unwrap_or(default.temperature),
-        top_p: common.top_p.unwrap_or(default.top_p),
+        temperature: single("temperature", common.temperature, default.temperature)?,
+        top_p: single("top_p", common.top_p, default.top_p)?,
         top_k,
-        min_p: common.min_p.unwrap_or(default.min_p),
-        repetition_penalty: common.repetition_penalty.unwrap_or(default.repetition_penalty),
+        min_p: single("min_p", common.min_p, default.min_p)?,
+        repetition_penalty: single("repetition_penalty", common.repetition_penalty, default.repetition_penalty)?,
     };
     sampling.check().map_err(|error| Refusal::bad(&error))?;
     let mut stop_ids = common.stop_token_ids.unwrap_or_default();
+    if stop_ids.len() > MAX_STOP_IDS {
+        let found = stop_ids.len();
+        return Err(Refusal::bad(&format!("`stop_token_ids`: expected at most {MAX_STOP_IDS}, found {found}")));
+    }
     if !common.ignore_eos.unwrap_or(false) {
         stop_ids.extend(chat.eos_ids());
     }
@@ -283,6 +328,19 @@ fn asked(
                 status: 400,
                 code: "context_length_exceeded",
                 message: format!("expected a prompt of 1 to {most} tokens, found {}", prompt.len()),
+            });
+        }
+        let needed = prompt.len().saturating_add(base.max_new_tokens).min(room.model_context);
+        if needed > room.cache_tokens {
+            return Err(Refusal {
+                status: 400,
+                code: "context_length_exceeded",
+                message: format!(
+                    "a prompt of {} tokens and `max_tokens` {} need {needed} tokens of cache, found {}\nhint: fewer `max_tokens`, or a server with a larger `--cache-mib`",
+                    prompt.len(),
+                    base.max_new_tokens,
+                    room.cache_tokens
+                ),
             });
         }
         if let Some(token) = prompt.iter().find(|token| **token as usize >= room.vocab) {
@@ -310,6 +368,19 @@ fn asked(
         samples,
         shape,
     })
+}
+
+/// A number as the sampler computes with it. One that would become 0 there, and mean something else, is refused.
+fn single(name: &str, found: Option<f64>, default: f32) -> Result<f32, Refusal> {
+    let Some(found) = found else { return Ok(default) };
+    let value = found as f32;
+    if found != 0.0 && value.abs() < f32::MIN_POSITIVE {
+        let least = f32::MIN_POSITIVE;
+        return Err(Refusal::bad(&format!(
+            "`{name}`: expected 0 or at least {least:e}, found {found:e}, which underflows to 0"
+        )));
+    }
+    Ok(value)
 }
 
 fn refuse_unsupported(others: &Map<String, Value>) -> Result<(), Refusal> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
     sync::mpsc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -29,11 +30,17 @@ impl Drop for Running {
 }
 
 fn start(change: impl FnOnce(&mut ServerConfig, &mut Limits)) -> Running {
+    start_with(change, |_| {})
+}
+
+/// As [`start`], over a folder that `prepare` has changed.
+fn start_with(change: impl FnOnce(&mut ServerConfig, &mut Limits), prepare: impl FnOnce(&Path)) -> Running {
     let root = tempfile::tempdir().expect("a temporary folder");
     checkpoint(root.path());
+    prepare(root.path());
     let mut config = ServerConfig { grace: Duration::from_millis(200), ..ServerConfig::local("random") };
     config.address.set_port(0);
-    let mut limits = Limits { cache_bytes: 4 << 20, ..Limits::default() };
+    let mut limits = Limits { cache_bytes: Some(4 << 20), ..Limits::default() };
     change(&mut config, &mut limits);
     let (chat, engine) = load(root.path(), Placement { limits, ..Placement::on("cpu") }).expect("an engine");
     let cancel = Cancel::default();
@@ -49,21 +56,29 @@ impl Running {
     fn connect(&self, head: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).expect("a connection");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
-        let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-        let request = format!("{head} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n{length}\r\n{body}");
+        let length = match body.len() {
+            0 => String::new(),
+            length => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
+        };
+        let request = format!("{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{length}\r\n{body}");
         stream.write_all(request.as_bytes()).expect("a request");
         stream
     }
 
     /// Status and body.
     fn ask(&self, head: &str, body: &str) -> (u16, String) {
-        let mut reply = String::new();
-        // A refusal may close the connection before all of the body was read.
-        let _ = self.connect(head, body).read_to_string(&mut reply);
-        let status = reply.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
-        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        (status, if chunked { unchunk(body) } else { body.to_owned() })
+        let (status, _, body) = heard(self.connect(head, body));
+        (status, body)
+    }
+
+    /// Status and head of the answer to a request with these header lines.
+    fn ask_as(&self, method: &str, headers: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        let request = format!("{method} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).expect("a request");
+        let (status, head, _) = heard(stream);
+        (status, head.to_ascii_lowercase())
     }
 
     fn get(&self, path: &str) -> (u16, String) {
@@ -98,6 +113,17 @@ impl Running {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Status, head and body of an answer.
+fn heard(mut stream: TcpStream) -> (u16, String, String) {
+    let mut reply = String::new();
+    // A refusal may close the connection before all of the body was read.
+    let _ = stream.read_to_string(&mut reply);
+    let status = reply.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    (status, head.to_owned(), if chunked { unchunk(body) } else { body.to_owned() })
 }
 
 fn unchunk(mut body: &str) -> String {
@@ -203,6 +229,15 @@ fn every_limit_has_its_status_and_its_words() {
         (CHAT, question(json!({"frequency_penalty": 0.5})), 400, "`frequency_penalty`"),
         (CHAT, question(json!({"logprobs": true, "top_logprobs": 21})), 400, "at most 20"),
         (CHAT, question(json!({"stop": [""]})), 400, "`stop`"),
+        (CHAT, question(json!({"stop": "9".repeat(600)})), 400, "1 to 512 bytes"),
+        (CHAT, question(json!({"stop": vec!["9"; 17]})), 400, "at most 16 texts"),
+        (CHAT, question(json!({"stop_token_ids": vec![1; 300]})), 400, "at most 256"),
+        (CHAT, question(json!({"temperature": 1e-50})), 400, "`temperature`: expected 0 or at least 1.17"),
+        (CHAT, question(json!({"top_p": 1e-42})), 400, "underflows"),
+        (CHAT, question(json!({"min_p": 1e-300})), 400, "underflows"),
+        (CHAT, question(json!({"repetition_penalty": 1e-39})), 400, "underflows"),
+        (CHAT, question(json!({"repetition_penalty": 1e-30})), 400, "0.01 to 10"),
+        (CHAT, question(json!({"temperature": 1e300})), 400, "0 to 10"),
         (CHAT, question(json!({"model": "other"})), 404, "no model \"other\""),
         (CHAT, question(json!({"messages": [{"role": "user", "content": "9".repeat(3000)}]})), 413, "2000 bytes"),
         (COMPLETIONS, json!({"prompt": [9999]}), 400, "token 9999"),
@@ -231,14 +266,17 @@ fn the_key_opens_the_models_and_nothing_else_does() {
     {
         let mut stream = TcpStream::connect(server.address).expect("a connection");
         stream
-            .write_all(format!("GET /v1/models HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{wrong}\r\n").as_bytes())
+            .write_all(
+                format!("GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{wrong}\r\n").as_bytes(),
+            )
             .expect("a request");
         let mut reply = String::new();
         stream.read_to_string(&mut reply).expect("a reply");
         assert!(reply.starts_with("HTTP/1.1 401"), "{wrong}: {reply}");
     }
     let mut stream = TcpStream::connect(server.address).expect("a connection");
-    let right = "GET /v1/models HTTP/1.1\r\nhost: h\r\nconnection: close\r\nauthorization: Bearer k-123\r\n\r\n";
+    let right =
+        "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer k-123\r\n\r\n";
     stream.write_all(right.as_bytes()).expect("a request");
     let mut reply = String::new();
     stream.read_to_string(&mut reply).expect("a reply");
@@ -273,4 +311,139 @@ fn a_stop_ends_what_is_being_said() {
     drop(server);
     assert!(started.elapsed() < Duration::from_secs(15), "a stop does not wait for the last token");
     drop(clients);
+}
+
+#[test]
+fn only_this_machines_names_and_pages_are_answered() {
+    let server = start(|config, _| config.allowed_origins = vec!["https://desk.example".to_owned()]);
+    let models = "GET /v1/models";
+    assert_eq!(server.ask_as(models, "host: 127.0.0.1:8080\r\n").0, 200);
+    assert_eq!(server.ask_as(models, "host: rebound.example\r\n").0, 403);
+    assert_eq!(server.ask_as(models, "").0, 403, "no host at all");
+    assert_eq!(server.ask_as(models, "host: localhost\r\norigin: http://evil.example\r\n").0, 403);
+    assert_eq!(server.ask_as("GET /metrics", "host: localhost\r\norigin: null\r\n").0, 403);
+    let (status, head) = server.ask_as(models, "host: desk.example\r\norigin: https://desk.example\r\n");
+    assert_eq!(status, 200);
+    assert!(head.contains("access-control-allow-origin: https://desk.example"), "the page may read it: {head}");
+    let asked = "host: localhost\r\norigin: https://desk.example\r\naccess-control-request-method: POST\r\n";
+    let (status, head) = server.ask_as("OPTIONS /v1/chat/completions", asked);
+    assert!(status == 204 && head.contains("access-control-allow-headers: authorization, content-type"), "{head}");
+    let (_, head) = server.ask_as(models, "host: localhost\r\n");
+    assert!(!head.contains("access-control"), "nobody asked for a page: {head}");
+}
+
+#[test]
+fn only_json_is_read() {
+    let server = start(|_, _| {});
+    let post = |kind: &str| {
+        server.ask_as("POST /v1/completions", &format!("host: localhost\r\ncontent-length: 0\r\n{kind}")).0
+    };
+    for foreign in ["", "content-type: text/plain\r\n", "content-type: application/x-www-form-urlencoded\r\n"] {
+        assert_eq!(post(foreign), 415, "{foreign}");
+    }
+    assert_eq!(
+        post("content-type: Application/JSON; charset=utf-8\r\n"),
+        400,
+        "an empty body is not what was expected"
+    );
+}
+
+#[test]
+fn an_origin_that_is_none_is_an_error_at_the_start() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    checkpoint(root.path());
+    let (chat, engine) = load(root.path(), Placement::on("cpu")).expect("an engine");
+    let mut config = ServerConfig { allowed_origins: vec!["desk.example".to_owned()], ..ServerConfig::local("random") };
+    config.address.set_port(0);
+    let error = serve(engine, chat, config, &Cancel::default(), |_| {}).expect_err("no origin");
+    assert!(error.to_string().contains("found \"desk.example\""), "{error}");
+}
+
+#[test]
+fn a_base_model_completes_text_and_says_that_it_has_no_template() {
+    let server = start_with(
+        |_, _| {},
+        |root| {
+            std::fs::remove_file(root.join("chat_template.jinja")).expect("a template");
+        },
+    );
+    let (status, reply) = server.post(COMPLETIONS, &json!({"prompt": "34+5=", "max_tokens": 4, "ignore_eos": true}));
+    assert_eq!(status, 200, "{reply}");
+    assert_eq!(reply["usage"]["completion_tokens"], 4);
+    let (status, reply) = server.post(CHAT, &question(json!({})));
+    assert_eq!(status, 400, "{reply}");
+    assert!(text(&reply["error"], "message").contains("chat_template.jinja"), "{reply}");
+}
+
+#[test]
+fn what_the_cache_cannot_hold_is_refused_and_what_the_context_cuts_is_told_as_length() {
+    let server = start(|_, limits| limits.cache_bytes = Some(3 * distill_model::block_bytes(&crate::tests::shape())));
+    let prompt: Vec<u32> = (20..30).collect();
+    let ask = |new: usize| server.post(COMPLETIONS, &json!({"prompt": prompt, "max_tokens": new, "ignore_eos": true}));
+    let (status, reply) = ask(90);
+    assert!(
+        status == 400 && text(&reply["error"], "message").contains("need 100 tokens of cache, found 96"),
+        "{reply}"
+    );
+    assert_eq!(ask(86).0, 200);
+    let whole = start(|_, _| {});
+    let (status, reply) = whole.post(COMPLETIONS, &json!({"prompt": prompt, "max_tokens": 5000, "ignore_eos": true}));
+    assert_eq!((status, text(&reply["choices"][0], "finish_reason")), (200, "length"), "{reply}");
+    let many = json!({"prompt": prompt, "max_tokens": 150, "n": 64, "logprobs": 20, "echo": true});
+    assert_eq!(whole.post(COMPLETIONS, &many).0, 200);
+    let (status, reply) = start(|config, _| config.max_choices = 4096)
+        .post(COMPLETIONS, &json!({"prompt": prompt, "max_tokens": 150, "n": 1000, "logprobs": 20}));
+    assert!(status == 400 && text(&reply["error"], "message").contains("262144 log-probabilities"), "{reply}");
+}
+
+#[test]
+fn long_requests_do_not_keep_short_ones_waiting() {
+    // A template that takes long over one message, and bodies that are long: nothing but their length tells.
+    let slow = "{% if 'slow' in messages[0].content %}{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}{% endif %}{{ messages[0].content }}";
+    let server = start_with(
+        |_, _| {},
+        |root| {
+            std::fs::write(root.join("chat_template.jinja"), slow).expect("a template");
+        },
+    );
+    let long = question(
+        json!({"messages": [{"role": "user", "content": "slow"}], "user": "x".repeat(100_000), "max_tokens": 1}),
+    );
+    let (tell, told) = mpsc::channel();
+    let threads: Vec<_> = (0..6)
+        .map(|_| {
+            let (tell, stream) = (tell.clone(), server.connect(&format!("POST {CHAT}"), &long.to_string()));
+            std::thread::spawn(move || {
+                let (status, _, reply) = heard(stream);
+                let _ = tell.send((status, reply));
+            })
+        })
+        .collect();
+    assert_eq!(server.post(CHAT, &question(json!({"max_tokens": 1}))).0, 200);
+    let before = told.try_iter().count();
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+    assert!(before < 6, "a short request was answered after all long ones");
+    let after: Vec<_> = told.try_iter().collect();
+    assert!(after.iter().all(|(status, _)| *status == 200), "{after:?}");
+}
+
+#[test]
+fn an_echoed_prompt_comes_in_pieces_that_are_the_whole() {
+    let server = start(|_, _| {});
+    let prompt: Vec<u32> = (0..140).map(|index| 20 + index).collect();
+    let ask =
+        json!({"prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": 1, "echo": true, "ignore_eos": true});
+    let (_, whole) = server.post(COMPLETIONS, &ask);
+    let mut streamed = ask.clone();
+    streamed["stream"] = true.into();
+    let pieces = server.stream(COMPLETIONS, &streamed);
+    for key in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+        let told = pieces.iter().filter_map(|piece| piece["choices"][0]["logprobs"][key].as_array());
+        let longest = told.clone().map(Vec::len).max();
+        assert!(longest <= Some(64), "{key}: a piece of {longest:?}");
+        let told: Vec<Value> = told.flatten().cloned().collect();
+        assert_eq!(Value::Array(told), whole["choices"][0]["logprobs"][key], "{key}");
+    }
 }
