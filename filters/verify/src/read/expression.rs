@@ -2,7 +2,8 @@
 
 use super::matrix;
 use super::number;
-use super::token::{Kind, Token};
+use super::name::label_key;
+use super::token::{Kind, Mode, Token};
 use crate::expr::{Expr, Function, SPECIAL, SeriesKind};
 use num_rational::BigRational;
 
@@ -18,8 +19,8 @@ const FUNCTION_LETTERS: &[&str] = &["f", "g", "h", "F", "G", "H"];
 pub(super) type Parsed = Result<Expr, &'static str>;
 
 /// All of `tokens` as one expression.
-pub(crate) fn expression(tokens: &[Token], natural: bool) -> Parsed {
-    let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0, natural };
+pub(crate) fn expression(tokens: &[Token], mode: Mode) -> Parsed {
+    let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0, mode };
     let expr = parser.infix(true)?;
     if parser.at < tokens.len() { Err("trailing-text") } else { Ok(expr) }
 }
@@ -31,8 +32,8 @@ pub(super) struct Parser<'t> {
     pub depth: u32,
     /// Open absolute values.
     pub bars: u32,
-    /// Whether a bare `log` is the natural one.
-    pub natural: bool,
+    /// How uncertain letters are read.
+    pub mode: Mode,
 }
 
 impl<'t> Parser<'t> {
@@ -81,12 +82,23 @@ impl<'t> Parser<'t> {
     }
 
     pub(super) fn product(&mut self) -> Parsed {
+        let mut start = self.at;
         let mut factors = vec![self.signed()?];
         loop {
             match self.peek() {
                 Some(Kind::Op('*')) => {
+                    let crossed = self.tokens[self.at].mark == Some('×') && self.is_arrow(start);
                     self.at += 1;
-                    factors.push(self.signed()?);
+                    let crossed = crossed && self.is_arrow(self.at);
+                    start = self.at;
+                    let next = self.signed()?;
+                    match factors.pop() {
+                        // A cross product has an order.
+                        Some(last) if crossed && self.mode.labels => {
+                            factors.push(Expr::Call("×".to_owned(), vec![last, next]));
+                        }
+                        last => factors.extend(last.into_iter().chain([next])),
+                    }
                 }
                 Some(Kind::Op('/')) => {
                     self.at += 1;
@@ -113,6 +125,11 @@ impl<'t> Parser<'t> {
         Ok(if factors.len() == 1 { factors.swap_remove(0) } else { Expr::product(factors) })
     }
 
+    /// Whether an arrow or a hat stands on the operand that begins there.
+    fn is_arrow(&self, at: usize) -> bool {
+        self.tokens.get(at).is_some_and(|token| matches!(token.mark, Some('→' | '^' | 'î')))
+    }
+
     /// Whether the number just read and the fraction that follows are one mixed number.
     fn mixed(&self, last: Option<&Expr>) -> bool {
         let whole = last.and_then(Expr::as_number).is_some_and(|value| value.is_integer());
@@ -126,7 +143,7 @@ impl<'t> Parser<'t> {
         match self.peek() {
             // A fraction of two numbers, the smaller one on top.
             Some(Kind::Frac) => {
-                let mut probe = Parser { tokens: self.tokens, at: self.at, depth: self.depth, bars: 0, natural: false };
+                let mut probe = Parser { tokens: self.tokens, at: self.at, depth: self.depth, bars: 0, mode: Mode::default() };
                 let number = |fraction: Parsed| fraction.ok().and_then(|fraction| fraction.as_number().cloned());
                 let plain = self.tokens[self.at..].iter().take(7).all(|token| {
                     !matches!(token.kind, Kind::Letter(_) | Kind::Pi | Kind::Sqrt | Kind::Op('-' | '^'))
@@ -247,7 +264,12 @@ impl<'t> Parser<'t> {
             match self.peek() {
                 Some(Kind::Op('!')) => {
                     self.at += 1;
-                    value = Expr::apply(Function::Factorial, vec![value]);
+                    let double = self.take(&Kind::Op('!'));
+                    if self.peek() == Some(&Kind::Op('!')) {
+                        return Err("multiple-factorial");
+                    }
+                    let function = if double { Function::DoubleFactorial } else { Function::Factorial };
+                    value = Expr::apply(function, vec![value]);
                 }
                 Some(Kind::Degree) => {
                     self.at += 1;
@@ -267,6 +289,8 @@ impl<'t> Parser<'t> {
         let Some(kind) = self.peek() else { return Err("unfinished") };
         self.at += 1;
         match kind {
+            // ∠1 is no number.
+            Kind::Number(_) if matches!(self.tokens[self.at - 1].mark, Some('∠' | '△')) => Err("label"),
             Kind::Number(numeral) => {
                 if self.peek() == Some(&Kind::Op('_'))
                     && let Some(digits) = &numeral.digits
@@ -279,6 +303,21 @@ impl<'t> Parser<'t> {
                 Ok(Expr::Number(numeral.value.clone()))
             }
             Kind::Letter(name) => self.letter(name),
+            Kind::Op(sign @ ('_' | '^')) => self.combination(*sign),
+            // `{}_5C_2`
+            Kind::Open('g') if self.peek() == Some(&Kind::Close('g')) && matches!(self.ahead(1), Some(Kind::Op('_' | '^'))) => {
+                self.at += 2;
+                self.combination(if self.tokens[self.at - 1].kind == Kind::Op('_') { '_' } else { '^' })
+            }
+            Kind::Open('g') if self.tokens[self.at - 1].mark.is_some() && self.mode.labels => {
+                let mark = self.tokens[self.at - 1].mark;
+                match self.bracket('g')? {
+                    Expr::Symbol(run) if run.len() > 1 && run.chars().all(|c| c.is_ascii_uppercase()) => {
+                        Ok(Expr::symbol(label_key(&run, mark)))
+                    }
+                    inner => Ok(inner),
+                }
+            }
             Kind::Pi => Ok(Expr::Pi),
             Kind::Infinity => Ok(Expr::Infinity),
             Kind::Open(open @ ('(' | '[' | 'g' | 'f' | 'c')) => self.bracket(*open),
@@ -301,8 +340,16 @@ impl<'t> Parser<'t> {
             }
             Kind::Sqrt => self.root(),
             Kind::Overline => {
+                let capital = |ahead: usize| self.capital(self.at + ahead).is_some();
+                let group = self.peek() == Some(&Kind::Open('g'));
+                let segment = group && capital(1) && capital(2) && self.ahead(3) == Some(&Kind::Close('g'));
                 let inner = self.argument()?;
-                Ok(Expr::apply(Function::Conjugate, vec![inner]))
+                Ok(match inner {
+                    // A segment.
+                    Expr::Symbol(run) if segment => Expr::symbol(label_key(&run, Some('—'))),
+                    inner if segment => inner,
+                    inner => Expr::apply(Function::Conjugate, vec![inner]),
+                })
             }
             Kind::Function(name) => self.function(*name),
             Kind::Sum => self.series(SeriesKind::Sum),
@@ -311,7 +358,7 @@ impl<'t> Parser<'t> {
             // Two numbers above each other: a binomial coefficient, in the brackets that were just opened.
             Kind::Begin(_) if self.at > 1 && self.tokens[self.at - 2].kind == Kind::Open('(') => {
                 let close = matrix::closing(&self.tokens[self.at - 1..]).ok_or("unfinished-environment")?;
-                let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.natural)?;
+                let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.mode)?;
                 self.at += close;
                 match <[Vec<Expr>; 2]>::try_from(rows) {
                     Ok([top, bottom]) if top.len() == 1 => {
@@ -324,7 +371,7 @@ impl<'t> Parser<'t> {
             Kind::Dots => Ok(Expr::symbol("…")),
             Kind::Begin(name) if name == "vmatrix" || name == "array" && self.bars > 0 => {
                 let close = matrix::closing(&self.tokens[self.at - 1..]).ok_or("unfinished-environment")?;
-                let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.natural)?;
+                let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.mode)?;
                 self.at += close;
                 matrix::determinant(&rows)
             }
@@ -332,7 +379,103 @@ impl<'t> Parser<'t> {
         }
     }
 
+    /// The capital letter at a place.
+    fn capital(&self, at: usize) -> Option<&'t str> {
+        match self.tokens.get(at).map(|token| &token.kind) {
+            Some(Kind::Letter(name)) if name.len() == 1 && name.chars().all(|c| c.is_ascii_uppercase()) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Capital letters side by side, as one name.
+    fn labelled(&mut self) -> Option<Expr> {
+        let first = self.at - 1;
+        let textual = |at: usize| {
+            self.tokens.get(at).is_some_and(|token| token.textual && !token.space && matches!(&token.kind, Kind::Letter(name) if name.len() == 1))
+        };
+        let mut run = String::new();
+        let mut at = first;
+        while let Some(letter) = self.capital(at) {
+            run.push_str(letter);
+            at += 1;
+        }
+        if run.is_empty() && textual(first) {
+            while at == first || textual(at) {
+                let Some(Kind::Letter(letter)) = self.tokens.get(at).map(|token| &token.kind) else { break };
+                run.push_str(letter);
+                at += 1;
+            }
+        }
+        if run.len() < 2 {
+            return None;
+        }
+        self.at = at;
+        Some(Expr::symbol(label_key(&run, self.tokens[first].mark)))
+    }
+
+    /// `_5C_2`, `^5C_2`, `_5P_2`: from behind the first sign on.
+    fn combination(&mut self, sign: char) -> Parsed {
+        let top = self.argument()?;
+        let Some(Kind::Letter(letter)) = self.peek() else { return Err("index-before-nothing") };
+        let counts = matches!(letter.as_str(), "C" | "P" | "A") && top.as_small().is_some_and(|top| top >= 0);
+        self.at += 1;
+        if !counts || !(self.take(&Kind::Op('_')) || sign == '_' && self.take(&Kind::Op('^'))) {
+            return Err("index-before-letter");
+        }
+        let bottom = self.argument()?;
+        Ok(chosen(letter, top, bottom))
+    }
+
+    /// `C_5^2`, `A_5^2`: from behind the letter on.
+    fn chosen(&mut self, letter: &str) -> Option<Expr> {
+        if !matches!(letter, "C" | "A" | "P") || !matches!(self.peek(), Some(Kind::Op('_' | '^'))) {
+            return None;
+        }
+        let start = self.at;
+        let mut both = Vec::new();
+        for _ in 0..2 {
+            let Some(Kind::Op(sign @ ('_' | '^'))) = self.peek() else { break };
+            self.at += 1;
+            match self.argument() {
+                Ok(value) if value.as_small().is_some_and(|value| value >= 0) => both.push((*sign, value)),
+                _ => break,
+            }
+        }
+        both.sort_by_key(|(sign, _)| *sign == '^');
+        match <[(char, Expr); 2]>::try_from(both) {
+            Ok([('_', lower), ('^', upper)]) => {
+                let turned = lower.as_small() < upper.as_small();
+                Some(if turned { chosen(letter, upper, lower) } else { chosen(letter, lower, upper) })
+            }
+            _ => {
+                self.at = start;
+                None
+            }
+        }
+    }
+
     fn letter(&mut self, name: &str) -> Parsed {
+        if self.tokens[self.at - 1].mark == Some('î') {
+            return Ok(Expr::symbol(format!("{name}\u{302}")));
+        }
+        if self.mode.labels
+            && let Some(label) = self.labelled()
+        {
+            return Ok(label);
+        }
+        if let Some(value) = self.chosen(name) {
+            return Ok(value);
+        }
+        // f^{-1}(3)
+        if FUNCTION_LETTERS.contains(&name) && self.peek() == Some(&Kind::Op('^')) {
+            let group = usize::from(self.ahead(1) == Some(&Kind::Open('g')));
+            let one = matches!(self.ahead(2 + group), Some(Kind::Number(numeral)) if numeral.digits.as_deref() == Some("1"));
+            let open = 3 + 2 * group;
+            if self.ahead(1 + group) == Some(&Kind::Op('-')) && one && self.ahead(open) == Some(&Kind::Open('(')) {
+                self.at += open + 1;
+                return Ok(Expr::Call(format!("{name}^-1"), self.arguments(')')?));
+            }
+        }
         let mut name = name.to_owned();
         if self.take(&Kind::Op('_')) {
             name = format!("{name}_{}", self.index()?);
@@ -514,6 +657,15 @@ impl<'t> Parser<'t> {
         let radicand = self.argument()?;
         Ok(Expr::power(radicand, half))
     }
+}
+
+/// Combinations, or arrangements, of some out of others.
+fn chosen(letter: &str, top: Expr, bottom: Expr) -> Expr {
+    if letter == "C" {
+        return Expr::apply(Function::Binomial, vec![top, bottom]);
+    }
+    let factorial = |value: Expr| Expr::apply(Function::Factorial, vec![value]);
+    Expr::product([factorial(top.clone()), factorial(top.minus(bottom)).inverse()])
 }
 
 pub(super) fn digits(text: &str) -> Parsed {

@@ -2,22 +2,22 @@
 
 use super::expression::expression;
 use super::matrix::{self, Rows, inside};
-use super::token::{Kind, Relation, Token};
+use super::token::{Kind, Mode, Relation, Token};
 use super::value::{Interval, Parsed, Value};
-use super::words;
+use super::{ellipsis, vector, words};
 
 const MAX_DEPTH: u32 = 12;
 const MAX_PARTS: usize = 256;
 
-/// Reads all of `tokens`. `natural` says what a bare `log` is.
-pub(super) fn value(tokens: &[Token], natural: bool) -> Parsed {
-    Reader { natural, depth: 0 }.value(tokens)
+/// Reads all of `tokens`.
+pub(super) fn value(tokens: &[Token], mode: Mode) -> Parsed {
+    Reader { mode, depth: 0 }.value(tokens)
 }
 
 /// Values within values, up to a depth.
 pub(super) struct Reader {
-    /// What a bare `log` is.
-    pub natural: bool,
+    /// How uncertain letters are read.
+    pub mode: Mode,
     depth: u32,
 }
 
@@ -46,11 +46,14 @@ impl Reader {
         {
             return self.value(rest);
         }
-        // `A ⇒ B`: what follows is the answer.
+        // `A ⇒ B`: what follows is the answer, where it is about the same.
         if let Some(parts) = split(tokens, |kind| *kind == Kind::Relation(Relation::Implies))
-            && let Some(last) = parts.last().filter(|last| !last.is_empty())
+            && let Some((last, before)) = parts.split_last().filter(|(last, _)| !last.is_empty())
         {
-            return self.value(last);
+            return self.concluded(last, before);
+        }
+        if let Some(statement) = self.statements(tokens)? {
+            return Ok(statement);
         }
         if let Some(family) = self.family(tokens)? {
             return Ok(family);
@@ -68,12 +71,18 @@ impl Reader {
             let parts = self.parts(&parts)?;
             return Ok(gathered(parts, true));
         }
+        if let Some(sum) = self.compound(tokens) {
+            return Ok(sum);
+        }
         let bars = tokens.iter().any(|token| token.kind == Kind::And);
         let groups = split(tokens, |kind| *kind == Kind::Mark(';'));
         let separators: &[Kind] = if groups.is_some() { &[Kind::Mark(';')] } else { &[Kind::Mark(','), Kind::And] };
         if let Some(parts) = split(tokens, |kind| separators.contains(kind) || bars && *kind == Kind::And) {
             if let Some(congruence) = self.with_modulus(tokens)? {
                 return Ok(congruence);
+            }
+            if parts.iter().any(|part| matches!(part, [Token { kind: Kind::Dots, .. }])) {
+                return self.continued(&parts);
             }
             let parts = self.parts(&parts)?;
             return Ok(gathered(if groups.is_some() { solutions(parts) } else { parts }, false));
@@ -87,6 +96,44 @@ impl Reader {
             return Err("too-many-parts");
         }
         parts.into_iter().map(|part| self.value(part)).collect()
+    }
+
+    /// What follows from something: about the same letters, or it is not known which of the two is the answer.
+    fn concluded(&mut self, last: &[Token], before: &[&[Token]]) -> Parsed {
+        let stated = |tokens: &[Token]| tokens.iter().any(|token| token.kind == Kind::Relation(Relation::Equal));
+        let names = |tokens: &[Token]| {
+            let letters = tokens.iter().filter_map(|token| match &token.kind {
+                Kind::Letter(name) | Kind::Word(name) => Some(name.clone()),
+                _ => None,
+            });
+            letters.collect::<Vec<_>>()
+        };
+        let known: Vec<String> = before.iter().flat_map(|part| names(part)).collect();
+        let named = names(last);
+        if stated(last) && !named.is_empty() && !known.is_empty() && !named.iter().any(|name| known.contains(name)) {
+            return Err("conclusion-about-something-else");
+        }
+        self.value(last)
+    }
+
+    /// Statements joined by ∧ or ∨; between letters these calculate, which nothing here can.
+    fn statements(&mut self, tokens: &[Token]) -> Result<Option<Value>, &'static str> {
+        let any = tokens.iter().any(|token| token.kind == Kind::Vee);
+        let sign = if any { Kind::Vee } else { Kind::Wedge };
+        let Some(parts) = split(tokens, |kind| *kind == sign) else { return Ok(None) };
+        if !parts.iter().all(|part| part.iter().any(|token| is_relation(&token.kind))) {
+            return Err("logic");
+        }
+        let parts = self.parts(&parts)?;
+        Ok(Some(gathered(parts, any)))
+    }
+
+    /// `1, 2, …, 10` with all its members, or with what is left out kept as such.
+    fn continued(&mut self, parts: &[&[Token]]) -> Parsed {
+        let dots = |part: &&[Token]| matches!(part, [Token { kind: Kind::Dots, .. }]);
+        let read = parts.iter().map(|part| if dots(part) { Ok(None) } else { self.value(part).map(Some) });
+        let members = read.collect::<Result<Vec<Option<Value>>, _>>()?;
+        Ok(Value::Set { members: ellipsis::members(members), braced: false })
     }
 
     /// `…, k ∈ ℤ`
@@ -130,9 +177,30 @@ impl Reader {
         {
             return Ok(Value::Difference(Box::new(self.value(whole)?), Box::new(self.value(without)?)));
         }
+        // ℝ − {0}
+        if let Some(parts) = split(tokens, |kind| matches!(kind, Kind::Op('-')))
+            && let [whole @ [Token { kind: Kind::Field(_), .. }], without] = parts.as_slice()
+            && matches!(without.first(), Some(Token { kind: Kind::Open('{' | '[' | '('), .. }))
+        {
+            return Ok(Value::Difference(Box::new(self.value(whole)?), Box::new(self.value(without)?)));
+        }
+        // A(1, 2)
+        if let [Token { kind: Kind::Letter(name), .. }, point @ ..] = tokens
+            && name.len() == 1
+            && name != "C"
+            && name.chars().all(|c| c.is_ascii_uppercase())
+            && let Some(('(', inner, ')')) = bracketed(point)
+            && split(inner, |kind| *kind == Kind::Mark(',')).is_some()
+        {
+            let value = Box::new(self.value(point)?);
+            return Ok(Value::Named { name: name.clone(), value, sides: None });
+        }
+        if let Some(cases) = self.cases(tokens)? {
+            return Ok(cases);
+        }
         let colon = |kind: &Kind| matches!(kind, Kind::Mark(':')) || matches!(kind, Kind::Word(word) if word == "to");
         if let Some(parts) = split(tokens, colon) {
-            let sides = parts.iter().map(|part| expression(part, self.natural)).collect::<Result<Vec<_>, _>>()?;
+            let sides = parts.iter().map(|part| expression(part, self.mode)).collect::<Result<Vec<_>, _>>()?;
             return Ok(Value::Ratio(sides));
         }
         match tokens {
@@ -144,7 +212,7 @@ impl Reader {
         if let Some(parts) = split(tokens, |kind| *kind == Kind::Mark('↔')) {
             return self.parts(&parts).map(Value::Tuple);
         }
-        match matrix::matrix(tokens, self.natural) {
+        match matrix::matrix(tokens, self.mode) {
             Some(Ok(rows)) => return Ok(Value::Matrix(rows)),
             // Two numbers above each other in brackets are a binomial coefficient where one is calculated with.
             Some(Err(fault)) => return self.scalar(tokens).map_err(|_| fault),
@@ -167,7 +235,12 @@ impl Reader {
                 high_closed: interval.low_closed,
             }));
         }
-        self.scalar(tokens)
+        let value = self.scalar(tokens)?;
+        let components = match &value {
+            Value::Scalar(scalar) if scalar.unit.is_none() => vector::components(&scalar.expr),
+            _ => None,
+        };
+        Ok(components.unwrap_or(value))
     }
 
     fn bracket(&mut self, open: char, inner: &[Token], close: char) -> Result<Option<Value>, &'static str> {
@@ -184,7 +257,7 @@ impl Reader {
                 }
                 let value = self.value(inner)?;
                 Ok(Some(match (open, value) {
-                    ('{', Value::Set { members, .. }) => Value::Set { members, braced: true },
+                    ('{', Value::Set { members, braced: false }) => Value::Set { members, braced: true },
                     ('{', Value::Logic { parts, .. }) => Value::Set { members: parts, braced: true },
                     ('{', other) => Value::Set { members: vec![other], braced: true },
                     (_, other) => other,
@@ -241,7 +314,21 @@ impl Reader {
                 Kind::Letter(_) | Kind::Mark(',') | Kind::Open('(') | Kind::Close(')') | Kind::Field(_)
             ) || token.kind == Kind::Relation(Relation::In)
         });
-        let condition = self.value(condition).ok().filter(|_| letters && !member.is_empty())?;
+        // The letter that runs through a set has no name outside of it.
+        let variable = match member {
+            [Token { kind: Kind::Letter(name), .. }] | [Token { kind: Kind::Letter(name), .. }, Token { kind: Kind::Relation(Relation::In), .. }, ..] => Some(name),
+            _ => None,
+        };
+        let known = Kind::Letter("x".to_owned());
+        let free = variable.is_some() && !condition.iter().any(|token| token.kind == known);
+        let condition: Vec<Token> = condition
+            .iter()
+            .map(|token| match &token.kind {
+                Kind::Letter(name) if free && Some(name) == variable => Token { kind: known.clone(), ..token.clone() },
+                _ => token.clone(),
+            })
+            .collect();
+        let condition = self.value(&condition).ok().filter(|_| letters && !member.is_empty())?;
         // `x | x = 3k, k ∈ ℤ` and conditions; not `|x|` at the beginning of a list.
         let condition = match condition {
             Value::Set { members, braced: false } if !members.is_empty() => Value::Logic { any: false, parts: members },
@@ -254,13 +341,53 @@ impl Reader {
         .then_some(condition)
     }
 
+    /// `\begin{cases} x = 1 \\ y = 2 \end{cases}`: what all holds; with conditions beside them, values by case.
+    fn cases(&mut self, tokens: &[Token]) -> Result<Option<Value>, &'static str> {
+        let [Token { kind: Kind::Begin(name), .. }, inner @ .., Token { kind: Kind::End(_), .. }] = tokens else {
+            return Ok(None);
+        };
+        if !matches!(name.as_str(), "cases" | "aligned" | "align" | "gathered" | "dcases") {
+            return Ok(None);
+        }
+        let rows: Vec<&[Token]> =
+            inner.split(|token| token.kind == Kind::Row).map(trimmed).filter(|row| !row.is_empty()).collect();
+        let relation = |row: &[Token]| row.iter().any(|token| is_relation(&token.kind));
+        let mut parts = Vec::new();
+        for row in rows {
+            let columns: Vec<&[Token]> =
+                row.split(|token| token.kind == Kind::Ampersand).map(trimmed).filter(|part| !part.is_empty()).collect();
+            match columns.as_slice() {
+                [value, condition] if !relation(value) && name.ends_with("cases") => {
+                    let condition = condition
+                        .iter()
+                        .position(|token| !matches!(&token.kind, Kind::Word(word) if word == "if" || word == "for" || word == "when"))
+                        .map_or(*condition, |at| &condition[at..]);
+                    parts.push(Value::Tuple(vec![self.value(value)?, self.value(condition)?]));
+                }
+                _ => {
+                    let whole: Vec<Token> =
+                        row.iter().filter(|token| token.kind != Kind::Ampersand).cloned().collect();
+                    parts.push(self.value(&whole)?);
+                }
+            }
+        }
+        if parts.is_empty() {
+            return Err("empty");
+        }
+        Ok(Some(if parts.iter().any(|part| matches!(part, Value::Tuple(_))) {
+            Value::Named { name: "cases".to_owned(), value: Box::new(Value::Set { members: parts, braced: true }), sides: None }
+        } else {
+            gathered(parts, false)
+        }))
+    }
+
     /// `[[1, 2], [3, 4]]`
     fn nested(&mut self, parts: &[&[Token]]) -> Parsed {
         let mut rows: Rows = Vec::new();
         for part in parts {
             let Some((_, inner, _)) = bracketed(trimmed(part)) else { return Err("ragged-matrix") };
             let entries = split(inner, |kind| *kind == Kind::Mark(',')).unwrap_or_else(|| vec![inner]);
-            rows.push(entries.into_iter().map(|entry| expression(entry, self.natural)).collect::<Result<_, _>>()?);
+            rows.push(entries.into_iter().map(|entry| expression(entry, self.mode)).collect::<Result<_, _>>()?);
         }
         if rows.iter().any(|row| row.len() != rows[0].len()) { Err("ragged-matrix") } else { Ok(Value::Matrix(rows)) }
     }

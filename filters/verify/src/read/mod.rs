@@ -2,22 +2,32 @@
 
 mod alphabet;
 mod applied;
+mod command;
+mod doubt;
+mod ellipsis;
 mod expression;
+mod foreign;
 mod list;
 pub(crate) mod matrix;
+mod name;
 pub(crate) mod number;
+mod numerals;
 mod prose;
 mod relation;
 mod scalar;
+mod scan;
 mod show;
+mod symbol;
 pub(crate) mod token;
 pub(crate) mod unit;
+mod units;
+mod vector;
 pub(crate) mod value;
 pub(crate) mod words;
 
 pub(crate) use value::{Interval, Scalar, Value};
 
-use token::Commas;
+use token::{Commas, Mode};
 
 /// An answer's text and what it can mean.
 #[derive(Clone, Debug)]
@@ -28,12 +38,16 @@ pub(crate) struct Answer<'t> {
     pub values: Vec<Value>,
     /// Why there is none.
     pub fault: &'static str,
+    /// Whether a reading rests on a word, a mark or a letter that could mean something else. Nothing is proven by it.
+    pub doubt: bool,
+    /// Whether capital letters side by side could be one name or a product.
+    pub labels: bool,
 }
 
-/// Reads `text`; `natural` says whether a bare `log` is the natural one.
-pub(crate) fn read(text: &str, natural: bool) -> Answer<'_> {
+/// Reads `text`.
+pub(crate) fn read(text: &str, mode: Mode) -> Answer<'_> {
     let text = unwrapped(text);
-    let mut answer = Answer { text, values: Vec::new(), fault: "empty" };
+    let mut answer = Answer { text, values: Vec::new(), fault: "empty", doubt: false, labels: false };
     if text.is_empty() {
         return answer;
     }
@@ -45,9 +59,29 @@ pub(crate) fn read(text: &str, natural: bool) -> Answer<'_> {
         }
     }
     for commas in readings {
-        match token::tokens(text, commas).and_then(|tokens| list::value(&tokens, natural)) {
-            Ok(value) if !answer.values.contains(&value) => answer.values.push(value),
-            Ok(_) => {}
+        let scanned = token::scanned(text, commas).and_then(|(tokens, doubt)| {
+            if !doubt::fits(text, &tokens, commas) {
+                return Err("commas");
+            }
+            answer.doubt |= doubt || doubt::doubtful(&tokens);
+            answer.labels |= doubt::labelled(&tokens);
+            let value = list::value(&tokens, mode);
+            // `5m`: five of a variable, or five metres.
+            let glued = match doubt::glued(&tokens) {
+                true => list::value(&tokens, Mode { glued: true, ..mode }).ok(),
+                false => None,
+            };
+            Ok((value, glued))
+        });
+        match scanned {
+            Ok((value, glued)) => {
+                answer.fault = value.as_ref().err().copied().unwrap_or(answer.fault);
+                for value in value.into_iter().chain(glued) {
+                    if !answer.values.contains(&value) {
+                        answer.values.push(value);
+                    }
+                }
+            }
             Err(fault) => answer.fault = fault,
         }
     }
@@ -59,8 +93,10 @@ pub(crate) fn read(text: &str, natural: bool) -> Answer<'_> {
     let wordy = answer.values.iter().any(nameless) && words::wordy(&words::normal(text));
     answer.values.retain(|value| !(wordy && nameless(value)));
     if answer.values.is_empty() {
-        answer.values.extend(prose::prose(text, natural));
+        answer.doubt = true;
+        answer.values.extend(prose::prose(text, mode));
     }
+    answer.doubt |= answer.values.len() > 1;
     answer
 }
 

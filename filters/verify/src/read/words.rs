@@ -1,38 +1,7 @@
 //! Answers in words: names, yes and no, numbers, choices, dates and times.
 
-const NUMBERS: &[&str] = &[
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
-const TENS: &[(&str, i64)] = &[
-    ("thirty", 30),
-    ("forty", 40),
-    ("fifty", 50),
-    ("sixty", 60),
-    ("seventy", 70),
-    ("eighty", 80),
-    ("ninety", 90),
-    ("hundred", 100),
-];
+pub(crate) use super::numerals::number;
+
 const MONTHS: &[&str] = &[
     "january",
     "february",
@@ -54,29 +23,26 @@ const SHORT: &[&str] = &[
     "all", "any", "not", "only", "red", "boy", "cup", "pen", "cat", "dog", "egg", "day",
 ];
 
+/// Words that turn around what follows, or take it back.
+const REFUSALS: &[&str] = &[
+    "not", "no", "never", "without", "except", "unless", "cannot", "neither", "nor", "wrong", "incorrect", "false",
+    "isn", "isn't", "aren", "doesn", "don", "instead", "rather", "than", "excluding", "excluded", "avoid",
+    "nicht", "kein", "keine", "pas", "non", "ne", "sauf", "sin", "ni", "не", "нет", "кроме", "falsch", "außer", "ohne",
+    "exclude", "reject", "rejected", "discard", "impossible", "assume", "suppose",
+];
+
+/// Whether words take back, or turn around, what they are about.
+pub(crate) fn refuses(words: &str) -> bool {
+    words.split(' ').any(|word| REFUSALS.contains(&word)) || words.contains(['不', '非', '除', '没', '無', '无'])
+}
+
 /// Whether a short run of letters is a word.
 pub(crate) fn is_known(run: &str) -> bool {
     let lower = run.to_ascii_lowercase();
     SHORT.contains(&lower.as_str())
         && !(run.len() == 2 && run.chars().all(char::is_uppercase) && lower != "am" && lower != "pm")
-        || super::unit::is_unit(run) && !matches!(run, "ha" | "mi" | "nm" | "ms" | "in" | "kW")
+        || super::unit::is_common(run) && !matches!(run, "ha" | "mi" | "nm" | "ms" | "in" | "kW")
         || matches!(run, "in")
-}
-
-/// A number in words.
-pub(crate) fn number(text: &str) -> Option<i64> {
-    let lower = text.trim().to_ascii_lowercase();
-    if let Some(at) = NUMBERS.iter().position(|word| *word == lower) {
-        return i64::try_from(at).ok();
-    }
-    if let Some((_, value)) = TENS.iter().find(|(word, _)| *word == lower) {
-        return Some(*value);
-    }
-    let (tens, ones) = lower.split_once(['-', ' '])?;
-    let tens =
-        TENS.iter().find(|(word, _)| *word == tens).map(|(_, value)| *value).or((tens == "twenty").then_some(20))?;
-    let ones = NUMBERS[1..10].iter().position(|word| *word == ones)?;
-    Some(tens + ones as i64 + 1)
 }
 
 /// A time of day.
