@@ -39,27 +39,122 @@ const ANCHORS: &[&str] = &[
 ];
 
 /// What takes an anchor back, right behind it.
-const DENIALS: &[&str] =
-    &["not ", "n't ", "is not ", "isn't ", "no longer ", "never ", "cannot ", "不", "并不", "并非", "非", "是不", "unlikely "];
+const DENIALS: &[&str] = &[
+    "not ",
+    "n't ",
+    "is not ",
+    "isn't ",
+    "no longer ",
+    "never ",
+    "cannot ",
+    "不",
+    "并不",
+    "并非",
+    "非",
+    "是不",
+    "unlikely ",
+];
 
 /// Words between an anchor and what it states.
 const FILLERS: &[&str] = &[
-    "therefore ", "thus ", "hence ", "simply ", "just ", "then ", "indeed ", "clearly ", "still ", "actually ", "also ",
-    "therefore, ", "thus, ", "hence, ", "equal to ", "that ", "given by ", "is ", "是", "为", "應為", "应为",
+    "therefore ",
+    "thus ",
+    "hence ",
+    "simply ",
+    "just ",
+    "then ",
+    "indeed ",
+    "clearly ",
+    "still ",
+    "actually ",
+    "also ",
+    "therefore, ",
+    "thus, ",
+    "hence, ",
+    "equal to ",
+    "that ",
+    "given by ",
+    "is ",
+    "是",
+    "为",
+    "應為",
+    "应为",
 ];
 
 /// Where a clause ends that states a value: what follows says why, or what else is so.
 const ENDS: &[&str] = &[
-    " because ", " since ", " where ", " as ", " when ", " which ", " so ", " if ", " while ", " due to ", " by ", " after ",
-    " for which ", " (this ", " (that ", " (since ", " (because ", " (which ", " (as ", " (i.e", " (it ", " (the ", " (note",
-    " (see ", " (when ", " (where ", " (not ", " – ", " — ", " and that ", " and this ", " and it ", " and is ", ", so ", ", as ",
-    ", with ", ", where ", ", when ", ", and it ", ", and is ", ", the ", ", a ", ", it ", ", this ", ", that ", "，因为", "，所以", "，其中", "，即",
+    " because ",
+    " since ",
+    " where ",
+    " as ",
+    " when ",
+    " which ",
+    " so ",
+    " if ",
+    " while ",
+    " due to ",
+    " by ",
+    " after ",
+    " for which ",
+    " (this ",
+    " (that ",
+    " (since ",
+    " (because ",
+    " (which ",
+    " (as ",
+    " (i.e",
+    " (it ",
+    " (the ",
+    " (note",
+    " (see ",
+    " (when ",
+    " (where ",
+    " (not ",
+    " – ",
+    " — ",
+    " and that ",
+    " and this ",
+    " and it ",
+    " and is ",
+    ", so ",
+    ", as ",
+    ", with ",
+    ", where ",
+    ", when ",
+    ", and it ",
+    ", and is ",
+    ", the ",
+    ", a ",
+    ", it ",
+    ", this ",
+    ", that ",
+    "，因为",
+    "，所以",
+    "，其中",
+    "，即",
 ];
 
 /// Where any clause ends.
 const TURNS: &[&str] = &[
-    ", which ", ", because ", ", since ", ", and that ", ", and this ", " rather than ", " instead of ", ", not ", ", rather ",
-    ", instead ", " and not ", " but not ", "，而不是", "而不是", "，不是", "，而非", ", although ", ", though ", ", but ",
+    ", which ",
+    ", because ",
+    ", since ",
+    ", and that ",
+    ", and this ",
+    " rather than ",
+    " instead of ",
+    ", not ",
+    ", rather ",
+    ", instead ",
+    " and not ",
+    " but not ",
+    "，而不是",
+    "而不是",
+    "，不是",
+    "，而非",
+    ", although ",
+    ", though ",
+    ", but ",
 ];
 
 /// The answer behind the last anchor that states one.
@@ -115,7 +210,9 @@ pub(crate) fn formulas(text: &str) -> Option<String> {
         let behind = rest.trim_start_matches([' ', ',']);
         let joined = ["and ", "or ", "和", "或"].into_iter().find_map(|word| behind.strip_prefix(word));
         let comma = rest.trim_start().starts_with(',');
-        let Some((next, after)) = joined.or(comma.then_some(behind)).and_then(|next| formula(next.trim_start())) else { break };
+        let Some((next, after)) = joined.or(comma.then_some(behind)).and_then(|next| formula(next.trim_start())) else {
+            break;
+        };
         all.push(next.trim());
         rest = after;
     }

@@ -62,7 +62,8 @@ struct Numeral {
 impl Numeral {
     fn value(&self) -> Option<BigRational> {
         let base = self.base.unwrap_or(10);
-        let (negative, digits) = self.digits.strip_prefix('-').map_or((false, self.digits.as_str()), |rest| (true, rest));
+        let (negative, digits) =
+            self.digits.strip_prefix('-').map_or((false, self.digits.as_str()), |rest| (true, rest));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let value = crate::read::number::in_base(&format!("{whole}{fraction}"), base)?;
         let scale = Pow::pow(BigInt::from(base), u32::try_from(fraction.len()).ok()?);
@@ -120,7 +121,8 @@ fn checked(digits: &str, base: Option<u32>, certain: bool) -> Option<Numeral> {
 /// Without the braces, dollars and commands that only style.
 fn plain(text: &str) -> String {
     let mut text = text.trim().trim_matches('$').to_owned();
-    for command in ["\\text", "\\mathrm", "\\textrm", "\\mathbf", "\\textbf", "\\left", "\\right", "\\,", "\\;", "\\!"] {
+    for command in ["\\text", "\\mathrm", "\\textrm", "\\mathbf", "\\textbf", "\\left", "\\right", "\\,", "\\;", "\\!"]
+    {
         text = text.replace(command, "");
     }
     text.replace(['{', '}'], "").replace("\\ ", " ").replace('~', " ").trim_end_matches('.').to_owned()
@@ -133,7 +135,16 @@ mod tests {
     #[test]
     fn numerals_are_read_in_every_spelling() {
         let value = |text: &str| numeral(text).and_then(|numeral| numeral.value()).map(|value| value.to_string());
-        for text in ["1011_2", "(1011)_2", "1011_{2}", "1011_{\\text{two}}", "1011_{(2)}", "1011 (base 2)", "0b1011", "$1011_{two}$"] {
+        for text in [
+            "1011_2",
+            "(1011)_2",
+            "1011_{2}",
+            "1011_{\\text{two}}",
+            "1011_{(2)}",
+            "1011 (base 2)",
+            "0b1011",
+            "$1011_{two}$",
+        ] {
             assert_eq!(value(text).as_deref(), Some("11"), "{text}");
         }
         assert_eq!(value("10.1_2").as_deref(), Some("5/2"));

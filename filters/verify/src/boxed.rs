@@ -37,7 +37,8 @@ fn bare(text: &str) -> Option<(usize, usize)> {
     }
     let mut chars = inner.chars();
     let letter = chars.next().filter(|c| c.is_ascii_alphanumeric())?;
-    (!chars.next().is_some_and(char::is_alphanumeric) && rest.len() != inner.len()).then_some((start, letter.len_utf8()))
+    (!chars.next().is_some_and(char::is_alphanumeric) && rest.len() != inner.len())
+        .then_some((start, letter.len_utf8()))
 }
 
 /// The contents of every closed, outermost `\boxed{…}` or `\fbox{…}`, in order.

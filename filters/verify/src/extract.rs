@@ -109,8 +109,21 @@ fn is_blank(answer: &str) -> bool {
     let plain = answer.trim().trim_start_matches("\\text{").trim_end_matches('}').trim().to_lowercase();
     matches!(
         plain.as_str(),
-        "" | "..." | "…" | "\\ldots" | "\\dots" | "\\cdots" | "answer" | "your answer" | "final answer" | "\\quad" | "\\;" | "?"
-            | "\\square" | "答案" | "your answer here" | "\\phantom{0"
+        "" | "..."
+            | "…"
+            | "\\ldots"
+            | "\\dots"
+            | "\\cdots"
+            | "answer"
+            | "your answer"
+            | "final answer"
+            | "\\quad"
+            | "\\;"
+            | "?"
+            | "\\square"
+            | "答案"
+            | "your answer here"
+            | "\\phantom{0"
     )
 }
 
@@ -118,7 +131,18 @@ fn is_blank(answer: &str) -> bool {
 fn is_rejected(before: &str) -> bool {
     const LONGEST: usize = 40;
     const WORDS: [&str; 12] = [
-        "rather than", "instead of", "not", "isn't", "never", "not equal to", "而不是", "不是", "而非", "\\ne", "\\neq", "≠",
+        "rather than",
+        "instead of",
+        "not",
+        "isn't",
+        "never",
+        "not equal to",
+        "而不是",
+        "不是",
+        "而非",
+        "\\ne",
+        "\\neq",
+        "≠",
     ];
     let mut from = before.len().saturating_sub(LONGEST);
     while !before.is_char_boundary(from) {
@@ -126,7 +150,8 @@ fn is_rejected(before: &str) -> bool {
     }
     let tail = before[from..].to_lowercase();
     let tail = tail.trim_end_matches(['{', ' ', '$', '(', '[', '*', '\\']);
-    let tail = tail.strip_suffix("\\boxed").or(tail.strip_suffix("\\fbox")).or(tail.strip_suffix("boxed")).unwrap_or(tail);
+    let tail =
+        tail.strip_suffix("\\boxed").or(tail.strip_suffix("\\fbox")).or(tail.strip_suffix("boxed")).unwrap_or(tail);
     let tail = tail.trim_end_matches([' ', '$', '(', '[', '*', '\\', '\n', ':']);
     WORDS.iter().any(|word| {
         tail.strip_suffix(word).is_some_and(|rest| !word.is_ascii() || !rest.ends_with(|c: char| c.is_alphanumeric()))
@@ -152,8 +177,27 @@ fn joins(gap: &str) -> bool {
     let turns = |word: &&str| {
         matches!(
             word.to_lowercase().trim_end_matches([':', '.']),
-            "so" | "thus" | "hence" | "therefore" | "answer" | "not" | "than" | "but" | "because" | "since" | "if" | "instead"
-                | "conclude" | "final" | "then" | "which" | "where" | "gives" | "means" | "implies" | "finally" | "when"
+            "so" | "thus"
+                | "hence"
+                | "therefore"
+                | "answer"
+                | "not"
+                | "than"
+                | "but"
+                | "because"
+                | "since"
+                | "if"
+                | "instead"
+                | "conclude"
+                | "final"
+                | "then"
+                | "which"
+                | "where"
+                | "gives"
+                | "means"
+                | "implies"
+                | "finally"
+                | "when"
         )
     };
     let breath = gap.chars().count() <= MAX_BREATH

@@ -35,6 +35,7 @@ pub fn plain_text(text: &str) -> String {
         }
     }
     let text = unescaped(text);
+    let text = text.trim_matches('$');
     let words = text.replace(['~', '\u{a0}'], " ").replace("\\ ", " ").replace("\\,", " ").to_lowercase();
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -49,12 +50,17 @@ fn unescaped(text: &str) -> String {
         ("\\lbrace", "{"),
     ];
     let text = NAMED.iter().fold(text.to_owned(), |text, (name, sign)| {
-        if text.contains(name) { text.replace(&format!("{name}{{}}"), sign).replace(&format!("{name} "), sign).replace(name, sign) } else { text }
+        if text.contains(name) {
+            text.replace(&format!("{name}{{}}"), sign).replace(&format!("{name} "), sign).replace(name, sign)
+        } else {
+            text
+        }
     });
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        let escaped = c == '\\' && chars.peek().is_some_and(|next| matches!(next, '_' | '%' | '#' | '&' | '$' | '{' | '}'));
+        let escaped =
+            c == '\\' && chars.peek().is_some_and(|next| matches!(next, '_' | '%' | '#' | '&' | '$' | '{' | '}'));
         if !escaped {
             plain.push(c);
         }

@@ -3,7 +3,11 @@
 
 use crate::decide::{self, Case, Finding};
 use crate::effort::Effort;
-use crate::read::{self, Value, token::{Commas, Mode}, words};
+use crate::read::{
+    self, Value,
+    token::{Commas, Mode},
+    words,
+};
 use crate::{Certainty, Policy, Verdict, base, fast};
 
 /// A finding with the two readings that it is about: the gold's and the answer's.
@@ -51,8 +55,7 @@ fn without_choice(answer: &str, gold: &str, policy: &Policy) -> Decided {
     }
     let case = Case { policy, effort: Effort::new() };
     // Numbers in words.
-    let numeral = |text: &str| words::number(&words::normal(text)).map(|number| number.to_string());
-    let (gold_number, answer_number) = (numeral(gold), numeral(answer));
+    let (gold_number, answer_number) = (words::in_digits(gold), words::in_digits(answer));
     if gold_number.is_some() || answer_number.is_some() {
         let (gold, answer) = (gold_number.as_deref().unwrap_or(gold), answer_number.as_deref().unwrap_or(answer));
         let Decided { finding, readings } = by_value(answer, gold, &case, Mode::default());
@@ -110,6 +113,18 @@ fn among(gold: &read::Answer<'_>, answer: &read::Answer<'_>, case: &Case<'_>) ->
             }
         }
     }
+    // What another way of reading makes equal is not unequal.
+    let unequal = result.as_ref().is_some_and(|(finding, ..)| finding.verdict == Verdict::Unequal);
+    if unequal && !(gold.others.is_empty() && answer.others.is_empty()) {
+        let either =
+            |answer: &read::Answer<'_>| answer.values.iter().chain(&answer.others).cloned().collect::<Vec<_>>();
+        let (wanted, given) = (either(gold), either(answer));
+        let equal =
+            |gold: &Value| given.iter().any(|answer| decide::same(gold, answer, case).verdict == Verdict::Equal);
+        if wanted.iter().any(equal) {
+            return Finding::unknown("readings-differ").into();
+        }
+    }
     match result {
         Some((finding, gold, answer)) => {
             let spent = finding.verdict == Verdict::Unknown && case.effort.is_spent();
@@ -163,8 +178,7 @@ fn in_words(answer: &str, gold: &str) -> Option<Finding> {
     let empty = |text: &str| text == "no solution" || text == "empty set";
     if empty(&plain_gold) != empty(&plain_answer) {
         let other = if empty(&plain_gold) { answer } else { gold };
-        let none =
-            matches!(read::read(other, Mode::default()).values.first(), Some(Value::Set { members, .. }) if members.is_empty());
+        let none = matches!(read::read(other, Mode::default()).values.first(), Some(Value::Set { members, .. }) if members.is_empty());
         return decided(none, "empty-set");
     }
     None

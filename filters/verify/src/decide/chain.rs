@@ -56,7 +56,9 @@ fn holds(values: &[Value], signs: &[Relation], case: &Case<'_>) -> bool {
             return true;
         }
         // `\frac13 = 0.33`; `\approx` may be rougher than that.
-        quantity::rounds(left, right, case) || quantity::rounds(right, left, case) || *sign == Relation::Approx && near(left, right, case)
+        quantity::rounds(left, right, case)
+            || quantity::rounds(right, left, case)
+            || *sign == Relation::Approx && near(left, right, case)
     })
 }
 

@@ -14,6 +14,7 @@ const MAX_SIZE: usize = 4000;
 /// Two equations: the same up to a constant factor.
 pub(crate) fn equations(a: &(Expr, Expr), b: &(Expr, Expr), case: &Case<'_>) -> Finding {
     let (left, right) = (a.0.clone().minus(a.1.clone()), b.0.clone().minus(b.1.clone()));
+    let (left, right) = (scalar::named_calls(&left), scalar::named_calls(&right));
     match factor(&left, &right, case) {
         Some(true) => Finding::probable(Verdict::Equal, "same-up-to-a-factor"),
         // Multiplied out: xy = 1 and y = 1/x.
@@ -248,9 +249,10 @@ pub(crate) fn classes(a: &[Value], b: &[Value]) -> Option<Finding> {
         each.collect::<Option<Vec<_>>>()
     };
     let (a, b) = (numbers(a)?, numbers(b)?);
-    let common = a.iter().chain(&b).try_fold(1_i64, |all, (_, modulus)| {
-        Some(num_integer::lcm(all, *modulus)).filter(|all| *all <= MAX)
-    })?;
+    let common = a
+        .iter()
+        .chain(&b)
+        .try_fold(1_i64, |all, (_, modulus)| Some(num_integer::lcm(all, *modulus)).filter(|all| *all <= MAX))?;
     let holds = |classes: &[(i64, i64)], number: i64| {
         classes.iter().any(|(value, modulus)| (number - value.rem_euclid(*modulus)).rem_euclid(*modulus) == 0)
     };

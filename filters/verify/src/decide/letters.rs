@@ -64,7 +64,9 @@ fn at_whole_numbers(gold: &Expr, answer: &Expr, case: &Case<'_>) -> Option<Findi
             Expr::Apply(Function::Sin | Function::Cos | Function::Tan, parts) => {
                 parts[0].any(&|part| *part == Expr::Pi) && !names(&parts[0]).is_empty()
             }
-            Expr::Power(base, exponent) if **base == Expr::I || **base == Expr::E => exponent.any(&|part| *part == Expr::I),
+            Expr::Power(base, exponent) if **base == Expr::I || **base == Expr::E => {
+                exponent.any(&|part| *part == Expr::I)
+            }
             _ => false,
         })
     };
@@ -110,7 +112,12 @@ fn constants(gold: &Expr, answer: &Expr, case: &Case<'_>) -> Option<Finding> {
     let of_integration = wanted.iter().any(|name| matches!(name.split('_').next(), Some("C" | "c" | "K")));
     let several = wanted.len() > 1;
     let others = names(gold).len() > wanted.len();
-    if wanted.is_empty() || wanted.len() != given.len() || wanted.len() > MAX_CONSTANTS || !others || !(of_integration || several) {
+    if wanted.is_empty()
+        || wanted.len() != given.len()
+        || wanted.len() > MAX_CONSTANTS
+        || !others
+        || !(of_integration || several)
+    {
         return None;
     }
     orders(wanted.len()).into_iter().find_map(|order| {
@@ -159,6 +166,9 @@ fn named_by_depth(expr: &Expr, depth: usize) -> Expr {
 
 /// Floors and ceilings of constants as the whole numbers that they are, also where the constant is one itself.
 pub(super) fn floors(expr: &Expr, case: &Case<'_>) -> Expr {
+    if !expr.any(&|part| matches!(part, Expr::Apply(Function::Floor | Function::Ceiling, _))) {
+        return expr.clone();
+    }
     expr.map(&|part| {
         let Expr::Apply(function @ (Function::Floor | Function::Ceiling), parts) = part else { return None };
         let inner = floors(&parts[0], case);

@@ -93,7 +93,8 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
         (Named { name, value, sides }, Named { name: other, value: answer, sides: others }) => {
             names::same((name, value, sides), (other, answer, others), case)
         }
-        (Named { value, .. }, Set { members, braced: false }) | (Set { members, braced: false }, Named { value, .. })
+        (Named { value, .. }, Set { members, braced: false })
+        | (Set { members, braced: false }, Named { value, .. })
             if matches!(**value, Tuple(_)) && names::distinct(members) =>
         {
             names::against_tuple(gold, answer, case)
@@ -134,6 +135,12 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
             }
             if let Value::Chain { values, signs } = &**value {
                 return chain::named((values, signs), other, std::ptr::eq(other, answer), case);
+            }
+            if let (Tuple(parts), Scalar(_), None) = (&**value, other, sides)
+                && parts.len() == 2
+            {
+                // P(5, 2) is a point, or a number of arrangements.
+                return Finding::unknown("point-or-arrangements");
             }
             let found = if std::ptr::eq(other, answer) { same(value, other, case) } else { same(other, value, case) };
             if found.verdict == Verdict::Equal && !case.policy.bare_names {
@@ -187,6 +194,13 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
                 _ => found,
             }
         }
+        // Several things are named, and one value says which of them it is not.
+        (Set { members, .. }, other) | (other, Set { members, .. }) if names::distinct(members) => {
+            match sets(members, std::slice::from_ref(other), case).verdict {
+                Verdict::Unequal => Finding::probable(Verdict::Unequal, "member-missing"),
+                _ => Finding::unknown("one-of-several-names"),
+            }
+        }
         (Set { members, .. }, other) => convention(sets(members, std::slice::from_ref(other), case)),
         (other, Set { members, .. }) => convention(sets(std::slice::from_ref(other), members, case)),
         (Matrix(a), Matrix(b)) => {
@@ -219,6 +233,10 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
         }
         (Ratio(a), Ratio(b)) => equation::ratios(a, b, case),
         (Ratio(parts), Scalar(scalar)) | (Scalar(scalar), Ratio(parts)) => match parts.as_slice() {
+            // 2:30 is a ratio, or two hours and a half.
+            [_, _] if scalar.unit.as_ref().is_some_and(crate::read::unit::Unit::is_time) => {
+                Finding::unknown("clock-or-ratio")
+            }
             [a, b] => match scalar::same(&Expr::product([a.clone(), b.clone().inverse()]), &scalar.expr, case) {
                 Finding { verdict: Verdict::Equal, .. } => Finding::probable(Verdict::Equal, "ratio-as-fraction"),
                 other => other,
@@ -406,5 +424,12 @@ pub(crate) fn sets(gold: &[Value], answer: &[Value], case: &Case<'_>) -> Finding
             result
         }))
     };
-    Finding::all([contained(gold, answer, false), contained(answer, gold, true)].into_iter())
+    let found = Finding::all([contained(gold, answer, false), contained(answer, gold, true)].into_iter());
+    // `Yes, 5` beside 5.
+    let speaks =
+        |members: &[Value]| members.iter().any(|member| matches!(member, Value::Words(_) | Value::Prose { .. }));
+    if found.verdict == Verdict::Unequal && speaks(gold) != speaks(answer) {
+        return Finding::unknown("words-among-members");
+    }
+    found
 }

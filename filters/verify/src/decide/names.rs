@@ -15,18 +15,32 @@ pub(super) fn same((name, gold, sides): Named<'_>, (other, answer, others): Name
     if let Some(found) = renamed((name, gold), (other, answer), case) {
         return found;
     }
+    if let Some(found) = together((name, gold), (other, answer), case) {
+        return found;
+    }
+    // AB = CD and CD = AB are one equation.
+    let constant = |value: &Value| match value {
+        Value::Scalar(scalar) => {
+            let mut names = Vec::new();
+            scalar.expr.symbols(&mut names);
+            names.is_empty()
+        }
+        _ => true,
+    };
+    if let (Some(a), Some(b)) = (sides, others)
+        && !constant(gold)
+        && !constant(answer)
+        && equation::equations(a, b, case).verdict == Verdict::Equal
+    {
+        return Finding::probable(Verdict::Equal, "same-up-to-a-factor");
+    }
     let (left, right) = (stem(name), stem(other));
     let short = |name: &str| name.chars().count() == 1 || name.contains('_') && !name.contains(' ');
     if left != right && short(left) && short(right) {
-        // y = 2x and x = y/2 are one equation.
-        if let (Some(a), Some(b)) = (sides, others)
-            && equation::equations(a, b, case).verdict == Verdict::Equal
-        {
-            return Finding::probable(Verdict::Equal, "same-up-to-a-factor");
-        }
         // y = x + 1 and f(x) = x + 1
         let function = |name: &str, other: &str| name == "y" && other.contains('(');
-        if (function(name, other) || function(other, name)) && same_value(gold, answer, case).verdict == Verdict::Equal {
+        if (function(name, other) || function(other, name)) && same_value(gold, answer, case).verdict == Verdict::Equal
+        {
             return Finding::probable(Verdict::Equal, "graph-and-function");
         }
         return Finding::probable(Verdict::Unequal, "other-name");
@@ -47,6 +61,21 @@ fn values(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
     Finding { certainty: crate::Certainty::Probable, ..found }
 }
 
+/// `(m, n) = (1, 2)` and `(n, m) = (2, 1)`.
+fn together((name, gold): (&str, &Value), (other, answer): (&str, &Value), case: &Case<'_>) -> Option<Finding> {
+    let parts = |name: &str| -> Option<Vec<String>> {
+        Some(name.strip_prefix('(')?.strip_suffix(')')?.split(',').map(str::to_owned).collect())
+    };
+    let (wanted, given) = (parts(name)?, parts(other)?);
+    let (Value::Tuple(gold), Value::Tuple(answer)) = (gold, answer) else { return None };
+    if wanted.len() != gold.len() || given.len() != answer.len() || wanted.len() != given.len() {
+        return None;
+    }
+    let places = wanted.iter().map(|name| given.iter().position(|other| other == name)).collect::<Option<Vec<_>>>()?;
+    let found = Finding::all(gold.iter().zip(places).map(|(part, at)| same_value(part, &answer[at], case)));
+    Some(Finding { certainty: crate::Certainty::Probable, ..found })
+}
+
 fn stem(name: &str) -> &str {
     name.split('(').next().unwrap_or(name)
 }
@@ -56,7 +85,8 @@ fn renamed((name, gold): (&str, &Value), (other, answer): (&str, &Value), case: 
     let variable = |name: &str| {
         let (_, argument) = name.strip_suffix(')')?.split_once('(')?;
         let plain = !argument.is_empty() && argument.chars().all(char::is_alphabetic);
-        (plain && (argument.chars().count() == 1 || argument.chars().all(char::is_lowercase))).then(|| argument.to_owned())
+        (plain && (argument.chars().count() == 1 || argument.chars().all(char::is_lowercase)))
+            .then(|| argument.to_owned())
     };
     if stem(name) != stem(other) {
         return None;
@@ -64,7 +94,10 @@ fn renamed((name, gold): (&str, &Value), (other, answer): (&str, &Value), case: 
     let (wanted, given) = (variable(name)?, variable(other)?);
     // A function that is constant.
     let any = |name: &str| matches!(name, "x" | "y" | "z" | "t" | "s" | "u" | "v" | "n" | "m" | "k");
-    if any(&wanted) && any(&given) && matches!((gold, answer), (Value::Scalar(a), Value::Scalar(b)) if a.expr.as_number().is_some() && b.expr.as_number().is_some()) {
+    if any(&wanted)
+        && any(&given)
+        && matches!((gold, answer), (Value::Scalar(a), Value::Scalar(b)) if a.expr.as_number().is_some() && b.expr.as_number().is_some())
+    {
         let found = same_value(gold, answer, case);
         return Some(Finding { certainty: crate::Certainty::Probable, ..found });
     }
@@ -107,7 +140,8 @@ pub(super) fn lists(gold: &[Value], answer: &[Value], case: &Case<'_>) -> Findin
     if let (true, true) = (all(gold), all(answer)) {
         let (wanted, given) = (named(gold), named(answer));
         let has = |list: &[(&str, &Value)], name: &str| list.iter().any(|(other, _)| *other == name);
-        let same_names = wanted.iter().all(|(name, _)| has(&given, name)) && given.iter().all(|(name, _)| has(&wanted, name));
+        let same_names =
+            wanted.iter().all(|(name, _)| has(&given, name)) && given.iter().all(|(name, _)| has(&wanted, name));
         if !same_names {
             // Fewer of them, or others.
             let found = sets(gold, answer, case);
@@ -137,12 +171,9 @@ pub(super) fn lists(gold: &[Value], answer: &[Value], case: &Case<'_>) -> Findin
         return Finding::unknown("name-on-one-side");
     }
     let in_order = gold.len() == answer.len()
-        && Finding::all(bare_gold.iter().zip(&bare_answer).map(|(a, b)| same_value(a, b, case))).verdict == Verdict::Equal;
-    if in_order {
-        Finding::probable(Verdict::Equal, "names-on-one-side")
-    } else {
-        Finding::unknown("order-of-names")
-    }
+        && Finding::all(bare_gold.iter().zip(&bare_answer).map(|(a, b)| same_value(a, b, case))).verdict
+            == Verdict::Equal;
+    if in_order { Finding::probable(Verdict::Equal, "names-on-one-side") } else { Finding::unknown("order-of-names") }
 }
 
 fn bare(members: &[Value]) -> Vec<Value> {
@@ -184,9 +215,10 @@ pub(super) fn against_tuple(gold: &Value, answer: &Value, case: &Case<'_>) -> Fi
         None if given.iter().all(|(name, _)| name.chars().count() == 1) => given.sort_by_key(|(name, _)| *name),
         None => {}
     }
-    let found = Finding::all(parts.iter().zip(given).map(|(part, (_, value))| {
-        if turned { same_value(value, part, case) } else { same_value(part, value, case) }
-    }));
+    let found =
+        Finding::all(parts.iter().zip(given).map(|(part, (_, value))| {
+            if turned { same_value(value, part, case) } else { same_value(part, value, case) }
+        }));
     match found.verdict {
         Verdict::Equal if case.policy.bare_names => Finding::probable(Verdict::Equal, "names-on-one-side"),
         Verdict::Equal => Finding::unknown("name-on-one-side"),

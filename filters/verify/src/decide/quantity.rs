@@ -20,6 +20,18 @@ pub(crate) fn same(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Finding {
                 let with = |scalar: &Scalar, unit: Unit| Scalar { unit: Some(unit), ..scalar.clone() };
                 return doubted(same(&with(gold, left), &with(answer, right), case));
             }
+            if calendar(left) != calendar(right)
+                && (calendar(left) || calendar(right))
+                && (left.is_time() || right.is_time())
+            {
+                // A month has no fixed number of days.
+                return Finding::unknown("months-against-days");
+            }
+            if left.is_pound() != right.is_pound() && (left.is_sterling() || right.is_sterling()) {
+                // Of money, or of weight.
+                let figures = percent(gold, answer, case);
+                return if figures.verdict == Verdict::Equal { Finding::unknown("pounds") } else { doubted(figures) };
+            }
             if left.dimensions != right.dimensions {
                 // Words without a meaning here may still mean the same: apples, pieces of fruit.
                 return if left.unknown || right.unknown {
@@ -59,6 +71,10 @@ pub(crate) fn same(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Finding {
                 };
                 let angle = scalar::same(&value(gold), &value(answer), case);
                 return if angle.verdict == Verdict::Equal { angle } else { figures };
+            }
+            // A word that is not known may count: pairs, or a number in another language.
+            if figures.verdict == Verdict::Unequal && unit.is_some_and(Unit::may_count) {
+                return Finding::unknown("unit-may-count");
             }
             match figures.verdict {
                 Verdict::Equal if case.policy.bare_units => Finding::probable(Verdict::Equal, "unit-on-one-side"),
@@ -120,8 +136,19 @@ fn temperatures(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Option<Findi
         };
         Some((value, dimension.clone()))
     };
+    // `25 C` without the sign of degrees.
+    let bare = |scalar: &Scalar| scalar.unit.as_ref().is_some_and(Unit::is_coulomb);
+    let celsius = |scalar: &Scalar| scalar.unit.as_ref().is_some_and(|unit| unit.dimensions.contains_key("celsius"));
+    if bare(gold) && celsius(answer) || celsius(gold) && bare(answer) {
+        return Some(doubted(percent(gold, answer, case)));
+    }
     let ((left, one), (right, other)) = (kelvin(gold)?, kelvin(answer)?);
     (one != other).then(|| doubted(scalar::same(&left, &right, case)))
+}
+
+/// Whether it is months or years.
+fn calendar(unit: &Unit) -> bool {
+    unit.dimensions.len() == 1 && unit.dimensions.contains_key("month")
 }
 
 /// Probable at most.

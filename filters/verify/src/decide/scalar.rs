@@ -102,7 +102,7 @@ fn infinite(a: &Expr, b: &Expr) -> Finding {
 }
 
 /// `f(2)` becomes a variable of that name; what has a value that is not known here does not.
-fn named_calls(expr: &Expr) -> Expr {
+pub(super) fn named_calls(expr: &Expr) -> Expr {
     if !expr.any(&|part| matches!(part, Expr::Call(..))) {
         return expr.clone();
     }
@@ -132,7 +132,7 @@ fn by_residues(a: &Expr, b: &Expr) -> Option<Finding> {
 
 fn constants(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
     let point = Vec::new();
-    let (a, b) = (&angles(a, case), &angles(b, case));
+    let (a, b) = (&letters::floors(&angles(a, case), case), &letters::floors(&angles(b, case), case));
     if a == b {
         return Finding::proven(Verdict::Equal, "normal-form");
     }
@@ -180,7 +180,9 @@ fn angles(expr: &Expr, case: &Case<'_>) -> Expr {
         return expr.clone();
     }
     expr.map(&|part| {
-        let Expr::Apply(function @ (Function::Asin | Function::Acos | Function::Atan), parts) = part else { return None };
+        let Expr::Apply(function @ (Function::Asin | Function::Acos | Function::Atan), parts) = part else {
+            return None;
+        };
         let value = approximate(&parts[0], case)?;
         let (turns, sine) = angle::inverse(*function, value)?;
         let same = normal::equal(&parts[0], &sine, &case.effort) == Some(true);
@@ -220,9 +222,13 @@ fn meet<R: Real>(a: &Expr, b: &Expr, point: &Point, bits: u32, effort: &Effort) 
 fn functions(a: &Expr, b: &Expr, names: &[String], case: &Case<'_>) -> Finding {
     let either = |test: &dyn Fn(&Expr) -> bool| a.any(test) || b.any(test);
     let whole = either(&|part| {
-        let counts =
-            matches!(part, Expr::Apply(Function::Factorial | Function::DoubleFactorial | Function::Binomial | Function::Gcd | Function::Lcm, _))
-                || matches!(part, Expr::Series(_));
+        let counts = matches!(
+            part,
+            Expr::Apply(
+                Function::Factorial | Function::DoubleFactorial | Function::Binomial | Function::Gcd | Function::Lcm,
+                _
+            )
+        ) || matches!(part, Expr::Series(_));
         counts && {
             let mut names = Vec::new();
             part.symbols(&mut names);

@@ -114,7 +114,8 @@ fn apply<R: Real>(
             return whole(factorial(&count)?);
         }
         Function::DoubleFactorial => {
-            let count = integers()?[0].to_i64().filter(|count| *count <= i64::from(MAX_FACTORIAL)).ok_or(Fault::Unclear)?;
+            let count =
+                integers()?[0].to_i64().filter(|count| *count <= i64::from(MAX_FACTORIAL)).ok_or(Fault::Unclear)?;
             if count < -1 {
                 return Err(Fault::Undefined);
             }
@@ -200,7 +201,7 @@ fn apply<R: Real>(
         }
         Function::Factorial | Function::DoubleFactorial | Function::Binomial | Function::Gcd | Function::Lcm => {
             Err(Fault::Unclear)
-        },
+        }
     }
 }
 

@@ -29,7 +29,6 @@ pub(super) const COMMANDS: &[(&str, Kind)] = &[
     ("nicefrac", Kind::Frac),
     ("sfrac", Kind::Frac),
     ("lim", Kind::Limit),
-
     ("div", Kind::Op('/')),
     ("pm", Kind::PlusMinus(true)),
     ("mp", Kind::PlusMinus(false)),

@@ -163,8 +163,7 @@ impl Parser<'_> {
                 is(*at, Some("d")) && is(*at + 1, None)
             })
             .ok_or("integral-without-variable")?;
-        let body =
-            if end == self.at { Expr::integer(1) } else { expression(&self.tokens[self.at..end], self.mode)? };
+        let body = if end == self.at { Expr::integer(1) } else { expression(&self.tokens[self.at..end], self.mode)? };
         let Kind::Letter(index) = &self.tokens[end + 1].kind else { return Err("integral-without-variable") };
         self.at = end + 2;
         Ok(Expr::Series(Box::new(Series { kind: SeriesKind::Integral, index: index.clone(), from, to, body })))

@@ -1,19 +1,17 @@
 //! Tokens to one expression, by precedence: sums, products, signs, powers, what follows an operand.
 
+use super::letter::chosen;
 use super::matrix;
-use super::number;
 use super::name::label_key;
+use super::number;
 use super::token::{Kind, Mode, Token};
-use crate::expr::{Expr, Function, SPECIAL, SeriesKind};
+use crate::expr::{Expr, Function, SeriesKind};
 use num_rational::BigRational;
 
 /// Brackets in brackets beyond this are not read.
 pub(super) const MAX_DEPTH: u32 = 48;
 /// Signs behind one operand: `5!!`, `3%`.
 const MAX_SUFFIXES: usize = 8;
-
-/// Letters that name a function where brackets follow.
-const FUNCTION_LETTERS: &[&str] = &["f", "g", "h", "F", "G", "H"];
 
 /// An expression, or why there is none.
 pub(super) type Parsed = Result<Expr, &'static str>;
@@ -143,7 +141,8 @@ impl<'t> Parser<'t> {
         match self.peek() {
             // A fraction of two numbers, the smaller one on top.
             Some(Kind::Frac) => {
-                let mut probe = Parser { tokens: self.tokens, at: self.at, depth: self.depth, bars: 0, mode: Mode::default() };
+                let mut probe =
+                    Parser { tokens: self.tokens, at: self.at, depth: self.depth, bars: 0, mode: Mode::default() };
                 let number = |fraction: Parsed| fraction.ok().and_then(|fraction| fraction.as_number().cloned());
                 let plain = self.tokens[self.at..].iter().take(7).all(|token| {
                     !matches!(token.kind, Kind::Letter(_) | Kind::Pi | Kind::Sqrt | Kind::Op('-' | '^'))
@@ -300,12 +299,25 @@ impl<'t> Parser<'t> {
                     let value = base.and_then(|base| number::in_base(digits, base));
                     return value.map(Expr::Number).ok_or("not-a-numeral");
                 }
+                // 5C2
+                if let (Some(Kind::Letter(letter)), Some(Kind::Number(bottom))) = (self.peek(), self.ahead(1))
+                    && matches!(letter.as_str(), "C" | "P")
+                    && !self.tokens[self.at].space
+                    && !self.tokens[self.at + 1].space
+                    && numeral.digits.is_some()
+                    && bottom.digits.is_some()
+                {
+                    self.at += 2;
+                    return Ok(chosen(letter, Expr::Number(numeral.value.clone()), Expr::Number(bottom.value.clone())));
+                }
                 Ok(Expr::Number(numeral.value.clone()))
             }
             Kind::Letter(name) => self.letter(name),
             Kind::Op(sign @ ('_' | '^')) => self.combination(*sign),
             // `{}_5C_2`
-            Kind::Open('g') if self.peek() == Some(&Kind::Close('g')) && matches!(self.ahead(1), Some(Kind::Op('_' | '^'))) => {
+            Kind::Open('g')
+                if self.peek() == Some(&Kind::Close('g')) && matches!(self.ahead(1), Some(Kind::Op('_' | '^'))) =>
+            {
                 self.at += 2;
                 self.combination(if self.tokens[self.at - 1].kind == Kind::Op('_') { '_' } else { '^' })
             }
@@ -321,6 +333,12 @@ impl<'t> Parser<'t> {
             Kind::Pi => Ok(Expr::Pi),
             Kind::Infinity => Ok(Expr::Infinity),
             Kind::Open(open @ ('(' | '[' | 'g' | 'f' | 'c')) => self.bracket(*open),
+            Kind::Bar if self.barred_matrix().is_some() => {
+                let close = self.barred_matrix().ok_or("unfinished-environment")?;
+                let rows = matrix::rows(&self.tokens[self.at + 1..self.at + close], self.mode)?;
+                self.at += close + 2;
+                matrix::determinant(&rows)
+            }
             Kind::Bar => {
                 self.bars += 1;
                 let inner = self.sum()?;
@@ -330,6 +348,7 @@ impl<'t> Parser<'t> {
                 self.bars -= 1;
                 Ok(Expr::apply(Function::Abs, vec![inner]))
             }
+            Kind::Frac if self.derives() => Err("derivative"),
             Kind::Frac => {
                 let (above, below) = self.two_arguments()?;
                 Ok(Expr::product([above, below.inverse()]))
@@ -369,7 +388,7 @@ impl<'t> Parser<'t> {
             }
             // What a sum leaves out.
             Kind::Dots => Ok(Expr::symbol("…")),
-            Kind::Begin(name) if name == "vmatrix" || name == "array" && self.bars > 0 => {
+            Kind::Begin(name) if name == "vmatrix" => {
                 let close = matrix::closing(&self.tokens[self.at - 1..]).ok_or("unfinished-environment")?;
                 let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.mode)?;
                 self.at += close;
@@ -377,162 +396,6 @@ impl<'t> Parser<'t> {
             }
             _ => Err("not-an-operand"),
         }
-    }
-
-    /// The capital letter at a place.
-    fn capital(&self, at: usize) -> Option<&'t str> {
-        match self.tokens.get(at).map(|token| &token.kind) {
-            Some(Kind::Letter(name)) if name.len() == 1 && name.chars().all(|c| c.is_ascii_uppercase()) => Some(name),
-            _ => None,
-        }
-    }
-
-    /// Capital letters side by side, as one name.
-    fn labelled(&mut self) -> Option<Expr> {
-        let first = self.at - 1;
-        let textual = |at: usize| {
-            self.tokens.get(at).is_some_and(|token| token.textual && !token.space && matches!(&token.kind, Kind::Letter(name) if name.len() == 1))
-        };
-        let mut run = String::new();
-        let mut at = first;
-        while let Some(letter) = self.capital(at) {
-            run.push_str(letter);
-            at += 1;
-        }
-        if run.is_empty() && textual(first) {
-            while at == first || textual(at) {
-                let Some(Kind::Letter(letter)) = self.tokens.get(at).map(|token| &token.kind) else { break };
-                run.push_str(letter);
-                at += 1;
-            }
-        }
-        if run.len() < 2 {
-            return None;
-        }
-        self.at = at;
-        Some(Expr::symbol(label_key(&run, self.tokens[first].mark)))
-    }
-
-    /// `_5C_2`, `^5C_2`, `_5P_2`: from behind the first sign on.
-    fn combination(&mut self, sign: char) -> Parsed {
-        let top = self.argument()?;
-        let Some(Kind::Letter(letter)) = self.peek() else { return Err("index-before-nothing") };
-        let counts = matches!(letter.as_str(), "C" | "P" | "A") && top.as_small().is_some_and(|top| top >= 0);
-        self.at += 1;
-        if !counts || !(self.take(&Kind::Op('_')) || sign == '_' && self.take(&Kind::Op('^'))) {
-            return Err("index-before-letter");
-        }
-        let bottom = self.argument()?;
-        Ok(chosen(letter, top, bottom))
-    }
-
-    /// `C_5^2`, `A_5^2`: from behind the letter on.
-    fn chosen(&mut self, letter: &str) -> Option<Expr> {
-        if !matches!(letter, "C" | "A" | "P") || !matches!(self.peek(), Some(Kind::Op('_' | '^'))) {
-            return None;
-        }
-        let start = self.at;
-        let mut both = Vec::new();
-        for _ in 0..2 {
-            let Some(Kind::Op(sign @ ('_' | '^'))) = self.peek() else { break };
-            self.at += 1;
-            match self.argument() {
-                Ok(value) if value.as_small().is_some_and(|value| value >= 0) => both.push((*sign, value)),
-                _ => break,
-            }
-        }
-        both.sort_by_key(|(sign, _)| *sign == '^');
-        match <[(char, Expr); 2]>::try_from(both) {
-            Ok([('_', lower), ('^', upper)]) => {
-                let turned = lower.as_small() < upper.as_small();
-                Some(if turned { chosen(letter, upper, lower) } else { chosen(letter, lower, upper) })
-            }
-            _ => {
-                self.at = start;
-                None
-            }
-        }
-    }
-
-    fn letter(&mut self, name: &str) -> Parsed {
-        if self.tokens[self.at - 1].mark == Some('î') {
-            return Ok(Expr::symbol(format!("{name}\u{302}")));
-        }
-        if self.mode.labels
-            && let Some(label) = self.labelled()
-        {
-            return Ok(label);
-        }
-        if let Some(value) = self.chosen(name) {
-            return Ok(value);
-        }
-        // f^{-1}(3)
-        if FUNCTION_LETTERS.contains(&name) && self.peek() == Some(&Kind::Op('^')) {
-            let group = usize::from(self.ahead(1) == Some(&Kind::Open('g')));
-            let one = matches!(self.ahead(2 + group), Some(Kind::Number(numeral)) if numeral.digits.as_deref() == Some("1"));
-            let open = 3 + 2 * group;
-            if self.ahead(1 + group) == Some(&Kind::Op('-')) && one && self.ahead(open) == Some(&Kind::Open('(')) {
-                self.at += open + 1;
-                return Ok(Expr::Call(format!("{name}^-1"), self.arguments(')')?));
-            }
-        }
-        let mut name = name.to_owned();
-        if self.take(&Kind::Op('_')) {
-            name = format!("{name}_{}", self.index()?);
-        }
-        while self.take(&Kind::Op('\'')) {
-            name.push('\'');
-        }
-        match name.as_str() {
-            "e" => return Ok(Expr::E),
-            "i" => return Ok(Expr::I),
-            _ => {}
-        }
-        let called =
-            FUNCTION_LETTERS.contains(&name.as_str()) || SPECIAL.contains(&name.as_str()) || name.ends_with('\'');
-        if self.peek() == Some(&Kind::Open('(')) && (called || name == "C") {
-            let start = self.at;
-            self.at += 1;
-            let arguments = self.arguments(')')?;
-            if called {
-                return Ok(Expr::Call(name, arguments));
-            }
-            if arguments.len() == 2 {
-                return Ok(Expr::apply(Function::Binomial, arguments));
-            }
-            self.at = start;
-        }
-        Ok(Expr::Symbol(name))
-    }
-
-    /// The text of an index: `_1`, `_{n-1}`, `_{max}`.
-    fn index(&mut self) -> Result<String, &'static str> {
-        let start = self.at;
-        let mut depth = 0_u32;
-        loop {
-            match self.peek() {
-                Some(Kind::Open('g')) => depth += 1,
-                Some(Kind::Close('g')) => depth = depth.saturating_sub(1),
-                Some(_) => {}
-                None if depth > 0 => break,
-                None => return Err("unfinished"),
-            }
-            self.at += 1;
-            if depth == 0 {
-                break;
-            }
-        }
-        let mut text = String::new();
-        for token in &self.tokens[start..self.at] {
-            match &token.kind {
-                Kind::Open('g') | Kind::Close('g') => {}
-                Kind::Number(numeral) => text.push_str(&numeral.value.to_string()),
-                Kind::Letter(name) | Kind::Word(name) => text.push_str(name),
-                Kind::Op(c) | Kind::Mark(c) | Kind::Open(c) | Kind::Close(c) => text.push(*c),
-                _ => text.push('?'),
-            }
-        }
-        Ok(text)
     }
 
     fn bracket(&mut self, open: char) -> Parsed {
@@ -657,15 +520,6 @@ impl<'t> Parser<'t> {
         let radicand = self.argument()?;
         Ok(Expr::power(radicand, half))
     }
-}
-
-/// Combinations, or arrangements, of some out of others.
-fn chosen(letter: &str, top: Expr, bottom: Expr) -> Expr {
-    if letter == "C" {
-        return Expr::apply(Function::Binomial, vec![top, bottom]);
-    }
-    let factorial = |value: Expr| Expr::apply(Function::Factorial, vec![value]);
-    Expr::product([factorial(top.clone()), factorial(top.minus(bottom)).inverse()])
 }
 
 pub(super) fn digits(text: &str) -> Parsed {

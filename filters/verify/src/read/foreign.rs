@@ -161,7 +161,13 @@ const UNITS: &[(&str, &str)] = &[
     ("萬", "万"),
     ("亿", "亿"),
     ("億", "亿"),
+    ("千", "千"),
+    ("百", "百"),
+    ("块", "yuan"),
 ];
+/// Words that go with numbers of things.
+const CLASSIFIERS: &str =
+    "个個只隻人本条條张張种種次名件辆輛棵头頭支枝位颗顆朵把台臺间間页頁套对對袋箱瓶杯岁歲倍组組项項题題道户戶幢";
 
 /// Whether a run says something about a number that is neither a unit nor a thing: between, at least, about, not.
 pub(super) fn is_hedged(run: &str) -> bool {
@@ -209,6 +215,11 @@ fn parted(run: &str, mut first: bool) -> Option<Vec<Part>> {
             rest = unit;
             continue;
         }
+        if let Some(classifier) = rest.chars().next().filter(|c| CLASSIFIERS.contains(*c) && rest.len() == c.len_utf8())
+        {
+            parts.push(Part::Word(classifier.to_string()));
+            return Some(parts);
+        }
         let (known, name) = UNITS.iter().find(|(known, _)| rest.starts_with(known))?;
         parts.push(Part::Word((*name).to_owned()));
         rest = &rest[known.len()..];
@@ -218,6 +229,9 @@ fn parted(run: &str, mut first: bool) -> Option<Vec<Part>> {
 
 /// A Chinese numeral at the beginning, whether it is a percentage, and its length in bytes.
 fn numeral(text: &str) -> Option<(BigRational, bool, usize)> {
+    if let Some(half) = ["一半", "半"].into_iter().find(|half| text.starts_with(half)) {
+        return Some((BigRational::new(1.into(), 2.into()), false, half.len()));
+    }
     let (negative, body) = text.strip_prefix('负').map_or((false, text), |rest| (true, rest));
     let signed = |value: BigRational| if negative { -value } else { value };
     let sign = text.len() - body.len();
@@ -313,7 +327,9 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> Option<String> {
-        numeral(text).filter(|(.., length)| *length == text.len()).map(|(value, percent, _)| format!("{value}{}", if percent { "%" } else { "" }))
+        numeral(text)
+            .filter(|(.., length)| *length == text.len())
+            .map(|(value, percent, _)| format!("{value}{}", if percent { "%" } else { "" }))
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Tokens to a value: what "or", "and", semicolons, commas and brackets part, down to single values.
 
 use super::expression::expression;
-use super::matrix::{self, Rows, inside};
+use super::matrix::{self, inside};
 use super::token::{Kind, Mode, Relation, Token};
 use super::value::{Interval, Parsed, Value};
-use super::{ellipsis, vector, words};
+use super::{ellipsis, name, vector, words};
 
 const MAX_DEPTH: u32 = 12;
 const MAX_PARTS: usize = 256;
@@ -46,6 +46,16 @@ impl Reader {
         {
             return self.value(rest);
         }
+        if let [Token { kind: Kind::Word(word), .. }, rest @ ..] = tokens
+            && words::concludes(word)
+            && rest.iter().any(|token| is_relation(&token.kind))
+        {
+            let rest = match rest {
+                [Token { kind: Kind::Mark(':' | ','), .. }, rest @ ..] => rest,
+                _ => rest,
+            };
+            return self.value(rest);
+        }
         // `A ⇒ B`: what follows is the answer, where it is about the same.
         if let Some(parts) = split(tokens, |kind| *kind == Kind::Relation(Relation::Implies))
             && let Some((last, before)) = parts.split_last().filter(|(last, _)| !last.is_empty())
@@ -69,7 +79,7 @@ impl Reader {
         }
         if let Some(parts) = split(tokens, |kind| matches!(kind, Kind::Or)) {
             let parts = self.parts(&parts)?;
-            return Ok(gathered(parts, true));
+            return Ok(gathered(solutions(parts), true));
         }
         if let Some(sum) = self.compound(tokens) {
             return Ok(sum);
@@ -84,6 +94,9 @@ impl Reader {
             if parts.iter().any(|part| matches!(part, [Token { kind: Kind::Dots, .. }])) {
                 return self.continued(&parts);
             }
+            if let Some(table) = self.table(&parts) {
+                return Ok(table);
+            }
             let parts = self.parts(&parts)?;
             return Ok(gathered(if groups.is_some() { solutions(parts) } else { parts }, false));
         }
@@ -96,6 +109,20 @@ impl Reader {
             return Err("too-many-parts");
         }
         parts.into_iter().map(|part| self.value(part)).collect()
+    }
+
+    /// `Alice: 3, Bob: 4`
+    fn table(&mut self, parts: &[&[Token]]) -> Option<Value> {
+        let each = parts.iter().map(|part| {
+            let [label, value] = split(trimmed(part), |kind| *kind == Kind::Mark(':'))?.try_into().ok()?;
+            let value = self
+                .scalar(value)
+                .ok()
+                .filter(|value| matches!(value, Value::Scalar(scalar) if scalar.expr.as_number().is_some()))?;
+            Some(Value::Named { name: name::name(label)?, value: Box::new(value), sides: None })
+        });
+        let members = each.collect::<Option<Vec<_>>>()?;
+        Some(Value::Set { members, braced: false })
     }
 
     /// What follows from something: about the same letters, or it is not known which of the two is the answer.
@@ -112,6 +139,11 @@ impl Reader {
         let named = names(last);
         if stated(last) && !named.is_empty() && !known.is_empty() && !named.iter().any(|name| known.contains(name)) {
             return Err("conclusion-about-something-else");
+        }
+        // p → q is a statement of its own.
+        let relates = |tokens: &[Token]| tokens.iter().any(|token| is_relation(&token.kind));
+        if !relates(last) && !named.is_empty() && !before.iter().any(|part| relates(part)) {
+            return Err("logic");
         }
         self.value(last)
     }
@@ -299,98 +331,6 @@ impl Reader {
             _ => Ok(None),
         }
     }
-
-    /// `x | x > 1`, `(x, y) : x + y = 1`, `2k | k ∈ ℤ` within braces.
-    fn builder(&mut self, inner: &[Token]) -> Option<Value> {
-        let at = inner.iter().position(|token| matches!(token.kind, Kind::Bar | Kind::Mark(':')))?;
-        let (member, condition) = (trimmed(&inner[..at]), trimmed(&inner[at + 1..]));
-        if let Some(parameter) = integer_parameter(condition) {
-            let value = Box::new(self.value(member).ok()?);
-            return Some(Value::Family { value, parameter });
-        }
-        let letters = member.iter().all(|token| {
-            matches!(
-                token.kind,
-                Kind::Letter(_) | Kind::Mark(',') | Kind::Open('(') | Kind::Close(')') | Kind::Field(_)
-            ) || token.kind == Kind::Relation(Relation::In)
-        });
-        // The letter that runs through a set has no name outside of it.
-        let variable = match member {
-            [Token { kind: Kind::Letter(name), .. }] | [Token { kind: Kind::Letter(name), .. }, Token { kind: Kind::Relation(Relation::In), .. }, ..] => Some(name),
-            _ => None,
-        };
-        let known = Kind::Letter("x".to_owned());
-        let free = variable.is_some() && !condition.iter().any(|token| token.kind == known);
-        let condition: Vec<Token> = condition
-            .iter()
-            .map(|token| match &token.kind {
-                Kind::Letter(name) if free && Some(name) == variable => Token { kind: known.clone(), ..token.clone() },
-                _ => token.clone(),
-            })
-            .collect();
-        let condition = self.value(&condition).ok().filter(|_| letters && !member.is_empty())?;
-        // `x | x = 3k, k ∈ ℤ` and conditions; not `|x|` at the beginning of a list.
-        let condition = match condition {
-            Value::Set { members, braced: false } if !members.is_empty() => Value::Logic { any: false, parts: members },
-            other => other,
-        };
-        matches!(
-            condition,
-            Value::Relation(..) | Value::Logic { .. } | Value::Family { .. } | Value::Named { .. } | Value::Twice(..)
-        )
-        .then_some(condition)
-    }
-
-    /// `\begin{cases} x = 1 \\ y = 2 \end{cases}`: what all holds; with conditions beside them, values by case.
-    fn cases(&mut self, tokens: &[Token]) -> Result<Option<Value>, &'static str> {
-        let [Token { kind: Kind::Begin(name), .. }, inner @ .., Token { kind: Kind::End(_), .. }] = tokens else {
-            return Ok(None);
-        };
-        if !matches!(name.as_str(), "cases" | "aligned" | "align" | "gathered" | "dcases") {
-            return Ok(None);
-        }
-        let rows: Vec<&[Token]> =
-            inner.split(|token| token.kind == Kind::Row).map(trimmed).filter(|row| !row.is_empty()).collect();
-        let relation = |row: &[Token]| row.iter().any(|token| is_relation(&token.kind));
-        let mut parts = Vec::new();
-        for row in rows {
-            let columns: Vec<&[Token]> =
-                row.split(|token| token.kind == Kind::Ampersand).map(trimmed).filter(|part| !part.is_empty()).collect();
-            match columns.as_slice() {
-                [value, condition] if !relation(value) && name.ends_with("cases") => {
-                    let condition = condition
-                        .iter()
-                        .position(|token| !matches!(&token.kind, Kind::Word(word) if word == "if" || word == "for" || word == "when"))
-                        .map_or(*condition, |at| &condition[at..]);
-                    parts.push(Value::Tuple(vec![self.value(value)?, self.value(condition)?]));
-                }
-                _ => {
-                    let whole: Vec<Token> =
-                        row.iter().filter(|token| token.kind != Kind::Ampersand).cloned().collect();
-                    parts.push(self.value(&whole)?);
-                }
-            }
-        }
-        if parts.is_empty() {
-            return Err("empty");
-        }
-        Ok(Some(if parts.iter().any(|part| matches!(part, Value::Tuple(_))) {
-            Value::Named { name: "cases".to_owned(), value: Box::new(Value::Set { members: parts, braced: true }), sides: None }
-        } else {
-            gathered(parts, false)
-        }))
-    }
-
-    /// `[[1, 2], [3, 4]]`
-    fn nested(&mut self, parts: &[&[Token]]) -> Parsed {
-        let mut rows: Rows = Vec::new();
-        for part in parts {
-            let Some((_, inner, _)) = bracketed(trimmed(part)) else { return Err("ragged-matrix") };
-            let entries = split(inner, |kind| *kind == Kind::Mark(',')).unwrap_or_else(|| vec![inner]);
-            rows.push(entries.into_iter().map(|entry| expression(entry, self.mode)).collect::<Result<_, _>>()?);
-        }
-        if rows.iter().any(|row| row.len() != rows[0].len()) { Err("ragged-matrix") } else { Ok(Value::Matrix(rows)) }
-    }
 }
 
 /// Ranges between separators outside of all brackets; nothing where there is no separator.
@@ -415,19 +355,19 @@ pub(super) fn split(tokens: &[Token], separates: impl Fn(&Kind) -> bool) -> Opti
 }
 
 /// What lies between the bracket that opens `tokens` and the one that closes them.
-fn bracketed(tokens: &[Token]) -> Option<(char, &[Token], char)> {
+pub(super) fn bracketed(tokens: &[Token]) -> Option<(char, &[Token], char)> {
     let (first, last) = (tokens.first()?, tokens.last()?);
     let (Kind::Open(open), Kind::Close(close)) = (&first.kind, &last.kind) else { return None };
     let between = inside(tokens)?;
     (between.len() + 2 == tokens.len()).then_some((*open, between, *close))
 }
 
-fn is_relation(kind: &Kind) -> bool {
+pub(super) fn is_relation(kind: &Kind) -> bool {
     matches!(kind, Kind::Relation(relation) if *relation != Relation::Implies)
 }
 
 /// `k ∈ ℤ`, `k is an integer`
-fn integer_parameter(tokens: &[Token]) -> Option<String> {
+pub(super) fn integer_parameter(tokens: &[Token]) -> Option<String> {
     match trimmed(tokens) {
         [
             Token { kind: Kind::Letter(name), .. },
@@ -468,7 +408,7 @@ pub(super) fn trimmed(mut tokens: &[Token]) -> &[Token] {
                 tokens = rest
             }
             // A group around everything.
-            [Token { kind: Kind::Open('g'), .. }, .., Token { kind: Kind::Close('g'), .. }]
+            [Token { kind: Kind::Open('g'), mark: None, .. }, .., Token { kind: Kind::Close('g'), .. }]
                 if tokens.len() > 2 && bracketed(tokens).is_some() =>
             {
                 tokens = &tokens[1..tokens.len() - 1];
@@ -499,7 +439,7 @@ fn solutions(parts: Vec<Value>) -> Vec<Value> {
 
 /// Parts that stood side by side as one value: relations are joined, everything else is a set; a name given once holds
 /// for the bare values that follow it.
-fn gathered(parts: Vec<Value>, any: bool) -> Value {
+pub(super) fn gathered(parts: Vec<Value>, any: bool) -> Value {
     if parts.len() == 1 {
         return parts.into_iter().next().unwrap_or(Value::Set { members: Vec::new(), braced: false });
     }

@@ -182,7 +182,9 @@ fn raised(rows: Rows, tokens: &[Token]) -> Result<(Rows, usize), &'static str> {
         None => return Err("unfinished"),
     };
     match exponent {
-        [Token { kind: Kind::Letter(name), .. }] if name == "T" || name == "t" => return Ok((transposed(&rows), length)),
+        [Token { kind: Kind::Letter(name), .. }] if name == "T" || name == "t" => {
+            return Ok((transposed(&rows), length));
+        }
         [Token { kind: Kind::Unknown(name), .. }] if matches!(name.as_str(), "top" | "intercal") => {
             return Ok((transposed(&rows), length));
         }

@@ -7,6 +7,7 @@ mod doubt;
 mod ellipsis;
 mod expression;
 mod foreign;
+mod letter;
 mod list;
 pub(crate) mod matrix;
 mod name;
@@ -16,13 +17,14 @@ mod prose;
 mod relation;
 mod scalar;
 mod scan;
+mod set;
 mod show;
 mod symbol;
 pub(crate) mod token;
 pub(crate) mod unit;
 mod units;
-mod vector;
 pub(crate) mod value;
+mod vector;
 pub(crate) mod words;
 
 pub(crate) use value::{Interval, Scalar, Value};
@@ -38,6 +40,8 @@ pub(crate) struct Answer<'t> {
     pub values: Vec<Value>,
     /// Why there is none.
     pub fault: &'static str,
+    /// Other readings, which can only put the first ones in question.
+    pub others: Vec<Value>,
     /// Whether a reading rests on a word, a mark or a letter that could mean something else. Nothing is proven by it.
     pub doubt: bool,
     /// Whether capital letters side by side could be one name or a product.
@@ -47,7 +51,8 @@ pub(crate) struct Answer<'t> {
 /// Reads `text`.
 pub(crate) fn read(text: &str, mode: Mode) -> Answer<'_> {
     let text = unwrapped(text);
-    let mut answer = Answer { text, values: Vec::new(), fault: "empty", doubt: false, labels: false };
+    let mut answer =
+        Answer { text, values: Vec::new(), fault: "empty", others: Vec::new(), doubt: false, labels: false };
     if text.is_empty() {
         return answer;
     }
@@ -71,6 +76,8 @@ pub(crate) fn read(text: &str, mode: Mode) -> Answer<'_> {
                 true => list::value(&tokens, Mode { glued: true, ..mode }).ok(),
                 false => None,
             };
+            let other = doubt::other(&tokens).and_then(|tokens| list::value(&tokens, mode).ok());
+            answer.others.extend(other);
             Ok((value, glued))
         });
         match scanned {
@@ -84,6 +91,11 @@ pub(crate) fn read(text: &str, mode: Mode) -> Answer<'_> {
             }
             Err(fault) => answer.fault = fault,
         }
+    }
+    // 1.234,5
+    if let Some(text) = continental(text) {
+        answer.doubt = true;
+        answer.values.extend(token::tokens(&text, Commas::Group).and_then(|tokens| list::value(&tokens, mode)));
     }
     // `an ellipse` is no number of ellipses.
     let nameless = |value: &Value| match value {
@@ -122,6 +134,21 @@ fn unwrapped(text: &str) -> &str {
             return text;
         }
     }
+}
+
+/// The English spelling of a number whose points part thousands and whose comma parts decimals.
+fn continental(text: &str) -> Option<String> {
+    let body = text.trim().trim_start_matches('-');
+    let (whole, fraction) = body.split_once(',')?;
+    let mut groups = whole.split('.');
+    let first = groups
+        .next()
+        .is_some_and(|first| (1..=3).contains(&first.len()) && first.bytes().all(|byte| byte.is_ascii_digit()));
+    let rest: Vec<&str> = groups.collect();
+    let grouped = !rest.is_empty()
+        && rest.iter().all(|group| group.len() == 3 && group.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    (first && grouped && digits).then(|| text.replace('.', "").replace(',', "."))
 }
 
 fn has_comma_between_digits(text: &str) -> bool {

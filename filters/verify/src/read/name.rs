@@ -8,14 +8,61 @@ use super::words;
 
 /// Words at the beginning that say nothing about what is named.
 const FILLERS: &[&str] = &[
-    "so", "then", "thus", "hence", "therefore", "let", "we", "get", "have", "now", "and", "that", "gives", "where",
-    "since", "with", "find", "obtain", "answer", "solution", "finally", "here", "yields", "设", "则", "所以", "解得",
-    "因此", "得", "故", "即",
+    "so",
+    "then",
+    "thus",
+    "hence",
+    "therefore",
+    "let",
+    "we",
+    "get",
+    "have",
+    "now",
+    "and",
+    "that",
+    "gives",
+    "where",
+    "since",
+    "with",
+    "find",
+    "obtain",
+    "answer",
+    "solution",
+    "finally",
+    "here",
+    "yields",
+    "设",
+    "则",
+    "所以",
+    "解得",
+    "因此",
+    "得",
+    "故",
+    "即",
 ];
 /// Words after which a letter belongs to the name.
 const LEADING: &[&str] = &[
-    "of", "angle", "side", "segment", "triangle", "length", "variable", "value", "point", "term", "height", "width",
-    "arc", "number", "coefficient", "constant", "area", "radius", "probability", "line", "edge",
+    "of",
+    "angle",
+    "side",
+    "segment",
+    "triangle",
+    "length",
+    "variable",
+    "value",
+    "point",
+    "term",
+    "height",
+    "width",
+    "arc",
+    "number",
+    "coefficient",
+    "constant",
+    "area",
+    "radius",
+    "probability",
+    "line",
+    "edge",
 ];
 /// The name that `tokens` are, or nothing.
 pub(super) fn name(tokens: &[Token]) -> Option<String> {
@@ -36,10 +83,21 @@ pub(super) fn name(tokens: &[Token]) -> Option<String> {
             Some(if matches!(first.mark, Some('∠')) { format!("∠{letter}") } else { letter.clone() })
         }
         // m∠A
-        Kind::Letter(letter) if letter == "m" && rest.first().is_some_and(|token| token.mark == Some('∠')) => name(rest),
-        Kind::Letter(_) => label(tokens).or_else(|| indexed(tokens)).or_else(|| called(tokens)).or_else(|| quotient(tokens)),
+        Kind::Letter(letter) if letter == "m" && rest.first().is_some_and(|token| token.mark == Some('∠')) => {
+            name(rest)
+        }
+        Kind::Letter(_) => label(tokens)
+            .or_else(|| indexed(tokens))
+            .or_else(|| called(tokens))
+            .or_else(|| quotient(tokens))
+            .or_else(|| squared(tokens)),
         Kind::Function(_) => applied(tokens),
-        Kind::Overline => label(trimmed(rest)),
+        Kind::Overline => label(tokens).or_else(|| match trimmed(rest) {
+            [Token { kind: Kind::Letter(letter), .. }] => Some(format!("¯{letter}")),
+            _ => None,
+        }),
+        // E[X]
+        Kind::Field(letter) => called(rest).map(|rest| format!("{letter}{rest}")).or_else(|| called(tokens)),
         Kind::Open('g') if first.mark.is_some() => label(tokens),
         Kind::Open('(') => together(tokens),
         Kind::Bar => within(tokens, |kind| *kind == Kind::Bar).map(|(inner, text)| match label(inner) {
@@ -51,7 +109,7 @@ pub(super) fn name(tokens: &[Token]) -> Option<String> {
             let run = capitals(inner).filter(|run| run.chars().count() > 1)?;
             Some(format!("[{}]", ordered(&run)))
         }
-        Kind::Frac => ratio(tokens),
+        Kind::Frac => ratio(tokens).or_else(|| derivative(tokens)),
         Kind::Unknown(name) if rest.is_empty() => Some(name.clone()),
         _ => None,
     }
@@ -72,7 +130,8 @@ pub(super) fn spelled(kind: &Kind) -> String {
         Kind::Degree => "∘".to_owned(),
         Kind::Overline => "¯".to_owned(),
         Kind::Function(name) => format!("{name:?} "),
-        _ => "?".to_owned(),
+        Kind::Field(letter) => letter.to_string(),
+        other => format!("{other:?}"),
     }
 }
 
@@ -137,23 +196,44 @@ fn indexed(tokens: &[Token]) -> Option<String> {
             _ => 1,
         };
         let inner = tail.get(..length)?;
-        index = format!("_{}", match capitals(inner) {
-            Some(run) if run.chars().count() > 1 => ordered(&run),
-            _ => text(inner),
-        });
+        index = format!(
+            "_{}",
+            match capitals(inner) {
+                Some(run) if run.chars().count() > 1 => ordered(&run),
+                _ => text(inner),
+            }
+        );
         rest = &tail[length..];
     }
     let primes = rest.iter().take_while(|token| token.kind == Kind::Op('\'')).count();
-    (primes == rest.len() && !(index.is_empty() && primes == 0)).then(|| format!("{letter}{index}{}", "'".repeat(primes)))
+    (primes == rest.len() && !(index.is_empty() && primes == 0))
+        .then(|| format!("{letter}{index}{}", "'".repeat(primes)))
 }
 
 /// f(2), f'(0), f^{-1}(3), P(A | B), Var(X).
 fn called(tokens: &[Token]) -> Option<String> {
-    let open = tokens.iter().position(|token| token.kind == Kind::Open('('))?;
+    let open = tokens.iter().position(|token| matches!(token.kind, Kind::Open('(' | '[')))?;
     let inner = super::matrix::inside(&tokens[open..])?;
     let after = tokens.get(open + inner.len() + 2..)?;
     let head = &tokens[..open];
+    let expectation = |name: &str| matches!(name, "E" | "V" | "D" | "P") || name.chars().count() > 1;
+    if tokens[open].kind == Kind::Open('[')
+        && !matches!(head, [Token { kind: Kind::Letter(name) | Kind::Word(name), .. }] if expectation(name))
+        && !matches!(head, [Token { kind: Kind::Field(_), .. }])
+    {
+        return None;
+    }
     let plain = match head {
+        [Token { kind: Kind::Field(_), .. }] => true,
+        // tr(A)
+        [_, _, ..] if head.iter().all(|token| token.textual && matches!(token.kind, Kind::Letter(_))) => true,
+        // `y(x + 1)` is a product.
+        [Token { kind: Kind::Letter(letter), .. }]
+            if letter.chars().all(char::is_lowercase)
+                && !matches!(letter.as_str(), "f" | "g" | "h" | "p" | "u" | "v") =>
+        {
+            !inner.iter().any(|token| matches!(token.kind, Kind::Op('+' | '-')))
+        }
         [Token { kind: Kind::Letter(_) | Kind::Word(_), .. }] => true,
         [Token { kind: Kind::Letter(_), .. }, Token { kind: Kind::Op('\'' | '^' | '_'), .. }, ..] => {
             head.iter().all(|token| !matches!(token.kind, Kind::Word(_) | Kind::Op('+' | '*' | '/')))
@@ -162,12 +242,22 @@ fn called(tokens: &[Token]) -> Option<String> {
     };
     // `f^{(4)}(0)`
     if plain && !after.is_empty() && head.last().is_some_and(|token| token.kind == Kind::Open('g')) {
-        return after
-            .last()
-            .is_some_and(|token| token.kind == Kind::Close(')'))
-            .then(|| text(tokens));
+        return after.last().is_some_and(|token| token.kind == Kind::Close(')')).then(|| text(tokens));
     }
     (plain && after.is_empty() && !inner.is_empty()).then(|| text(tokens))
+}
+
+/// σ², χ²: quantities that are named as squares.
+fn squared(tokens: &[Token]) -> Option<String> {
+    match tokens {
+        [Token { kind: Kind::Letter(letter), .. }, Token { kind: Kind::Op('^'), .. }, exponent @ ..]
+            if matches!(letter.as_str(), "sigma" | "chi") =>
+        {
+            matches!(trimmed(exponent), [Token { kind: Kind::Number(numeral), .. }] if numeral.digits.as_deref() == Some("2"))
+                .then(|| format!("{letter}^2"))
+        }
+        _ => None,
+    }
 }
 
 /// sin A, tan θ: a function of letters alone.
@@ -230,6 +320,18 @@ fn ratio(tokens: &[Token]) -> Option<String> {
         }
     }
     (letters > 1).then(|| text(tokens))
+}
+
+/// dy/dx
+fn derivative(tokens: &[Token]) -> Option<String> {
+    let letters = tokens.iter().filter(|token| matches!(&token.kind, Kind::Letter(name) if name == "d")).count();
+    let plain = tokens.iter().all(|token| {
+        matches!(
+            token.kind,
+            Kind::Frac | Kind::Open('g') | Kind::Close('g') | Kind::Letter(_) | Kind::Op('^' | '_') | Kind::Number(_)
+        )
+    });
+    (letters == 2 && plain && tokens.len() <= 16).then(|| text(tokens))
 }
 
 /// Words, letters that belong to them, and numbers that count them: `the area of ABC`, `Plan 2`.

@@ -4,12 +4,35 @@ use num_rational::BigRational;
 use num_traits::Zero;
 
 const ONES: &[&str] = &[
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
-    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
 ];
 const TENS: &[&str] = &["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
-const LARGE: &[(&str, i64)] =
-    &[("thousand", 1000), ("million", 1_000_000), ("billion", 1_000_000_000), ("trillion", 1_000_000_000_000)];
+const LARGE: &[(&str, i64)] = &[
+    ("thousand", 1000),
+    ("million", 1_000_000),
+    ("billion", 1_000_000_000),
+    ("trillion", 1_000_000_000_000),
+    ("dozen", 12),
+];
 const PARTS: &[(&str, i64)] = &[
     ("half", 2),
     ("halves", 2),
@@ -77,7 +100,9 @@ pub(crate) fn number(text: &str) -> Option<BigRational> {
             // "a half", "three quarters", "two and a half"
             let part = |above: i64| whole(above) / whole(*below);
             match before {
-                [] => part(1),
+                // A third alone may be one behind the second.
+                [] if matches!(*below, 2) || words[0] == "quarter" => part(1),
+                [] => return None,
                 [words @ .., "and"] => whole(cardinal(words)?) + part(1),
                 words => match words.iter().rposition(|word| *word == "and") {
                     Some(at) if at > 0 => whole(cardinal(&words[..at])?) + part(cardinal(&words[at + 1..])?),
@@ -88,6 +113,58 @@ pub(crate) fn number(text: &str) -> Option<BigRational> {
         _ => whole(cardinal(words)?),
     };
     Some(if negative { -value } else { value })
+}
+
+/// A text of words that begins with a number in words, with that in digits: `2/3` for "two thirds", `5 apples` for "five
+/// apples", `10 %` for "ten percent". Nothing for any other text.
+pub(crate) fn in_digits(text: &str) -> Option<String> {
+    const LONGEST: usize = 160;
+    let bytes = text.as_bytes();
+    if text.len() > LONGEST || bytes.iter().any(u8::is_ascii_digit) || text.contains(['=', '<', '>', '+', '*', '^']) {
+        return None;
+    }
+    let normal = super::words::normal(text);
+    if let Some(value) = number(&normal) {
+        return Some(value.to_string());
+    }
+    let lower = text.trim_start_matches(|c: char| !c.is_alphabetic()).to_lowercase();
+    if lower.contains("a ")
+        && let Some(value) = number(&format!("one {normal}"))
+    {
+        return Some(value.to_string());
+    }
+    let words: Vec<&str> = normal.split(' ').collect();
+    // "half a dozen"
+    if let ["half", rest @ ..] = words.as_slice()
+        && let Some(value) = number(&rest.join(" "))
+    {
+        return Some((value / whole(2)).to_string());
+    }
+    // The longest number at the beginning; no other may follow it.
+    let length = (1..words.len()).rev().find(|length| number(&words[..*length].join(" ")).is_some())?;
+    let (counted, rest) = words.split_at(length);
+    let plain = rest.iter().all(|word| {
+        word.chars().all(char::is_alphabetic)
+            && number(word).is_none()
+            && !super::words::states(word)
+            && !matches!(
+                *word,
+                "point"
+                    | "and"
+                    | "of"
+                    | "to"
+                    | "th"
+                    | "times"
+                    | "plus"
+                    | "minus"
+                    | "divided"
+                    | "squared"
+                    | "hundredths"
+            )
+    });
+    // "one" begins sentences that count nothing.
+    (plain && rest.len() <= 3 && counted != ["one"])
+        .then(|| format!("{} {}", number(&counted.join(" ")).unwrap_or_default(), rest.join(" ")))
 }
 
 fn whole(value: i64) -> BigRational {
@@ -159,7 +236,8 @@ mod tests {
         ] {
             assert_eq!(number(text).map(|value| value.to_string()).as_deref(), Some(wanted), "{text}");
         }
-        for text in ["", "and", "one two", "twenty eleven", "five apples", "hundred hundred", "one and", "seventy-zero"] {
+        for text in ["", "and", "one two", "twenty eleven", "five apples", "hundred hundred", "one and", "seventy-zero"]
+        {
             assert_eq!(number(text), None, "{text}");
         }
     }

@@ -72,7 +72,9 @@ mod tests {
     #[test]
     fn words_and_formulas_are_told_apart() {
         assert_eq!(prose("It converges.", Mode::default()), Some(Value::Words("it converges".into())));
-        let Some(Value::Prose { words, formulas }) = prose("The mode is $1/3$.", Mode::default()) else { panic!("prose") };
+        let Some(Value::Prose { words, formulas }) = prose("The mode is $1/3$.", Mode::default()) else {
+            panic!("prose")
+        };
         assert_eq!((words.as_str(), formulas.len()), ("mode #", 1));
         assert_eq!(prose("The mode is $\\foo{Q}$", Mode::default()), None, "a formula that cannot be read");
         assert!(matches!(prose("The current is 2 amps", Mode::default()), Some(Value::Prose { .. })));

@@ -75,7 +75,9 @@ impl Reader {
         match sides {
             Ok(sides) => Ok(Value::Relation(sides, signs)),
             // `A^{-1} = [1, 2; 3, 4]`, `u × v = [1, 2]`: what stands last is what it is.
-            Err(fault) if signs.iter().all(|sign| *sign == Relation::Equal) && !parts.iter().any(|part| speaks(part)) => {
+            Err(fault)
+                if signs.iter().all(|sign| *sign == Relation::Equal) && !parts.iter().any(|part| speaks(part)) =>
+            {
                 let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Err(fault) };
                 let value = Box::new(self.value(last).map_err(|_| fault)?);
                 let name: String = first.iter().map(|token| spelled(&token.kind)).collect();

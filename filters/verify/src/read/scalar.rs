@@ -27,15 +27,26 @@ impl Reader {
             (negative, tokens) = (true, &tokens[1..]);
         }
         // US$5
-        let nation = tokens.iter().take_while(|token| matches!(&token.kind, Kind::Letter(name) if name.chars().all(char::is_uppercase))).count();
+        let nation = tokens
+            .iter()
+            .take_while(|token| matches!(&token.kind, Kind::Letter(name) if name.chars().all(char::is_uppercase)))
+            .count();
         if matches!(tokens.get(nation).map(|token| &token.kind), Some(Kind::Currency(_))) {
             tokens = &tokens[nation..];
+        }
+        // USD 5, Rs. 5
+        if let [Token { kind: Kind::Word(word), .. }, rest @ ..] = tokens
+            && rest.first().is_some_and(|token| matches!(token.kind, Kind::Number(_)))
+            && let Some(money) = unit::currency(word)
+        {
+            (currency, tokens) = (Some(money), rest);
         }
         if let Some(Kind::Currency(code)) = tokens.first().map(|token| &token.kind) {
             (currency, tokens) = (Some(Unit::base(code)), &tokens[1..]);
         }
-        let applied = tokens[..tokens.len().saturating_sub(1)].iter().any(|token| matches!(token.kind, Kind::Function(_)));
-        let found = self.tail(tokens, applied);
+        let applied =
+            tokens[..tokens.len().saturating_sub(1)].iter().any(|token| matches!(token.kind, Kind::Function(_)));
+        let found = self.tail(tokens, applied, currency.is_some());
         let (head, percent) = strip_percent(found.as_ref().map_or(tokens, |found| found.head));
         let mut stated = decimal(head);
         let mut expr = match &found {
@@ -43,25 +54,43 @@ impl Reader {
             None => expression(head, self.mode)?,
         };
         let mut unit = currency;
-        if let Some(Tail { magnitude, unit: named, .. }) = found {
+        if let Some(Tail { mut magnitude, unit: mut named, .. }) = found {
+            // $5k, $5M
+            if unit.is_some()
+                && let Some(short) = named.as_ref().and_then(Unit::short_magnitude)
+            {
+                (magnitude, named) = (Some(short), None);
+            }
             if let Some(magnitude) = magnitude {
                 stated = stated.and_then(|stated| scaled(stated, &magnitude));
                 expr = Expr::product([expr, Expr::Number(magnitude)]);
             }
-            unit = named.or(unit);
+            unit = match (unit, named) {
+                // $5 per hour; `$5 dollars` says one thing twice.
+                (Some(money), Some(named)) if money.dimensions != named.dimensions => Some(money.and(&named)),
+                (money, named) => named.or(money),
+            };
         }
         let expr = if negative { expr.negated() } else { expr };
         Ok(Value::Scalar(Scalar { decimal: stated, expr, percent, unit }))
     }
 
     /// The longest tail that is a unit, or a magnitude with or without one, with something before it.
-    fn tail<'t>(&self, tokens: &'t [Token], applied: bool) -> Option<Tail<'t>> {
+    fn tail<'t>(&self, tokens: &'t [Token], applied: bool, money: bool) -> Option<Tail<'t>> {
         let first = tokens.len().saturating_sub(MAX_UNIT).max(1);
         let figures = |kind: &Kind| matches!(kind, Kind::Number(_) | Kind::Op(_) | Kind::Open('g') | Kind::Close('g'));
         (first..tokens.len()).find_map(|at| {
             let token = &tokens[at];
             let begins = match &token.kind {
                 Kind::Word(_) | Kind::Degree | Kind::Currency(_) => true,
+                // 5/hr
+                Kind::Op('/') => matches!(tokens.get(at + 1).map(|token| &token.kind), Some(Kind::Word(_))),
+                // $5k
+                Kind::Letter(letter)
+                    if money && at + 1 == tokens.len() && matches!(letter.as_str(), "k" | "K" | "M" | "B") =>
+                {
+                    matches!(tokens[at - 1].kind, Kind::Number(_))
+                }
                 // Single letters are units behind a number alone, or in text.
                 Kind::Letter(letter) => {
                     let number = tokens[..at].iter().all(|token| figures(&token.kind));
@@ -91,7 +120,14 @@ impl Reader {
             if rest.is_empty() {
                 return Some(Tail { head, expr, magnitude, unit: None });
             }
-            let mut unit = unit::unit(rest)?;
+            let mut unit = match rest {
+                [Token { kind: Kind::Letter(letter), .. }]
+                    if money && matches!(letter.as_str(), "k" | "K" | "M" | "B") =>
+                {
+                    Unit::short(letter)
+                }
+                _ => unit::unit(rest)?,
+            };
             unit.glued = self.mode.glued && matches!(token.kind, Kind::Letter(_)) && !token.space && !token.textual;
             Some(Tail { head, expr, magnitude, unit: Some(unit) })
         })
@@ -119,7 +155,12 @@ impl Reader {
             let end = starts.get(place + 1).copied().unwrap_or(tokens.len());
             let part = trimmed(&tokens[*start..end]);
             let Kind::Number(numeral) = &part.first()?.kind else { return None };
-            let unit = unit::unit(part.get(1..)?).filter(|unit| !unit.unknown && !unit.degree)?;
+            let mut unit = unit::unit(part.get(1..)?).filter(|unit| !unit.unknown && !unit.degree)?;
+            // 2 h 30 m
+            let minutes = matches!(part, [_, Token { kind: Kind::Letter(letter), .. }] if letter == "m");
+            if minutes && last.as_ref().is_some_and(Unit::is_time) {
+                unit = Unit::minutes();
+            }
             if last.is_some_and(|last| last.dimensions != unit.dimensions || last.factor <= unit.factor) {
                 return None;
             }
@@ -210,7 +251,9 @@ fn is_micro(tokens: &[Token]) -> bool {
 /// A decimal's precision, its value multiplied; none where that is by no power of ten.
 fn scaled(stated: Decimal, magnitude: &BigRational) -> Option<Decimal> {
     let ten = BigRational::from_integer(10.into());
-    (-4..=13).find(|power: &i32| Pow::pow(&ten, *power) == *magnitude).map(|power| Decimal { places: stated.places - power, ..stated })
+    (-4..=13)
+        .find(|power: &i32| Pow::pow(&ten, *power) == *magnitude)
+        .map(|power| Decimal { places: stated.places - power, ..stated })
 }
 
 /// How precisely a lone decimal is stated.

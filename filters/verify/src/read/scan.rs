@@ -184,6 +184,11 @@ impl Scanner<'_> {
             self.push(if run.starts_with("or") { Kind::Or } else { Kind::And });
             return self.word(rest, textual, false);
         }
+        // 10 per cent
+        if run.eq_ignore_ascii_case("per") && self.starts(" cent") && !self.peek(5).is_some_and(char::is_alphabetic) {
+            self.at += " cent".len();
+            return self.push(Kind::Percent);
+        }
         match run.to_ascii_lowercase().as_str() {
             "and" => return self.push(Kind::And),
             "or" => return self.push(Kind::Or),
@@ -219,7 +224,12 @@ impl Scanner<'_> {
         }
         // \mathrm{gb} is a product as gb is.
         let quantity = (textual || after_number && apart) && unit::is_unit(run);
-        if textual && run.len() > 2 || run.len() > 3 || quantity || words::is_known(run) {
+        if textual && run.len() > 2
+            || run.len() > 3
+            || quantity
+            || words::is_known(run)
+            || textual && words::is_short(run)
+        {
             return self.push(Kind::Word(run.to_owned()));
         }
         for letter in run.chars() {

@@ -26,7 +26,9 @@ impl Scanner<'_> {
             '{' => self.push(Kind::Open('g')),
             '}' => self.push(Kind::Close('g')),
             '+' | '-' | '*' | '/' | '^' | '_' | '!' | '\'' => self.push(Kind::Op(c)),
-            '\u{2212}' | '\u{2013}' | '\u{2010}' | '\u{2011}' | '\u{2012}' | '\u{ff0d}' | '\u{fe63}' => self.push(Kind::Op('-')),
+            '\u{2212}' | '\u{2013}' | '\u{2010}' | '\u{2011}' | '\u{2012}' | '\u{ff0d}' | '\u{fe63}' => {
+                self.push(Kind::Op('-'))
+            }
             '\u{ff0b}' => self.push(Kind::Op('+')),
             '×' | '⨯' | '✕' | '✖' => {
                 self.mark = Some('×');
@@ -152,11 +154,14 @@ impl Scanner<'_> {
         if c.is_alphabetic() || c == '〇' {
             // Words in a script without spaces between them.
             let start = self.at - 1;
-            while self.peek(0).is_some_and(|next| (next.is_alphabetic() || next == '〇') && !foreign::is_letter(next) && !is_greek(next)) {
+            while self.peek(0).is_some_and(|next| {
+                (next.is_alphabetic() || next == '〇') && !foreign::is_letter(next) && !is_greek(next)
+            }) {
                 self.at += 1;
             }
             let run: String = self.chars[start..self.at].iter().collect();
-            let unit = |kind: &Kind| matches!(kind, Kind::Number(_) | Kind::Word(_) | Kind::Op('/' | '*') | Kind::Close('g'));
+            let unit =
+                |kind: &Kind| matches!(kind, Kind::Number(_) | Kind::Word(_) | Kind::Op('/' | '*') | Kind::Close('g'));
             let first = self.out.last().is_none_or(|token| !unit(&token.kind));
             if foreign::is_hedged(&run) {
                 return self.push(Kind::Unknown(run));

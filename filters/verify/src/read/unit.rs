@@ -40,6 +40,76 @@ impl Unit {
         Unit { factor, degree: true, ..Unit::base("angle") }
     }
 
+    /// A letter for thousands, millions or billions of money.
+    pub(super) fn short(letter: &str) -> Unit {
+        Unit::base(&format!("#{letter}"))
+    }
+
+    /// What such a letter multiplies with.
+    pub(super) fn short_magnitude(&self) -> Option<BigRational> {
+        let (name, _) = self.dimensions.iter().next()?;
+        let power = match name.strip_prefix('#')? {
+            "k" | "K" => 3_u32,
+            "M" => 6,
+            _ => 9,
+        };
+        Some(BigRational::from_integer(BigInt::from(10).pow(power)))
+    }
+
+    /// This and another one multiplied.
+    pub(super) fn and(&self, other: &Unit) -> Unit {
+        let mut unit = self.clone();
+        unit.times(other, 1);
+        unit
+    }
+
+    /// A minute.
+    pub(crate) fn minutes() -> Unit {
+        Unit { factor: BigRational::from_integer(60.into()), ..Unit::base("s") }
+    }
+
+    /// Whether a word in it may change how many are meant.
+    pub(crate) fn may_count(&self) -> bool {
+        const COUNTS: [&str; 12] = [
+            "pair",
+            "score",
+            "gross",
+            "couple",
+            "trio",
+            "fortnight",
+            "decade",
+            "century",
+            "centurie",
+            "grand",
+            "stone",
+            "mil",
+        ];
+        let word = |name: &String| !name.is_ascii() && name != "¥" || COUNTS.contains(&name.as_str());
+        self.unknown && self.dimensions.keys().any(word)
+    }
+
+    /// Seconds, or a multiple of them.
+    pub(crate) fn is_time(&self) -> bool {
+        self.dimensions.len() == 1 && self.dimensions.get("s") == Some(&1)
+    }
+
+    /// The pound, a weight.
+    pub(crate) fn is_pound(&self) -> bool {
+        self.dimensions.len() == 1
+            && listed("pound", false)
+                .is_some_and(|pound| pound.factor == self.factor && pound.dimensions == self.dimensions)
+    }
+
+    /// The coulomb, whose sign is that of degrees Celsius without the degrees.
+    pub(crate) fn is_coulomb(&self) -> bool {
+        listed("C", false).is_some_and(|coulomb| coulomb.factor == self.factor && coulomb.dimensions == self.dimensions)
+    }
+
+    /// The pound, money.
+    pub(crate) fn is_sterling(&self) -> bool {
+        self.dimensions.len() == 1 && self.dimensions.contains_key("GBP")
+    }
+
     fn times(&mut self, other: &Unit, power: i32) {
         self.factor *= other.factor.clone().pow(power);
         for (dimension, exponent) in &other.dimensions {
@@ -79,11 +149,24 @@ fn listed(name: &str, prefix: bool) -> Option<Unit> {
 /// `km`, `kilometer`: signs go with signs and words with words.
 fn prefixed(name: &str) -> Option<Unit> {
     PREFIXES.iter().find_map(|(sign, word, power)| {
-        let short = name.strip_prefix(sign).filter(|rest| rest.chars().count() <= 2 || *rest == "mol" || *rest == "cal" || *rest == "Omega");
+        let short = name
+            .strip_prefix(sign)
+            .filter(|rest| rest.chars().count() <= 2 || *rest == "mol" || *rest == "cal" || *rest == "Omega");
         let long = name.strip_prefix(word).filter(|rest| rest.chars().count() > 2);
         let mut unit = listed(short.or(long)?, true)?;
         unit.factor *= BigRational::from_integer(10.into()).pow(*power);
         Some(unit)
+    })
+}
+
+/// The currency that a word names.
+pub(super) fn currency(word: &str) -> Option<Unit> {
+    named(word).filter(|unit| {
+        unit.factor.is_one()
+            && unit
+                .dimensions
+                .keys()
+                .all(|name| matches!(name.as_str(), "USD" | "EUR" | "GBP" | "CNY" | "JPY" | "INR" | "RUB" | "KRW"))
     })
 }
 
@@ -117,7 +200,8 @@ pub(super) fn magnitude(word: &str, one: bool) -> Option<BigRational> {
         let found = MAGNITUDES.iter().find(|(names, ..)| names.contains(&name));
         found.map(|(_, above, below)| BigRational::new(BigInt::from(*above), BigInt::from(*below)))
     };
-    let single = one && matches!(lower.as_str(), "third" | "quarter" | "fourth" | "fifth" | "sixth" | "eighth" | "tenth");
+    let single =
+        one && matches!(lower.as_str(), "third" | "quarter" | "fourth" | "fifth" | "sixth" | "eighth" | "tenth");
     known(word).or_else(|| known(&lower)).or_else(|| if single { known(&format!("{lower}s")) } else { None })
 }
 
@@ -154,11 +238,14 @@ pub(crate) fn unit(tokens: &[Token]) -> Option<Unit> {
             Kind::Relation(super::token::Relation::In) => "in",
             _ => return None,
         };
+        if super::words::states(word) {
+            return None;
+        }
         at += 1;
         // `k\Omega`, `\mu m`
         let joined = match tokens.get(at) {
-            Some(Token { kind: Kind::Letter(next) | Kind::Word(next), space: false, .. })
-                if PREFIXES.iter().any(|(sign, ..)| *sign == word) =>
+            Some(Token { kind: Kind::Letter(next) | Kind::Word(next), space, .. })
+                if (!space || word == "mu") && PREFIXES.iter().any(|(sign, ..)| *sign == word) =>
             {
                 prefixed(&format!("{word}{next}")).filter(|_| word == "mu" || next == "Omega" || !tokens[at].textual)
             }
@@ -199,6 +286,12 @@ pub(crate) fn unit(tokens: &[Token]) -> Option<Unit> {
             let size: i32 = numeral.digits.as_deref()?.parse().ok().filter(|size| (0..=12).contains(size))?;
             power = if negative { -size } else { size };
             at = place + 1 + usize::from(group);
+        } else if let Some(Token { kind: Kind::Number(numeral), space: false, .. }) = tokens.get(at)
+            && matches!(numeral.digits.as_deref(), Some("2" | "3"))
+        {
+            // m2
+            power = if numeral.digits.as_deref() == Some("2") { 2 } else { 3 };
+            at += 1;
         } else if matches!(tokens.get(at).map(|token| &token.kind), Some(Kind::Word(word)) if word == "squared" || word == "cubed")
         {
             power = if matches!(&tokens[at].kind, Kind::Word(word) if word == "cubed") { 3 } else { 2 };
