@@ -53,6 +53,21 @@ pub(crate) fn exact(function: Function, turns: &BigRational) -> Option<Expr> {
     }
 }
 
+/// The angle whose sine, cosine or tangent is about `value`, in multiples of π, and that sine, cosine or tangent in
+/// radicals; nothing where the table has no such angle.
+pub(crate) fn inverse(function: Function, value: f64) -> Option<(BigRational, Expr)> {
+    let (direct, angle) = match function {
+        Function::Asin => (Function::Sin, value.clamp(-1.0, 1.0).asin()),
+        Function::Acos => (Function::Cos, value.clamp(-1.0, 1.0).acos()),
+        Function::Atan => (Function::Tan, value.atan()),
+        _ => return None,
+    };
+    let steps = (angle / std::f64::consts::PI * 120.0).round();
+    let turns = BigRational::new((steps as i64).into(), 120.into());
+    let sine = exact(direct, &turns)?;
+    Some((turns, sine))
+}
+
 fn cosine(turns: &BigRational) -> Option<Expr> {
     // In units of π/120, which all of the table's angles are multiples of.
     let steps = turns * BigRational::from_integer(120.into());

@@ -64,9 +64,11 @@ pub fn judge_choice(response: &str, gold: &str, options: &[String]) -> Judgement
     if letters.iter().flatten().any(|letter| letter != first) {
         return judgement(Verdict::Unknown, Certainty::Probable, "several-choices");
     }
+    // Behind an anchor stands a sentence, which may say something else about its first letter.
+    let certainty = if rule == Rule::Boxed { Certainty::Proven } else { Certainty::Probable };
     match *first == wanted {
-        true => judgement(Verdict::Equal, Certainty::Proven, "same-choice"),
-        false => judgement(Verdict::Unequal, Certainty::Proven, "other-choice"),
+        true => judgement(Verdict::Equal, certainty, "same-choice"),
+        false => judgement(Verdict::Unequal, certainty, "other-choice"),
     }
 }
 

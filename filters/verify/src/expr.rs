@@ -91,6 +91,7 @@ pub(crate) enum Function {
     Floor,
     Ceiling,
     Factorial,
+    DoubleFactorial,
     Binomial,
     Conjugate,
     Re,
@@ -235,6 +236,11 @@ impl Expr {
             (Function::Ceiling, [Expr::Number(value)]) => Expr::Number(value.ceil()),
             (Function::Conjugate | Function::Re, [Expr::Number(value)]) => Expr::Number(value.clone()),
             (Function::Im, [Expr::Number(_)]) => Expr::integer(0),
+            (Function::DoubleFactorial, [Expr::Number(value)]) if value.is_integer() && small_count(value) => {
+                let count = value.numer().to_i64().unwrap_or(0);
+                let steps = (0..).map(|step| count - 2 * step).take_while(|factor| *factor > 1);
+                Expr::Number(BigRational::from_integer(steps.fold(BigInt::one(), |product, factor| product * factor)))
+            }
             _ => Expr::Apply(function, arguments),
         }
     }
@@ -338,6 +344,11 @@ impl Expr {
         };
         vec![with(true), with(false)]
     }
+}
+
+/// Whether a double factorial of it is worked out at once.
+fn small_count(value: &BigRational) -> bool {
+    value.numer().to_i64().is_some_and(|count| (-1..=300).contains(&count))
 }
 
 /// `a · b`. Whole numbers and small ones, which are nearly all, go without the greatest common divisors of large ones.

@@ -4,7 +4,7 @@
 //! anchor ("the final answer is"). The last number of a text is not an answer; [`Rule::LastFormula`] takes it only where
 //! the caller asks for that.
 
-use crate::boxed;
+use crate::{anchor, boxed};
 
 /// How an answer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,24 +43,8 @@ pub struct Extracted {
     pub rule: Rule,
 }
 
-/// Longest stretch behind an anchor that is looked at.
-const MAX_ANCHORED: usize = 400;
 /// The longest stretch between two boxes that an "and" joins whatever else it says, in characters.
 const MAX_BREATH: usize = 40;
-
-const ANCHORS: &[&str] = &[
-    "final answer is",
-    "final answer:",
-    "final answer",
-    "answer is",
-    "answer:",
-    "answer is:",
-    "答案是",
-    "答案为",
-    "答案：",
-    "答案:",
-    "最终答案",
-];
 
 /// The answer in `response`; `loose` also takes its last formula.
 pub fn extract(response: &str, loose: bool) -> Option<Extracted> {
@@ -72,7 +56,7 @@ pub fn extract(response: &str, loose: bool) -> Option<Extracted> {
     };
     concluded(text)
         .or_else(|| last_boxes(text))
-        .or_else(|| anchored(text))
+        .or_else(|| anchor::anchored(text))
         .or_else(|| if loose { last_formula(text) } else { None })
 }
 
@@ -84,26 +68,31 @@ fn concluded(text: &str) -> Option<Extracted> {
     if behind.contains("\\boxed") || behind.contains("\\fbox") {
         return None;
     }
-    let formula = first_formula(behind.trim_start_matches([':', ' ', '*', '\n']))?;
-    Some(Extracted { text: formula.trim().to_owned(), rule: Rule::Anchor })
+    let formula = anchor::formulas(behind.trim_start_matches([':', ' ', '*', '\n']))?;
+    Some(Extracted { text: formula, rule: Rule::Anchor })
 }
 
 /// The answer within a worked solution: in its last box, or behind an anchor; nothing where the text is the answer.
-pub(crate) fn within(text: &str) -> Option<String> {
+pub(crate) fn within(text: &str) -> Option<Extracted> {
     const LONG: usize = 80;
     let boxed = text.contains("\\boxed") || text.contains("\\fbox");
     let found = if boxed { last_boxes(text) } else { None };
-    found.or_else(|| if text.len() > LONG { anchored(text) } else { None }).map(|found| found.text)
+    found.or_else(|| if text.len() > LONG { anchor::anchored(text) } else { None })
 }
 
 fn last_boxes(text: &str) -> Option<Extracted> {
-    let boxes = boxed::boxed_answers(text);
+    let mut boxes = boxed::boxed_answers(text);
+    let start = |answer: &str| answer.as_ptr() as usize - text.as_ptr() as usize;
+    // Boxes that are left to be filled in, and what is rejected, where another box states something.
+    let states = |answer: &&str| !is_blank(answer) && !is_rejected(&text[..start(answer)]);
+    if boxes.iter().any(|answer| states(&answer)) {
+        boxes.retain(|answer| states(&answer));
+    }
     let last = *boxes.last()?;
     let mut first = boxes.len() - 1;
     while first > 0 {
-        let start = |answer: &str| answer.as_ptr() as usize - text.as_ptr() as usize;
-        let gap = text.get(start(boxes[first - 1]) + boxes[first - 1].len() + 1..start(boxes[first]))?;
-        if !joins(gap) {
+        let Some(gap) = text.get(start(boxes[first - 1]) + boxes[first - 1].len()..start(boxes[first])) else { break };
+        if !joins(gap.strip_prefix('}').unwrap_or(gap)) {
             break;
         }
         first -= 1;
@@ -113,6 +102,60 @@ fn last_boxes(text: &str) -> Option<Extracted> {
     }
     let joined = boxes[first..].iter().map(|answer| answer.trim()).collect::<Vec<_>>().join(", ");
     Some(Extracted { text: joined, rule: Rule::BoxedSeveral })
+}
+
+/// A box that is only shown: `\boxed{}`, `\boxed{...}`, `\boxed{answer}`.
+fn is_blank(answer: &str) -> bool {
+    let plain = answer.trim().trim_start_matches("\\text{").trim_end_matches('}').trim().to_lowercase();
+    matches!(
+        plain.as_str(),
+        "" | "..."
+            | "…"
+            | "\\ldots"
+            | "\\dots"
+            | "\\cdots"
+            | "answer"
+            | "your answer"
+            | "final answer"
+            | "\\quad"
+            | "\\;"
+            | "?"
+            | "\\square"
+            | "答案"
+            | "your answer here"
+            | "\\phantom{0"
+    )
+}
+
+/// Whether what stands before a box takes it back: "rather than", "not".
+fn is_rejected(before: &str) -> bool {
+    const LONGEST: usize = 40;
+    const WORDS: [&str; 12] = [
+        "rather than",
+        "instead of",
+        "not",
+        "isn't",
+        "never",
+        "not equal to",
+        "而不是",
+        "不是",
+        "而非",
+        "\\ne",
+        "\\neq",
+        "≠",
+    ];
+    let mut from = before.len().saturating_sub(LONGEST);
+    while !before.is_char_boundary(from) {
+        from += 1;
+    }
+    let tail = before[from..].to_lowercase();
+    let tail = tail.trim_end_matches(['{', ' ', '$', '(', '[', '*', '\\']);
+    let tail =
+        tail.strip_suffix("\\boxed").or(tail.strip_suffix("\\fbox")).or(tail.strip_suffix("boxed")).unwrap_or(tail);
+    let tail = tail.trim_end_matches([' ', '$', '(', '[', '*', '\\', '\n', ':']);
+    WORDS.iter().any(|word| {
+        tail.strip_suffix(word).is_some_and(|rest| !word.is_ascii() || !rest.ends_with(|c: char| c.is_alphanumeric()))
+    })
 }
 
 /// Whether only "and", "or", commas, a name with its equals sign and mathematics' own marks stand between two boxes.
@@ -130,74 +173,40 @@ fn joins(gap: &str) -> bool {
     let joined = |word: &&str| matches!(*word, "and" | "or" | "和" | "或");
     let named = |word: &&str| plain.contains('=') && (*word == "=" || word.len() <= 4 && word.is_ascii());
     // "\boxed{3} apples and \boxed{5} pears" in one breath.
-    let breath = gap.chars().count() <= MAX_BREATH && !plain.contains(['.', '\n']) && words.iter().any(joined);
+    // Between them may nothing be concluded, taken back or compared.
+    let turns = |word: &&str| {
+        matches!(
+            word.to_lowercase().trim_end_matches([':', '.']),
+            "so" | "thus"
+                | "hence"
+                | "therefore"
+                | "answer"
+                | "not"
+                | "than"
+                | "but"
+                | "because"
+                | "since"
+                | "if"
+                | "instead"
+                | "conclude"
+                | "final"
+                | "then"
+                | "which"
+                | "where"
+                | "gives"
+                | "means"
+                | "implies"
+                | "finally"
+                | "when"
+        )
+    };
+    let breath = gap.chars().count() <= MAX_BREATH
+        && !plain.contains(['.', '\n'])
+        && words.iter().any(joined)
+        && !words.iter().any(turns);
     breath
         || words.iter().all(|word| joined(word) || named(word))
             && (words.iter().any(joined) || gap.contains([',', ';', '，', '、']))
-}
-
-fn anchored(text: &str) -> Option<Extracted> {
-    let lower = text.to_lowercase();
-    // Lower case can change lengths; then places do not fit and only exact spellings count.
-    let lower = if lower.len() == text.len() { lower } else { text.to_owned() };
-    let mut ends: Vec<usize> =
-        ANCHORS.iter().filter_map(|anchor| lower.rfind(anchor).map(|at| at + anchor.len())).collect();
-    ends.extend(last_line(text));
-    ends.sort_unstable_by(|a, b| b.cmp(a));
-    // The last anchor with something behind it.
-    ends.into_iter().find_map(|at| {
-        let behind = text[at..].trim_start_matches([':', ' ', '*', '：', '\n', '=', '_']).trim_start();
-        let mut end = behind.len().min(MAX_ANCHORED);
-        while !behind.is_char_boundary(end) {
-            end -= 1;
-        }
-        let behind = &behind[..end];
-        let stated = |text: &str| text.rsplit_once(" is ").map_or(text, |(_, value)| value).len();
-        let sentence = || {
-            let sentence = sentence(behind);
-            // "Answer: the volume of the prism is 120."
-            &sentence[sentence.len() - stated(sentence)..]
-        };
-        let answer = first_formula(behind).unwrap_or_else(sentence).trim().trim_end_matches(['*', '_']);
-        (!answer.is_empty()).then(|| Extracted { text: answer.to_owned(), rule: Rule::Anchor })
-    })
-}
-
-/// `#### 42` or `A: 42` on the last line, as GSM8K and its models write it; elsewhere they are headings and choices.
-fn last_line(text: &str) -> Option<usize> {
-    let text = text.trim_end();
-    let start = text.rfind('\n').map_or(0, |at| at + 1);
-    let rest = ["####", "A:"].into_iter().find_map(|mark| text[start..].trim_start().strip_prefix(mark))?;
-    let number = rest.trim_start().trim_start_matches(['-', '$', ' ']).starts_with(|c: char| c.is_ascii_digit());
-    number.then_some(text.len() - rest.len())
-}
-
-/// `$…$`, `\(…\)` or `\[…\]` right at the beginning, with what follows up to the sentence's end left out.
-fn first_formula(text: &str) -> Option<&str> {
-    for (open, close) in [("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$")] {
-        if let Some(inner) = text.strip_prefix(open)
-            && let Some(end) = inner.find(close)
-            && !inner[..end].trim().is_empty()
-            && (open != "$" || !inner.starts_with(|c: char| c.is_ascii_digit()) || !inner[..end].contains(' '))
-        {
-            return Some(&inner[..end]);
-        }
-    }
-    None
-}
-
-/// Up to the end of the sentence or line.
-fn sentence(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or("");
-    let mut end = line.len();
-    for (at, c) in line.char_indices() {
-        let after = line[at + c.len_utf8()..].chars().next();
-        if c == '。' || c == '.' && after.is_none_or(char::is_whitespace) || c == '<' && after == Some('|') {
-            end = at;
-            break;
-        }
-    }
-    &line[..end]
 }
 
 /// The last formula or number of the text, whichever ends later.

@@ -11,7 +11,7 @@ pub fn judge_text(response: &str, gold: &str) -> Judgement {
     } else if plain_text(&found.text) == plain_text(gold) {
         (Verdict::Equal, Certainty::Probable, "same-words")
     } else {
-        (Verdict::Unequal, Certainty::Proven, "other-text")
+        (Verdict::Unequal, Certainty::Probable, "other-text")
     };
     Judgement { verdict, certainty, found: found.text, rule: found.rule, ..Judgement::unknown(reason) }
 }
@@ -34,8 +34,38 @@ pub fn plain_text(text: &str) -> String {
             break;
         }
     }
+    let text = unescaped(text);
+    let text = text.trim_matches('$');
     let words = text.replace(['~', '\u{a0}'], " ").replace("\\ ", " ").replace("\\,", " ").to_lowercase();
     words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Characters that LaTeX needs a backslash before, without it.
+fn unescaped(text: &str) -> String {
+    const NAMED: [(&str, &str); 5] = [
+        ("\\textunderscore", "_"),
+        ("\\textbackslash", "\\"),
+        ("\\textasciitilde", "~"),
+        ("\\textasciicircum", "^"),
+        ("\\lbrace", "{"),
+    ];
+    let text = NAMED.iter().fold(text.to_owned(), |text, (name, sign)| {
+        if text.contains(name) {
+            text.replace(&format!("{name}{{}}"), sign).replace(&format!("{name} "), sign).replace(name, sign)
+        } else {
+            text
+        }
+    });
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let escaped =
+            c == '\\' && chars.peek().is_some_and(|next| matches!(next, '_' | '%' | '#' | '&' | '$' | '{' | '}'));
+        if !escaped {
+            plain.push(c);
+        }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -51,6 +81,9 @@ mod tests {
             ("\\boxed{Paris, France}", "Paris", Verdict::Unequal, "other-text"),
             ("\\boxed{1.5}", "15", Verdict::Unequal, "other-text"),
             ("\\boxed{-5}", "5", Verdict::Unequal, "other-text"),
+            ("\\boxed{a\\_b}", "a_b", Verdict::Equal, "same-words"),
+            ("\\boxed{50\\%}", "50%", Verdict::Equal, "same-words"),
+            ("\\boxed{a\\_b}", "ab", Verdict::Unequal, "other-text"),
             ("\\boxed{C++}", "C", Verdict::Unequal, "other-text"),
             ("Paris", "Paris", Verdict::Unknown, "no-answer"),
         ] {

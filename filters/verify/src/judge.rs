@@ -3,8 +3,12 @@
 
 use crate::decide::{self, Case, Finding};
 use crate::effort::Effort;
-use crate::read::{self, Value, token::Commas, words};
-use crate::{Certainty, Policy, Verdict, fast};
+use crate::read::{
+    self, Value,
+    token::{Commas, Mode},
+    words,
+};
+use crate::{Certainty, Policy, Verdict, base, fast};
 
 /// A finding with the two readings that it is about: the gold's and the answer's.
 pub(crate) struct Decided {
@@ -46,22 +50,25 @@ fn without_choice(answer: &str, gold: &str, policy: &Policy) -> Decided {
     if let Some(finding) = in_words(answer, gold) {
         return finding.into();
     }
-    let case = Case { policy, effort: Effort::new() };
-    // Numbers in words.
-    let numeral = |text: &str| words::number(&words::normal(text)).map(|number| number.to_string());
-    let (gold_number, answer_number) = (numeral(gold), numeral(answer));
-    if gold_number.is_some() || answer_number.is_some() {
-        let (gold, answer) = (gold_number.as_deref().unwrap_or(gold), answer_number.as_deref().unwrap_or(answer));
-        let Decided { finding, readings } = by_value(answer, gold, &case, false);
-        return Decided { finding: Finding { certainty: Certainty::Probable, ..finding }, readings };
-    }
-    if let Some(finding) = in_bases(gold, answer) {
+    if let Some(finding) = same_word(answer, gold) {
         return finding.into();
     }
-    let result = by_value(answer, gold, &case, false);
+    let case = Case { policy, effort: Effort::new() };
+    // Numbers in words.
+    let (gold_number, answer_number) = (words::in_digits(gold), words::in_digits(answer));
+    if gold_number.is_some() || answer_number.is_some() {
+        let (gold, answer) = (gold_number.as_deref().unwrap_or(gold), answer_number.as_deref().unwrap_or(answer));
+        let Decided { finding, readings } = by_value(answer, gold, &case, Mode::default());
+        return Decided { finding: Finding { certainty: Certainty::Probable, ..finding }, readings };
+    }
+    if let Some(finding) = base::finding(gold, answer) {
+        return finding.into();
+    }
+    let mode = Mode::default();
+    let result = by_value(answer, gold, &case, mode);
     // A bare logarithm is to base 10 here and to base e there; one that fits suffices.
     if result.finding.verdict != Verdict::Equal && (answer.contains("log") || gold.contains("log")) {
-        let natural = by_value(answer, gold, &case, true);
+        let natural = by_value(answer, gold, &case, Mode { natural: true, ..mode });
         if natural.finding.verdict == Verdict::Equal {
             return Decided { finding: Finding::probable(Verdict::Equal, natural.finding.reason), ..natural };
         }
@@ -69,35 +76,78 @@ fn without_choice(answer: &str, gold: &str, policy: &Policy) -> Decided {
     result
 }
 
-/// Readings against readings: one pair that is equal suffices, all must be unequal.
-fn by_value(answer: &str, gold: &str, case: &Case<'_>, natural: bool) -> Decided {
-    let (gold, answer) = (read::read(gold, natural), read::read(answer, natural));
+/// Readings against readings. Capital letters side by side are read both ways, and both must say the same.
+fn by_value(answer: &str, gold: &str, case: &Case<'_>, mode: Mode) -> Decided {
+    let (wanted, given) = (read::read(gold, mode), read::read(answer, mode));
+    let labels = wanted.labels || given.labels;
+    let result = among(&wanted, &given, case);
+    if !labels || result.finding.verdict == Verdict::Unknown {
+        return result;
+    }
+    let mode = mode.with_labels();
+    let named = among(&read::read(gold, mode), &read::read(answer, mode), case);
+    if named.finding.verdict == result.finding.verdict {
+        return result;
+    }
+    Decided { finding: Finding::unknown("readings-differ"), ..named }
+}
+
+/// One pair that is equal suffices, all must be unequal; nothing is proven where a reading is in doubt.
+fn among(gold: &read::Answer<'_>, answer: &read::Answer<'_>, case: &Case<'_>) -> Decided {
     if gold.values.is_empty() || answer.values.is_empty() {
         let show = |answer: &read::Answer<'_>| answer.values.first().map_or(answer.text.to_owned(), Value::to_string);
-        return Decided { finding: in_text(&gold, &answer), readings: Some((show(&gold), show(&answer))) };
+        return Decided { finding: in_text(gold, answer), readings: Some((show(gold), show(answer))) };
     }
+    let doubt = (gold.doubt || answer.doubt) && gold.text != answer.text;
+    let stated = |finding: Finding| if doubt { Finding { certainty: Certainty::Probable, ..finding } } else { finding };
     let mut result: Option<(Finding, &Value, &Value)> = None;
-    for (place, wanted) in gold.values.iter().enumerate() {
+    for wanted in &gold.values {
         for given in &answer.values {
             let found = decide::same(wanted, given, case);
             if found.verdict == Verdict::Equal {
-                let alone = place == 0 && answer.values.len() == 1;
-                let finding = if alone { found } else { Finding { certainty: Certainty::Probable, ..found } };
-                return Decided { finding, readings: Some((wanted.to_string(), given.to_string())) };
+                let readings = Some((wanted.to_string(), given.to_string()));
+                return Decided { finding: stated(found), readings };
             }
             if found.verdict == Verdict::Unknown || result.is_none() {
                 result = Some((found, wanted, given));
             }
         }
     }
+    // What another way of reading makes equal is not unequal.
+    let unequal = result.as_ref().is_some_and(|(finding, ..)| finding.verdict == Verdict::Unequal);
+    if unequal && !(gold.others.is_empty() && answer.others.is_empty()) {
+        let either =
+            |answer: &read::Answer<'_>| answer.values.iter().chain(&answer.others).cloned().collect::<Vec<_>>();
+        let (wanted, given) = (either(gold), either(answer));
+        let equal =
+            |gold: &Value| given.iter().any(|answer| decide::same(gold, answer, case).verdict == Verdict::Equal);
+        if wanted.iter().any(equal) {
+            return Finding::unknown("readings-differ").into();
+        }
+    }
     match result {
         Some((finding, gold, answer)) => {
             let spent = finding.verdict == Verdict::Unknown && case.effort.is_spent();
-            let finding = if spent { Finding::unknown("out-of-budget") } else { finding };
+            let finding = if spent { Finding::unknown("out-of-budget") } else { stated(finding) };
             Decided { finding, readings: Some((gold.to_string(), answer.to_string())) }
         }
         None => Finding::unknown("unread").into(),
     }
+}
+
+/// The same run of letters, styled as a word on at least one side: `\text{Ann}` and `Ann`.
+fn same_word(answer: &str, gold: &str) -> Option<Finding> {
+    let bare = |text: &str| -> Option<(String, bool)> {
+        let text = text.trim().trim_matches('$').trim();
+        let inner = ["\\text{", "\\textbf{", "\\mathrm{", "\\mbox{", "\\textit{", "\\textrm{", "\\operatorname{"]
+            .into_iter()
+            .find_map(|command| text.strip_prefix(command)?.strip_suffix('}'));
+        let word = inner.unwrap_or(text).trim();
+        let letters = word.chars().count() > 1 && word.chars().all(char::is_alphabetic);
+        letters.then(|| (word.to_owned(), inner.is_some()))
+    };
+    let ((gold, styled), (answer, also)) = (bare(gold)?, bare(answer)?);
+    (gold == answer && (styled || also)).then(|| Finding::probable(Verdict::Equal, "same-words"))
 }
 
 /// Times, dates, and what has no solution.
@@ -128,43 +178,10 @@ fn in_words(answer: &str, gold: &str) -> Option<Finding> {
     let empty = |text: &str| text == "no solution" || text == "empty set";
     if empty(&plain_gold) != empty(&plain_answer) {
         let other = if empty(&plain_gold) { answer } else { gold };
-        let none =
-            matches!(read::read(other, false).values.first(), Some(Value::Set { members, .. }) if members.is_empty());
+        let none = matches!(read::read(other, Mode::default()).values.first(), Some(Value::Set { members, .. }) if members.is_empty());
         return decided(none, "empty-set");
     }
     None
-}
-
-/// Numerals of which at least one is to another base than 10.
-fn in_bases(gold: &str, answer: &str) -> Option<Finding> {
-    if let (Some((a, a_base)), Some((b, b_base))) = (based(gold), based(answer))
-        && (a_base != 10 || b_base != 10)
-    {
-        return Some(Finding::proven(if a == b { Verdict::Equal } else { Verdict::Unequal }, "exact-arithmetic"));
-    }
-    // `204` for `204_5`: the base was part of the question.
-    let (digits, _) = gold.trim().trim_matches('$').split_once('_')?;
-    let plain = answer.trim().trim_matches('$');
-    let same = digits.trim() == plain && plain.bytes().all(|byte| byte.is_ascii_digit());
-    (same && based(gold).is_some()).then(|| Finding::probable(Verdict::Equal, "base-on-one-side"))
-}
-
-/// A numeral with its base: `FF_{16}`, `0x1F`, `204_5`; plain digits are to base 10.
-fn based(text: &str) -> Option<(num_rational::BigRational, u32)> {
-    let text = text.trim().trim_matches('$').trim();
-    if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        return Some((read::number::in_base(digits, 16)?, 16));
-    }
-    let (digits, base) = match text.split_once('_') {
-        Some((digits, base)) => {
-            let base = base.trim().strip_prefix('{').and_then(|base| base.strip_suffix('}')).unwrap_or(base.trim());
-            (digits.trim(), base.trim().parse().ok()?)
-        }
-        None => (text, 10),
-    };
-    let numeral = digits.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
-    let digits = digits.trim_matches(|c| c == '(' || c == ')');
-    (numeral && !digits.is_empty()).then(|| read::number::in_base(digits, base).map(|value| (value, base)))?
 }
 
 /// What at least one side of could not be read: the same words, other words, or nothing to say.

@@ -5,7 +5,9 @@
 //! `numeric` are what it proves with. Unknown is never folded into unequal: an answer that this crate cannot read is
 //! nobody's mistake. The same pair gives the same verdict, everywhere: no clock, no threads, no random numbers.
 
+mod anchor;
 mod angle;
+mod base;
 mod boxed;
 mod choice;
 pub mod code;
@@ -142,19 +144,25 @@ pub fn judge_math(response: &str, gold: &str, policy: &Policy) -> Judgement {
     let Some(found) = extract::extract(response, policy.loose) else {
         return Judgement::unknown("no-answer");
     };
-    Judgement { rule: found.rule, ..judge_answer(&found.text, gold, policy) }
+    let judged = Judgement { rule: found.rule, ..judge_answer(&found.text, gold, policy) };
+    // What a sentence states, or several boxes, is a reading of prose.
+    let certain = matches!(found.rule, extract::Rule::Given | extract::Rule::Boxed);
+    if certain { judged } else { Judgement { certainty: Certainty::Probable, ..judged } }
 }
 
 /// Judges an answer alone against `gold`.
 pub fn judge_answer(answer: &str, gold: &str, policy: &Policy) -> Judgement {
     // Golds, and answers too, come as worked solutions with a box at the end.
     let (inner_gold, inner_answer) = (extract::within(gold), extract::within(answer));
-    let decided =
-        judge::decide(inner_answer.as_deref().unwrap_or(answer), inner_gold.as_deref().unwrap_or(gold), policy);
+    let text = |inner: &Option<extract::Extracted>, whole: &str| {
+        inner.as_ref().map_or(whole.to_owned(), |inner| inner.text.clone())
+    };
+    let decided = judge::decide(&text(&inner_answer, answer), &text(&inner_gold, gold), policy);
     let judge::Decided { finding, readings } = decided;
+    let prose = [inner_gold, inner_answer].iter().flatten().any(|inner| inner.rule != extract::Rule::Boxed);
     Judgement {
         verdict: finding.verdict,
-        certainty: finding.certainty,
+        certainty: if prose { Certainty::Probable } else { finding.certainty },
         reason: finding.reason,
         found: answer.to_owned(),
         rule: extract::Rule::Given,

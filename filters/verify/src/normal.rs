@@ -75,6 +75,16 @@ pub(crate) fn proportional(a: &Expr, b: &Expr, effort: &Effort) -> bool {
     below && a.len() == b.len() && a.iter().all(|(monomial, value)| b.get(monomial) == Some(&(value * &factor)))
 }
 
+/// Whether `a` and `b` are zero at the same places, as far as their numerators say: `xy − 1` and `y − 1/x`.
+pub(crate) fn same_zeros(a: &Expr, b: &Expr, effort: &Effort) -> bool {
+    let mut forms = Forms { atoms: Vec::new(), effort };
+    let (Some(a), Some(b)) = (forms.fraction(a), forms.fraction(b)) else { return false };
+    let (a, b) = (forms.cleared(&a.above), forms.cleared(&b.above));
+    let Some((monomial, value)) = a.0.iter().next() else { return false };
+    let Some(factor) = b.0.get(monomial).map(|other| other / value) else { return false };
+    a.0.len() == b.0.len() && a.0.iter().all(|(monomial, value)| b.0.get(monomial) == Some(&(value * &factor)))
+}
+
 struct Forms<'e> {
     atoms: Vec<Atom>,
     effort: &'e Effort,
@@ -196,6 +206,25 @@ impl Forms<'_> {
             product = self.plus(&product, &part, &BigRational::one())?;
         }
         (product.0.len() <= MAX_TERMS).then_some(product)
+    }
+
+    /// Multiplied by the variables that its terms are divided by.
+    fn cleared(&self, poly: &Poly) -> Poly {
+        let mut lowest: BTreeMap<u32, Ratio<i64>> = BTreeMap::new();
+        for (atom, exponent) in poly.0.keys().flatten() {
+            let symbol = matches!(self.atoms[*atom as usize], Atom::Symbol(_));
+            if symbol && *exponent < Ratio::zero() {
+                let entry = lowest.entry(*atom).or_insert(*exponent);
+                *entry = (*entry).min(*exponent);
+            }
+        }
+        let factor: Monomial = lowest.into_iter().map(|(atom, exponent)| (atom, -exponent)).collect();
+        let raised = poly.0.iter().filter_map(|(monomial, value)| {
+            let mut product = merged(monomial, &factor)?;
+            product.retain(|(_, exponent)| !exponent.is_zero());
+            Some((product, value.clone()))
+        });
+        Poly(raised.collect())
     }
 
     fn multiply(&mut self, a: &Fraction, b: &Fraction) -> Option<Fraction> {
@@ -464,7 +493,7 @@ mod tests {
     use crate::read::{Value, read};
 
     fn expr(text: &str) -> Expr {
-        match read(text, false).values.first() {
+        match read(text, crate::read::token::Mode::default()).values.first() {
             Some(Value::Scalar(scalar)) => scalar.expr.clone(),
             other => panic!("{text} is read as {other:?}"),
         }

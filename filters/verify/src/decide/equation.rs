@@ -14,8 +14,11 @@ const MAX_SIZE: usize = 4000;
 /// Two equations: the same up to a constant factor.
 pub(crate) fn equations(a: &(Expr, Expr), b: &(Expr, Expr), case: &Case<'_>) -> Finding {
     let (left, right) = (a.0.clone().minus(a.1.clone()), b.0.clone().minus(b.1.clone()));
+    let (left, right) = (scalar::named_calls(&left), scalar::named_calls(&right));
     match factor(&left, &right, case) {
         Some(true) => Finding::probable(Verdict::Equal, "same-up-to-a-factor"),
+        // Multiplied out: xy = 1 and y = 1/x.
+        _ if normal::same_zeros(&left, &right, &case.effort) => Finding::probable(Verdict::Equal, "same-zeros"),
         Some(false) => Finding::probable(Verdict::Unequal, "no-common-factor"),
         None => Finding::unknown("equations-undecided"),
     }
@@ -233,6 +236,28 @@ fn progression((residue, modulus): (&Expr, &Expr), terms: &Expr) -> Option<Findi
     let fits = third - &second == step && (&step == modulus || step == -modulus);
     let same = fits && ((first - residue) / modulus).is_integer();
     Some(Finding::probable(if same { Verdict::Equal } else { Verdict::Unequal }, "progression"))
+}
+
+/// Sets of residue classes, over their common modulus.
+pub(crate) fn classes(a: &[Value], b: &[Value]) -> Option<Finding> {
+    const MAX: i64 = 5000;
+    let numbers = |members: &[Value]| {
+        let each = members.iter().map(|member| {
+            let Value::Congruence { value, modulus } = member else { return None };
+            Some((value.as_small()?, modulus.as_small().filter(|modulus| (1..=MAX).contains(modulus))?))
+        });
+        each.collect::<Option<Vec<_>>>()
+    };
+    let (a, b) = (numbers(a)?, numbers(b)?);
+    let common = a
+        .iter()
+        .chain(&b)
+        .try_fold(1_i64, |all, (_, modulus)| Some(num_integer::lcm(all, *modulus)).filter(|all| *all <= MAX))?;
+    let holds = |classes: &[(i64, i64)], number: i64| {
+        classes.iter().any(|(value, modulus)| (number - value.rem_euclid(*modulus)).rem_euclid(*modulus) == 0)
+    };
+    let same = (0..common).all(|number| holds(&a, number) == holds(&b, number));
+    Some(Finding::probable(if same { Verdict::Equal } else { Verdict::Unequal }, "residues"))
 }
 
 /// Two ratios, by their cross products.

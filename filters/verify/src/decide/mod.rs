@@ -1,7 +1,10 @@
 //! Two values: equal, unequal or not decided. Each kind of value meets its own; where kinds differ, a convention of
 //! [`Policy`] applies or they are unequal.
 
+mod chain;
 mod equation;
+mod letters;
+mod names;
 mod quantity;
 mod region;
 pub(crate) mod scalar;
@@ -74,6 +77,8 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
         (Value::Words(_) | Value::Prose { .. }, _) | (_, Value::Words(_) | Value::Prose { .. }) => {
             text::same(gold, answer, case)
         }
+        (Value::Chain { values, signs }, other) => chain::against((values, signs), other, true, case),
+        (other, Value::Chain { values, signs }) => chain::against((values, signs), other, false, case),
         // Both of what is said must be so.
         (Value::Twice(first, second), other) => {
             Finding::all([same(first, other, case), same(second, other, case)].into_iter())
@@ -86,7 +91,21 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
             family((value, parameter), other, case)
         }
         (Named { name, value, sides }, Named { name: other, value: answer, sides: others }) => {
-            named((name, value, sides), (other, answer, others), case)
+            names::same((name, value, sides), (other, answer, others), case)
+        }
+        (Named { value, .. }, Set { members, braced: false })
+        | (Set { members, braced: false }, Named { value, .. })
+            if matches!(**value, Tuple(_)) && names::distinct(members) =>
+        {
+            names::against_tuple(gold, answer, case)
+        }
+        (Tuple(_), Set { members, braced: false }) | (Set { members, braced: false }, Tuple(_))
+            if names::distinct(members) =>
+        {
+            names::against_tuple(gold, answer, case)
+        }
+        (Set { members: a, .. }, Set { members: b, .. }) if names::distinct(a) || names::distinct(b) => {
+            names::lists(a, b, case)
         }
         (Named { sides: Some(sides), .. }, Relation(chain, signs))
         | (Relation(chain, signs), Named { sides: Some(sides), .. })
@@ -107,18 +126,26 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
             }
         }
         _ if region::is_region(gold) || region::is_region(answer) => regions(gold, answer, case),
-        (Named { value, sides, name }, other) | (other, Named { value, sides, name })
+        (Named { value, sides, .. }, other) | (other, Named { value, sides, .. })
             if !matches!(other, Set { .. }) || !matches!(**value, Scalar(_)) =>
         {
             let equation = matches!(other, Relation(..)) && sides.is_some();
             if equation {
                 return Finding::probable(Verdict::Unequal, "equation-against-value");
             }
+            if let Value::Chain { values, signs } = &**value {
+                return chain::named((values, signs), other, std::ptr::eq(other, answer), case);
+            }
+            if let (Tuple(parts), Scalar(_), None) = (&**value, other, sides)
+                && parts.len() == 2
+            {
+                // P(5, 2) is a point, or a number of arrangements.
+                return Finding::unknown("point-or-arrangements");
+            }
             let found = if std::ptr::eq(other, answer) { same(value, other, case) } else { same(other, value, case) };
             if found.verdict == Verdict::Equal && !case.policy.bare_names {
                 return Finding::unknown("name-on-one-side");
             }
-            let _ = name;
             match found {
                 Finding { verdict: Verdict::Equal, reason: "identical", .. } => {
                     Finding::probable(Verdict::Equal, "name-on-one-side")
@@ -133,7 +160,22 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
             }
             Finding::all(a.iter().zip(b).map(|(a, b)| same(a, b, case)))
         }
-        (Set { members: a, .. }, Set { members: b, .. }) => sets(a, b, case),
+        (Set { members: a, .. }, Set { members: b, .. }) if equation::classes(a, b).is_some() => {
+            equation::classes(a, b).unwrap_or(Finding::unknown("residues"))
+        }
+        (Set { members: a, .. }, Congruence { .. }) if equation::classes(a, std::slice::from_ref(answer)).is_some() => {
+            equation::classes(a, std::slice::from_ref(answer)).unwrap_or(Finding::unknown("residues"))
+        }
+        (Congruence { .. }, Set { members: b, .. }) if equation::classes(std::slice::from_ref(gold), b).is_some() => {
+            equation::classes(std::slice::from_ref(gold), b).unwrap_or(Finding::unknown("residues"))
+        }
+        (Set { members: a, braced: left }, Set { members: b, braced: right }) => {
+            let (left, right) = (nesting(a) + usize::from(*left), nesting(b) + usize::from(*right));
+            if left > 0 && right > 0 && left != right {
+                return Finding::probable(Verdict::Unequal, "other-nesting");
+            }
+            sets(a, b, case)
+        }
         (Tuple(parts), Set { members, braced }) | (Set { members, braced }, Tuple(parts)) => {
             // A set of one tuple is that tuple; else order is what tells them apart.
             if let [one] = members.as_slice() {
@@ -152,8 +194,15 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
                 _ => found,
             }
         }
-        (Set { members, .. }, other) => sets(members, std::slice::from_ref(other), case),
-        (other, Set { members, .. }) => sets(std::slice::from_ref(other), members, case),
+        // Several things are named, and one value says which of them it is not.
+        (Set { members, .. }, other) | (other, Set { members, .. }) if names::distinct(members) => {
+            match sets(members, std::slice::from_ref(other), case).verdict {
+                Verdict::Unequal => Finding::probable(Verdict::Unequal, "member-missing"),
+                _ => Finding::unknown("one-of-several-names"),
+            }
+        }
+        (Set { members, .. }, other) => convention(sets(members, std::slice::from_ref(other), case)),
+        (other, Set { members, .. }) => convention(sets(std::slice::from_ref(other), members, case)),
         (Matrix(a), Matrix(b)) => {
             if a.len() != b.len() || a[0].len() != b[0].len() {
                 return Finding::proven(Verdict::Unequal, "other-shape");
@@ -184,6 +233,10 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
         }
         (Ratio(a), Ratio(b)) => equation::ratios(a, b, case),
         (Ratio(parts), Scalar(scalar)) | (Scalar(scalar), Ratio(parts)) => match parts.as_slice() {
+            // 2:30 is a ratio, or two hours and a half.
+            [_, _] if scalar.unit.as_ref().is_some_and(crate::read::unit::Unit::is_time) => {
+                Finding::unknown("clock-or-ratio")
+            }
             [a, b] => match scalar::same(&Expr::product([a.clone(), b.clone().inverse()]), &scalar.expr, case) {
                 Finding { verdict: Verdict::Equal, .. } => Finding::probable(Verdict::Equal, "ratio-as-fraction"),
                 other => other,
@@ -240,43 +293,29 @@ fn scalars(gold: &crate::read::Scalar, answer: &crate::read::Scalar, case: &Case
         return found;
     }
     let found = quantity::same(gold, answer, case);
-    match renamed(&gold.expr, &answer.expr) {
-        // kπ and nπ.
-        Some(answer) if found.verdict == Verdict::Unequal => match scalar::same(&gold.expr, &answer, case) {
-            Finding { verdict: Verdict::Equal, .. } => Finding::probable(Verdict::Equal, "parameter-renamed"),
-            _ => found,
-        },
+    if found.verdict == Verdict::Unequal
+        && let Some(same) = letters::same(gold, answer, case)
+    {
+        return same;
+    }
+    found
+}
+
+/// A set of one for that one: a convention.
+fn convention(found: Finding) -> Finding {
+    match found.verdict {
+        Verdict::Equal => Finding::probable(Verdict::Equal, "set-of-one"),
         _ => found,
     }
 }
 
-/// The answer with the gold's name for its only variable, where both are names for whole numbers.
-fn renamed(gold: &Expr, answer: &Expr) -> Option<Expr> {
-    let only = |expr: &Expr| {
-        let mut names = Vec::new();
-        expr.symbols(&mut names);
-        names.pop().filter(|name| names.is_empty() && matches!(name.as_str(), "k" | "n" | "m" | "l" | "j"))
+/// How deep braces lie within each other.
+fn nesting(members: &[Value]) -> usize {
+    let depth = |member: &Value| match member {
+        Value::Set { members, braced } => usize::from(*braced) + nesting(members),
+        _ => 0,
     };
-    let (wanted, given) = (only(gold)?, only(answer)?);
-    (wanted != given).then(|| answer.substitute(&given, &Expr::Symbol(wanted)))
-}
-
-type Name<'v> = (&'v String, &'v Value, &'v Option<Box<(Expr, Expr)>>);
-
-fn named((name, gold, sides): Name<'_>, (other, answer, others): Name<'_>, case: &Case<'_>) -> Finding {
-    let stem = |name: &str| name.split('(').next().unwrap_or(name).to_owned();
-    let (left, right) = (stem(name), stem(other));
-    let short = |name: &str| name.chars().count() == 1 || name.contains('_');
-    if left != right && short(&left) && short(&right) {
-        // y = 2x and x = y/2 are one equation.
-        if let (Some(a), Some(b)) = (sides, others)
-            && equation::equations(a, b, case).verdict == Verdict::Equal
-        {
-            return Finding::probable(Verdict::Equal, "same-up-to-a-factor");
-        }
-        return Finding::probable(Verdict::Unequal, "other-name");
-    }
-    same(gold, answer, case)
+    members.iter().map(depth).max().unwrap_or(0)
 }
 
 fn family((value, parameter): (&Value, &str), other: &Value, case: &Case<'_>) -> Finding {
@@ -367,7 +406,7 @@ fn intervals(a: &Interval, b: &Interval, case: &Case<'_>) -> Finding {
 }
 
 /// Every member of each is in the other.
-fn sets(gold: &[Value], answer: &[Value], case: &Case<'_>) -> Finding {
+pub(crate) fn sets(gold: &[Value], answer: &[Value], case: &Case<'_>) -> Finding {
     if gold.is_empty() != answer.is_empty() {
         return Finding::proven(Verdict::Unequal, "empty-set");
     }
@@ -385,5 +424,12 @@ fn sets(gold: &[Value], answer: &[Value], case: &Case<'_>) -> Finding {
             result
         }))
     };
-    Finding::all([contained(gold, answer, false), contained(answer, gold, true)].into_iter())
+    let found = Finding::all([contained(gold, answer, false), contained(answer, gold, true)].into_iter());
+    // `Yes, 5` beside 5.
+    let speaks =
+        |members: &[Value]| members.iter().any(|member| matches!(member, Value::Words(_) | Value::Prose { .. }));
+    if found.verdict == Verdict::Unequal && speaks(gold) != speaks(answer) {
+        return Finding::unknown("words-among-members");
+    }
+    found
 }

@@ -3,7 +3,7 @@
 use super::{Case, Finding, Verdict, scalar};
 use crate::expr::Expr;
 use crate::numeric::{Big, Real, evaluate};
-use crate::read::{Scalar, number::Decimal};
+use crate::read::{Scalar, number::Decimal, unit::Unit};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, Zero};
@@ -13,6 +13,25 @@ pub(crate) fn same(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Finding {
     match (&gold.unit, &answer.unit) {
         (None, None) => percent(gold, answer, case),
         (Some(left), Some(right)) => {
+            if let Some(found) = temperatures(gold, answer, case) {
+                return found;
+            }
+            if let Some((left, right)) = same_sign(left, right) {
+                let with = |scalar: &Scalar, unit: Unit| Scalar { unit: Some(unit), ..scalar.clone() };
+                return doubted(same(&with(gold, left), &with(answer, right), case));
+            }
+            if calendar(left) != calendar(right)
+                && (calendar(left) || calendar(right))
+                && (left.is_time() || right.is_time())
+            {
+                // A month has no fixed number of days.
+                return Finding::unknown("months-against-days");
+            }
+            if left.is_pound() != right.is_pound() && (left.is_sterling() || right.is_sterling()) {
+                // Of money, or of weight.
+                let figures = percent(gold, answer, case);
+                return if figures.verdict == Verdict::Equal { Finding::unknown("pounds") } else { doubted(figures) };
+            }
             if left.dimensions != right.dimensions {
                 // Words without a meaning here may still mean the same: apples, pieces of fruit.
                 return if left.unknown || right.unknown {
@@ -38,6 +57,12 @@ pub(crate) fn same(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Finding {
         (one, other) => {
             let unit = one.as_ref().or(other.as_ref());
             let figures = percent(gold, answer, case);
+            if gold.percent != answer.percent && figures.verdict == Verdict::Equal {
+                return Finding::unknown("percent-against-a-unit");
+            }
+            if figures.verdict == Verdict::Equal && gold.unit.as_ref().is_some_and(|unit| unit.glued) {
+                return Finding::unknown("unit-or-variable");
+            }
             // 180° is π without more ado; 90 for 90° is a convention.
             if figures.verdict != Verdict::Equal && unit.is_some_and(|unit| unit.degree) {
                 let value = |scalar: &Scalar| match &scalar.unit {
@@ -46,6 +71,10 @@ pub(crate) fn same(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Finding {
                 };
                 let angle = scalar::same(&value(gold), &value(answer), case);
                 return if angle.verdict == Verdict::Equal { angle } else { figures };
+            }
+            // A word that is not known may count: pairs, or a number in another language.
+            if figures.verdict == Verdict::Unequal && unit.is_some_and(Unit::may_count) {
+                return Finding::unknown("unit-may-count");
             }
             match figures.verdict {
                 Verdict::Equal if case.policy.bare_units => Finding::probable(Verdict::Equal, "unit-on-one-side"),
@@ -77,8 +106,12 @@ fn percent(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Finding {
         return by_value;
     }
     // 28 for 28 % says the same where a percentage was asked for. A gold below 1 was not meant as one.
-    let large = gold.percent || gold.expr.as_number().is_none_or(|value| value.abs() >= BigRational::one());
-    if large && figures(gold, answer, case).verdict == Verdict::Equal {
+    let below_one = |scalar: &Scalar| scalar.expr.as_number().is_some_and(|value| value.abs() < BigRational::one());
+    if figures(gold, answer, case).verdict == Verdict::Equal {
+        // Half a percent and a half are written alike, and one of them is wrong.
+        if below_one(if gold.percent { gold } else { answer }) {
+            return if gold.percent { Finding::unknown("percent-below-one") } else { by_value };
+        }
         return if case.policy.bare_percent {
             Finding::probable(Verdict::Equal, "percent-on-one-side")
         } else {
@@ -86,6 +119,59 @@ fn percent(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Finding {
         };
     }
     by_value
+}
+
+/// Degrees Celsius, degrees Fahrenheit and kelvins.
+fn temperatures(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Option<Finding> {
+    let ratio = |above: i64, below: i64| Expr::Number(BigRational::new(above.into(), below.into()));
+    let kelvin = |scalar: &Scalar| -> Option<(Expr, String)> {
+        let unit = scalar.unit.as_ref()?;
+        let (dimension, power) = unit.dimensions.iter().next().filter(|_| unit.dimensions.len() == 1)?;
+        let expr = scalar.expr.clone();
+        let value = match (dimension.as_str(), power) {
+            ("celsius", 1) => Expr::sum([expr, ratio(27_315, 100)]),
+            ("fahrenheit", 1) => Expr::product([Expr::sum([expr, ratio(45_967, 100)]), ratio(5, 9)]),
+            ("K", 1) => Expr::product([expr, Expr::Number(unit.factor.clone())]),
+            _ => return None,
+        };
+        Some((value, dimension.clone()))
+    };
+    // `25 C` without the sign of degrees.
+    let bare = |scalar: &Scalar| scalar.unit.as_ref().is_some_and(Unit::is_coulomb);
+    let celsius = |scalar: &Scalar| scalar.unit.as_ref().is_some_and(|unit| unit.dimensions.contains_key("celsius"));
+    if bare(gold) && celsius(answer) || celsius(gold) && bare(answer) {
+        return Some(doubted(percent(gold, answer, case)));
+    }
+    let ((left, one), (right, other)) = (kelvin(gold)?, kelvin(answer)?);
+    (one != other).then(|| doubted(scalar::same(&left, &right, case)))
+}
+
+/// Whether it is months or years.
+fn calendar(unit: &Unit) -> bool {
+    unit.dimensions.len() == 1 && unit.dimensions.contains_key("month")
+}
+
+/// Probable at most.
+fn doubted(found: Finding) -> Finding {
+    Finding { certainty: crate::Certainty::Probable, ..found }
+}
+
+/// `¥` is the sign of two currencies; beside the name of one it is that one.
+fn same_sign(left: &Unit, right: &Unit) -> Option<(Unit, Unit)> {
+    let sign = |unit: &Unit| unit.dimensions.contains_key("¥");
+    let named = |unit: &Unit, currency: &str| {
+        let mut unit = unit.clone();
+        if let Some(power) = unit.dimensions.remove("¥") {
+            unit.dimensions.insert(currency.to_owned(), power);
+        }
+        unit
+    };
+    if sign(left) == sign(right) {
+        return None;
+    }
+    let other = if sign(left) { right } else { left };
+    let currency = ["CNY", "JPY"].into_iter().find(|currency| other.dimensions.contains_key(*currency))?;
+    Some((named(left, currency), named(right, currency)))
 }
 
 /// The figures alone. A decimal gold also stands for what rounds to it.
@@ -116,6 +202,12 @@ fn figures(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Finding {
     } else {
         Finding::unknown("too-few-digits-to-round")
     }
+}
+
+/// Whether one is what the other's decimal rounds.
+pub(super) fn rounds(decimal: &Scalar, exact: &Scalar, case: &Case<'_>) -> bool {
+    let (Some(stated), Some(value)) = (decimal.decimal, decimal.expr.as_number()) else { return false };
+    within_half(value, &exact.expr, stated, case)
 }
 
 /// Whether `answer` lies within half a unit of the gold's last digit.

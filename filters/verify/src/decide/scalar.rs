@@ -3,7 +3,8 @@
 //! In this order, each step deciding what it can: exact numbers; the difference modulo a prime, for rational functions;
 //! balls at fixed points; the normal form; balls of many digits.
 
-use super::{Case, Finding, Verdict};
+use super::{Case, Finding, Verdict, letters};
+use crate::angle;
 use crate::effort::Effort;
 use crate::expr::{Expr, Function, SPECIAL, lowest, plus};
 use crate::normal;
@@ -35,7 +36,7 @@ pub(crate) fn same(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
     if a.any(&|part| *part == Expr::Infinity) || b.any(&|part| *part == Expr::Infinity) {
         return infinite(a, b);
     }
-    let (a, b) = (named_calls(a), named_calls(b));
+    let (a, b) = (letters::unbound(&named_calls(a)), letters::unbound(&named_calls(b)));
     if a == b {
         return Finding::proven(Verdict::Equal, "identical");
     }
@@ -43,6 +44,10 @@ pub(crate) fn same(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
     a.symbols(&mut names);
     b.symbols(&mut names);
     names.sort();
+    if names.iter().any(|name| name == "…") {
+        // What was left out could be anything.
+        return Finding::unknown("something-left-out");
+    }
     if let Some(finding) = by_residues(&a, &b) {
         return finding;
     }
@@ -97,7 +102,7 @@ fn infinite(a: &Expr, b: &Expr) -> Finding {
 }
 
 /// `f(2)` becomes a variable of that name; what has a value that is not known here does not.
-fn named_calls(expr: &Expr) -> Expr {
+pub(super) fn named_calls(expr: &Expr) -> Expr {
     if !expr.any(&|part| matches!(part, Expr::Call(..))) {
         return expr.clone();
     }
@@ -127,6 +132,10 @@ fn by_residues(a: &Expr, b: &Expr) -> Option<Finding> {
 
 fn constants(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
     let point = Vec::new();
+    let (a, b) = (&letters::floors(&angles(a, case), case), &letters::floors(&angles(b, case), case));
+    if a == b {
+        return Finding::proven(Verdict::Equal, "normal-form");
+    }
     if let (Some(a), Some(b)) = (exact(a, &point, &case.effort), exact(b, &point, &case.effort)) {
         return Finding::proven(if a == b { Verdict::Equal } else { Verdict::Unequal }, "exact-arithmetic");
     }
@@ -165,6 +174,22 @@ fn constants(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
     if agreed { Finding::probable(Verdict::Equal, "balls-overlap") } else { Finding::unknown("not-evaluated") }
 }
 
+/// Inverse sines, cosines and tangents as the angles that they are, where these are in the table: arccos(−1) is π.
+fn angles(expr: &Expr, case: &Case<'_>) -> Expr {
+    if !expr.any(&|part| matches!(part, Expr::Apply(Function::Asin | Function::Acos | Function::Atan, _))) {
+        return expr.clone();
+    }
+    expr.map(&|part| {
+        let Expr::Apply(function @ (Function::Asin | Function::Acos | Function::Atan), parts) = part else {
+            return None;
+        };
+        let value = approximate(&parts[0], case)?;
+        let (turns, sine) = angle::inverse(*function, value)?;
+        let same = normal::equal(&parts[0], &sine, &case.effort) == Some(true);
+        same.then(|| Expr::product([Expr::Number(turns), Expr::Pi]))
+    })
+}
+
 /// What both are at one point.
 enum Meeting {
     Differ,
@@ -197,9 +222,13 @@ fn meet<R: Real>(a: &Expr, b: &Expr, point: &Point, bits: u32, effort: &Effort) 
 fn functions(a: &Expr, b: &Expr, names: &[String], case: &Case<'_>) -> Finding {
     let either = |test: &dyn Fn(&Expr) -> bool| a.any(test) || b.any(test);
     let whole = either(&|part| {
-        let counts =
-            matches!(part, Expr::Apply(Function::Factorial | Function::Binomial | Function::Gcd | Function::Lcm, _))
-                || matches!(part, Expr::Series(_));
+        let counts = matches!(
+            part,
+            Expr::Apply(
+                Function::Factorial | Function::DoubleFactorial | Function::Binomial | Function::Gcd | Function::Lcm,
+                _
+            )
+        ) || matches!(part, Expr::Series(_));
         counts && {
             let mut names = Vec::new();
             part.symbols(&mut names);
@@ -266,6 +295,9 @@ fn functions(a: &Expr, b: &Expr, names: &[String], case: &Case<'_>) -> Finding {
         }
     }
     if agreed >= ENOUGH {
+        if letters::jump_apart(a, b, names, case) {
+            return Finding::probable(Verdict::Unequal, "differ-at-a-jump");
+        }
         Finding::probable(Verdict::Equal, "agree-at-points")
     } else {
         Finding::unknown("no-common-domain")

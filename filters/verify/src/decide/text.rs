@@ -3,9 +3,6 @@
 use super::{Case, Finding, Verdict, same as same_value};
 use crate::read::{Value, words};
 
-/// Words that turn what follows around.
-const NEGATIONS: [&str; 8] = ["not", "no", "never", "without", "except", "unless", "cannot", "neither"];
-
 /// Two values of which one is words or prose.
 pub(super) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
     match (gold, answer) {
@@ -30,7 +27,7 @@ pub(super) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
             }
         }
         (Value::Prose { words, formulas }, other) | (other, Value::Prose { words, formulas }) => {
-            let negated = words.split(' ').any(|word| NEGATIONS.contains(&word));
+            let negated = words::refuses(words);
             let [one] = formulas.as_slice() else { return Finding::unknown("prose") };
             if negated || matches!(other, Value::Words(_)) {
                 return Finding::unknown("prose");
@@ -44,7 +41,8 @@ pub(super) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
         }
         (Value::Words(words), Value::Scalar(scalar)) | (Value::Scalar(scalar), Value::Words(words)) => {
             let one = !words.contains(' ') && words.chars().count() > 1;
-            if one && scalar.expr.as_number().is_some() && !words::is_quantifier(words) {
+            // A word of another language may be a number.
+            if one && words.is_ascii() && scalar.expr.as_number().is_some() && !words::is_quantifier(words) {
                 Finding::probable(Verdict::Unequal, "word-against-number")
             } else {
                 Finding::unknown("words-against-value")

@@ -113,6 +113,16 @@ fn apply<R: Real>(
             spend_on(&count)?;
             return whole(factorial(&count)?);
         }
+        Function::DoubleFactorial => {
+            let count =
+                integers()?[0].to_i64().filter(|count| *count <= i64::from(MAX_FACTORIAL)).ok_or(Fault::Unclear)?;
+            if count < -1 {
+                return Err(Fault::Undefined);
+            }
+            spend_on(&BigInt::from(count.max(0)))?;
+            let steps = (0..).map(|step| count - 2 * step).take_while(|factor| *factor > 1);
+            return whole(steps.fold(BigInt::one(), |product, factor| product * factor));
+        }
         Function::Binomial => {
             let both = integers()?;
             spend_on(&both[1])?;
@@ -189,7 +199,9 @@ fn apply<R: Real>(
             }
             value.rational_power(&index.recip(), bits)
         }
-        Function::Factorial | Function::Binomial | Function::Gcd | Function::Lcm => Err(Fault::Unclear),
+        Function::Factorial | Function::DoubleFactorial | Function::Binomial | Function::Gcd | Function::Lcm => {
+            Err(Fault::Unclear)
+        }
     }
 }
 

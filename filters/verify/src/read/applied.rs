@@ -3,7 +3,7 @@
 use super::expression::{MAX_DEPTH, Parsed, Parser, digits, expression};
 use super::token::{Kind, Name, Relation};
 use crate::expr::{Expr, Function, Series, SeriesKind};
-use num_traits::One;
+use num_traits::{One, Signed};
 
 impl Parser<'_> {
     pub(super) fn function(&mut self, name: Name) -> Parsed {
@@ -39,8 +39,17 @@ impl Parser<'_> {
                 Name::Plain(Function::Tanh) => Some(Function::Atanh),
                 _ => None,
             };
+            let inverse = match name {
+                Name::Inverse(Function::Cos) => Some(Name::Inverted(Function::Acos)),
+                Name::Inverse(Function::Sin) => Some(Name::Inverted(Function::Asin)),
+                Name::Inverse(Function::Tan) => Some(Name::Cotangent),
+                Name::Inverse(Function::Cosh) => Some(Name::Inverted(Function::Acosh)),
+                Name::Inverse(Function::Sinh) => Some(Name::Inverted(Function::Asinh)),
+                Name::Inverse(Function::Tanh) => Some(Name::Inverted(Function::Atanh)),
+                _ => inverse.map(Name::Plain),
+            };
             if let Some(inverse) = inverse {
-                function = Name::Plain(inverse);
+                function = inverse;
                 power = None;
             }
         }
@@ -59,11 +68,21 @@ impl Parser<'_> {
         Ok(match name {
             Name::Plain(function) => Expr::apply(function, arguments),
             Name::Inverse(function) => Expr::apply(function, arguments).inverse(),
+            Name::Inverted(function) => Expr::apply(function, vec![arguments.swap_remove(0).inverse()]),
+            Name::Cotangent => {
+                let argument = arguments.swap_remove(0);
+                // From −π/2 to π/2 for some, from 0 to π for others.
+                if argument.as_number().is_some_and(Signed::is_negative) {
+                    return Err("branch-of-arccot");
+                }
+                let quarter = Expr::product([Expr::Pi, Expr::integer(2).inverse()]);
+                quarter.minus(Expr::apply(Function::Atan, vec![argument]))
+            }
             Name::Exp => Expr::power(Expr::E, arguments.swap_remove(0)),
             Name::Lg => logarithm(arguments.swap_remove(0), Expr::integer(10)),
             Name::Log => match base {
                 Some(base) => logarithm(arguments.swap_remove(0), base),
-                None if self.natural => Expr::apply(Function::Ln, arguments),
+                None if self.mode.natural => Expr::apply(Function::Ln, arguments),
                 None => logarithm(arguments.swap_remove(0), Expr::integer(10)),
             },
         })
@@ -144,8 +163,7 @@ impl Parser<'_> {
                 is(*at, Some("d")) && is(*at + 1, None)
             })
             .ok_or("integral-without-variable")?;
-        let body =
-            if end == self.at { Expr::integer(1) } else { expression(&self.tokens[self.at..end], self.natural)? };
+        let body = if end == self.at { Expr::integer(1) } else { expression(&self.tokens[self.at..end], self.mode)? };
         let Kind::Letter(index) = &self.tokens[end + 1].kind else { return Err("integral-without-variable") };
         self.at = end + 2;
         Ok(Expr::Series(Box::new(Series { kind: SeriesKind::Integral, index: index.clone(), from, to, body })))

@@ -1,9 +1,11 @@
 //! Tokens to one expression, by precedence: sums, products, signs, powers, what follows an operand.
 
+use super::letter::chosen;
 use super::matrix;
+use super::name::label_key;
 use super::number;
-use super::token::{Kind, Token};
-use crate::expr::{Expr, Function, SPECIAL, SeriesKind};
+use super::token::{Kind, Mode, Token};
+use crate::expr::{Expr, Function, SeriesKind};
 use num_rational::BigRational;
 
 /// Brackets in brackets beyond this are not read.
@@ -11,15 +13,12 @@ pub(super) const MAX_DEPTH: u32 = 48;
 /// Signs behind one operand: `5!!`, `3%`.
 const MAX_SUFFIXES: usize = 8;
 
-/// Letters that name a function where brackets follow.
-const FUNCTION_LETTERS: &[&str] = &["f", "g", "h", "F", "G", "H"];
-
 /// An expression, or why there is none.
 pub(super) type Parsed = Result<Expr, &'static str>;
 
 /// All of `tokens` as one expression.
-pub(crate) fn expression(tokens: &[Token], natural: bool) -> Parsed {
-    let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0, natural };
+pub(crate) fn expression(tokens: &[Token], mode: Mode) -> Parsed {
+    let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0, mode };
     let expr = parser.infix(true)?;
     if parser.at < tokens.len() { Err("trailing-text") } else { Ok(expr) }
 }
@@ -31,8 +30,8 @@ pub(super) struct Parser<'t> {
     pub depth: u32,
     /// Open absolute values.
     pub bars: u32,
-    /// Whether a bare `log` is the natural one.
-    pub natural: bool,
+    /// How uncertain letters are read.
+    pub mode: Mode,
 }
 
 impl<'t> Parser<'t> {
@@ -81,12 +80,23 @@ impl<'t> Parser<'t> {
     }
 
     pub(super) fn product(&mut self) -> Parsed {
+        let mut start = self.at;
         let mut factors = vec![self.signed()?];
         loop {
             match self.peek() {
                 Some(Kind::Op('*')) => {
+                    let crossed = self.tokens[self.at].mark == Some('×') && self.is_arrow(start);
                     self.at += 1;
-                    factors.push(self.signed()?);
+                    let crossed = crossed && self.is_arrow(self.at);
+                    start = self.at;
+                    let next = self.signed()?;
+                    match factors.pop() {
+                        // A cross product has an order.
+                        Some(last) if crossed && self.mode.labels => {
+                            factors.push(Expr::Call("×".to_owned(), vec![last, next]));
+                        }
+                        last => factors.extend(last.into_iter().chain([next])),
+                    }
                 }
                 Some(Kind::Op('/')) => {
                     self.at += 1;
@@ -113,6 +123,11 @@ impl<'t> Parser<'t> {
         Ok(if factors.len() == 1 { factors.swap_remove(0) } else { Expr::product(factors) })
     }
 
+    /// Whether an arrow or a hat stands on the operand that begins there.
+    fn is_arrow(&self, at: usize) -> bool {
+        self.tokens.get(at).is_some_and(|token| matches!(token.mark, Some('→' | '^' | 'î')))
+    }
+
     /// Whether the number just read and the fraction that follows are one mixed number.
     fn mixed(&self, last: Option<&Expr>) -> bool {
         let whole = last.and_then(Expr::as_number).is_some_and(|value| value.is_integer());
@@ -126,7 +141,8 @@ impl<'t> Parser<'t> {
         match self.peek() {
             // A fraction of two numbers, the smaller one on top.
             Some(Kind::Frac) => {
-                let mut probe = Parser { tokens: self.tokens, at: self.at, depth: self.depth, bars: 0, natural: false };
+                let mut probe =
+                    Parser { tokens: self.tokens, at: self.at, depth: self.depth, bars: 0, mode: Mode::default() };
                 let number = |fraction: Parsed| fraction.ok().and_then(|fraction| fraction.as_number().cloned());
                 let plain = self.tokens[self.at..].iter().take(7).all(|token| {
                     !matches!(token.kind, Kind::Letter(_) | Kind::Pi | Kind::Sqrt | Kind::Op('-' | '^'))
@@ -247,7 +263,12 @@ impl<'t> Parser<'t> {
             match self.peek() {
                 Some(Kind::Op('!')) => {
                     self.at += 1;
-                    value = Expr::apply(Function::Factorial, vec![value]);
+                    let double = self.take(&Kind::Op('!'));
+                    if self.peek() == Some(&Kind::Op('!')) {
+                        return Err("multiple-factorial");
+                    }
+                    let function = if double { Function::DoubleFactorial } else { Function::Factorial };
+                    value = Expr::apply(function, vec![value]);
                 }
                 Some(Kind::Degree) => {
                     self.at += 1;
@@ -267,6 +288,8 @@ impl<'t> Parser<'t> {
         let Some(kind) = self.peek() else { return Err("unfinished") };
         self.at += 1;
         match kind {
+            // ∠1 is no number.
+            Kind::Number(_) if matches!(self.tokens[self.at - 1].mark, Some('∠' | '△')) => Err("label"),
             Kind::Number(numeral) => {
                 if self.peek() == Some(&Kind::Op('_'))
                     && let Some(digits) = &numeral.digits
@@ -276,12 +299,46 @@ impl<'t> Parser<'t> {
                     let value = base.and_then(|base| number::in_base(digits, base));
                     return value.map(Expr::Number).ok_or("not-a-numeral");
                 }
+                // 5C2
+                if let (Some(Kind::Letter(letter)), Some(Kind::Number(bottom))) = (self.peek(), self.ahead(1))
+                    && matches!(letter.as_str(), "C" | "P")
+                    && !self.tokens[self.at].space
+                    && !self.tokens[self.at + 1].space
+                    && numeral.digits.is_some()
+                    && bottom.digits.is_some()
+                {
+                    self.at += 2;
+                    return Ok(chosen(letter, Expr::Number(numeral.value.clone()), Expr::Number(bottom.value.clone())));
+                }
                 Ok(Expr::Number(numeral.value.clone()))
             }
             Kind::Letter(name) => self.letter(name),
+            Kind::Op(sign @ ('_' | '^')) => self.combination(*sign),
+            // `{}_5C_2`
+            Kind::Open('g')
+                if self.peek() == Some(&Kind::Close('g')) && matches!(self.ahead(1), Some(Kind::Op('_' | '^'))) =>
+            {
+                self.at += 2;
+                self.combination(if self.tokens[self.at - 1].kind == Kind::Op('_') { '_' } else { '^' })
+            }
+            Kind::Open('g') if self.tokens[self.at - 1].mark.is_some() && self.mode.labels => {
+                let mark = self.tokens[self.at - 1].mark;
+                match self.bracket('g')? {
+                    Expr::Symbol(run) if run.len() > 1 && run.chars().all(|c| c.is_ascii_uppercase()) => {
+                        Ok(Expr::symbol(label_key(&run, mark)))
+                    }
+                    inner => Ok(inner),
+                }
+            }
             Kind::Pi => Ok(Expr::Pi),
             Kind::Infinity => Ok(Expr::Infinity),
             Kind::Open(open @ ('(' | '[' | 'g' | 'f' | 'c')) => self.bracket(*open),
+            Kind::Bar if self.barred_matrix().is_some() => {
+                let close = self.barred_matrix().ok_or("unfinished-environment")?;
+                let rows = matrix::rows(&self.tokens[self.at + 1..self.at + close], self.mode)?;
+                self.at += close + 2;
+                matrix::determinant(&rows)
+            }
             Kind::Bar => {
                 self.bars += 1;
                 let inner = self.sum()?;
@@ -291,6 +348,7 @@ impl<'t> Parser<'t> {
                 self.bars -= 1;
                 Ok(Expr::apply(Function::Abs, vec![inner]))
             }
+            Kind::Frac if self.derives() => Err("derivative"),
             Kind::Frac => {
                 let (above, below) = self.two_arguments()?;
                 Ok(Expr::product([above, below.inverse()]))
@@ -301,8 +359,16 @@ impl<'t> Parser<'t> {
             }
             Kind::Sqrt => self.root(),
             Kind::Overline => {
+                let capital = |ahead: usize| self.capital(self.at + ahead).is_some();
+                let group = self.peek() == Some(&Kind::Open('g'));
+                let segment = group && capital(1) && capital(2) && self.ahead(3) == Some(&Kind::Close('g'));
                 let inner = self.argument()?;
-                Ok(Expr::apply(Function::Conjugate, vec![inner]))
+                Ok(match inner {
+                    // A segment.
+                    Expr::Symbol(run) if segment => Expr::symbol(label_key(&run, Some('—'))),
+                    inner if segment => inner,
+                    inner => Expr::apply(Function::Conjugate, vec![inner]),
+                })
             }
             Kind::Function(name) => self.function(*name),
             Kind::Sum => self.series(SeriesKind::Sum),
@@ -311,7 +377,7 @@ impl<'t> Parser<'t> {
             // Two numbers above each other: a binomial coefficient, in the brackets that were just opened.
             Kind::Begin(_) if self.at > 1 && self.tokens[self.at - 2].kind == Kind::Open('(') => {
                 let close = matrix::closing(&self.tokens[self.at - 1..]).ok_or("unfinished-environment")?;
-                let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.natural)?;
+                let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.mode)?;
                 self.at += close;
                 match <[Vec<Expr>; 2]>::try_from(rows) {
                     Ok([top, bottom]) if top.len() == 1 => {
@@ -322,74 +388,14 @@ impl<'t> Parser<'t> {
             }
             // What a sum leaves out.
             Kind::Dots => Ok(Expr::symbol("…")),
-            Kind::Begin(name) if name == "vmatrix" || name == "array" && self.bars > 0 => {
+            Kind::Begin(name) if name == "vmatrix" => {
                 let close = matrix::closing(&self.tokens[self.at - 1..]).ok_or("unfinished-environment")?;
-                let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.natural)?;
+                let rows = matrix::rows(&self.tokens[self.at..self.at + close - 1], self.mode)?;
                 self.at += close;
                 matrix::determinant(&rows)
             }
             _ => Err("not-an-operand"),
         }
-    }
-
-    fn letter(&mut self, name: &str) -> Parsed {
-        let mut name = name.to_owned();
-        if self.take(&Kind::Op('_')) {
-            name = format!("{name}_{}", self.index()?);
-        }
-        while self.take(&Kind::Op('\'')) {
-            name.push('\'');
-        }
-        match name.as_str() {
-            "e" => return Ok(Expr::E),
-            "i" => return Ok(Expr::I),
-            _ => {}
-        }
-        let called =
-            FUNCTION_LETTERS.contains(&name.as_str()) || SPECIAL.contains(&name.as_str()) || name.ends_with('\'');
-        if self.peek() == Some(&Kind::Open('(')) && (called || name == "C") {
-            let start = self.at;
-            self.at += 1;
-            let arguments = self.arguments(')')?;
-            if called {
-                return Ok(Expr::Call(name, arguments));
-            }
-            if arguments.len() == 2 {
-                return Ok(Expr::apply(Function::Binomial, arguments));
-            }
-            self.at = start;
-        }
-        Ok(Expr::Symbol(name))
-    }
-
-    /// The text of an index: `_1`, `_{n-1}`, `_{max}`.
-    fn index(&mut self) -> Result<String, &'static str> {
-        let start = self.at;
-        let mut depth = 0_u32;
-        loop {
-            match self.peek() {
-                Some(Kind::Open('g')) => depth += 1,
-                Some(Kind::Close('g')) => depth = depth.saturating_sub(1),
-                Some(_) => {}
-                None if depth > 0 => break,
-                None => return Err("unfinished"),
-            }
-            self.at += 1;
-            if depth == 0 {
-                break;
-            }
-        }
-        let mut text = String::new();
-        for token in &self.tokens[start..self.at] {
-            match &token.kind {
-                Kind::Open('g') | Kind::Close('g') => {}
-                Kind::Number(numeral) => text.push_str(&numeral.value.to_string()),
-                Kind::Letter(name) | Kind::Word(name) => text.push_str(name),
-                Kind::Op(c) | Kind::Mark(c) | Kind::Open(c) | Kind::Close(c) => text.push(*c),
-                _ => text.push('?'),
-            }
-        }
-        Ok(text)
     }
 
     fn bracket(&mut self, open: char) -> Parsed {

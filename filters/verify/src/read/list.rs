@@ -1,23 +1,23 @@
 //! Tokens to a value: what "or", "and", semicolons, commas and brackets part, down to single values.
 
 use super::expression::expression;
-use super::matrix::{self, Rows, inside};
-use super::token::{Kind, Relation, Token};
+use super::matrix::{self, inside};
+use super::token::{Kind, Mode, Relation, Token};
 use super::value::{Interval, Parsed, Value};
-use super::words;
+use super::{ellipsis, name, vector, words};
 
 const MAX_DEPTH: u32 = 12;
 const MAX_PARTS: usize = 256;
 
-/// Reads all of `tokens`. `natural` says what a bare `log` is.
-pub(super) fn value(tokens: &[Token], natural: bool) -> Parsed {
-    Reader { natural, depth: 0 }.value(tokens)
+/// Reads all of `tokens`.
+pub(super) fn value(tokens: &[Token], mode: Mode) -> Parsed {
+    Reader { mode, depth: 0 }.value(tokens)
 }
 
 /// Values within values, up to a depth.
 pub(super) struct Reader {
-    /// What a bare `log` is.
-    pub natural: bool,
+    /// How uncertain letters are read.
+    pub mode: Mode,
     depth: u32,
 }
 
@@ -46,11 +46,24 @@ impl Reader {
         {
             return self.value(rest);
         }
-        // `A ⇒ B`: what follows is the answer.
-        if let Some(parts) = split(tokens, |kind| *kind == Kind::Relation(Relation::Implies))
-            && let Some(last) = parts.last().filter(|last| !last.is_empty())
+        if let [Token { kind: Kind::Word(word), .. }, rest @ ..] = tokens
+            && words::concludes(word)
+            && rest.iter().any(|token| is_relation(&token.kind))
         {
-            return self.value(last);
+            let rest = match rest {
+                [Token { kind: Kind::Mark(':' | ','), .. }, rest @ ..] => rest,
+                _ => rest,
+            };
+            return self.value(rest);
+        }
+        // `A ⇒ B`: what follows is the answer, where it is about the same.
+        if let Some(parts) = split(tokens, |kind| *kind == Kind::Relation(Relation::Implies))
+            && let Some((last, before)) = parts.split_last().filter(|(last, _)| !last.is_empty())
+        {
+            return self.concluded(last, before);
+        }
+        if let Some(statement) = self.statements(tokens)? {
+            return Ok(statement);
         }
         if let Some(family) = self.family(tokens)? {
             return Ok(family);
@@ -66,7 +79,10 @@ impl Reader {
         }
         if let Some(parts) = split(tokens, |kind| matches!(kind, Kind::Or)) {
             let parts = self.parts(&parts)?;
-            return Ok(gathered(parts, true));
+            return Ok(gathered(solutions(parts), true));
+        }
+        if let Some(sum) = self.compound(tokens) {
+            return Ok(sum);
         }
         let bars = tokens.iter().any(|token| token.kind == Kind::And);
         let groups = split(tokens, |kind| *kind == Kind::Mark(';'));
@@ -74,6 +90,12 @@ impl Reader {
         if let Some(parts) = split(tokens, |kind| separators.contains(kind) || bars && *kind == Kind::And) {
             if let Some(congruence) = self.with_modulus(tokens)? {
                 return Ok(congruence);
+            }
+            if parts.iter().any(|part| matches!(part, [Token { kind: Kind::Dots, .. }])) {
+                return self.continued(&parts);
+            }
+            if let Some(table) = self.table(&parts) {
+                return Ok(table);
             }
             let parts = self.parts(&parts)?;
             return Ok(gathered(if groups.is_some() { solutions(parts) } else { parts }, false));
@@ -87,6 +109,63 @@ impl Reader {
             return Err("too-many-parts");
         }
         parts.into_iter().map(|part| self.value(part)).collect()
+    }
+
+    /// `Alice: 3, Bob: 4`
+    fn table(&mut self, parts: &[&[Token]]) -> Option<Value> {
+        let each = parts.iter().map(|part| {
+            let [label, value] = split(trimmed(part), |kind| *kind == Kind::Mark(':'))?.try_into().ok()?;
+            let value = self
+                .scalar(value)
+                .ok()
+                .filter(|value| matches!(value, Value::Scalar(scalar) if scalar.expr.as_number().is_some()))?;
+            Some(Value::Named { name: name::name(label)?, value: Box::new(value), sides: None })
+        });
+        let members = each.collect::<Option<Vec<_>>>()?;
+        Some(Value::Set { members, braced: false })
+    }
+
+    /// What follows from something: about the same letters, or it is not known which of the two is the answer.
+    fn concluded(&mut self, last: &[Token], before: &[&[Token]]) -> Parsed {
+        let stated = |tokens: &[Token]| tokens.iter().any(|token| token.kind == Kind::Relation(Relation::Equal));
+        let names = |tokens: &[Token]| {
+            let letters = tokens.iter().filter_map(|token| match &token.kind {
+                Kind::Letter(name) | Kind::Word(name) => Some(name.clone()),
+                _ => None,
+            });
+            letters.collect::<Vec<_>>()
+        };
+        let known: Vec<String> = before.iter().flat_map(|part| names(part)).collect();
+        let named = names(last);
+        if stated(last) && !named.is_empty() && !known.is_empty() && !named.iter().any(|name| known.contains(name)) {
+            return Err("conclusion-about-something-else");
+        }
+        // p → q is a statement of its own.
+        let relates = |tokens: &[Token]| tokens.iter().any(|token| is_relation(&token.kind));
+        if !relates(last) && !named.is_empty() && !before.iter().any(|part| relates(part)) {
+            return Err("logic");
+        }
+        self.value(last)
+    }
+
+    /// Statements joined by ∧ or ∨; between letters these calculate, which nothing here can.
+    fn statements(&mut self, tokens: &[Token]) -> Result<Option<Value>, &'static str> {
+        let any = tokens.iter().any(|token| token.kind == Kind::Vee);
+        let sign = if any { Kind::Vee } else { Kind::Wedge };
+        let Some(parts) = split(tokens, |kind| *kind == sign) else { return Ok(None) };
+        if !parts.iter().all(|part| part.iter().any(|token| is_relation(&token.kind))) {
+            return Err("logic");
+        }
+        let parts = self.parts(&parts)?;
+        Ok(Some(gathered(parts, any)))
+    }
+
+    /// `1, 2, …, 10` with all its members, or with what is left out kept as such.
+    fn continued(&mut self, parts: &[&[Token]]) -> Parsed {
+        let dots = |part: &&[Token]| matches!(part, [Token { kind: Kind::Dots, .. }]);
+        let read = parts.iter().map(|part| if dots(part) { Ok(None) } else { self.value(part).map(Some) });
+        let members = read.collect::<Result<Vec<Option<Value>>, _>>()?;
+        Ok(Value::Set { members: ellipsis::members(members), braced: false })
     }
 
     /// `…, k ∈ ℤ`
@@ -130,9 +209,30 @@ impl Reader {
         {
             return Ok(Value::Difference(Box::new(self.value(whole)?), Box::new(self.value(without)?)));
         }
+        // ℝ − {0}
+        if let Some(parts) = split(tokens, |kind| matches!(kind, Kind::Op('-')))
+            && let [whole @ [Token { kind: Kind::Field(_), .. }], without] = parts.as_slice()
+            && matches!(without.first(), Some(Token { kind: Kind::Open('{' | '[' | '('), .. }))
+        {
+            return Ok(Value::Difference(Box::new(self.value(whole)?), Box::new(self.value(without)?)));
+        }
+        // A(1, 2)
+        if let [Token { kind: Kind::Letter(name), .. }, point @ ..] = tokens
+            && name.len() == 1
+            && name != "C"
+            && name.chars().all(|c| c.is_ascii_uppercase())
+            && let Some(('(', inner, ')')) = bracketed(point)
+            && split(inner, |kind| *kind == Kind::Mark(',')).is_some()
+        {
+            let value = Box::new(self.value(point)?);
+            return Ok(Value::Named { name: name.clone(), value, sides: None });
+        }
+        if let Some(cases) = self.cases(tokens)? {
+            return Ok(cases);
+        }
         let colon = |kind: &Kind| matches!(kind, Kind::Mark(':')) || matches!(kind, Kind::Word(word) if word == "to");
         if let Some(parts) = split(tokens, colon) {
-            let sides = parts.iter().map(|part| expression(part, self.natural)).collect::<Result<Vec<_>, _>>()?;
+            let sides = parts.iter().map(|part| expression(part, self.mode)).collect::<Result<Vec<_>, _>>()?;
             return Ok(Value::Ratio(sides));
         }
         match tokens {
@@ -144,7 +244,7 @@ impl Reader {
         if let Some(parts) = split(tokens, |kind| *kind == Kind::Mark('↔')) {
             return self.parts(&parts).map(Value::Tuple);
         }
-        match matrix::matrix(tokens, self.natural) {
+        match matrix::matrix(tokens, self.mode) {
             Some(Ok(rows)) => return Ok(Value::Matrix(rows)),
             // Two numbers above each other in brackets are a binomial coefficient where one is calculated with.
             Some(Err(fault)) => return self.scalar(tokens).map_err(|_| fault),
@@ -167,7 +267,12 @@ impl Reader {
                 high_closed: interval.low_closed,
             }));
         }
-        self.scalar(tokens)
+        let value = self.scalar(tokens)?;
+        let components = match &value {
+            Value::Scalar(scalar) if scalar.unit.is_none() => vector::components(&scalar.expr),
+            _ => None,
+        };
+        Ok(components.unwrap_or(value))
     }
 
     fn bracket(&mut self, open: char, inner: &[Token], close: char) -> Result<Option<Value>, &'static str> {
@@ -184,7 +289,7 @@ impl Reader {
                 }
                 let value = self.value(inner)?;
                 Ok(Some(match (open, value) {
-                    ('{', Value::Set { members, .. }) => Value::Set { members, braced: true },
+                    ('{', Value::Set { members, braced: false }) => Value::Set { members, braced: true },
                     ('{', Value::Logic { parts, .. }) => Value::Set { members: parts, braced: true },
                     ('{', other) => Value::Set { members: vec![other], braced: true },
                     (_, other) => other,
@@ -226,44 +331,6 @@ impl Reader {
             _ => Ok(None),
         }
     }
-
-    /// `x | x > 1`, `(x, y) : x + y = 1`, `2k | k ∈ ℤ` within braces.
-    fn builder(&mut self, inner: &[Token]) -> Option<Value> {
-        let at = inner.iter().position(|token| matches!(token.kind, Kind::Bar | Kind::Mark(':')))?;
-        let (member, condition) = (trimmed(&inner[..at]), trimmed(&inner[at + 1..]));
-        if let Some(parameter) = integer_parameter(condition) {
-            let value = Box::new(self.value(member).ok()?);
-            return Some(Value::Family { value, parameter });
-        }
-        let letters = member.iter().all(|token| {
-            matches!(
-                token.kind,
-                Kind::Letter(_) | Kind::Mark(',') | Kind::Open('(') | Kind::Close(')') | Kind::Field(_)
-            ) || token.kind == Kind::Relation(Relation::In)
-        });
-        let condition = self.value(condition).ok().filter(|_| letters && !member.is_empty())?;
-        // `x | x = 3k, k ∈ ℤ` and conditions; not `|x|` at the beginning of a list.
-        let condition = match condition {
-            Value::Set { members, braced: false } if !members.is_empty() => Value::Logic { any: false, parts: members },
-            other => other,
-        };
-        matches!(
-            condition,
-            Value::Relation(..) | Value::Logic { .. } | Value::Family { .. } | Value::Named { .. } | Value::Twice(..)
-        )
-        .then_some(condition)
-    }
-
-    /// `[[1, 2], [3, 4]]`
-    fn nested(&mut self, parts: &[&[Token]]) -> Parsed {
-        let mut rows: Rows = Vec::new();
-        for part in parts {
-            let Some((_, inner, _)) = bracketed(trimmed(part)) else { return Err("ragged-matrix") };
-            let entries = split(inner, |kind| *kind == Kind::Mark(',')).unwrap_or_else(|| vec![inner]);
-            rows.push(entries.into_iter().map(|entry| expression(entry, self.natural)).collect::<Result<_, _>>()?);
-        }
-        if rows.iter().any(|row| row.len() != rows[0].len()) { Err("ragged-matrix") } else { Ok(Value::Matrix(rows)) }
-    }
 }
 
 /// Ranges between separators outside of all brackets; nothing where there is no separator.
@@ -288,19 +355,19 @@ pub(super) fn split(tokens: &[Token], separates: impl Fn(&Kind) -> bool) -> Opti
 }
 
 /// What lies between the bracket that opens `tokens` and the one that closes them.
-fn bracketed(tokens: &[Token]) -> Option<(char, &[Token], char)> {
+pub(super) fn bracketed(tokens: &[Token]) -> Option<(char, &[Token], char)> {
     let (first, last) = (tokens.first()?, tokens.last()?);
     let (Kind::Open(open), Kind::Close(close)) = (&first.kind, &last.kind) else { return None };
     let between = inside(tokens)?;
     (between.len() + 2 == tokens.len()).then_some((*open, between, *close))
 }
 
-fn is_relation(kind: &Kind) -> bool {
+pub(super) fn is_relation(kind: &Kind) -> bool {
     matches!(kind, Kind::Relation(relation) if *relation != Relation::Implies)
 }
 
 /// `k ∈ ℤ`, `k is an integer`
-fn integer_parameter(tokens: &[Token]) -> Option<String> {
+pub(super) fn integer_parameter(tokens: &[Token]) -> Option<String> {
     match trimmed(tokens) {
         [
             Token { kind: Kind::Letter(name), .. },
@@ -341,7 +408,7 @@ pub(super) fn trimmed(mut tokens: &[Token]) -> &[Token] {
                 tokens = rest
             }
             // A group around everything.
-            [Token { kind: Kind::Open('g'), .. }, .., Token { kind: Kind::Close('g'), .. }]
+            [Token { kind: Kind::Open('g'), mark: None, .. }, .., Token { kind: Kind::Close('g'), .. }]
                 if tokens.len() > 2 && bracketed(tokens).is_some() =>
             {
                 tokens = &tokens[1..tokens.len() - 1];
@@ -372,7 +439,7 @@ fn solutions(parts: Vec<Value>) -> Vec<Value> {
 
 /// Parts that stood side by side as one value: relations are joined, everything else is a set; a name given once holds
 /// for the bare values that follow it.
-fn gathered(parts: Vec<Value>, any: bool) -> Value {
+pub(super) fn gathered(parts: Vec<Value>, any: bool) -> Value {
     if parts.len() == 1 {
         return parts.into_iter().next().unwrap_or(Value::Set { members: Vec::new(), braced: false });
     }

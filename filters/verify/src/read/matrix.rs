@@ -1,8 +1,9 @@
 //! Matrices: their rows, their sums and products, their determinants.
 
 use super::expression::expression;
-use super::token::{Kind, Token};
+use super::token::{Kind, Mode, Token};
 use crate::expr::Expr;
+use num_traits::Zero;
 
 /// Rows of entries.
 pub(crate) type Rows = Vec<Vec<Expr>>;
@@ -33,7 +34,7 @@ pub(crate) fn closing(tokens: &[Token]) -> Option<usize> {
 }
 
 /// The entries between `\begin` and `\end`.
-pub(crate) fn rows(tokens: &[Token], natural: bool) -> Result<Rows, &'static str> {
+pub(crate) fn rows(tokens: &[Token], mode: Mode) -> Result<Rows, &'static str> {
     let mut rows: Rows = Vec::new();
     for row in tokens.split(|token| token.kind == Kind::Row) {
         if row.is_empty() {
@@ -41,7 +42,7 @@ pub(crate) fn rows(tokens: &[Token], natural: bool) -> Result<Rows, &'static str
         }
         let entries = row
             .split(|token| token.kind == Kind::Ampersand)
-            .map(|entry| expression(entry, natural))
+            .map(|entry| expression(entry, mode))
             .collect::<Result<Vec<_>, _>>()?;
         rows.push(entries);
     }
@@ -53,8 +54,8 @@ pub(crate) fn rows(tokens: &[Token], natural: bool) -> Result<Rows, &'static str
 }
 
 /// A matrix, or sums and products of matrices and numbers; nothing where there is none.
-pub(crate) fn matrix(tokens: &[Token], natural: bool) -> Option<Result<Rows, &'static str>> {
-    tokens.iter().any(is_matrix).then(|| terms(tokens, natural, 0))
+pub(crate) fn matrix(tokens: &[Token], mode: Mode) -> Option<Result<Rows, &'static str>> {
+    tokens.iter().any(is_matrix).then(|| terms(tokens, mode, 0))
 }
 
 fn is_matrix(token: &Token) -> bool {
@@ -77,7 +78,7 @@ pub(super) fn inside(tokens: &[Token]) -> Option<&[Token]> {
     None
 }
 
-fn terms(tokens: &[Token], natural: bool, nesting: u32) -> Result<Rows, &'static str> {
+fn terms(tokens: &[Token], mode: Mode, nesting: u32) -> Result<Rows, &'static str> {
     let (mut depth, mut start, mut negative) = (0_i32, 0, false);
     let mut total: Option<Rows> = None;
     for at in 0..=tokens.len() {
@@ -95,7 +96,7 @@ fn terms(tokens: &[Token], natural: bool, nesting: u32) -> Result<Rows, &'static
             None => None,
         };
         if start < at {
-            let mut term = factors(&tokens[start..at], natural, nesting)?;
+            let mut term = factors(&tokens[start..at], mode, nesting)?;
             if negative {
                 term = scaled(&term, &Expr::integer(-1));
             }
@@ -111,15 +112,17 @@ fn terms(tokens: &[Token], natural: bool, nesting: u32) -> Result<Rows, &'static
     total.ok_or("empty")
 }
 
-fn factors(tokens: &[Token], natural: bool, depth: u32) -> Result<Rows, &'static str> {
+fn factors(tokens: &[Token], mode: Mode, depth: u32) -> Result<Rows, &'static str> {
     let (mut at, mut scalar, mut product) = (0, Expr::integer(1), None::<Rows>);
     while at < tokens.len() {
         match &tokens[at].kind {
             Kind::Op('*') => at += 1,
             Kind::Begin(name) if NAMES.contains(&name.as_str()) => {
                 let end = closing(&tokens[at..]).ok_or("unfinished-environment")?;
-                let next = rows(&tokens[at + 1..at + end], natural)?;
+                let next = rows(&tokens[at + 1..at + end], mode)?;
                 at += end + 1;
+                let (next, length) = raised(next, &tokens[at..])?;
+                at += length;
                 product = Some(match product {
                     None => next,
                     Some(product) => multiplied(&product, &next)?,
@@ -130,8 +133,10 @@ fn factors(tokens: &[Token], natural: bool, depth: u32) -> Result<Rows, &'static
                 if depth < MAX_DEPTH && inside(&tokens[at..]).is_some_and(|inner| inner.iter().any(is_matrix)) =>
             {
                 let inner = inside(&tokens[at..]).unwrap_or_default();
-                let next = terms(inner, natural, depth + 1)?;
+                let next = terms(inner, mode, depth + 1)?;
                 at += inner.len() + 2;
+                let (next, length) = raised(next, &tokens[at..])?;
+                at += length;
                 product = Some(match product {
                     None => next,
                     Some(product) => multiplied(&product, &next)?,
@@ -154,12 +159,77 @@ fn factors(tokens: &[Token], natural: bool, depth: u32) -> Result<Rows, &'static
                 if end == at {
                     return Err("not-an-operand");
                 }
-                scalar = Expr::product([scalar, expression(&tokens[at..end], natural)?]);
+                scalar = Expr::product([scalar, expression(&tokens[at..end], mode)?]);
                 at = end;
             }
         }
     }
     Ok(scaled(&product.ok_or("scalar-beside-matrix")?, &scalar))
+}
+
+/// A matrix to the power that follows it, or transposed, and how many tokens that takes.
+fn raised(rows: Rows, tokens: &[Token]) -> Result<(Rows, usize), &'static str> {
+    const MAX_POWER: i64 = 12;
+    if tokens.first().map(|token| &token.kind) != Some(&Kind::Op('^')) {
+        return Ok((rows, 0));
+    }
+    let (exponent, length) = match tokens.get(1).map(|token| &token.kind) {
+        Some(Kind::Open('g')) => {
+            let inner = inside(&tokens[1..]).ok_or("unfinished")?;
+            (inner, inner.len() + 3)
+        }
+        Some(_) => (&tokens[1..2], 2),
+        None => return Err("unfinished"),
+    };
+    match exponent {
+        [Token { kind: Kind::Letter(name), .. }] if name == "T" || name == "t" => {
+            return Ok((transposed(&rows), length));
+        }
+        [Token { kind: Kind::Unknown(name), .. }] if matches!(name.as_str(), "top" | "intercal") => {
+            return Ok((transposed(&rows), length));
+        }
+        _ => {}
+    }
+    let power = expression(exponent, Mode::default())?.as_small().filter(|power| power.abs() <= MAX_POWER);
+    let power = power.ok_or("power-of-matrix")?;
+    let base = if power < 0 { inverted(&rows)? } else { rows };
+    if base.len() != base[0].len() || power == 0 {
+        return Err("power-of-matrix");
+    }
+    let mut result = base.clone();
+    for _ in 1..power.unsigned_abs() {
+        result = multiplied(&result, &base)?;
+    }
+    Ok((result, length))
+}
+
+fn transposed(rows: &Rows) -> Rows {
+    (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].clone()).collect()).collect()
+}
+
+/// The inverse of up to three rows, by cofactors.
+fn inverted(rows: &Rows) -> Result<Rows, &'static str> {
+    if rows.len() > 3 {
+        return Err("no-inverse");
+    }
+    let whole = determinant(rows)?;
+    if whole.as_number().is_some_and(Zero::is_zero) {
+        return Err("no-inverse");
+    }
+    let size = rows.len();
+    let minor = |row: usize, column: usize| -> Result<Expr, &'static str> {
+        let rest: Rows = (0..size)
+            .filter(|at| *at != row)
+            .map(|at| (0..size).filter(|place| *place != column).map(|place| rows[at][place].clone()).collect())
+            .collect();
+        if rest.is_empty() { Ok(Expr::integer(1)) } else { determinant(&rest) }
+    };
+    let entry = |row: usize, column: usize| {
+        let sign = Expr::integer(if (row + column) % 2 == 0 { 1 } else { -1 });
+        // Transposed.
+        Ok(Expr::product([sign, minor(column, row)?, whole.clone().inverse()]))
+    };
+    (0..size).map(|row| (0..size).map(|column| entry(row, column)).collect()).collect()
 }
 
 fn scaled(rows: &Rows, factor: &Expr) -> Rows {

@@ -2,22 +2,34 @@
 
 mod alphabet;
 mod applied;
+mod command;
+mod doubt;
+mod ellipsis;
 mod expression;
+mod foreign;
+mod letter;
 mod list;
 pub(crate) mod matrix;
+mod name;
 pub(crate) mod number;
+mod numerals;
 mod prose;
 mod relation;
 mod scalar;
+mod scan;
+mod set;
 mod show;
+mod symbol;
 pub(crate) mod token;
 pub(crate) mod unit;
+mod units;
 pub(crate) mod value;
+mod vector;
 pub(crate) mod words;
 
 pub(crate) use value::{Interval, Scalar, Value};
 
-use token::Commas;
+use token::{Commas, Mode};
 
 /// An answer's text and what it can mean.
 #[derive(Clone, Debug)]
@@ -28,12 +40,19 @@ pub(crate) struct Answer<'t> {
     pub values: Vec<Value>,
     /// Why there is none.
     pub fault: &'static str,
+    /// Other readings, which can only put the first ones in question.
+    pub others: Vec<Value>,
+    /// Whether a reading rests on a word, a mark or a letter that could mean something else. Nothing is proven by it.
+    pub doubt: bool,
+    /// Whether capital letters side by side could be one name or a product.
+    pub labels: bool,
 }
 
-/// Reads `text`; `natural` says whether a bare `log` is the natural one.
-pub(crate) fn read(text: &str, natural: bool) -> Answer<'_> {
+/// Reads `text`.
+pub(crate) fn read(text: &str, mode: Mode) -> Answer<'_> {
     let text = unwrapped(text);
-    let mut answer = Answer { text, values: Vec::new(), fault: "empty" };
+    let mut answer =
+        Answer { text, values: Vec::new(), fault: "empty", others: Vec::new(), doubt: false, labels: false };
     if text.is_empty() {
         return answer;
     }
@@ -45,11 +64,38 @@ pub(crate) fn read(text: &str, natural: bool) -> Answer<'_> {
         }
     }
     for commas in readings {
-        match token::tokens(text, commas).and_then(|tokens| list::value(&tokens, natural)) {
-            Ok(value) if !answer.values.contains(&value) => answer.values.push(value),
-            Ok(_) => {}
+        let scanned = token::scanned(text, commas).and_then(|(tokens, doubt)| {
+            if !doubt::fits(text, &tokens, commas) {
+                return Err("commas");
+            }
+            answer.doubt |= doubt || doubt::doubtful(&tokens);
+            answer.labels |= doubt::labelled(&tokens);
+            let value = list::value(&tokens, mode);
+            // `5m`: five of a variable, or five metres.
+            let glued = match doubt::glued(&tokens) {
+                true => list::value(&tokens, Mode { glued: true, ..mode }).ok(),
+                false => None,
+            };
+            let other = doubt::other(&tokens).and_then(|tokens| list::value(&tokens, mode).ok());
+            answer.others.extend(other);
+            Ok((value, glued))
+        });
+        match scanned {
+            Ok((value, glued)) => {
+                answer.fault = value.as_ref().err().copied().unwrap_or(answer.fault);
+                for value in value.into_iter().chain(glued) {
+                    if !answer.values.contains(&value) {
+                        answer.values.push(value);
+                    }
+                }
+            }
             Err(fault) => answer.fault = fault,
         }
+    }
+    // 1.234,5
+    if let Some(text) = continental(text) {
+        answer.doubt = true;
+        answer.values.extend(token::tokens(&text, Commas::Group).and_then(|tokens| list::value(&tokens, mode)));
     }
     // `an ellipse` is no number of ellipses.
     let nameless = |value: &Value| match value {
@@ -59,8 +105,10 @@ pub(crate) fn read(text: &str, natural: bool) -> Answer<'_> {
     let wordy = answer.values.iter().any(nameless) && words::wordy(&words::normal(text));
     answer.values.retain(|value| !(wordy && nameless(value)));
     if answer.values.is_empty() {
-        answer.values.extend(prose::prose(text, natural));
+        answer.doubt = true;
+        answer.values.extend(prose::prose(text, mode));
     }
+    answer.doubt |= answer.values.len() > 1;
     answer
 }
 
@@ -86,6 +134,21 @@ fn unwrapped(text: &str) -> &str {
             return text;
         }
     }
+}
+
+/// The English spelling of a number whose points part thousands and whose comma parts decimals.
+fn continental(text: &str) -> Option<String> {
+    let body = text.trim().trim_start_matches('-');
+    let (whole, fraction) = body.split_once(',')?;
+    let mut groups = whole.split('.');
+    let first = groups
+        .next()
+        .is_some_and(|first| (1..=3).contains(&first.len()) && first.bytes().all(|byte| byte.is_ascii_digit()));
+    let rest: Vec<&str> = groups.collect();
+    let grouped = !rest.is_empty()
+        && rest.iter().all(|group| group.len() == 3 && group.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    (first && grouped && digits).then(|| text.replace('.', "").replace(',', "."))
 }
 
 fn has_comma_between_digits(text: &str) -> bool {

@@ -37,6 +37,11 @@ impl Numeral {
         Numeral { value: BigRational::from_integer(value.into()), decimal: None, digits }
     }
 
+    /// A number that was written in words.
+    pub(crate) fn rational(value: BigRational) -> Numeral {
+        Numeral { value, decimal: None, digits: None }
+    }
+
     /// A fraction in one character.
     pub(crate) fn fraction(numerator: i64, denominator: i64) -> Numeral {
         Numeral { value: BigRational::new(numerator.into(), denominator.into()), decimal: None, digits: None }
@@ -184,6 +189,10 @@ fn exponent(text: &[char]) -> Option<(i32, usize)> {
 /// Fractions in one character.
 pub(crate) fn vulgar(c: char) -> Option<(i64, i64)> {
     Some(match c {
+        '↉' => (0, 3),
+        '⅐' => (1, 7),
+        '⅑' => (1, 9),
+        '⅒' => (1, 10),
         '½' => (1, 2),
         '⅓' => (1, 3),
         '⅔' => (2, 3),

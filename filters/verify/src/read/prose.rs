@@ -1,6 +1,6 @@
 //! Words, and words with formulas among them: what is left when a text is no mathematics as a whole.
 
-use super::token::{self, Commas};
+use super::token::{self, Commas, Mode};
 use super::{Value, list, words};
 
 /// More formulas than this are not read.
@@ -9,7 +9,7 @@ const MAX_FORMULAS: usize = 32;
 const MAX_BYTES: usize = 8000;
 
 /// `text` as words alone, or as words with formulas that can all be read.
-pub(super) fn prose(text: &str, natural: bool) -> Option<Value> {
+pub(super) fn prose(text: &str, mode: Mode) -> Option<Value> {
     if text.len() > MAX_BYTES {
         return None;
     }
@@ -30,7 +30,7 @@ pub(super) fn prose(text: &str, natural: bool) -> Option<Value> {
     }
     let read = |formula: &str| {
         let tokens = token::tokens(formula, Commas::Group).ok()?;
-        list::value(&tokens, natural).ok()
+        list::value(&tokens, mode).ok()
     };
     let (mut outside, mut formulas, mut rest) = (String::new(), Vec::new(), text);
     while let Some((before, formula, after)) = next_formula(rest) {
@@ -71,10 +71,12 @@ mod tests {
 
     #[test]
     fn words_and_formulas_are_told_apart() {
-        assert_eq!(prose("It converges.", false), Some(Value::Words("it converges".into())));
-        let Some(Value::Prose { words, formulas }) = prose("The mode is $1/3$.", false) else { panic!("prose") };
+        assert_eq!(prose("It converges.", Mode::default()), Some(Value::Words("it converges".into())));
+        let Some(Value::Prose { words, formulas }) = prose("The mode is $1/3$.", Mode::default()) else {
+            panic!("prose")
+        };
         assert_eq!((words.as_str(), formulas.len()), ("mode #", 1));
-        assert_eq!(prose("The mode is $\\foo{Q}$", false), None, "a formula that cannot be read");
-        assert!(matches!(prose("The current is 2 amps", false), Some(Value::Prose { .. })));
+        assert_eq!(prose("The mode is $\\foo{Q}$", Mode::default()), None, "a formula that cannot be read");
+        assert!(matches!(prose("The current is 2 amps", Mode::default()), Some(Value::Prose { .. })));
     }
 }

@@ -2,8 +2,10 @@
 
 use super::expression::expression;
 use super::list::{Reader, split, trimmed};
+use super::name::{name, spelled};
 use super::token::{Kind, Relation, Token};
 use super::value::{Parsed, Value};
+use crate::expr::Expr;
 
 impl Reader {
     /// `x ≡ 3 (mod 7)`
@@ -23,8 +25,21 @@ impl Reader {
         {
             head = last;
         }
-        let value = expression(head, self.natural)?;
-        Ok(Some(Value::Congruence { value, modulus: expression(modulus, self.natural)? }))
+        let modulus = expression(modulus, self.mode)?;
+        let values = match split(head, |kind| matches!(kind, Kind::Mark(',') | Kind::And | Kind::Or)) {
+            Some(parts) => parts.into_iter().map(trimmed).filter(|part| !part.is_empty()).collect(),
+            None => vec![head],
+        };
+        let mut classes = Vec::new();
+        for value in values {
+            for value in expression(value, self.mode)?.signs() {
+                classes.push(Value::Congruence { value, modulus: modulus.clone() });
+            }
+        }
+        Ok(match classes.len() {
+            1 => classes.pop(),
+            _ => Some(Value::Set { members: classes, braced: false }),
+        })
     }
 
     pub(super) fn relation(&mut self, tokens: &[Token], parts: &[&[Token]]) -> Parsed {
@@ -51,40 +66,18 @@ impl Reader {
         let equal = |relation: &Relation| {
             matches!(relation, Relation::Equal | Relation::Approx | Relation::In | Relation::Congruent)
         };
-        if signs.iter().all(equal) {
-            // A value after `≈` only approximates the one before it.
-            let exact = signs.iter().position(|sign| *sign == Relation::Approx).filter(|at| *at > 0);
-            let last = exact.unwrap_or(parts.len() - 1);
-            let name = trimmed(parts[0]);
-            let value = trimmed(parts[last]);
-            if let Some(name) = self.name(name, last > 1 || value.is_empty()) {
-                let sides = match (expression(trimmed(parts[0]), self.natural), expression(value, self.natural)) {
-                    (Ok(left), Ok(right)) => Some(Box::new((left, right))),
-                    _ => None,
-                };
-                let value = Box::new(self.value(value)?);
-                return Ok(Value::Named { name, value, sides });
-            }
-            if last > 1 && signs.iter().all(|sign| *sign == Relation::Equal) && parts[0].len() > 1 {
-                // A calculation: 2 + 3 = 4 + 1 = 5.
-                let sides =
-                    parts.iter().map(|part| expression(trimmed(part), self.natural)).collect::<Result<Vec<_>, _>>();
-                if sides.is_ok_and(|sides| {
-                    sides.iter().all(|side| {
-                        let mut names = Vec::new();
-                        side.symbols(&mut names);
-                        names.is_empty()
-                    })
-                }) {
-                    return self.value(value);
-                }
-            }
+        if signs.iter().all(equal)
+            && let Some(value) = self.stated(parts, &signs)?
+        {
+            return Ok(value);
         }
-        let sides: Result<Vec<_>, _> = parts.iter().map(|part| expression(trimmed(part), self.natural)).collect();
+        let sides: Result<Vec<_>, _> = parts.iter().map(|part| expression(trimmed(part), self.mode)).collect();
         match sides {
             Ok(sides) => Ok(Value::Relation(sides, signs)),
             // `A^{-1} = [1, 2; 3, 4]`, `u × v = [1, 2]`: what stands last is what it is.
-            Err(fault) if signs.iter().all(|sign| *sign == Relation::Equal) => {
+            Err(fault)
+                if signs.iter().all(|sign| *sign == Relation::Equal) && !parts.iter().any(|part| speaks(part)) =>
+            {
                 let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Err(fault) };
                 let value = Box::new(self.value(last).map_err(|_| fault)?);
                 let name: String = first.iter().map(|token| spelled(&token.kind)).collect();
@@ -94,54 +87,81 @@ impl Reader {
         }
     }
 
-    /// The left side of an equation as a name: a variable, `f(x)`, `(p, q)`, `|AB|`, `A : B`, words.
-    pub(super) fn name(&self, tokens: &[Token], chained: bool) -> Option<String> {
-        let text: String = tokens.iter().map(|token| spelled(&token.kind)).collect();
-        let first = &tokens.first()?.kind;
-        let letters = tokens.iter().filter(|token| matches!(token.kind, Kind::Letter(_) | Kind::Word(_))).count();
-        let calculates =
-            tokens.iter().any(|token| matches!(token.kind, Kind::Op('+' | '-' | '*' | '/' | '^') | Kind::PlusMinus(_)));
-        let number = tokens.iter().any(|token| matches!(token.kind, Kind::Number(_)));
-        let indexed = tokens.len() > 1 && tokens[1].kind == Kind::Op('_');
-        match first {
-            Kind::Word(_) => Some(text),
-            Kind::Letter(_) if tokens.len() == 1 => Some(text),
-            Kind::Letter(_) if indexed && !calculates => Some(text),
-            // f(x), f(2), P(A ∪ B)
-            Kind::Letter(_) if matches!(tokens[1].kind, Kind::Open('(') | Kind::Op('\'')) => {
-                (tokens.last().map(|token| &token.kind) == Some(&Kind::Close(')')) || indexed).then_some(text)
-            }
-            // AB, S_{ABC} : S
-            Kind::Letter(name) if letters > 1 && !calculates && !number && name.chars().all(char::is_uppercase) => {
-                Some(text)
-            }
-            Kind::Open('(') if letters > 1 && !calculates && !number => Some(text),
-            Kind::Bar if !calculates && !number && letters > 1 => Some(text),
-            // NO/BO = …
-            Kind::Frac if letters > 1 && !number && !calculates => {
-                let capitals = tokens.iter().all(|token| match &token.kind {
-                    Kind::Letter(name) => name.chars().all(char::is_uppercase),
-                    _ => true,
-                });
-                capitals.then_some(text)
-            }
-            Kind::Unknown(_) if tokens.len() == 1 => Some(text),
-            _ if chained && letters == 1 && tokens.len() == 1 => Some(text),
-            _ => None,
+    /// `x = …`, `… = x`, and values equal to each other: `600 = 6·10²`.
+    fn stated(&mut self, parts: &[&[Token]], signs: &[Relation]) -> Result<Option<Value>, &'static str> {
+        let (first, last) = (trimmed(parts[0]), trimmed(parts[parts.len() - 1]));
+        if let Some(name) = name(first) {
+            let rest: Vec<&[Token]> = parts[1..].iter().map(|part| trimmed(part)).collect();
+            let sides = match (expression(first, self.mode), expression(exact(&rest, &signs[1..]), self.mode)) {
+                (Ok(left), Ok(right)) => Some(Box::new((left, right))),
+                _ => None,
+            };
+            let value = Box::new(match self.chain(&rest, &signs[1..]) {
+                Some(chain) => chain,
+                None => {
+                    // What stands between may be calculated, and must be mathematics.
+                    for part in &rest[..rest.len() - 1] {
+                        let inner = expression(part, self.mode).map_err(|_| "words-in-a-chain")?;
+                        if inner.any(&|part| matches!(part, Expr::Symbol(symbol) if *symbol == name)) {
+                            return Err("name-within-its-value");
+                        }
+                    }
+                    self.value(exact(&rest, &signs[1..]))?
+                }
+            });
+            return Ok(Some(Value::Named { name, value, sides }));
         }
+        if signs.contains(&Relation::In) {
+            return Ok(None);
+        }
+        let all: Vec<&[Token]> = parts.iter().map(|part| trimmed(part)).collect();
+        if let Some(chain) = self.chain(&all, signs) {
+            return Ok(Some(chain));
+        }
+        // 5 = x
+        if let [value, _] = all.as_slice()
+            && signs == [Relation::Equal]
+            && let Some(name) = name(last)
+            && let Some(value) = self.constant(value)
+        {
+            return Ok(Some(Value::Named { name, value: Box::new(value), sides: None }));
+        }
+        Ok(None)
+    }
+
+    /// Several values without a variable.
+    fn chain(&mut self, parts: &[&[Token]], signs: &[Relation]) -> Option<Value> {
+        if parts.len() < 2 {
+            return None;
+        }
+        let values = parts.iter().map(|part| self.constant(part)).collect::<Option<Vec<_>>>()?;
+        // A currency sign on one side alone is a stray dollar.
+        let money = |value: &&Value| matches!(value, Value::Scalar(scalar) if scalar.unit.as_ref().is_some_and(|unit| unit.dimensions.contains_key("USD")));
+        let paid = values.iter().filter(money).count();
+        if paid > 0 && paid < values.len() {
+            return None;
+        }
+        Some(Value::Chain { values, signs: signs.to_vec() })
+    }
+
+    /// A value without a variable.
+    fn constant(&mut self, tokens: &[Token]) -> Option<Value> {
+        let value = self.value(tokens).ok()?;
+        let Value::Scalar(scalar) = &value else { return None };
+        let mut names = Vec::new();
+        scalar.expr.symbols(&mut names);
+        let calls = scalar.expr.any(&|part| matches!(part, Expr::Call(..)));
+        (names.is_empty() && !calls).then_some(value)
     }
 }
 
-fn spelled(kind: &Kind) -> String {
-    match kind {
-        Kind::Letter(name) | Kind::Word(name) | Kind::Unknown(name) => name.clone(),
-        Kind::Number(numeral) => numeral.value.to_string(),
-        Kind::Open('g') | Kind::Close('g') => String::new(),
-        Kind::Op(c) | Kind::Mark(c) | Kind::Open(c) | Kind::Close(c) => c.to_string(),
-        Kind::Bar => "|".to_owned(),
-        Kind::Frac => "frac".to_owned(),
-        Kind::Cup => "∪".to_owned(),
-        Kind::Cap => "∩".to_owned(),
-        _ => "?".to_owned(),
-    }
+/// Whether words are said in it.
+fn speaks(tokens: &[Token]) -> bool {
+    tokens.iter().any(|token| matches!(token.kind, Kind::Word(_) | Kind::And | Kind::Or))
+}
+
+/// The last part; or the one before the first `≈`, which what follows only approximates.
+fn exact<'t>(parts: &[&'t [Token]], signs: &[Relation]) -> &'t [Token] {
+    let at = signs.iter().position(|sign| *sign == Relation::Approx).unwrap_or(parts.len() - 1);
+    parts.get(at).copied().unwrap_or_default()
 }

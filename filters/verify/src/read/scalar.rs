@@ -3,11 +3,12 @@
 use super::expression::expression;
 use super::list::{Reader, trimmed};
 use super::number::Decimal;
-use super::token::{Kind, Relation, Token};
+use super::token::{Kind, Mode, Relation, Token};
 use super::unit::{self, Unit};
 use super::value::{Parsed, Scalar, Value};
 use crate::expr::Expr;
 use num_rational::BigRational;
+use num_traits::{One, Pow};
 
 /// The longest unit, in tokens.
 const MAX_UNIT: usize = 24;
@@ -25,58 +26,149 @@ impl Reader {
         if let [Token { kind: Kind::Op('-'), .. }, Token { kind: Kind::Currency(_), .. }, ..] = tokens {
             (negative, tokens) = (true, &tokens[1..]);
         }
+        // US$5
+        let nation = tokens
+            .iter()
+            .take_while(|token| matches!(&token.kind, Kind::Letter(name) if name.chars().all(char::is_uppercase)))
+            .count();
+        if matches!(tokens.get(nation).map(|token| &token.kind), Some(Kind::Currency(_))) {
+            tokens = &tokens[nation..];
+        }
+        // USD 5, Rs. 5
+        if let [Token { kind: Kind::Word(word), .. }, rest @ ..] = tokens
+            && rest.first().is_some_and(|token| matches!(token.kind, Kind::Number(_)))
+            && let Some(money) = unit::currency(word)
+        {
+            (currency, tokens) = (Some(money), rest);
+        }
         if let Some(Kind::Currency(code)) = tokens.first().map(|token| &token.kind) {
             (currency, tokens) = (Some(Unit::base(code)), &tokens[1..]);
         }
-        // The longest tail that is a unit, with something before it.
-        let mut unit = currency;
-        let first = tokens.len().saturating_sub(MAX_UNIT).max(1);
-        let starts = (first..tokens.len()).filter(|at| match &tokens[*at].kind {
-            Kind::Word(_) | Kind::Degree | Kind::Currency(_) => true,
-            // Single letters are units behind a number alone.
-            Kind::Letter(_) => tokens[..*at].iter().all(|token| matches!(token.kind, Kind::Number(_) | Kind::Op(_))),
-            Kind::Function(_) => *at + 1 == tokens.len(),
-            Kind::Relation(Relation::In) => *at + 1 == tokens.len(),
-            _ => false,
-        });
-        // In `sin 30°` the degree belongs to the argument.
         let applied =
             tokens[..tokens.len().saturating_sub(1)].iter().any(|token| matches!(token.kind, Kind::Function(_)));
-        let mut direct = None;
-        for at in starts {
-            if applied && tokens[at].kind == Kind::Degree {
-                continue;
+        let found = self.tail(tokens, applied, currency.is_some());
+        let (head, percent) = strip_percent(found.as_ref().map_or(tokens, |found| found.head));
+        let mut stated = decimal(head);
+        let mut expr = match &found {
+            Some(found) => found.expr.clone(),
+            None => expression(head, self.mode)?,
+        };
+        let mut unit = currency;
+        if let Some(Tail { mut magnitude, unit: mut named, .. }) = found {
+            // $5k, $5M
+            if unit.is_some()
+                && let Some(short) = named.as_ref().and_then(Unit::short_magnitude)
+            {
+                (magnitude, named) = (Some(short), None);
             }
-            let plain_letter = matches!(tokens[at].kind, Kind::Letter(_));
-            if plain_letter && !tokens[at].space && !tokens[at].textual {
-                continue;
+            if let Some(magnitude) = magnitude {
+                stated = stated.and_then(|stated| scaled(stated, &magnitude));
+                expr = Expr::product([expr, Expr::Number(magnitude)]);
+            }
+            unit = match (unit, named) {
+                // $5 per hour; `$5 dollars` says one thing twice.
+                (Some(money), Some(named)) if money.dimensions != named.dimensions => Some(money.and(&named)),
+                (money, named) => named.or(money),
+            };
+        }
+        let expr = if negative { expr.negated() } else { expr };
+        Ok(Value::Scalar(Scalar { decimal: stated, expr, percent, unit }))
+    }
+
+    /// The longest tail that is a unit, or a magnitude with or without one, with something before it.
+    fn tail<'t>(&self, tokens: &'t [Token], applied: bool, money: bool) -> Option<Tail<'t>> {
+        let first = tokens.len().saturating_sub(MAX_UNIT).max(1);
+        let figures = |kind: &Kind| matches!(kind, Kind::Number(_) | Kind::Op(_) | Kind::Open('g') | Kind::Close('g'));
+        (first..tokens.len()).find_map(|at| {
+            let token = &tokens[at];
+            let begins = match &token.kind {
+                Kind::Word(_) | Kind::Degree | Kind::Currency(_) => true,
+                // 5/hr
+                Kind::Op('/') => matches!(tokens.get(at + 1).map(|token| &token.kind), Some(Kind::Word(_))),
+                // $5k
+                Kind::Letter(letter)
+                    if money && at + 1 == tokens.len() && matches!(letter.as_str(), "k" | "K" | "M" | "B") =>
+                {
+                    matches!(tokens[at - 1].kind, Kind::Number(_))
+                }
+                // Single letters are units behind a number alone, or in text.
+                Kind::Letter(letter) => {
+                    let number = tokens[..at].iter().all(|token| figures(&token.kind));
+                    let apart = token.space || self.mode.glued || letter == "Omega" || is_micro(&tokens[at..]);
+                    token.textual || number && apart
+                }
+                Kind::Function(_) | Kind::Relation(Relation::In) => at + 1 == tokens.len(),
+                _ => false,
+            };
+            // In `sin 30°` the degree belongs to the argument.
+            if !begins || applied && token.kind == Kind::Degree {
+                return None;
             }
             let head = match tokens[at - 1].kind {
-                Kind::Op('*' | '^') => &tokens[..at - 1],
+                Kind::Op('*' | '^' | '-') => &tokens[..at - 1],
                 _ => &tokens[..at],
             };
-            if let (Some(found), Ok(expr)) =
-                (self::unit::unit(&tokens[at..]), expression(strip_percent(head).0, self.natural))
+            let expr = expression(strip_percent(head).0, self.mode).ok()?;
+            let one = expr.as_number().is_some_and(One::is_one);
+            let (mut magnitude, mut rest) = (None::<BigRational>, &tokens[at..]);
+            while let [Token { kind: Kind::Word(word), .. }, following @ ..] = rest
+                && let Some(factor) = unit::magnitude(word, one)
             {
-                (unit, direct) = (Some(found), Some((head, expr)));
-                break;
+                magnitude = Some(magnitude.map_or(factor.clone(), |magnitude| magnitude * factor));
+                rest = following;
             }
+            if rest.is_empty() {
+                return Some(Tail { head, expr, magnitude, unit: None });
+            }
+            let mut unit = match rest {
+                [Token { kind: Kind::Letter(letter), .. }]
+                    if money && matches!(letter.as_str(), "k" | "K" | "M" | "B") =>
+                {
+                    Unit::short(letter)
+                }
+                _ => unit::unit(rest)?,
+            };
+            unit.glued = self.mode.glued && matches!(token.kind, Kind::Letter(_)) && !token.space && !token.textual;
+            Some(Tail { head, expr, magnitude, unit: Some(unit) })
+        })
+    }
+
+    /// `2 h 30 min`, `5 feet, 6 inches`: parts of one quantity, each in a smaller unit than the one before it.
+    pub(super) fn compound(&self, tokens: &[Token]) -> Option<Value> {
+        let starts: Vec<usize> = tokens
+            .iter()
+            .enumerate()
+            .filter(|(at, token)| {
+                let before = at.checked_sub(1).map(|at| &tokens[at].kind);
+                matches!(token.kind, Kind::Number(_))
+                    && !matches!(before, Some(Kind::Op(_) | Kind::Number(_) | Kind::Open(_)))
+            })
+            .map(|(at, _)| at)
+            .collect();
+        if starts.len() < 2 || starts[0] != 0 || starts.len() > 4 {
+            return None;
         }
-        // `90^{\circ}` closes its group behind the degree.
-        if direct.is_none()
-            && !applied
-            && let Some(head) = degree_tail(tokens)
-            && let Ok(expr) = expression(head, self.natural)
-        {
-            (unit, direct) = (Some(Unit::degrees()), Some((head, expr)));
+        let mut total = Vec::new();
+        let mut last: Option<Unit> = None;
+        let mut whole: Option<Unit> = None;
+        for (place, start) in starts.iter().enumerate() {
+            let end = starts.get(place + 1).copied().unwrap_or(tokens.len());
+            let part = trimmed(&tokens[*start..end]);
+            let Kind::Number(numeral) = &part.first()?.kind else { return None };
+            let mut unit = unit::unit(part.get(1..)?).filter(|unit| !unit.unknown && !unit.degree)?;
+            // 2 h 30 m
+            let minutes = matches!(part, [_, Token { kind: Kind::Letter(letter), .. }] if letter == "m");
+            if minutes && last.as_ref().is_some_and(Unit::is_time) {
+                unit = Unit::minutes();
+            }
+            if last.is_some_and(|last| last.dimensions != unit.dimensions || last.factor <= unit.factor) {
+                return None;
+            }
+            let first = whole.get_or_insert_with(|| unit.clone());
+            total.push(Expr::Number(&numeral.value * &unit.factor / &first.factor));
+            last = Some(unit);
         }
-        let (head, percent) = strip_percent(direct.as_ref().map_or(tokens, |(head, _)| head));
-        let expr = match direct {
-            Some((_, expr)) => expr,
-            None => expression(head, self.natural)?,
-        };
-        let expr = if negative { expr.negated() } else { expr };
-        Ok(Value::Scalar(Scalar { decimal: decimal(head), expr, percent, unit }))
+        Some(Value::Scalar(Scalar { expr: Expr::sum(total), decimal: None, percent: false, unit: whole }))
     }
 
     /// An end of an interval.
@@ -135,17 +227,33 @@ fn strip_percent(tokens: &[Token]) -> (&[Token], bool) {
     }
 }
 
-fn degree_tail(tokens: &[Token]) -> Option<&[Token]> {
-    match tokens {
-        [
-            head @ ..,
-            Token { kind: Kind::Op('^'), .. },
-            Token { kind: Kind::Open('g'), .. },
-            Token { kind: Kind::Degree, .. },
-            Token { kind: Kind::Close('g'), .. },
-        ] if !head.is_empty() => Some(head),
+/// What stands at the end of a quantity, and what is before it.
+struct Tail<'t> {
+    head: &'t [Token],
+    expr: Expr,
+    magnitude: Option<BigRational>,
+    unit: Option<Unit>,
+}
+
+/// `\mu m`, `k\Omega`
+fn is_micro(tokens: &[Token]) -> bool {
+    let name = |at: usize| match tokens.get(at).map(|token| &token.kind) {
+        Some(Kind::Letter(name) | Kind::Word(name)) => Some(name.as_str()),
         _ => None,
+    };
+    match (name(0), name(1)) {
+        (Some("mu"), Some(next)) => unit::is_symbol(next) || matches!(next, "F" | "C" | "A"),
+        (Some("k" | "M" | "m"), Some("Omega")) => true,
+        _ => false,
     }
+}
+
+/// A decimal's precision, its value multiplied; none where that is by no power of ten.
+fn scaled(stated: Decimal, magnitude: &BigRational) -> Option<Decimal> {
+    let ten = BigRational::from_integer(10.into());
+    (-4..=13)
+        .find(|power: &i32| Pow::pow(&ten, *power) == *magnitude)
+        .map(|power| Decimal { places: stated.places - power, ..stated })
 }
 
 /// How precisely a lone decimal is stated.
@@ -165,7 +273,7 @@ fn decimal(tokens: &[Token]) -> Option<Decimal> {
             exponent @ ..,
         ] if ten.value == BigRational::from_integer(10.into()) => {
             let decimal = numeral.decimal?;
-            let power = expression(exponent, false).ok()?.as_small().filter(|power| power.abs() < 2000)?;
+            let power = expression(exponent, Mode::default()).ok()?.as_small().filter(|power| power.abs() < 2000)?;
             Some(Decimal { places: decimal.places - power as i32, significant: decimal.significant })
         }
         _ => None,

@@ -57,6 +57,15 @@ impl Display for Value {
                 Value::Interval(_) | Value::Union(_) | Value::Field(_) => write!(f, "{name} ∈ {value}"),
                 _ => write!(f, "{name} = {value}"),
             },
+            Value::Chain { values, signs } => {
+                for (at, value) in values.iter().enumerate() {
+                    if let Some(sign) = at.checked_sub(1).and_then(|at| signs.get(at)) {
+                        write!(f, " {} ", relation(*sign))?;
+                    }
+                    value.fmt(f)?;
+                }
+                Ok(())
+            }
             Value::Congruence { value, modulus } => write!(f, "{value} mod {modulus}"),
             Value::Ratio(parts) => enclosed(f, "", parts, " : ", ""),
             Value::Twice(first, second) => write!(f, "{first}: {second}"),

@@ -1,6 +1,7 @@
 //! Units: words and powers of them to dimensions and a factor.
 
 use super::token::{Kind, Token};
+use super::units::{COMMON, MAGNITUDES, PREFIXES, UNITS};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Pow};
@@ -17,69 +18,13 @@ pub(crate) struct Unit {
     pub unknown: bool,
     /// Degrees: the factor lacks π.
     pub degree: bool,
+    /// A letter right behind a number, which can be a variable as well.
+    pub glued: bool,
 }
-
-/// Name, dimension and power, numerator and denominator of the factor.
-const UNITS: &[(&[&str], &str, i64, i64)] = &[
-    (&["m", "meter", "metre"], "m", 1, 1),
-    (&["km", "kilometer", "kilometre"], "m", 1000, 1),
-    (&["cm", "centimeter", "centimetre"], "m", 1, 100),
-    (&["mm", "millimeter", "millimetre"], "m", 1, 1000),
-    (&["dm", "decimeter", "decimetre"], "m", 1, 10),
-    (&["nm", "nanometer", "nanometre"], "m", 1, 1_000_000_000),
-    (&["inch", "in", "inche"], "m", 254, 10_000),
-    (&["ft", "foot", "feet"], "m", 3048, 10_000),
-    (&["yd", "yard"], "m", 9144, 10_000),
-    (&["mi", "mile"], "m", 1_609_344, 1000),
-    (&["kg", "kilogram"], "kg", 1, 1),
-    (&["g", "gram"], "kg", 1, 1000),
-    (&["mg", "milligram"], "kg", 1, 1_000_000),
-    (&["ton", "tonne"], "kg", 1000, 1),
-    (&["lb", "pound"], "kg", 45_359_237, 100_000_000),
-    (&["oz", "ounce"], "kg", 28_349_523_125, 1_000_000_000_000),
-    (&["s", "sec", "second"], "s", 1, 1),
-    (&["ms", "millisecond"], "s", 1, 1000),
-    (&["min", "minute"], "s", 60, 1),
-    (&["h", "hr", "hour"], "s", 3600, 1),
-    (&["day"], "s", 86_400, 1),
-    (&["week"], "s", 604_800, 1),
-    (&["month"], "month", 1, 1),
-    (&["year", "yr"], "month", 12, 1),
-    (&["A", "ampere", "amp"], "A", 1, 1),
-    (&["K", "kelvin"], "K", 1, 1),
-    (&["mol", "mole"], "mol", 1, 1),
-    (&["radian", "rad"], "angle", 1, 1),
-    (&["dollar", "USD", "buck"], "USD", 1, 1),
-    (&["cent", "penny", "pennies", "penn"], "USD", 1, 100),
-    (&["euro", "EUR"], "EUR", 1, 1),
-    (&["GBP"], "GBP", 1, 1),
-    (&["yuan", "CNY", "RMB"], "CNY", 1, 1),
-    (&["rupee", "INR"], "INR", 1, 1),
-];
-
-/// Names, numerator and denominator of the factor, dimensions with their powers.
-type Derived = (&'static [&'static str], i64, i64, &'static [(&'static str, i32)]);
-
-/// Units made of others: numerator and denominator of the factor, then dimensions.
-const DERIVED: &[Derived] = &[
-    (&["L", "l", "liter", "litre"], 1, 1000, &[("m", 3)]),
-    (&["mL", "ml", "milliliter", "millilitre"], 1, 1_000_000, &[("m", 3)]),
-    (&["ha", "hectare"], 10_000, 1, &[("m", 2)]),
-    (&["mph"], 1_609_344, 3_600_000, &[("m", 1), ("s", -1)]),
-    (&["kph", "kmh"], 1000, 3600, &[("m", 1), ("s", -1)]),
-    (&["N", "newton"], 1, 1, &[("kg", 1), ("m", 1), ("s", -2)]),
-    (&["J", "joule"], 1, 1, &[("kg", 1), ("m", 2), ("s", -2)]),
-    (&["kJ", "kilojoule"], 1000, 1, &[("kg", 1), ("m", 2), ("s", -2)]),
-    (&["W", "watt"], 1, 1, &[("kg", 1), ("m", 2), ("s", -3)]),
-    (&["kW", "kilowatt"], 1000, 1, &[("kg", 1), ("m", 2), ("s", -3)]),
-    (&["Hz", "hertz"], 1, 1, &[("s", -1)]),
-    (&["Pa", "pascal"], 1, 1, &[("kg", 1), ("m", -1), ("s", -2)]),
-    (&["V", "volt"], 1, 1, &[("kg", 1), ("m", 2), ("s", -3), ("A", -1)]),
-];
 
 impl Unit {
     fn one() -> Unit {
-        Unit { factor: BigRational::one(), dimensions: BTreeMap::new(), unknown: false, degree: false }
+        Unit { factor: BigRational::one(), dimensions: BTreeMap::new(), unknown: false, degree: false, glued: false }
     }
 
     /// A unit of one dimension.
@@ -95,6 +40,76 @@ impl Unit {
         Unit { factor, degree: true, ..Unit::base("angle") }
     }
 
+    /// A letter for thousands, millions or billions of money.
+    pub(super) fn short(letter: &str) -> Unit {
+        Unit::base(&format!("#{letter}"))
+    }
+
+    /// What such a letter multiplies with.
+    pub(super) fn short_magnitude(&self) -> Option<BigRational> {
+        let (name, _) = self.dimensions.iter().next()?;
+        let power = match name.strip_prefix('#')? {
+            "k" | "K" => 3_u32,
+            "M" => 6,
+            _ => 9,
+        };
+        Some(BigRational::from_integer(BigInt::from(10).pow(power)))
+    }
+
+    /// This and another one multiplied.
+    pub(super) fn and(&self, other: &Unit) -> Unit {
+        let mut unit = self.clone();
+        unit.times(other, 1);
+        unit
+    }
+
+    /// A minute.
+    pub(crate) fn minutes() -> Unit {
+        Unit { factor: BigRational::from_integer(60.into()), ..Unit::base("s") }
+    }
+
+    /// Whether a word in it may change how many are meant.
+    pub(crate) fn may_count(&self) -> bool {
+        const COUNTS: [&str; 12] = [
+            "pair",
+            "score",
+            "gross",
+            "couple",
+            "trio",
+            "fortnight",
+            "decade",
+            "century",
+            "centurie",
+            "grand",
+            "stone",
+            "mil",
+        ];
+        let word = |name: &String| !name.is_ascii() && name != "¥" || COUNTS.contains(&name.as_str());
+        self.unknown && self.dimensions.keys().any(word)
+    }
+
+    /// Seconds, or a multiple of them.
+    pub(crate) fn is_time(&self) -> bool {
+        self.dimensions.len() == 1 && self.dimensions.get("s") == Some(&1)
+    }
+
+    /// The pound, a weight.
+    pub(crate) fn is_pound(&self) -> bool {
+        self.dimensions.len() == 1
+            && listed("pound", false)
+                .is_some_and(|pound| pound.factor == self.factor && pound.dimensions == self.dimensions)
+    }
+
+    /// The coulomb, whose sign is that of degrees Celsius without the degrees.
+    pub(crate) fn is_coulomb(&self) -> bool {
+        listed("C", false).is_some_and(|coulomb| coulomb.factor == self.factor && coulomb.dimensions == self.dimensions)
+    }
+
+    /// The pound, money.
+    pub(crate) fn is_sterling(&self) -> bool {
+        self.dimensions.len() == 1 && self.dimensions.contains_key("GBP")
+    }
+
     fn times(&mut self, other: &Unit, power: i32) {
         self.factor *= other.factor.clone().pow(power);
         for (dimension, exponent) in &other.dimensions {
@@ -107,36 +122,87 @@ impl Unit {
     }
 }
 
-/// The unit that a word names, singular or plural.
+/// The unit that a word names, singular or plural, with or without a prefix.
 fn named(word: &str) -> Option<Unit> {
-    let forms = [word.to_owned(), word.to_lowercase()];
-    for form in &forms {
-        for form in [form.as_str(), form.strip_suffix("es").unwrap_or(form), form.strip_suffix('s').unwrap_or(form)] {
+    let lower = if word.chars().count() > 1 { word.to_lowercase() } else { word.to_owned() };
+    for form in [word, lower.as_str()] {
+        for form in [form, form.strip_suffix("es").unwrap_or(form), form.strip_suffix('s').unwrap_or(form)] {
             // A lone `s` is no plural.
-            if form.is_empty() {
-                continue;
-            }
-            for (names, dimension, above, below) in UNITS {
-                if names.contains(&form) {
-                    let factor = BigRational::new(BigInt::from(*above), BigInt::from(*below));
-                    return Some(Unit { factor, ..Unit::base(dimension) });
-                }
-            }
-            for (names, above, below, dimensions) in DERIVED {
-                if names.contains(&form) {
-                    let factor = BigRational::new(BigInt::from(*above), BigInt::from(*below));
-                    let dimensions = dimensions.iter().map(|(name, power)| ((*name).to_owned(), *power)).collect();
-                    return Some(Unit { factor, dimensions, ..Unit::one() });
-                }
+            if !form.is_empty()
+                && let Some(unit) = listed(form, false).or_else(|| prefixed(form))
+            {
+                return Some(unit);
             }
         }
     }
     None
 }
 
+fn listed(name: &str, prefix: bool) -> Option<Unit> {
+    let (_, above, below, dimensions, _) =
+        UNITS.iter().find(|(names, .., prefixes)| names.contains(&name) && (*prefixes || !prefix))?;
+    let factor = BigRational::new(BigInt::from(*above), BigInt::from(*below));
+    let dimensions = dimensions.iter().map(|(name, power)| ((*name).to_owned(), *power)).collect();
+    Some(Unit { factor, dimensions, ..Unit::one() })
+}
+
+/// `km`, `kilometer`: signs go with signs and words with words.
+fn prefixed(name: &str) -> Option<Unit> {
+    PREFIXES.iter().find_map(|(sign, word, power)| {
+        let short = name
+            .strip_prefix(sign)
+            .filter(|rest| rest.chars().count() <= 2 || *rest == "mol" || *rest == "cal" || *rest == "Omega");
+        let long = name.strip_prefix(word).filter(|rest| rest.chars().count() > 2);
+        let mut unit = listed(short.or(long)?, true)?;
+        unit.factor *= BigRational::from_integer(10.into()).pow(*power);
+        Some(unit)
+    })
+}
+
+/// The currency that a word names.
+pub(super) fn currency(word: &str) -> Option<Unit> {
+    named(word).filter(|unit| {
+        unit.factor.is_one()
+            && unit
+                .dimensions
+                .keys()
+                .all(|name| matches!(name.as_str(), "USD" | "EUR" | "GBP" | "CNY" | "JPY" | "INR" | "RUB" | "KRW"))
+    })
+}
+
 /// Whether a run of letters is a unit's name.
 pub(crate) fn is_unit(word: &str) -> bool {
     word.len() > 1 && named(word).is_some()
+}
+
+/// Whether a short run of letters is a unit wherever it stands.
+pub(crate) fn is_common(word: &str) -> bool {
+    let lower = word.to_lowercase();
+    [word, lower.as_str()].into_iter().any(|form| {
+        word.len() > 1 && (COMMON.contains(&form) || form.strip_suffix('s').is_some_and(|form| COMMON.contains(&form)))
+    })
+}
+
+/// Letters that are a unit right behind a number, unless they are a variable.
+pub(super) fn is_symbol(letter: &str) -> bool {
+    matches!(letter, "m" | "g" | "s" | "h" | "L" | "J" | "N" | "W" | "V" | "K" | "Omega" | "mu")
+}
+
+/// Letters that are a unit behind a number and a space.
+pub(super) fn is_letter(letter: &str) -> bool {
+    letter.chars().count() == 1 && listed(letter, false).is_some()
+}
+
+/// What a word multiplies the number before it with; `one` says that the number is one.
+pub(super) fn magnitude(word: &str, one: bool) -> Option<BigRational> {
+    let lower = word.to_lowercase();
+    let known = |name: &str| {
+        let found = MAGNITUDES.iter().find(|(names, ..)| names.contains(&name));
+        found.map(|(_, above, below)| BigRational::new(BigInt::from(*above), BigInt::from(*below)))
+    };
+    let single =
+        one && matches!(lower.as_str(), "third" | "quarter" | "fourth" | "fifth" | "sixth" | "eighth" | "tenth");
+    known(word).or_else(|| known(&lower)).or_else(|| if single { known(&format!("{lower}s")) } else { None })
 }
 
 /// All of `tokens` as a unit. `textual` says that single letters are units too, as they are inside of `\text`.
@@ -146,7 +212,15 @@ pub(crate) fn unit(tokens: &[Token]) -> Option<Unit> {
     while at < tokens.len() {
         let word = match &tokens[at].kind {
             Kind::Word(word) | Kind::Letter(word) => word.as_str(),
-            Kind::Degree => "°",
+            Kind::Degree => match tokens.get(at + 1).map(|token| &token.kind) {
+                // 37 °C
+                Some(Kind::Letter(scale) | Kind::Word(scale)) if temperature(scale).is_some() => {
+                    unit.times(&Unit::base(temperature(scale).unwrap_or_default()), sign);
+                    (at, any) = (at + 2, true);
+                    continue;
+                }
+                _ => "°",
+            },
             Kind::Currency(code) => {
                 unit.times(&Unit::base(code), sign);
                 (at, any) = (at + 1, true);
@@ -164,8 +238,22 @@ pub(crate) fn unit(tokens: &[Token]) -> Option<Unit> {
             Kind::Relation(super::token::Relation::In) => "in",
             _ => return None,
         };
+        if super::words::states(word) {
+            return None;
+        }
         at += 1;
+        // `k\Omega`, `\mu m`
+        let joined = match tokens.get(at) {
+            Some(Token { kind: Kind::Letter(next) | Kind::Word(next), space, .. })
+                if (!space || word == "mu") && PREFIXES.iter().any(|(sign, ..)| *sign == word) =>
+            {
+                prefixed(&format!("{word}{next}")).filter(|_| word == "mu" || next == "Omega" || !tokens[at].textual)
+            }
+            _ => None,
+        };
+        at += usize::from(joined.is_some());
         match word {
+            _ if joined.is_some() => {}
             "square" | "squared" | "sq" | "cubic" | "cubed" => {
                 let power = if word.starts_with('s') { 2 } else { 3 };
                 if word.ends_with('d') {
@@ -198,16 +286,22 @@ pub(crate) fn unit(tokens: &[Token]) -> Option<Unit> {
             let size: i32 = numeral.digits.as_deref()?.parse().ok().filter(|size| (0..=12).contains(size))?;
             power = if negative { -size } else { size };
             at = place + 1 + usize::from(group);
+        } else if let Some(Token { kind: Kind::Number(numeral), space: false, .. }) = tokens.get(at)
+            && matches!(numeral.digits.as_deref(), Some("2" | "3"))
+        {
+            // m2
+            power = if numeral.digits.as_deref() == Some("2") { 2 } else { 3 };
+            at += 1;
         } else if matches!(tokens.get(at).map(|token| &token.kind), Some(Kind::Word(word)) if word == "squared" || word == "cubed")
         {
             power = if matches!(&tokens[at].kind, Kind::Word(word) if word == "cubed") { 3 } else { 2 };
             at += 1;
         }
-        let next = match named(word) {
+        let next = match joined.or_else(|| named(word)) {
             _ if word == "°" => Unit::degrees(),
             Some(next) => next,
             // One letter of no unit is a variable.
-            None if word.chars().count() == 1 => return None,
+            None if word.chars().count() == 1 && word.is_ascii() => return None,
             None => {
                 let singular = word.to_lowercase();
                 let singular = singular.strip_suffix('s').unwrap_or(&singular).to_owned();
@@ -222,4 +316,14 @@ pub(crate) fn unit(tokens: &[Token]) -> Option<Unit> {
         any = true;
     }
     any.then_some(unit)
+}
+
+/// The dimension that a temperature's scale is.
+fn temperature(scale: &str) -> Option<&'static str> {
+    match scale {
+        "C" | "celsius" | "Celsius" | "centigrade" => Some("celsius"),
+        "F" | "fahrenheit" | "Fahrenheit" => Some("fahrenheit"),
+        "K" | "kelvin" | "Kelvin" => Some("K"),
+        _ => None,
+    }
 }

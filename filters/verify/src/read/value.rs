@@ -50,6 +50,13 @@ pub(crate) enum Value {
         /// The two sides of the equation, for `y = x + 1`.
         sides: Option<Box<(Expr, Expr)>>,
     },
+    /// Values equal, or nearly equal, to each other: `600 = 6·10²`, `2π ≈ 6.28`.
+    Chain {
+        /// What stands between the signs.
+        values: Vec<Value>,
+        /// `=` and `≈`.
+        signs: Vec<Relation>,
+    },
     /// A residue class.
     Congruence {
         /// A representative.

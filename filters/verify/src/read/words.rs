@@ -1,38 +1,7 @@
 //! Answers in words: names, yes and no, numbers, choices, dates and times.
 
-const NUMBERS: &[&str] = &[
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
-const TENS: &[(&str, i64)] = &[
-    ("thirty", 30),
-    ("forty", 40),
-    ("fifty", 50),
-    ("sixty", 60),
-    ("seventy", 70),
-    ("eighty", 80),
-    ("ninety", 90),
-    ("hundred", 100),
-];
+pub(crate) use super::numerals::{in_digits, number};
+
 const MONTHS: &[&str] = &[
     "january",
     "february",
@@ -54,29 +23,152 @@ const SHORT: &[&str] = &[
     "all", "any", "not", "only", "red", "boy", "cup", "pen", "cat", "dog", "egg", "day",
 ];
 
+/// Words that turn around what follows, or take it back.
+const REFUSALS: &[&str] = &[
+    "not",
+    "no",
+    "never",
+    "without",
+    "except",
+    "unless",
+    "cannot",
+    "neither",
+    "nor",
+    "wrong",
+    "incorrect",
+    "false",
+    "isn",
+    "isn't",
+    "aren",
+    "doesn",
+    "don",
+    "instead",
+    "rather",
+    "than",
+    "excluding",
+    "excluded",
+    "avoid",
+    "nicht",
+    "kein",
+    "keine",
+    "pas",
+    "non",
+    "ne",
+    "sauf",
+    "sin",
+    "ni",
+    "не",
+    "нет",
+    "кроме",
+    "falsch",
+    "außer",
+    "ohne",
+    "exclude",
+    "reject",
+    "rejected",
+    "discard",
+    "impossible",
+    "assume",
+    "suppose",
+];
+
+/// Whether words take back, or turn around, what they are about.
+pub(crate) fn refuses(words: &str) -> bool {
+    words.split(' ').any(|word| REFUSALS.contains(&word)) || words.contains(['不', '非', '除', '没', '無', '无'])
+}
+
+/// Whether a run of two letters in text is a word.
+pub(crate) fn is_short(run: &str) -> bool {
+    matches!(
+        run.to_ascii_lowercase().as_str(),
+        "so" | "we"
+            | "it"
+            | "as"
+            | "at"
+            | "be"
+            | "do"
+            | "us"
+            | "if"
+            | "he"
+            | "is"
+            | "up"
+            | "by"
+            | "on"
+            | "an"
+            | "my"
+            | "me"
+    )
+}
+
+/// Whether a word makes a statement of what stands before it, so that it is no unit.
+pub(crate) fn states(word: &str) -> bool {
+    let lower = word.to_lowercase();
+    refuses(&lower)
+        || matches!(
+            lower.as_str(),
+            "is" | "are"
+                | "was"
+                | "were"
+                | "be"
+                | "if"
+                | "when"
+                | "because"
+                | "since"
+                | "than"
+                | "but"
+                | "otherwise"
+                | "should"
+                | "would"
+                | "could"
+                | "maybe"
+                | "perhaps"
+                | "more"
+                | "less"
+                | "fewer"
+                | "most"
+                | "or"
+                | "where"
+                | "who"
+                | "which"
+                | "while"
+                | "until"
+                | "before"
+                | "after"
+                | "above"
+                | "below"
+                | "over"
+                | "under"
+                | "between"
+                | "then"
+                | "so"
+        )
+}
+
+/// Whether words lead to a conclusion and say nothing of it.
+pub(crate) fn concludes(word: &str) -> bool {
+    matches!(
+        word.to_ascii_lowercase().as_str(),
+        "so" | "then"
+            | "thus"
+            | "hence"
+            | "therefore"
+            | "finally"
+            | "answer"
+            | "solution"
+            | "所以"
+            | "因此"
+            | "故"
+            | "解得"
+    )
+}
+
 /// Whether a short run of letters is a word.
 pub(crate) fn is_known(run: &str) -> bool {
     let lower = run.to_ascii_lowercase();
     SHORT.contains(&lower.as_str())
         && !(run.len() == 2 && run.chars().all(char::is_uppercase) && lower != "am" && lower != "pm")
-        || super::unit::is_unit(run) && !matches!(run, "ha" | "mi" | "nm" | "ms" | "in" | "kW")
+        || super::unit::is_common(run) && !matches!(run, "ha" | "mi" | "nm" | "ms" | "in" | "kW")
         || matches!(run, "in")
-}
-
-/// A number in words.
-pub(crate) fn number(text: &str) -> Option<i64> {
-    let lower = text.trim().to_ascii_lowercase();
-    if let Some(at) = NUMBERS.iter().position(|word| *word == lower) {
-        return i64::try_from(at).ok();
-    }
-    if let Some((_, value)) = TENS.iter().find(|(word, _)| *word == lower) {
-        return Some(*value);
-    }
-    let (tens, ones) = lower.split_once(['-', ' '])?;
-    let tens =
-        TENS.iter().find(|(word, _)| *word == tens).map(|(_, value)| *value).or((tens == "twenty").then_some(20))?;
-    let ones = NUMBERS[1..10].iter().position(|word| *word == ones)?;
-    Some(tens + ones as i64 + 1)
 }
 
 /// A time of day.
@@ -199,6 +291,11 @@ pub(crate) fn normal(text: &str) -> String {
         "no solutions" | "no real solution" | "no real solutions" | "there are no solutions" | "none exist" => {
             "no solution".to_owned()
         }
+        "无解" | "無解" | "没有解" | "方程无解" => "no solution".to_owned(),
+        "空集" => "empty set".to_owned(),
+        "不存在" => "does not exist".to_owned(),
+        "正确" | "对" | "是" => "yes".to_owned(),
+        "错误" | "错" | "否" | "不是" => "no".to_owned(),
         "true" | "correct" => "yes".to_owned(),
         "false" | "incorrect" => "no".to_owned(),
         "does not exist" | "dne" | "doesnt exist" => "does not exist".to_owned(),
@@ -218,7 +315,28 @@ pub(crate) fn is_hedge(word: &str) -> bool {
 pub(crate) fn is_quantifier(word: &str) -> bool {
     matches!(
         word,
-        "none" | "nothing" | "once" | "twice" | "thrice" | "double" | "half" | "both" | "dozen" | "single" | "nil"
+        "first"
+            | "second"
+            | "third"
+            | "fourth"
+            | "fifth"
+            | "sixth"
+            | "seventh"
+            | "eighth"
+            | "ninth"
+            | "tenth"
+            | "last"
+            | "none"
+            | "nothing"
+            | "once"
+            | "twice"
+            | "thrice"
+            | "double"
+            | "half"
+            | "both"
+            | "dozen"
+            | "single"
+            | "nil"
     )
 }
 
@@ -243,6 +361,10 @@ pub(crate) fn choice(text: &str) -> Option<(char, &str)> {
     rest = rest.strip_prefix('(').unwrap_or(rest).trim_start();
     let letter = rest.chars().next().filter(|c| ('A'..='J').contains(c))?;
     rest = rest[1..].trim_start();
+    // `A: 3, B: 4` is a table.
+    if rest.starts_with(':') && rest[1..].contains(':') {
+        return None;
+    }
     let closed = rest.starts_with([')', '.', ':']);
     if bracketed && !rest.starts_with(')') {
         return None;
