@@ -7,7 +7,7 @@ use crate::{
     recipe::{BaseConfig, ExportConfig, Recipe, StudentConfig},
     session::{Session, Slot, Spec, Work, ready},
     student::{Model, base_model},
-    teachers::{Secrets, Teacher},
+    teachers::{self, Secrets, Teacher},
     verify,
 };
 use anyhow::{Context as _, Result};
@@ -18,7 +18,7 @@ use distill_filters::{EXAMPLES, EXPORT, FilterConfig, Inputs, SELECTION};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainError, TrainingConfig};
 use distill_teacher::Answers;
-use distill_teacher_local::{LocalTeacher, Placement};
+use distill_teacher_local::{LocalTeacher, Precision};
 use std::rc::Rc;
 
 /// The parts of the path: a command goes up to and including one of them.
@@ -128,8 +128,9 @@ fn make_traces(
     let place = preflight::Place { device: session.device.clone(), store: session.store.root().to_owned() };
     session.stage(spec.input("problems", own), || {
         preflight::check(recipe, &ready(problems)?, &place, secrets)?;
+        teacher.plan(&device, sampling.max_new_tokens)?;
         let shards: Rc<Vec<Shard>> = Rc::new(own.ready()?.shards().collect());
-        let (complete, answers) = (teacher.open(&device, secrets)?, Rc::new(Answers::open(&answers)?));
+        let (complete, answers) = (teacher.open(&device, sampling.max_new_tokens, secrets)?, Rc::new(Answers::open(&answers)?));
         let (identity, name) = (complete.identity(), teacher.name.clone());
         let (wanted, bought) = (shards.clone(), answers.clone());
         Ok(Work::map(shards.len(), move |unit, _, out| {
@@ -263,7 +264,8 @@ fn evaluate(
         let device = &device;
         scores.push(session.stage(model.input(spec(subject)?, "model"), || {
             Ok(Work::gather(move |context, out| {
-                let complete = LocalTeacher::load(model.dir()?, model.digest()?, Placement::on(device))?;
+                let placement = teachers::placement(device, Precision::default(), config.max_new_tokens);
+                let complete = LocalTeacher::load(model.dir()?, model.digest()?, placement)?;
                 Ok(distill_evaluate::evaluate(subject, config, &ready(problems)?, &complete, context, out)?)
             }))
         })?);
@@ -277,7 +279,7 @@ fn evaluate(
         let answers = session.store.samples(&teacher.folder());
         scores.push(session.stage(spec("teacher")?.outside("model", teacher.digest()), || {
             Ok(Work::gather(|context, out| {
-                let (complete, answers) = (teacher.open(&device, secrets)?, Answers::open(&answers)?);
+                let (complete, answers) = (teacher.open(&device, config.max_new_tokens, secrets)?, Answers::open(&answers)?);
                 let problems = ready(problems)?;
                 distill_evaluate::ask(config, &problems, &*complete, &answers, context)?;
                 let subject = ("teacher", &complete.identity());

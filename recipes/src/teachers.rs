@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_dataset::Keyed;
 use distill_teacher::{Api, ApiKey, Complete, HttpTeacher, Identity, Render};
-use distill_teacher_local::{LocalTeacher, Placement, Precision};
+use distill_teacher_local::{Limits, LocalTeacher, Placement, Precision, plan_cache};
 use std::path::{Path, PathBuf};
 
 /// Looks up a secret by the name of its environment variable.
@@ -99,14 +99,25 @@ impl Teacher {
         format!("{}-{}", self.name.chars().take(40).map(safe).collect::<String>(), &digest[..12])
     }
 
-    /// Gets it ready to answer.
+    /// Checks, without loading anything but headers, that a local teacher's cache holds answers of `max_new_tokens`.
+    ///
+    /// # Errors
+    /// When the checkpoint cannot be opened or the device has too little memory: bytes needed and found.
+    pub fn plan(&self, device: &str, max_new_tokens: u32) -> Result<()> {
+        if let Kind::Local(dir, precision) = &self.kind {
+            plan_cache(dir, &placement(device, *precision, max_new_tokens))?;
+        }
+        Ok(())
+    }
+
+    /// Gets it ready to answer with at most `max_new_tokens`.
     ///
     /// # Errors
     /// When the checkpoint is damaged, the device is not there, or a key is missing.
-    pub fn open(&self, device: &str, secrets: Secrets<'_>) -> Result<Box<dyn Complete>> {
+    pub fn open(&self, device: &str, max_new_tokens: u32, secrets: Secrets<'_>) -> Result<Box<dyn Complete>> {
         match &self.kind {
             Kind::Local(dir, precision) => {
-                let placement = Placement { precision: *precision, ..Placement::on(device) };
+                let placement = placement(device, *precision, max_new_tokens);
                 Ok(Box::new(LocalTeacher::load(dir, &self.identity, placement)?))
             }
             Kind::Http(config, _) => {
@@ -131,6 +142,12 @@ impl Teacher {
             }
         }
     }
+}
+
+/// Where a checkpoint is decoded for answers of at most `max_new_tokens`: the cache is sized by them.
+pub fn placement(device: &str, precision: Precision, max_new_tokens: u32) -> Placement<'_> {
+    let limits = Limits::for_request(None, max_new_tokens as usize);
+    Placement { precision, limits, ..Placement::on(device) }
 }
 
 fn load_chat(dir: &Path) -> Result<Chat> {

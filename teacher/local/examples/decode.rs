@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let precision = Precision::from_name(precision)?;
     // Room for all of them together, whatever the model.
     let defaults = Limits::default();
-    let cache_bytes = if device == "cpu" { defaults.cache_bytes } else { 16 << 30 };
+    let cache_bytes = if device == "cpu" { defaults.cache_bytes } else { Some(16 << 30) };
     let limits = Limits { running: others.len().max(defaults.running), cache_bytes, ..defaults };
     let placement = Placement { precision, limits, ..Placement::on(device) };
     let (_, mut engine) = load(Path::new(checkpoint), placement)?;
