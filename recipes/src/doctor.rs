@@ -20,6 +20,8 @@ pub struct Findings {
     pub devices: Vec<(String, Result<(), String>)>,
     /// Languages whose solutions can be run, with what runs them.
     pub languages: Vec<(&'static str, String)>,
+    /// Python modules that solutions usually need, and whether they are there.
+    pub modules: Vec<(&'static str, bool)>,
     /// The layers of the isolation in which they are run, or why nothing is run.
     pub sandbox: Result<Sandbox, String>,
 }
@@ -49,6 +51,7 @@ pub fn look(store: &Path) -> Findings {
         vector: vector(),
         devices: vec![device("cpu"), device("cuda")],
         languages: languages(&tools),
+        modules: tools.modules().unwrap_or_default(),
         sandbox: sandbox(tools),
     }
 }
@@ -92,6 +95,17 @@ pub fn describe(findings: &Findings) -> String {
     }
     for (name, what) in &findings.languages {
         line(name, what);
+    }
+    let named = |there: bool| {
+        let names = findings.modules.iter().filter(|(_, found)| *found == there).map(|(name, _)| *name);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    if !findings.modules.is_empty() {
+        let there = Some(named(true)).filter(|names| !names.is_empty());
+        line("modules", there.as_deref().unwrap_or("none of the usual ones"));
+        if !named(false).is_empty() {
+            line("", &format!("missing, so that solutions which need them stay unknown: {}", named(false)));
+        }
     }
     match &findings.sandbox {
         Err(why) => line("sandbox", &format!("none: {why}")),

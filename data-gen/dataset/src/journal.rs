@@ -293,11 +293,8 @@ impl<E> Journal<E> {
     }
 
     fn finish(&mut self) -> Result<(), DatasetError> {
-        let Some(mut writer) = self.writer.take() else { return Ok(()) };
-        writer.sync()?;
-        let name = std::mem::take(&mut writer.name);
-        drop(writer);
-        seal(&self.dir, &name, true).map(drop)
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        seal(&self.dir, &writer.finish()?, true).map(drop)
     }
 
     fn write(&mut self, key: &str, json: &[u8]) -> Result<(), DatasetError> {
@@ -327,9 +324,8 @@ impl<E> Journal<E> {
 
     /// Hands the segment in hand to the sealer; the next entry begins another.
     fn rotate(&mut self) -> Result<(), DatasetError> {
-        self.sync()?;
         if let Some(writer) = self.writer.take() {
-            self.sealer.seal(writer.name, true);
+            self.sealer.seal(writer.finish()?, true);
         }
         Ok(())
     }

@@ -8,7 +8,8 @@
 //! | `<id>/lock` | locked while the owner lives |
 //! | `<id>/beat` | a counter, renewed by [`Owner::beat`] |
 //!
-//! The folder appears by one rename, with its lock taken, and goes by one rename: an id without a folder is dead.
+//! The folder appears by one rename, with its lock taken, and goes by one rename: an id without a folder is dead. What a
+//! killed owner left is removed by the next that registers on its machine.
 //!
 //! **Who is dead.** Under one kernel the lock tells, at once: it goes with its process, and a stopped process keeps it.
 //! Where the file system has no locks, the process number and start time tell. From another machine only the counter
@@ -65,7 +66,7 @@ pub struct Owner {
     id: String,
     record: Record,
     /// Held, not read.
-    _lock: File,
+    lock: Option<File>,
     beats: AtomicU64,
     watched: Mutex<HashMap<String, Watched>>,
 }
@@ -121,7 +122,9 @@ impl Owner {
             DatasetError::io("register in", dir)(error)
         })?;
         let (beats, watched) = (AtomicU64::new(0), Mutex::default());
-        Ok(Owner { dir: dir.to_owned(), id, record, _lock: lock, beats, watched })
+        let owner = Owner { dir: dir.to_owned(), id, record, lock: Some(lock), beats, watched };
+        owner.sweep()?;
+        Ok(owner)
     }
 
     /// What others call it: 32 hex digits, never used twice.
@@ -205,6 +208,19 @@ impl Owner {
         Ok(bytes.map(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
+    /// Removes what owners left that were killed under this kernel. Gone or dead, an owner is the same to everybody.
+    fn sweep(&self) -> Result<(), DatasetError> {
+        for entry in fs::read_dir(&self.dir).map_err(DatasetError::io("list", &self.dir))? {
+            let name = entry.map_err(DatasetError::io("list", &self.dir))?.file_name().to_string_lossy().into_owned();
+            let gone = name.starts_with('.') && name.ends_with(".gone");
+            // One look makes no owner of another machine dead.
+            if gone || is_id(&name) && self.liveness(&name)? == Liveness::Dead {
+                let _ = fs::remove_dir_all(self.dir.join(name));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether somebody under this kernel holds an owner's lock; `Mine` when nobody does.
     fn lock_of(&self, id: &str, record: &Record) -> Result<Locked, DatasetError> {
         if !record.locks {
@@ -223,6 +239,8 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let (path, gone) = (self.dir.join(&self.id), self.dir.join(format!(".{}.gone", self.id)));
         if fs::rename(&path, &gone).is_ok() {
+            // An open file would keep a network mount from removing its folder.
+            self.lock = None;
             let _ = fs::remove_dir_all(gone);
         }
     }

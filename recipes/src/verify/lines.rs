@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     num::NonZeroUsize,
     ops::Range,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
 };
@@ -79,9 +80,12 @@ pub fn answer_lines(
         });
     }
     drop(to_writer);
-    let Some(tally) = write(answers, output)? else { return Ok(Tally::default()) };
+    let Some((tally, written)) = write(answers, output)? else { return Ok(Tally::default()) };
     match reader.join() {
-        Ok(outcome) => outcome.context("cannot read standard input")?,
+        Ok(outcome) => {
+            let read = outcome.context("cannot read standard input")?;
+            anyhow::ensure!(read == written, "{read} batches of lines were read, and {written} answered");
+        }
         Err(_) => anyhow::bail!("reading standard input ended in a panic"),
     }
     Ok(tally)
@@ -91,7 +95,15 @@ fn work(batch: &Batch, answer: impl Fn(u64, Result<&str, &str>) -> Result<String
     let (mut text, mut tally) = (String::new(), Tally::default());
     for (number, line) in &batch.lines {
         tally.lines += 1;
-        let answered = answer(*number, line.clone().map(|range| &batch.text[range])).unwrap_or_else(|wrong| {
+        let line = line.clone().map(|range| &batch.text[range]);
+        // Whatever happens to one line, it is answered, and so are the others.
+        let answered = panic::catch_unwind(AssertUnwindSafe(|| answer(*number, line)));
+        let answered = answered.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let error = format!("judging this line ended in a panic: {}", said.unwrap_or("without a word"));
+            Err(super::wrong(line, *number, &error))
+        });
+        let answered = answered.unwrap_or_else(|wrong| {
             tally.errors += 1;
             wrong
         });
@@ -101,8 +113,8 @@ fn work(batch: &Batch, answer: impl Fn(u64, Result<&str, &str>) -> Result<String
     Answers { place: batch.place, text, tally }
 }
 
-/// Writes answers in order; nothing where nobody reads them any more.
-fn write(answers: mpsc::Receiver<Answers>, output: &mut impl Write) -> Result<Option<Tally>> {
+/// Writes answers in order, and says what they were and how many batches; nothing where nobody reads them any more.
+fn write(answers: mpsc::Receiver<Answers>, output: &mut impl Write) -> Result<Option<(Tally, u64)>> {
     let (mut next, mut early, mut total) = (0, BTreeMap::new(), Tally::default());
     for Answers { place, text, tally } in answers {
         total.lines += tally.lines;
@@ -116,11 +128,12 @@ fn write(answers: mpsc::Receiver<Answers>, output: &mut impl Write) -> Result<Op
             }
         }
     }
-    Ok(Some(total))
+    Ok(Some((total, next)))
 }
 
 /// Hands lines over: in full batches while there are many, one by one while somebody types.
-fn read(input: impl Read, most: usize, to_workers: &mpsc::SyncSender<Batch>) -> std::io::Result<()> {
+/// How many batches they were is returned.
+fn read(input: impl Read, most: usize, to_workers: &mpsc::SyncSender<Batch>) -> std::io::Result<u64> {
     let mut input = BufReader::with_capacity(BUFFER, input);
     let (mut place, mut number, mut ended) = (0, 0, false);
     let mut bytes = Vec::new();
@@ -153,7 +166,7 @@ fn read(input: impl Read, most: usize, to_workers: &mpsc::SyncSender<Batch>) -> 
             break;
         }
     }
-    Ok(())
+    Ok(place)
 }
 
 /// The next line into `line`; false where it is too long and was skipped, nothing at the end.
@@ -196,6 +209,25 @@ mod tests {
             let (output, tally) = run(b"a\n\nb\n\xff\xfe\nc\n   \nd", batch);
             assert_eq!(output, "1 a\n3 b\n4 expected UTF-8, found other bytes\n5 c\n7 d\n", "batches of {batch}");
             assert_eq!(tally, Tally { lines: 5, errors: 1 });
+        }
+    }
+
+    #[test]
+    fn a_line_that_panics_is_answered_with_its_id_and_counted() {
+        let input = b"{\"id\": \"a\"}\n{\"id\": \"b\"}\n{\"id\": \"c\"}\n";
+        for (threads, batch) in [(1, 1), (1, 8), (3, 1)] {
+            let count = |n| NonZeroUsize::new(n).expect("not zero");
+            let pace = Pace { threads: count(threads), batch: count(batch) };
+            let mut output = Vec::new();
+            let tally = answer_lines(pace, &input[..], &mut output, |number, _| {
+                assert!(number != 2, "it went wrong");
+                Ok(number.to_string())
+            });
+            let output = String::from_utf8(output).expect("text");
+            let lines: Vec<&str> = output.lines().collect();
+            assert_eq!((lines.len(), lines[0], lines[2]), (3, "1", "3"), "{output}");
+            assert!(lines[1].contains(r#""id":"b""#) && lines[1].contains("it went wrong"), "{output}");
+            assert_eq!(tally.expect("a tally"), Tally { lines: 3, errors: 1 });
         }
     }
 

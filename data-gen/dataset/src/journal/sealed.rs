@@ -23,6 +23,8 @@ use std::{
     ops::Range,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
+    thread,
+    time::Duration,
 };
 
 /// First bytes of a sealed segment.
@@ -34,6 +36,8 @@ pub(super) const BLOCK_BYTES: usize = 64 << 10;
 const MAX_BLOCK: usize = BLOCK_BYTES + HEADER + MAX_KEY + MAX_PAYLOAD;
 /// zstd's own default: levels above it cost several times the time for a few percent.
 const LEVEL: i32 = 3;
+/// How often to ask for the lock of a segment that nobody should have.
+const LOOKS: u32 = 10;
 const FOOTER_BYTES: u64 = HEADER as u64 + 8;
 /// Bytes of a block's and of an entry's line in the index.
 const BLOCK_LINE: usize = 24;
@@ -286,7 +290,14 @@ pub(super) fn seal(dir: &Path, name: &str, ours: bool) -> Result<bool, DatasetEr
 
 /// Locks a segment for as long as `file` is open, and says what became of its writer.
 fn take(file: &File, ours: bool) -> io::Result<Fate> {
-    let (line, locked) = (line_of(file)?, try_lock(file)?);
+    let (line, mut locked) = (line_of(file)?, try_lock(file)?);
+    for _ in 0..LOOKS {
+        // Others who look whether its writer lives have it locked for a moment.
+        if locked == Locked::Others {
+            thread::sleep(Duration::from_millis(20));
+            locked = try_lock(file)?;
+        }
+    }
     if ours && locked != Locked::Others {
         return Ok(Fate::Dead);
     }

@@ -99,7 +99,7 @@ pub(super) struct Writer {
     pub name: String,
     pub path: PathBuf,
     /// Locked until it is closed.
-    pub file: File,
+    file: File,
     pub end: u64,
     dir_synced: bool,
     synced: Instant,
@@ -176,6 +176,17 @@ impl Writer {
         Ok((at, (HEADER + key.len() + json.len()) as u32))
     }
 
+    /// Syncs and unlocks it, to be sealed under the name that this returns.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn finish(mut self) -> Result<String, DatasetError> {
+        self.sync()?;
+        // Closing alone may not: a child that another thread is just forking has this file open, until it executes.
+        let _ = self.file.unlock();
+        Ok(self.name)
+    }
+
     /// Since when entries wait for [`Writer::sync`].
     pub(super) fn synced(&self) -> Instant {
         self.synced
@@ -194,5 +205,13 @@ impl Writer {
         }
         self.synced = Instant::now();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Writer {
+    /// The file as a forked child would have it: the same, with its lock.
+    pub(super) fn duplicate(&self) -> File {
+        self.file.try_clone().expect("a second descriptor")
     }
 }

@@ -87,6 +87,16 @@ fn full_segments_are_sealed_while_others_are_written() {
 }
 
 #[test]
+fn a_segment_is_sealed_though_a_child_that_is_being_forked_has_it_open() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut journal = open(dir.path());
+    append(&mut journal, 0..10);
+    let _inherited = journal.writer.as_ref().expect("its segment").duplicate();
+    journal.close().expect("a sealed journal");
+    assert_eq!(files(dir.path(), ""), files(dir.path(), ".sealed"), "its own lock kept it from being sealed");
+}
+
+#[test]
 fn what_others_write_is_found_by_refreshing_before_and_after_it_is_sealed() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (mut reader, mut writer) = (open(dir.path()), open(dir.path()));

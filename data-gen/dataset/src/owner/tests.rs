@@ -74,6 +74,10 @@ fn a_killed_owner_is_dead_and_a_stopped_one_lives() {
     child.kill().expect("a signal");
     child.wait().expect("its end");
     assert_eq!(me.liveness(&id).expect("an answer"), Liveness::Dead);
+    let next = Owner::register(dir.path(), TTL).expect("a registration");
+    assert!(!dir.path().join(&id).exists(), "what a killed owner left was not swept");
+    assert_eq!(next.liveness(&id).expect("an answer"), Liveness::Dead);
+    assert_eq!(next.liveness(me.id()).expect("an answer"), Liveness::Alive, "a living owner was swept");
 }
 
 #[test]

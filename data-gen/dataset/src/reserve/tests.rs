@@ -94,7 +94,7 @@ fn many_owners_in_turn_are_never_two_at_once() {
         for _ in 0..8 {
             let (inside, turns, root) = (&inside, &turns, root.path());
             scope.spawn(move || {
-                while turns.load(SeqCst) < 400 {
+                while turns.load(SeqCst) < 100 {
                     // Every turn is a new owner, and every other ends without releasing: it is succeeded as a dead one.
                     let reservations = open(root);
                     if reserve(&reservations, "the one") == Reserve::Reserved {

@@ -1,10 +1,10 @@
 //! Tests that call a function. The solution answers calls in a cell of its own; what it returns is plain values, read
-//! here. Expected values stay here. Assertions stay in a second cell, whose calls are passed on from here.
+//! here. Expected values stay here.
 
 use super::{
-    CheckTests, Judgement, Language, Outcome, Tests, Tolerance,
-    judge::{Halt, Judge, file, judged, misery},
-    text::{last_line, short},
+    Judgement, Language, Outcome, Tests, Tolerance,
+    judge::{Halt, Judge, PER_TEST_MS, file, judged, misery},
+    text::{last_line, short_bytes},
     value::{Sent, Value},
 };
 use distill_sandbox::{Event, Job, Limits, Process, Stopped};
@@ -14,9 +14,7 @@ use std::{
 };
 
 /// The solution's place among the processes.
-const SOLUTION: usize = 0;
-/// The assertions' place.
-const CHECK: usize = 1;
+pub(super) const SOLUTION: usize = 0;
 /// Longest text of evidence.
 const SHORT: usize = 200;
 
@@ -24,12 +22,10 @@ const SHORT: usize = 200;
 enum Answer<'b> {
     /// A value.
     Value(Sent<'b>),
-    /// A value, and what became of the arguments.
-    Changed(Sent<'b>, Sent<'b>),
     /// Something that is no plain value.
     Opaque(String),
-    /// An exception: its built-in classes, its message, the traceback's last line.
-    Raised(Sent<'b>, Sent<'b>, String),
+    /// An exception: the traceback's last line.
+    Raised(String),
     /// Not an answer: somebody else wrote into the channel.
     Garbled,
 }
@@ -39,22 +35,12 @@ impl<'b> Answer<'b> {
     fn read(frame: &'b [u8], token: [u8; 8]) -> Answer<'b> {
         let Some((b, rest)) = frame.split_first_chunk::<8>() else { return Answer::Garbled };
         let Some((kind, rest)) = rest.split_first().filter(|_| *b == token) else { return Answer::Garbled };
-        let opaque = || Answer::Opaque("a value that is not plain".to_owned());
         match kind {
-            b'V' => Sent::read(rest).map_or_else(opaque, Answer::Value),
-            b'M' => match Sent::read(rest).map(Sent::tuple) {
-                Some(Some([value, arguments])) => Answer::Changed(value, arguments),
-                Some(None) => Answer::Garbled,
-                None => opaque(),
-            },
-            b'U' => Answer::Opaque(short(&String::from_utf8_lossy(rest), SHORT)),
-            b'X' => match Sent::read(rest).and_then(Sent::tuple) {
-                Some([bases, message, trace]) => match (message.text(), trace.text()) {
-                    (Some(_), Some(trace)) => Answer::Raised(bases, message, last_line(trace)),
-                    _ => Answer::Garbled,
-                },
-                _ => Answer::Garbled,
-            },
+            b'V' => {
+                Sent::read(rest).map_or_else(|| Answer::Opaque("a value that is not plain".to_owned()), Answer::Value)
+            }
+            b'U' => Answer::Opaque(short_bytes(rest, SHORT)),
+            b'X' => Answer::Raised(last_line(rest)),
             _ => Answer::Garbled,
         }
     }
@@ -62,25 +48,25 @@ impl<'b> Answer<'b> {
     /// Its value as it is shown, or what went wrong, as an outcome.
     fn value(self) -> Result<Sent<'b>, (Outcome, String)> {
         match self {
-            Answer::Value(value) | Answer::Changed(value, _) => Ok(value),
+            Answer::Value(value) => Ok(value),
             Answer::Opaque(what) => Err((Outcome::WrongAnswer, format!("it returned {what}"))),
-            Answer::Raised(_, _, said) => Err((raised(&said), said)),
+            Answer::Raised(said) => Err((raised(&said), said)),
             Answer::Garbled => Err((Outcome::RuntimeError, "it wrote into the channel of its answers".to_owned())),
         }
     }
 }
 
-fn raised(said: &str) -> Outcome {
+pub(super) fn raised(said: &str) -> Outcome {
     if said.starts_with("MemoryError") { Outcome::Memory } else { Outcome::RuntimeError }
 }
 
 /// A word that nobody can guess.
-fn token() -> [u8; 8] {
+pub(super) fn token() -> [u8; 8] {
     RandomState::new().build_hasher().finish().to_le_bytes()
 }
 
 impl Judge {
-    fn solution(&self, code: &str, argument: &str, limits: &Limits) -> Job {
+    pub(super) fn solution(&self, code: &str, argument: &str, limits: &Limits) -> Job {
         Job {
             start: self.python_start(argument.to_owned()),
             limits: *limits,
@@ -96,11 +82,13 @@ impl Judge {
         let (Some(function), Ok(cases)) = (tests.starter().1, tests.calls()) else {
             return Err(judged(Outcome::TestsFailure, "the tests' arguments or results are not JSON".to_owned()));
         };
-        let (prelude, tolerance): (_, Option<Tolerance>) = match tests {
-            Tests::Calls(tests) => ("calls", tests.tolerance),
-            _ => ("calls+prelude", None),
+        let (start, tolerance): (_, Option<Tolerance>) = match tests {
+            Tests::Calls(tests) => ("calls".to_owned(), tests.tolerance),
+            // LiveCodeBench gives every call its time.
+            _ if tests.limits().cpu_seconds.is_none() => (format!("calls+prelude:{}", self.scaled(PER_TEST_MS)), None),
+            _ => ("calls+prelude".to_owned(), None),
         };
-        let job = self.solution(code, prelude, limits);
+        let job = self.solution(code, &start, limits);
         let worker = self.worker(Language::Python)?;
         let mut running = [worker.begin(&job)?];
         let outcome = (|| -> Result<(), Halt> {
@@ -136,164 +124,10 @@ impl Judge {
         })();
         end(worker, &mut running, outcome)
     }
-
-    /// Runs assertions in one cell and the solution that they call in another.
-    pub(super) fn check(&mut self, code: &str, tests: &CheckTests, limits: &Limits) -> Result<(), Halt> {
-        let solution = self.solution(code, "calls", limits);
-        let check = Job {
-            start: self.python_start(format!("check:{}", tests.entry_point)),
-            files: vec![
-                file("setup.py", tests.starter.as_bytes().into(), false),
-                file("check.py", tests.check.as_bytes().into(), false),
-            ],
-            ..solution.clone()
-        };
-        let worker = self.worker(Language::Python)?;
-        let mut running = [worker.begin(&solution)?, worker.begin(&check)?];
-        let mut relay = Relay::new(limits);
-        let outcome = loop {
-            let event = worker.next(&mut running)?;
-            match relay.step(event, &mut running) {
-                Ok(false) => {}
-                Ok(true) => break Ok(()),
-                Err(halt) => break Err(halt),
-            }
-        };
-        end(worker, &mut running, outcome)
-    }
-}
-
-/// Passes calls from assertions to a solution, and answers back.
-struct Relay<'t> {
-    limits: &'t Limits,
-    loaded: bool,
-    /// The call that waits for the solution to be loaded.
-    waiting: Option<Vec<u8>>,
-    /// The word of the call that waits for its answer.
-    pending: Option<[u8; 8]>,
-    calls: u64,
-    /// The last call, as it is shown, and what it gave.
-    last: (String, String),
-    /// Whether that was no plain value.
-    opaque: bool,
-}
-
-impl<'t> Relay<'t> {
-    fn new(limits: &'t Limits) -> Relay<'t> {
-        let last = (String::new(), String::new());
-        Relay { limits, loaded: false, waiting: None, pending: None, calls: 0, last, opaque: false }
-    }
-
-    /// One event; true when the assertions held.
-    fn step(&mut self, event: Event, running: &mut [Process; 2]) -> Result<bool, Halt> {
-        match event {
-            Event::Frame(SOLUTION, frame) if self.loaded => self.answer(&frame, running)?,
-            Event::Frame(SOLUTION, _) | Event::Ended(SOLUTION) if !self.loaded => {
-                loaded(event, &running[SOLUTION], self.limits)?;
-                self.loaded = true;
-                if let Some(frame) = self.waiting.take() {
-                    running[SOLUTION].send(&[&frame]);
-                }
-            }
-            Event::Frame(_, frame) => return self.asserted(&frame, running),
-            Event::Ended(SOLUTION) => {
-                let detail = |judgement: Judgement| {
-                    let detail = format!("call {}, {}: {}", self.calls, self.last.0, judgement.detail);
-                    Halt::Judged(Judgement { test: Some(1), detail, ..judgement })
-                };
-                return Err(gone(&running[SOLUTION], self.limits).map_or_else(|halt| halt, detail));
-            }
-            Event::Ended(_) => {
-                let check = &running[CHECK];
-                let why = misery(check.end()?, &check.stderr().bytes, self.limits);
-                let why = why.map_or_else(|| "they ended without a word".to_owned(), |(_, detail)| detail);
-                return Err(judged(Outcome::TestsFailure, format!("the assertions failed to run: {why}")));
-            }
-        }
-        Ok(false)
-    }
-
-    fn asserted(&mut self, frame: &[u8], running: &mut [Process; 2]) -> Result<bool, Halt> {
-        let (kind, rest) = frame.split_first().unwrap_or((&b'D', &[]));
-        let said = || short(&String::from_utf8_lossy(rest), 2 * SHORT);
-        match kind {
-            b'C' => {
-                let call = Sent::read(rest).and_then(Sent::tuple);
-                let Some((name, arguments)) = call.and_then(|[name, arguments, _]| Some((name.text()?, arguments)))
-                else {
-                    return Err(judged(Outcome::TestsFailure, "the assertions made a call that is none".to_owned()));
-                };
-                let name = String::from_utf8_lossy(name);
-                self.calls += 1;
-                self.last = (format!("{name}{}", in_parentheses(arguments.short())), String::new());
-                let token = token();
-                let frame = [&token[..], rest].concat();
-                self.pending = Some(token);
-                if self.loaded {
-                    running[SOLUTION].send(&[&frame]);
-                } else {
-                    self.waiting = Some(frame);
-                }
-                Ok(false)
-            }
-            // Assertions that ask nothing prove nothing.
-            b'P' if self.calls == 0 => {
-                Err(judged(Outcome::TestsFailure, "the assertions never called the solution".to_owned()))
-            }
-            b'P' => Ok(true),
-            b'A' | b'X' => {
-                let text = said();
-                let outcome = match kind {
-                    b'X' if text.contains("MemoryError") => Outcome::Memory,
-                    b'X' if !self.opaque => Outcome::RuntimeError,
-                    _ => Outcome::WrongAnswer,
-                };
-                let (call, got) = std::mem::take(&mut self.last);
-                let (line, error) = text.split_once('⏎').unwrap_or(("", &text));
-                let detail = format!("call {}, {call}: {error}", self.calls);
-                let judgement = Judgement::new(outcome, 0, short(&detail, 2 * SHORT));
-                Err(Halt::Judged(Judgement { test: Some(1), expected: short(line, SHORT), got, ..judgement }))
-            }
-            _ => Err(judged(Outcome::TestsFailure, format!("the assertions cannot be used: {}", said()))),
-        }
-    }
-
-    fn answer(&mut self, frame: &[u8], running: &mut [Process; 2]) -> Result<(), Halt> {
-        let garbled = || judged(Outcome::RuntimeError, "it wrote into the channel of its answers".to_owned());
-        let token = self.pending.take().ok_or_else(garbled)?;
-        self.opaque = false;
-        let pair = |kind: u8, a: &[u8], b: &[u8]| [&[kind, b'(', 2, 0, 0, 0][..], a, b].concat();
-        let reply = match Answer::read(frame, token) {
-            Answer::Garbled => return Err(garbled()),
-            Answer::Value(value) => {
-                self.last.1 = value.short();
-                [b"V", value.bytes()].concat()
-            }
-            Answer::Changed(value, arguments) => {
-                self.last.1 = value.short();
-                pair(b'M', value.bytes(), arguments.bytes())
-            }
-            Answer::Opaque(what) => {
-                self.opaque = true;
-                self.last.1.clone_from(&what);
-                let mut reply = vec![b'X'];
-                let text = |text: String| Value::Text(text.into_bytes());
-                let error = [Value::List(vec![text("TypeError".to_owned())]), text(format!("it returned {what}"))];
-                Value::Tuple(error.to_vec()).marshal(&mut reply);
-                reply
-            }
-            Answer::Raised(bases, message, said) => {
-                self.last.1 = said;
-                pair(b'X', bases.bytes(), message.bytes())
-            }
-        };
-        running[CHECK].send(&[&reply]);
-        Ok(())
-    }
 }
 
 /// The first thing a solution says: that it could be loaded, or why not.
-fn loaded(event: Event, process: &Process, limits: &Limits) -> Result<(), Halt> {
+pub(super) fn loaded(event: Event, process: &Process, limits: &Limits) -> Result<(), Halt> {
     let Event::Frame(_, frame) = event else {
         return Err(gone(process, limits).map_or_else(|halt| halt, Halt::Judged));
     };
@@ -307,7 +141,7 @@ fn loaded(event: Event, process: &Process, limits: &Limits) -> Result<(), Halt> 
 }
 
 /// A solution that ended before it was asked to.
-fn gone(process: &Process, limits: &Limits) -> Result<Judgement, Halt> {
+pub(super) fn gone(process: &Process, limits: &Limits) -> Result<Judgement, Halt> {
     let end = process.end()?;
     let (outcome, detail) = misery(end, &process.stderr().bytes, limits)
         .unwrap_or((Outcome::RuntimeError, "it ended before it had answered, with exit status 0".to_owned()));
@@ -315,7 +149,11 @@ fn gone(process: &Process, limits: &Limits) -> Result<Judgement, Halt> {
 }
 
 /// Ends what still runs. What was judged stands, unless the solution passed a limit meanwhile.
-fn end(worker: &mut distill_sandbox::Worker, running: &mut [Process], outcome: Result<(), Halt>) -> Result<(), Halt> {
+pub(super) fn end(
+    worker: &mut distill_sandbox::Worker,
+    running: &mut [Process],
+    outcome: Result<(), Halt>,
+) -> Result<(), Halt> {
     for process in running.iter_mut() {
         worker.stop(process, Stopped::Asked)?;
     }

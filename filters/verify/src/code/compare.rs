@@ -1,6 +1,6 @@
 //! Is what a program wrote what was expected? Always outside the sandbox, always over the whole output: a prefix is wrong.
 
-use super::{Compare, Tolerance, text::short_bytes};
+use super::{Compare, Tolerance, text::short_bytes, value::decimals_equal};
 
 /// Where they differ, in short: expected and got.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub(super) fn difference(
         Compare::Exact => first([expected].into_iter(), [got].into_iter(), "output", |a, b| a == b),
         Compare::Lines => first(lines(expected), lines(got), "line", same),
         Compare::Tokens => first(tokens(expected), tokens(got), "token", same),
+        Compare::Decimals => first(stripped(expected), stripped(got), "line", |a, b| {
+            let close = || tolerance.is_some_and(|tolerance| self::close(a, b, tolerance));
+            a == b || same_decimals(a, b) || close()
+        }),
     }
 }
 
@@ -29,6 +33,26 @@ pub(super) fn difference(
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let text = text.trim_ascii_end();
     text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).filter(move |_| !text.is_empty())
+}
+
+/// Lines without the white space around them, of a text without the white space around it: one at least.
+fn stripped(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.trim_ascii().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii)
+}
+
+/// Whether both lines are numbers alone, and the same ones.
+fn same_decimals(a: &[u8], b: &[u8]) -> bool {
+    let (mut a, mut b) = (tokens(a), tokens(b));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return true,
+            (Some(a), Some(b)) => match (std::str::from_utf8(a), std::str::from_utf8(b)) {
+                (Ok(a), Ok(b)) if decimals_equal(a, b) => {}
+                _ => return false,
+            },
+            _ => return false,
+        }
+    }
 }
 
 fn tokens(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -109,6 +133,35 @@ mod tests {
         assert!(!agree(&huge, "1e999", Compare::Tokens, tolerance));
         assert!(!agree(&huge, "3.25", Compare::Tokens, tolerance));
         assert!(agree(&huge, &format!("1{}1", "0".repeat(399)), Compare::Tokens, tolerance));
+    }
+
+    #[test]
+    fn live_code_bench_compares_numbers_as_decimals() {
+        for (expected, got, same) in [
+            ("0.5\n", "0.50", true),
+            ("3\n", "3.0\n", true),
+            ("0.5 2\nabc\n", "0.50 2.0\nabc", true),
+            ("1 2", "1  2", true),
+            ("a b", "a  b", false),
+            ("1\n2", "1 2", false),
+            ("  1\n 2 \n\n", "1\n2", true),
+            ("1\n\n2", "1\n2", false),
+            ("", "\n\n", true),
+            ("", "x", false),
+            ("1", "1 1", false),
+            ("1e3", "1000", true),
+            ("-0", "0", true),
+            ("50000000000000000", "50000000000000001", false),
+            ("0.1", "0.1000000001", false),
+            ("YES", "yes", false),
+            ("1 YES", "1.0 YES", false),
+            ("inf", "Infinity", true),
+            ("inf", "-inf", false),
+            ("nan", "NaN", false),
+            ("nan", "nan", true),
+        ] {
+            assert_eq!(agree(expected, got, Compare::Decimals, None), same, "{expected:?} and {got:?}");
+        }
     }
 
     #[test]

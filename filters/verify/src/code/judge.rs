@@ -4,7 +4,7 @@
 //! are first needed and again when they were lost.
 
 use super::{
-    Checker, CheckerVerdict, Judgement, Language, LiveCodeBenchTests, Outcome, StdinTests, TaskLimits, Tests, Tools,
+    Checker, CheckerVerdict, Judgement, Language, LiveCodeBenchTests, Outcome, StdinTests, Tests, Tools, calibrate,
     compare::difference,
     extract,
     task::StdinCase,
@@ -16,6 +16,11 @@ use std::{path::PathBuf, sync::Arc};
 
 /// What the harness exits with when a program does not parse.
 const SYNTAX_ERROR: i32 = 121;
+/// CPU time that LiveCodeBench gives a test, in milliseconds; there it is wall time, of a process that has the machine to
+/// itself.
+pub(super) const PER_TEST_MS: u64 = 6_000;
+/// Most CPU time that all tests of a LiveCodeBench problem in one process get, in milliseconds.
+const LONGEST_MS: u64 = 300_000;
 /// Longest compiled program, in bytes: it is held here while it is tested.
 const MAX_PROGRAM: usize = 32 << 20;
 /// What a compilation may use.
@@ -75,6 +80,10 @@ pub struct Judge {
     python: Option<Worker>,
     native: Option<Worker>,
     layers: Layers,
+    /// How much more time than the reference machine this one gets, in percent: 100 until something took too long.
+    slowness: u64,
+    /// How the harness is told to run programs.
+    script: &'static str,
 }
 
 /// A program that is ready to be run.
@@ -100,7 +109,7 @@ impl From<SandboxError> for Halt {
 impl Judge {
     /// A judge that has started nothing yet.
     pub fn new(options: Options) -> Judge {
-        Judge { options, python: None, native: None, layers: Layers::default() }
+        Judge { options, python: None, native: None, layers: Layers::default(), slowness: 100, script: "script" }
     }
 
     /// Starts what judges in a language need, so that a machine without isolation is found out before anything else.
@@ -136,6 +145,44 @@ impl Judge {
     }
 
     fn judge_once(&mut self, language: Language, code: Code<'_>, tests: &Tests) -> Judgement {
+        self.slowness = 100;
+        let mut judgement = self.judge_now(language, code, tests);
+        if judgement.outcome == Outcome::Time && judgement.detail.contains("CPU time") {
+            // What is right on the reference machine is right on a slow one.
+            self.slowness = calibrate::slowness(self);
+            if self.slowness > 100 {
+                judgement = self.judge_now(language, code, tests);
+            }
+        }
+        self.excused(judgement, code)
+    }
+
+    /// A solution that a module is missing for was not judged, where that module is one that judges usually have.
+    fn excused(&self, judgement: Judgement, code: Code<'_>) -> Judgement {
+        let (Code::Given(text) | Code::Response(text)) = code;
+        let Some(python) = self.options.tools.python.as_ref().filter(|_| judgement.outcome == Outcome::RuntimeError)
+        else {
+            return judgement;
+        };
+        let quoted = |before: &str| {
+            let (_, rest) = judgement.detail.split_once(before)?;
+            rest.split(['\'', '.']).next()
+        };
+        let of_name =
+            |name: &&str| ["SortedDict", "SortedList", "SortedSet"].contains(name).then_some("sortedcontainers");
+        let module = quoted("No module named '").filter(|name| text.contains(name));
+        let module = module
+            .or_else(|| quoted("name '").filter(|_| judgement.detail.contains("NameError")).as_ref().and_then(of_name));
+        match module.filter(|name| tools::USUAL.contains(name) && !python.modules.iter().any(|found| found == name)) {
+            Some(name) => {
+                let detail = format!("the Python module {name} is missing on this machine");
+                Judgement { outcome: Outcome::Unsupported, detail, ..judgement }
+            }
+            None => judgement,
+        }
+    }
+
+    fn judge_now(&mut self, language: Language, code: Code<'_>, tests: &Tests) -> Judgement {
         let total = tests.total();
         let lost = match self.attempt(language, code, tests) {
             Ok(judgement) => return judgement,
@@ -197,24 +244,32 @@ impl Judge {
         if function.is_some() && language != Language::Python {
             return Err(judged(Outcome::Unsupported, "functions are called in Python only".to_owned()));
         }
-        let limits = self.limits(tests.limits());
+        let limits = self.limits(tests);
+        self.script = "script";
         let (starter, _) = tests.starter();
-        let merged = extract::merge(starter, code, function);
+        let merged = match language {
+            Language::Python => extract::merge(starter, code, function),
+            _ => code.trim_start_matches('\u{feff}').to_owned(),
+        };
         match tests {
             Tests::Stdin(tests) => self.stdin(language, &merged, tests, &limits),
-            Tests::LiveCodeBench(LiveCodeBenchTests { fn_name: None, inputs, outputs, .. }) => {
-                let case =
-                    |(input, output): (&String, &String)| StdinCase { input: input.clone(), output: output.clone() };
-                let tests = StdinTests::plain(inputs.iter().zip(outputs).map(case).collect());
-                self.stdin(language, &merged, &tests, &limits)
+            Tests::LiveCodeBench(tests @ LiveCodeBenchTests { fn_name: None, .. }) => {
+                self.script = "script+prelude";
+                self.stdin(language, &merged, &StdinTests::live_code_bench(tests), &limits)
             }
             Tests::Calls(_) | Tests::LiveCodeBench(_) => self.calls(&merged, tests, &limits),
             Tests::Check(tests) => self.check(&merged, tests, &limits),
         }
     }
 
-    fn limits(&self, task: TaskLimits) -> Limits {
-        let mut limits = self.options.limits;
+    fn limits(&self, tests: &Tests) -> Limits {
+        let (mut limits, task) = (self.options.limits, tests.limits());
+        if let Tests::LiveCodeBench(tests) = tests {
+            // A process answers one test, or all calls.
+            let runs = if tests.fn_name.is_some() { tests.inputs.len().max(1) as u64 } else { 1 };
+            limits.cpu_ms = PER_TEST_MS.saturating_mul(runs).min(LONGEST_MS);
+            limits.wall_ms = limits.cpu_ms.saturating_mul(3);
+        }
         if let Some(seconds) = task.cpu_seconds {
             (limits.cpu_ms, limits.wall_ms) = (seconds.saturating_mul(1000), seconds.saturating_mul(3000));
         }
@@ -227,7 +282,13 @@ impl Judge {
         if let Some(kibibytes) = task.output_kib {
             limits.stdout_bytes = kibibytes.saturating_mul(1 << 10);
         }
+        (limits.cpu_ms, limits.wall_ms) = (self.scaled(limits.cpu_ms), self.scaled(limits.wall_ms));
         limits
+    }
+
+    /// Time as this machine needs it.
+    pub(super) fn scaled(&self, milliseconds: u64) -> u64 {
+        milliseconds.saturating_mul(self.slowness) / 100
     }
 
     fn stdin(&mut self, language: Language, code: &str, tests: &StdinTests, limits: &Limits) -> Result<(), Halt> {
@@ -336,7 +397,9 @@ impl Judge {
         let (start, language) = match program {
             Program::Python(code) => {
                 files.push(file("main.py", code.clone(), false));
-                let argument = [&["script"], arguments].concat().join(" ");
+                // A checker is no solution: it has arguments.
+                let script = if arguments.is_empty() { self.script } else { "script" };
+                let argument = [&[script], arguments].concat().join(" ");
                 (self.python_start(argument), Language::Python)
             }
             Program::Native(code) => {
@@ -361,13 +424,8 @@ impl Judge {
         case: &StdinCase,
         got: &[u8],
     ) -> Result<Option<Judgement>, Halt> {
-        let files = vec![
-            file("input", case.input.as_bytes().into(), false),
-            file("output", got.into(), false),
-            file("answer", case.output.as_bytes().into(), false),
-        ];
         let limits = self.options.limits;
-        let process = self.run_with(program, b"", &limits, files, &["input", "output", "answer"])?;
+        let process = self.run_checker(program, case, got)?;
         let stderr = &process.stderr().bytes;
         let end = process.end()?;
         let printed = String::from_utf8_lossy(&process.stdout().bytes);
@@ -387,11 +445,44 @@ impl Judge {
                 Some(Judgement { expected, got, ..Judgement::new(Outcome::WrongAnswer, 0, detail) })
             }
             None => {
-                let why =
-                    misery(end, stderr, &limits).map_or_else(|| "it said nothing".to_owned(), |(_, detail)| detail);
+                let misery = misery(end, stderr, &limits);
+                let too_much = matches!(misery, Some((Outcome::Time | Outcome::Memory | Outcome::Output, _)));
+                let why = misery.map_or_else(|| "it said nothing".to_owned(), |(_, detail)| detail);
+                // A checker that comes to a limit with this output, and to an end with the right one, is not at fault.
+                if too_much && got != case.output.as_bytes() && self.ends_well(program, case)? {
+                    let detail = format!("the checker came to a limit with it: {why}");
+                    return Ok(Some(Judgement::new(Outcome::WrongAnswer, 0, detail)));
+                }
                 Some(Judgement::new(Outcome::TestsFailure, 0, format!("the checker failed: {why}")))
             }
         })
+    }
+
+    /// Whether a checker comes to its end when an output is the answer itself.
+    fn ends_well(&mut self, checker: &Program, case: &StdinCase) -> Result<bool, Halt> {
+        let process = self.run_checker(checker, case, case.output.as_bytes())?;
+        let end = process.end()?;
+        Ok(end.stopped.is_none() && matches!(end.how, How::Exited(0..=2)))
+    }
+
+    fn run_checker(&mut self, checker: &Program, case: &StdinCase, got: &[u8]) -> Result<Process, Halt> {
+        let files = vec![
+            file("input", case.input.as_bytes().into(), false),
+            file("output", got.into(), false),
+            file("answer", case.output.as_bytes().into(), false),
+        ];
+        let limits = self.options.limits;
+        self.run_with(checker, b"", &limits, files, &["input", "output", "answer"])
+    }
+
+    /// Runs a Python program of ours, and what it prints.
+    pub(super) fn printed(&mut self, code: &str) -> Option<String> {
+        let limits = self.options.limits;
+        let process = self.run(&Program::Python(code.as_bytes().into()), b"", &limits).ok()?;
+        process
+            .end()
+            .is_ok_and(|end| end.how == How::Exited(0))
+            .then(|| String::from_utf8_lossy(&process.stdout().bytes).into_owned())
     }
 
     pub(super) fn python_start(&self, argument: String) -> Start {
@@ -475,6 +566,7 @@ pub(super) fn misery(end: &End, stderr: &[u8], limits: &Limits) -> Option<(Outco
                 11 => (Outcome::RuntimeError, "SIGSEGV, bad memory or a stack overflow"),
                 24 => (Outcome::Time, "SIGXCPU, too much CPU time"),
                 25 => (Outcome::Output, "SIGXFSZ, a file too large"),
+                27 => (Outcome::Time, "SIGPROF, more CPU time than a test may take"),
                 31 => (Outcome::RuntimeError, "SIGSYS, a system call that is refused"),
                 _ => (Outcome::RuntimeError, "a signal"),
             };

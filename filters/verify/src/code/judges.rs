@@ -1,7 +1,10 @@
 //! Judges for whoever judges on many threads: as many as are needed at once, kept for the next.
 
-use super::{Code, Judge, Judgement, Language, Layers, Options, SandboxError, Tests};
-use std::sync::{Mutex, PoisonError};
+use super::{Code, Judge, Judgement, Language, Layers, Options, Outcome, SandboxError, Tests};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::{Mutex, PoisonError},
+};
 
 /// Judges that are lent out, one to a thread at a time.
 #[derive(Debug)]
@@ -31,7 +34,16 @@ impl Judges {
 
     /// Judges a solution, and says under which layers.
     pub fn judge(&self, language: Language, code: Code<'_>, tests: &Tests) -> (Judgement, Layers) {
-        self.lend(|judge| (judge.judge(language, code, tests), judge.layers().clone()))
+        // A judge that panicked is lost, with its sandbox; the solution is answered all the same.
+        let judged = panic::catch_unwind(AssertUnwindSafe(|| {
+            self.lend(|judge| (judge.judge(language, code, tests), judge.layers().clone()))
+        }));
+        judged.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let detail = format!("judging ended in a panic: {}", said.unwrap_or("without a word"));
+            let detail = super::text::short(&detail, 400);
+            (Judgement::new(Outcome::SandboxFailure, tests.total(), detail), Layers::default())
+        })
     }
 
     fn lend<R>(&self, work: impl FnOnce(&mut Judge) -> R) -> R {

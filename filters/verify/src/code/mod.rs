@@ -2,19 +2,21 @@
 //! what was expected and seen, comes out.
 //!
 //! Programs run in `distill-sandbox`; everything is compared out here. `task` is what is asked, `extract` finds the code,
-//! `tools` the interpreter and compilers, `judge` runs the tests (`calls` those that call a function), `compare` and
-//! `value` decide. `harness.py` runs inside.
+//! `tools` the interpreter and compilers, `judge` runs the tests (`calls` those that call a function, `relay` assertions),
+//! `compare` and `value` decide. `harness.py`, `peer.py` and `stand_ins.py` run inside.
 //!
 //! A solution shares its interpreter with nothing that knows the answer: a program's output and a function's results are
-//! compared here, with what never entered the sandbox; assertions run in a cell of their own, and call the solution through
-//! this process, which passes on plain values only. So there is nothing for a solution to find, patch or print.
+//! compared here, with what never entered the sandbox; assertions run in a cell of their own, and reach the solution through
+//! this process, which passes on plain data only. So there is nothing for a solution to find, patch or print.
 
+mod calibrate;
 mod calls;
 mod compare;
 mod extract;
 mod judge;
 mod judges;
 mod pool;
+mod relay;
 mod task;
 mod text;
 mod tools;
@@ -29,7 +31,7 @@ pub use task::{
     CallCase, CallTests, CheckTests, Checker, CheckerVerdict, Compare, Language, LiveCodeBenchTests, StdinCase,
     StdinTests, TaskLimits, Tests, Tolerance, parse_reference,
 };
-pub use tools::{Python, Tools};
+pub use tools::{Python, Tools, USUAL};
 
 use serde::Serialize;
 

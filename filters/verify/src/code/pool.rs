@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    panic::{self, AssertUnwindSafe},
     sync::{Mutex, mpsc},
 };
 
@@ -11,6 +12,9 @@ const WINDOW: usize = 16;
 /// Maps `items` by `map` on `threads` threads, each with a state of its own that `state` makes, and hands the results to
 /// `take` in the order of the items. Reads no more when `take` says so by returning false. Items are read, and results
 /// taken, on the caller's thread.
+///
+/// # Panics
+/// With the panic of `map`, as soon as its result would be taken: nobody waits for what will not come.
 pub fn in_order<T, R, S>(
     mut items: impl Iterator<Item = T>,
     threads: usize,
@@ -31,16 +35,18 @@ pub fn in_order<T, R, S>(
             scope.spawn(move || {
                 let mut state = state();
                 loop {
-                    // A poisoned lock means that another thread panicked; the scope will say so.
                     let Ok(Ok((index, item))) = todo.lock().map(|todo| todo.recv()) else { return };
-                    if done.send((index, map(&mut state, item))).is_err() {
+                    let result = panic::catch_unwind(AssertUnwindSafe(|| map(&mut state, item)));
+                    let panicked = result.is_err();
+                    // A state in which something panicked is trusted no more.
+                    if done.send((index, result)).is_err() || panicked {
                         return;
                     }
                 }
             });
         }
         drop(done);
-        let (mut waiting, mut begun, mut next) = (BTreeMap::new(), 0, 0);
+        let (mut waiting, mut begun, mut next, mut panicked) = (BTreeMap::new(), 0, 0, None);
         loop {
             while begun < next + WINDOW * threads
                 && let Some(item) = items.next()
@@ -56,7 +62,10 @@ pub fn in_order<T, R, S>(
             let mut go_on = true;
             while go_on && let Some(result) = waiting.remove(&next) {
                 next += 1;
-                go_on = take(result);
+                match result {
+                    Ok(result) => go_on = take(result),
+                    Err(panic) => (go_on, panicked) = (false, Some(panic)),
+                }
             }
             if !go_on {
                 break;
@@ -64,6 +73,9 @@ pub fn in_order<T, R, S>(
         }
         // Threads that wait for work go home; a result for nobody is dropped.
         drop((work, results));
+        if let Some(panic) = panicked {
+            panic::resume_unwind(panic);
+        }
     });
 }
 
@@ -89,6 +101,29 @@ mod tests {
             },
         );
         assert_eq!(seen, (0..200).map(|item| item * 2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_panic_is_passed_on_instead_of_being_waited_for() {
+        for threads in [1, 2, 4] {
+            let mut taken = 0;
+            let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+                let map = |_: &mut (), item: u64| if item == 70 { panic!("item {item}") } else { item };
+                in_order(
+                    0..1000,
+                    threads,
+                    || (),
+                    map,
+                    |_| {
+                        taken += 1;
+                        true
+                    },
+                );
+            }));
+            let panic = outcome.expect_err("a panic");
+            assert_eq!(panic.downcast_ref::<String>().map(String::as_str), Some("item 70"), "{threads} threads");
+            assert_eq!(taken, 70, "{threads} threads");
+        }
     }
 
     #[test]

@@ -33,13 +33,20 @@ impl Language {
         }
     }
 
-    /// From the word that follows a fence.
+    /// From the word that follows a fence, whatever version or implementation it names.
     pub fn named(word: &str) -> Option<Language> {
-        Some(match word.to_ascii_lowercase().as_str() {
-            "python" | "py" | "python3" => Language::Python,
-            "c" => Language::C,
-            "cpp" | "c++" | "cxx" | "cc" => Language::Cpp,
+        let word = word.to_ascii_lowercase();
+        let stem = word.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
+        let version = word[stem.len()..].trim_start_matches('-');
+        Some(match stem {
+            "python" | "py" | "pypy" | "ipython" | "cpython" if !version.starts_with('2') => Language::Python,
+            "c" | "gcc" | "gnu" | "ansi-c" => Language::C,
+            "cpp" | "c++" | "cxx" | "cc" | "g++" | "gnu++" | "hpp" => Language::Cpp,
             "rust" | "rs" => Language::Rust,
+            // A standard before it was one: `c++2a`.
+            _ if ["c++", "gnu++"].iter().any(|name| word.strip_prefix(name).is_some_and(|rest| rest.len() == 2)) => {
+                Language::Cpp
+            }
             _ => return None,
         })
     }
@@ -81,9 +88,11 @@ pub struct StdinTests {
 }
 
 impl StdinTests {
-    /// Inputs and outputs, compared word by word.
-    pub(super) fn plain(cases: Vec<StdinCase>) -> StdinTests {
-        StdinTests { cases, ..StdinTests::default() }
+    /// Inputs and outputs, compared as LiveCodeBench does.
+    pub(super) fn live_code_bench(tests: &LiveCodeBenchTests) -> StdinTests {
+        let case = |(input, output): (&String, &String)| StdinCase { input: input.clone(), output: output.clone() };
+        let cases = tests.inputs.iter().zip(&tests.outputs).map(case).collect();
+        StdinTests { cases, compare: Compare::Decimals, ..StdinTests::default() }
     }
 }
 
@@ -178,6 +187,9 @@ pub enum Compare {
     Lines,
     /// The same bytes.
     Exact,
+    /// The same lines, white space at both their ends and the text's aside, or the same numbers in them: as LiveCodeBench
+    /// compares.
+    Decimals,
 }
 
 /// How far a number may be off: by either.

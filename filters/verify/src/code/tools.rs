@@ -10,6 +10,10 @@ use std::{
 
 /// Where every program finds its libraries.
 const LIBRARIES: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/libx32", "/usr/local/lib"];
+/// How each language is compiled.
+const C_FLAGS: [&str; 3] = ["-O2", "-std=gnu17", "-w"];
+const CPP_FLAGS: [&str; 3] = ["-O2", "-std=gnu++17", "-w"];
+const RUST_FLAGS: [&str; 3] = ["--edition=2021", "-O", "-Awarnings"];
 /// What programs are told of the world.
 const ENVIRONMENT: [(&str, &str); 5] = [
     ("PATH", "/usr/local/bin:/usr/bin:/bin"),
@@ -18,6 +22,28 @@ const ENVIRONMENT: [(&str, &str); 5] = [
     ("LANG", "C.UTF-8"),
     ("TZ", "UTC"),
 ];
+/// Modules that are no part of Python and that judges usually have. A solution that needs one that is missing here was not
+/// judged. The first seven are those that `doctor` tells of.
+pub const USUAL: [&str; 16] = [
+    "numpy",
+    "scipy",
+    "pandas",
+    "sympy",
+    "gmpy2",
+    "numba",
+    "sortedcontainers",
+    "networkx",
+    "sklearn",
+    "mpmath",
+    "more_itertools",
+    "bitarray",
+    "matplotlib",
+    "torch",
+    "ortools",
+    "pulp",
+];
+/// The version of what runs and judges code here: raised whenever a verdict may come out differently.
+const ENGINE: u32 = 2;
 /// Asked of a Python, outside the sandbox.
 const PROBE: &str = "
 import json, os, sys, sysconfig
@@ -25,6 +51,12 @@ try:
     import ctypes
 except ImportError:
     ctypes = None
+import importlib.util
+def found(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except Exception:
+        return False
 names = ('stdlib', 'platstdlib', 'purelib', 'platlib')
 paths = [sysconfig.get_path(name) for name in names] + [path for path in sys.path if os.path.isdir(path)]
 if sys.prefix != sys.base_prefix:
@@ -34,6 +66,7 @@ if sys.base_prefix not in ('/usr', '/usr/local', '/'):
 print(json.dumps({
     'program': sys.executable, 'version': '.'.join(map(str, sys.version_info[:3])), 'paths': [p for p in paths if p],
     'three': sys.version_info >= (3, 8), 'ctypes': ctypes is not None,
+    'modules': [name for name in sys.argv[1].split() if found(name)], 'implementation': sys.implementation.name,
 }))
 ";
 
@@ -44,6 +77,9 @@ pub struct Python {
     pub program: PathBuf,
     /// Its version.
     pub version: String,
+    /// Which of [`USUAL`] it has.
+    pub modules: Vec<String>,
+    implementation: String,
     paths: Vec<PathBuf>,
     three: bool,
     ctypes: bool,
@@ -84,6 +120,43 @@ impl Tools {
         }
     }
 
+    /// Which of the modules that solutions usually need are there, and which are not.
+    pub fn modules(&self) -> Option<Vec<(&'static str, bool)>> {
+        let python = self.python.as_ref()?;
+        Some(USUAL[..7].iter().map(|name| (*name, python.modules.iter().any(|found| found == name))).collect())
+    }
+
+    /// What decides verdicts on code beside the task, as lines of `name = value`: the engine and its limits, the versions of
+    /// interpreter and compilers, what they are told, and the modules that are there. Equal texts judge alike; where this
+    /// machine's tools change, so does the text. It names no paths.
+    pub fn identity(&self) -> String {
+        let version = |program: Option<&Path>| {
+            let said = program.and_then(|program| said(program, &["--version"]));
+            said.and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_else(|| "none".to_owned())
+        };
+        let python = self.python.as_ref().map_or_else(
+            || "none".to_owned(),
+            |python| format!("{} {} with {}", python.implementation, python.version, python.modules.join(" ")),
+        );
+        let lines = [
+            ("engine", ENGINE.to_string()),
+            ("limits", format!("{:?}", distill_sandbox::Limits::default())),
+            ("test-ms", super::judge::PER_TEST_MS.to_string()),
+            ("python", python),
+            ("c", format!("{} {}", version(self.c.as_deref()), C_FLAGS.join(" "))),
+            ("cpp", format!("{} {}", version(self.cpp.as_deref()), CPP_FLAGS.join(" "))),
+            (
+                "rust",
+                format!(
+                    "{} {}",
+                    version(self.rust.as_ref().map(|(program, _)| program.as_path())),
+                    RUST_FLAGS.join(" ")
+                ),
+            ),
+        ];
+        lines.map(|(name, value)| format!("{name} = {value}\n")).concat()
+    }
+
     /// Whether programs in a language can be run.
     pub fn has(&self, language: Language) -> bool {
         match language {
@@ -118,13 +191,13 @@ impl Tools {
         };
         match language {
             Language::Python => None,
-            Language::C => with(&self.c, &["-O2", "-std=gnu17", "-w", "-o", "program", "main.c", "-lm"]),
-            Language::Cpp => with(&self.cpp, &["-O2", "-std=gnu++17", "-w", "-o", "program", "main.cpp"]),
+            Language::C => with(&self.c, &[&C_FLAGS[..], &["-o", "program", "main.c", "-lm"]].concat()),
+            Language::Cpp => with(&self.cpp, &[&CPP_FLAGS[..], &["-o", "program", "main.cpp"]].concat()),
             Language::Rust => {
                 let (program, sysroot) = self.rust.as_ref()?;
                 let sysroot = format!("--sysroot={}", sysroot.display());
                 let linker = format!("-Clinker={}", self.c.as_ref()?.display());
-                let arguments = ["--edition=2021", "-O", "-Awarnings", &sysroot, &linker, "-o", "program", "main.rs"];
+                let arguments = [&RUST_FLAGS[..], &[&sysroot, &linker, "-o", "program", "main.rs"]].concat();
                 with(&Some(program.clone()), &arguments)
             }
         }
@@ -133,7 +206,7 @@ impl Tools {
 
 impl Python {
     fn probe(program: &Path) -> Option<Python> {
-        let python: Python = serde_json::from_str(&said(program, &["-s", "-c", PROBE])?).ok()?;
+        let python: Python = serde_json::from_str(&said(program, &["-s", "-c", PROBE, &USUAL.join(" ")])?).ok()?;
         (python.three && python.program.is_absolute()).then_some(python)
     }
 
@@ -147,7 +220,11 @@ impl Python {
         let mut paths = libraries();
         paths.push(self.program.clone());
         paths.extend(self.paths.iter().filter(|path| path.is_absolute()).cloned());
-        let mut files = vec![(PathBuf::from("/harness/harness.py"), include_str!("harness.py").to_owned())];
+        let mut files = vec![
+            (PathBuf::from("/harness/harness.py"), include_str!("harness.py").to_owned()),
+            (PathBuf::from("/harness/peer.py"), include_str!("peer.py").to_owned()),
+            (PathBuf::from("/harness/stand_ins.py"), include_str!("stand_ins.py").to_owned()),
+        ];
         if warm {
             files.push((PathBuf::from("/harness/warm.py"), WARM_PYTHON.to_owned()));
         }

@@ -87,7 +87,7 @@ fn a_flipped_byte_of_a_segment_costs_the_frame_that_it_is_in() {
     let frames = frames(&single);
     assert_eq!(frames.len(), 12);
     for at in 0..single.bytes.len() {
-        for mask in [1, 0x80, 0xff] {
+        for mask in [1, 0xff] {
             let journal = single.flipped(at, mask);
             let lost = frames.iter().position(|frame| frame.contains(&at));
             let what = format!("byte {at} flipped by {mask:#x}");

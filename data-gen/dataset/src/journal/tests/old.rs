@@ -43,7 +43,7 @@ fn a_flipped_byte_of_an_old_journal_costs_the_frame_that_it_is_in() {
     let mut ends: Vec<usize> = Vec::new();
     parts.iter().for_each(|part| ends.push(ends.last().unwrap_or(&0) + part.len()));
     for at in 0..bytes.len() {
-        for mask in [1, 0x80, 0xff] {
+        for mask in [1, 0xff] {
             let mut damaged = bytes.clone();
             damaged[at] ^= mask;
             let journal = written(dir.path(), &damaged);

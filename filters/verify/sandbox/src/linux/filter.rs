@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 type Error = Box<dyn std::error::Error>;
 
 /// The filters, in the order in which they are installed. Where several speak, the severest is heard, and of equal ones
-/// the last.
-pub(super) fn programs() -> Result<Vec<BpfProgram>, Error> {
+/// the last. `sockets` allows those of this machine, which reach nobody where the network is a cell's own.
+pub(super) fn programs(sockets: bool) -> Result<Vec<BpfProgram>, Error> {
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     // Without `clone3` the C library falls back to `clone`, whose flags a filter can see.
     let absent = SeccompAction::Errno(libc::ENOSYS as u32);
-    let allowed = [ALLOWED, LEGACY, &CONDITIONAL].concat();
+    let allowed = [ALLOWED, LEGACY, &CONDITIONAL, if sockets { SOCKETS } else { &[] }].concat();
     let conditions = SeccompFilter::new(
         conditions()?,
         SeccompAction::Allow,
@@ -90,6 +90,10 @@ pub(super) fn bytes(program: &BpfProgram) -> Vec<u8> {
 const CONDITIONAL: [c_long; 6] =
     [libc::SYS_clone, libc::SYS_mmap, libc::SYS_socketpair, libc::SYS_prlimit64, libc::SYS_ioctl, libc::SYS_prctl];
 
+/// Sockets between a cell's processes, as `multiprocessing` makes them; of which kinds: see `conditions`.
+const SOCKETS: &[c_long] =
+    &[libc::SYS_socket, libc::SYS_bind, libc::SYS_listen, libc::SYS_connect, libc::SYS_accept, libc::SYS_accept4];
+
 /// What is refused of calls that are allowed otherwise.
 fn conditions() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Error> {
     use SeccompCmpOp::{MaskedEq, Ne};
@@ -142,8 +146,9 @@ fn conditions() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Error> {
     Ok(BTreeMap::from([
         (libc::SYS_clone, refused.iter().map(flag).collect::<Result<Vec<_>, Error>>()?),
         (libc::SYS_mmap, vec![shared]),
-        // Pairs of sockets for event loops. A socket of its own nobody needs.
+        // For event loops, and for processes that speak to each other.
         (libc::SYS_socketpair, none_of(0, &[libc::AF_UNIX as u64])?),
+        (libc::SYS_socket, none_of(0, &[libc::AF_UNIX as u64])?),
         // Its own limits only.
         (libc::SYS_prlimit64, none_of(0, &[0])?),
         (libc::SYS_ioctl, none_of(1, &questions)?),
@@ -449,7 +454,7 @@ mod tests {
             0x0005 => 1,
             _ => 2,
         };
-        let programs = programs().expect("filters");
+        let programs = programs(true).expect("filters");
         let answers: Vec<u32> = programs.iter().map(|program| answer(program, call, arguments)).collect();
         // Of equal ones the last; `min_by_key` would give the first.
         answers.iter().rev().min_by_key(|action| severity(action)).copied().expect("an answer")
@@ -467,7 +472,10 @@ mod tests {
         for (name, call, arguments, expected) in [
             ("read", libc::SYS_read, none, allow),
             ("openat", libc::SYS_openat, none, allow),
-            ("socket", libc::SYS_socket, none, eperm),
+            ("a socket of the network", libc::SYS_socket, at(0, libc::AF_INET as u64), eperm),
+            ("a socket to the kernel", libc::SYS_socket, at(0, libc::AF_NETLINK as u64), eperm),
+            ("a socket of this machine", libc::SYS_socket, at(0, libc::AF_UNIX as u64), allow),
+            ("listening", libc::SYS_listen, none, allow),
             ("memfd_create", libc::SYS_memfd_create, none, eperm),
             ("a number nobody has", 100_000, none, eperm),
             ("a call of the x32 kind", 0x4000_0000, none, eperm),
@@ -498,8 +506,16 @@ mod tests {
     }
 
     #[test]
+    fn without_a_network_of_its_own_there_are_no_sockets() {
+        let programs = programs(false).expect("filters");
+        let arguments = [libc::AF_UNIX as u64, 1, 0, 0, 0, 0];
+        let refused = programs.iter().any(|program| answer(program, libc::SYS_socket, arguments) == 0x0005_0001);
+        assert!(refused, "a socket");
+    }
+
+    #[test]
     fn the_filters_stay_small() {
-        let sizes: Vec<usize> = programs().expect("filters").iter().map(Vec::len).collect();
+        let sizes: Vec<usize> = programs(true).expect("filters").iter().map(Vec::len).collect();
         assert!(sizes.iter().sum::<usize>() < 500, "every process compiles them: {sizes:?}");
     }
 }

@@ -124,7 +124,8 @@ impl Worker {
         ];
         let mut filters = Vec::new();
         if with(&Layer::Seccomp) {
-            filters = filter::programs().map_err(fault(Layer::Seccomp, "compiling the filter"))?;
+            filters = filter::programs(with(&Layer::NetworkNamespace))
+                .map_err(fault(Layer::Seccomp, "compiling the filter"))?;
             layers.obtained.push(Layer::Seccomp);
         }
         let rules = confine::landlock().map(|rules| rules.and_then(Option::<OwnedFd>::from));

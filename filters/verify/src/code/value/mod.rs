@@ -15,7 +15,7 @@ use num_bigint::BigInt;
 /// Deepest nesting that is read.
 const MAX_DEPTH: u32 = 200;
 
-/// A value of Python's plain types.
+/// A value as JSON can say it, or a call's parts.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     /// `None`.
@@ -26,18 +26,12 @@ pub(super) enum Value {
     Int(BigInt),
     /// A floating-point number.
     Float(f64),
-    /// A complex number.
-    Complex(f64, f64),
     /// Text, as UTF-8 with lone surrogates kept.
     Text(Vec<u8>),
-    /// Bytes.
-    Bytes(Vec<u8>),
     /// A list.
     List(Vec<Value>),
     /// A tuple.
     Tuple(Vec<Value>),
-    /// A set, frozen or not.
-    Set(Vec<Value>, bool),
     /// A dictionary, in its order.
     Dict(Vec<(Value, Value)>),
 }

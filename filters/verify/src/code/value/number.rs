@@ -148,7 +148,20 @@ impl Tolerance {
 
 /// Whether both texts are numbers in decimal notation, and the same number.
 pub(in super::super) fn decimals_equal(a: &str, b: &str) -> bool {
-    matches!((Decimal::read(a), Decimal::read(b)), (Some(a), Some(b)) if a == b)
+    match (Decimal::read(a), Decimal::read(b)) {
+        (Some(a), Some(b)) => a == b,
+        (None, None) => matches!((infinity(a), infinity(b)), (Some(a), Some(b)) if a == b),
+        _ => false,
+    }
+}
+
+/// Whether a text that is infinity is the negative one.
+fn infinity(text: &str) -> Option<bool> {
+    let (negative, word) = match text.strip_prefix('-') {
+        Some(word) => (true, word),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    ["inf", "infinity"].iter().any(|name| word.eq_ignore_ascii_case(name)).then_some(negative)
 }
 
 fn power_of_ten(exponent: i64) -> f64 {

@@ -67,7 +67,7 @@ fn attacks() -> Vec<Attack> {
             "abstract socket",
             "import socket, sys\nsocket.socket(socket.AF_UNIX).connect('\\0/tmp/.X11-unix/X0')\nsys.exit(99)",
             &[RuntimeError],
-            "PermissionError",
+            "Error",
         ),
         attack(
             "netlink",

@@ -140,7 +140,12 @@ fn of_functions() -> Vec<Attack> {
             tests: check(
                 "def check(candidate):\n    for got, want in zip(map(candidate, [2, 3]), [4, 9]): assert got == want\n",
             ),
-            ..cheat("ending the loop of the assertions", "def f(x): raise StopIteration", &[RuntimeError], "Exception")
+            ..cheat(
+                "ending the loop of the assertions",
+                "def f(x): raise StopIteration",
+                &[RuntimeError],
+                "StopIteration",
+            )
         },
         cheat("right once", "def f(x): return 4", &[WrongAnswer], "call 2"),
         cheat("a value too large", "def f(x): return 'x' * (1 << 27)", &[Output, Memory], ""),
@@ -156,7 +161,7 @@ fn of_functions() -> Vec<Attack> {
             &[RuntimeError, WrongAnswer],
             "",
         ),
-        cheat("code as a value", "def f(x): return f.__code__", &[WrongAnswer], "plain"),
+        cheat("code as a value", "def f(x): return f.__code__", &[WrongAnswer], "code"),
         cheat(
             "itself as a value",
             "def f(x):\n    a = []\n    a.append(a)\n    return a",
