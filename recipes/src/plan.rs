@@ -3,11 +3,12 @@
 use crate::{
     recipe::{BaseConfig, Recipe, TeacherConfig},
     session::{Session, State},
+    teachers::Teacher,
 };
 use anyhow::Result;
 use distill_checkpoint::{Checkpoint, ModelConfig};
-use distill_data_gen::ProblemsConfig;
-use distill_dataset::Detail;
+use distill_data_gen::{OldAnswers, ProblemsConfig};
+use distill_dataset::{Dataset, Detail};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -19,6 +20,8 @@ struct Sampling {
     requests: Option<u64>,
     completion_tokens_at_most: Option<u64>,
     usd_at_most: Option<f64>,
+    /// Answers that an older version paid for, where the problems are made already: used again, or not.
+    old_answers: Option<OldAnswers>,
 }
 
 /// The plan of a session in `Mode::Plan`.
@@ -26,8 +29,10 @@ struct Sampling {
 /// # Errors
 /// When the student's configuration cannot be read.
 pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<String> {
-    let sampling: Vec<Sampling> =
-        (0..recipe.sources.len()).filter_map(|index| of_source(session, recipe, index)).collect();
+    let mut sampling = Vec::new();
+    for index in 0..recipe.sources.len() {
+        sampling.extend(of_source(session, recipe, index)?);
+    }
     let memory = training_memory(recipe)?;
     if as_json {
         let value = serde_json::json!({
@@ -45,6 +50,12 @@ pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<Strin
         let count =
             |value: Option<u64>| value.map_or("known once the problems are made".to_owned(), |value| value.to_string());
         let _ = writeln!(text, "\nteacher {}", source.teacher);
+        if let Some(old) = source.old_answers.as_ref().filter(|old| **old != OldAnswers::default()) {
+            let _ = writeln!(text, "  answers of an older version {} used again", old.adopted);
+            for (reason, count) in &old.unadopted {
+                let _ = writeln!(text, "                             {count} not used: another {reason}");
+            }
+        }
         let _ = writeln!(text, "  requests                   {}", count(source.requests));
         let _ = writeln!(text, "  completion tokens, at most {}", count(source.completion_tokens_at_most));
         if let Some(usd) = source.usd_at_most.filter(|usd| *usd > 0.0) {
@@ -61,19 +72,28 @@ pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<Strin
     Ok(text)
 }
 
-fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Option<Sampling> {
+fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<Sampling>> {
     let source = &recipe.sources[index];
-    let sampling = source.sampling.as_ref()?;
-    let (teacher, price) = match &source.teacher {
-        TeacherConfig::WorkedSolutions => return None,
-        TeacherConfig::Local { dir, .. } => (dir.file_name()?.to_string_lossy().into_owned(), 0.0),
-        TeacherConfig::Http(config) => (config.endpoint.model.clone(), config.endpoint.usd_per_million_tokens[1]),
+    let Some(sampling) = &source.sampling else { return Ok(None) };
+    let Some(teacher) = Teacher::of(source, &session.outside)? else { return Ok(None) };
+    let price = match &source.teacher {
+        TeacherConfig::Http(config) => config.endpoint.usd_per_million_tokens[1],
+        TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => 0.0,
     };
     let label = if index == 0 { "problems".to_owned() } else { format!("problems-{}", index + 1) };
     let stage = session.record.stages.iter().find(|stage| stage.label == label && stage.state != State::Pending);
-    let made = stage.and_then(|stage| session.store.stage(&stage.stage, &stage.key).manifest().ok().flatten());
-    let train = match made.map(|manifest| manifest.tally.detail) {
-        Some(Detail::Problems { train, .. }) => Some(train),
+    let dir = stage.map(|stage| session.store.stage(&stage.stage, &stage.key));
+    let made = dir.as_ref().map(|dir| dir.manifest()).transpose()?.flatten();
+    let old_answers = match (dir, &made) {
+        (Some(dir), Some(manifest)) => {
+            let shards: Vec<_> = Dataset::new(dir.path().to_owned(), manifest.clone()).shards().collect();
+            let folder = session.store.samples(&teacher.folder());
+            Some(distill_data_gen::old_answers(sampling, &shards, &teacher.asked()?, &folder)?)
+        }
+        _ => None,
+    };
+    let train = match made.as_ref().map(|manifest| &manifest.tally.detail) {
+        Some(Detail::Problems { train, .. }) => Some(*train),
         _ => match &source.problems {
             ProblemsConfig::Generator(generator) => Some(u64::from(generator.count().saturating_sub(source.holdout))),
             ProblemsConfig::File { .. } => None,
@@ -82,7 +102,8 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Option<Samplin
     let requests = train.map(|train| train * u64::from(sampling.samples_per_problem));
     let tokens = requests.map(|requests| requests * u64::from(sampling.max_new_tokens));
     let usd_at_most = tokens.map(|tokens| tokens as f64 * price / 1e6);
-    Some(Sampling { teacher, requests, completion_tokens_at_most: tokens, usd_at_most })
+    let teacher = teacher.name;
+    Ok(Some(Sampling { teacher, requests, completion_tokens_at_most: tokens, usd_at_most, old_answers }))
 }
 
 /// Weights, gradients and two moments in float32.

@@ -18,7 +18,7 @@ use crate::{
     error::DatasetError,
     manifest::{Manifest, ShardInfo},
     owner::{Liveness, Owner},
-    put::{random_id, sync_dir},
+    put::{put_if_absent, random_id, sync_dir},
     reserve::{Reservations, Reserve},
     tally::Tally,
     write::{FIRST, LAST, ROW_DIGEST, ROWS},
@@ -205,7 +205,7 @@ impl StageDir {
         for unit in 0..num_units {
             let folder = self.unit(unit);
             let report = read_marker(&folder.join(MARKER))?;
-            content.rows(&folder)?;
+            content.rows(&folder, &report.files)?;
             match &mut tally {
                 None => tally = Some(report.tally),
                 Some(sum) => sum.merge(report.tally),
@@ -224,7 +224,11 @@ impl StageDir {
         let path = self.path.join(MANIFEST);
         let json = serde_json::to_string_pretty(&manifest)
             .map_err(|error| DatasetError::Manifest { path: path.clone(), message: error.to_string() })?;
-        write_whole(&path, json.as_bytes())?;
+        // The first stays: its time and program are those that people see.
+        let manifest = match put_if_absent(&path, json.as_bytes())? {
+            true => manifest,
+            false => self.manifest()?.unwrap_or(manifest),
+        };
         [LEASES, WORK, SCRATCH, UNITS].iter().try_for_each(|folder| remove_tree(&self.path.join(folder)))?;
         Ok(manifest)
     }
@@ -278,7 +282,7 @@ impl Claim {
         let output = self.output();
         let files = files_of(&output)?;
         let mut content = Content::default();
-        content.rows(&output)?;
+        content.rows(&output, &files)?;
         let rows = files.iter().map(|file| file.rows).sum();
         let report = UnitReport { rows, digest: content.finish(&files), tally, wall_s, files };
         let marker = output.join(MARKER);
@@ -323,14 +327,14 @@ struct Content {
 }
 
 impl Content {
-    /// Adds the rows of a folder, if it has any.
-    fn rows(&mut self, folder: &Path) -> Result<(), DatasetError> {
+    /// Adds the rows of a folder with these files, if any of them is a shard.
+    fn rows(&mut self, folder: &Path, files: &[ShardInfo]) -> Result<(), DatasetError> {
+        if !files.iter().any(|file| file.file.ends_with(".parquet")) {
+            return Ok(());
+        }
+        // Where it is missing, another process has put the unit away in the meantime: that is no unit without rows.
         let path = folder.join(ROWS);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(DatasetError::io("open", path)(error)),
-        };
+        let mut file = File::open(&path).map_err(DatasetError::io("open", &path))?;
         let (hasher, count) = self.rows.get_or_insert_with(Default::default);
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -359,7 +363,7 @@ impl Content {
 pub(crate) fn describe(dir: &Path, mut manifest: Manifest) -> Result<Manifest, DatasetError> {
     manifest.files = files_of(dir)?;
     let mut content = Content::default();
-    content.rows(dir)?;
+    content.rows(dir, &manifest.files)?;
     manifest.digest = content.finish(&manifest.files);
     Ok(manifest.sealed())
 }

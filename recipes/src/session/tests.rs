@@ -157,7 +157,8 @@ fn a_failed_stage_has_no_manifest_and_resumes_from_its_scratch_space() {
 /// Copies of `num_units` units, and which of them this session did.
 fn map(session: &mut Session, num_units: usize, stop_after: usize) -> Result<(Slot, Vec<usize>)> {
     let mut done = Vec::new();
-    let slot = session.stage(Spec::new(SHOUTED, &(), Keyed::default().with("units", num_units))?, || {
+    let spec = Spec::new(SHOUTED, &(), Keyed::default().with("units", num_units))?.label("mapped");
+    let slot = session.stage(spec, || {
         Ok(Work::map(num_units, |unit, _, out| {
             if done.len() == stop_after {
                 bail!("killed");
@@ -222,7 +223,8 @@ fn stages_beyond_what_is_wanted_are_found_and_not_made() {
     };
     let mut sampled = session(root.path(), Mode::Run(Until::Sample), 1);
     both(&mut sampled).expect("the first part");
-    assert_eq!(sampled.record.stages[2].state, State::Pending, "the last stage is not wanted yet");
+    let last = sampled.record.stages.last().expect("stages");
+    assert_eq!(last.state, State::Pending, "the last stage is not wanted yet");
     both(&mut session(root.path(), RUN, 1)).expect("both parts");
     let mut again = session(root.path(), Mode::Run(Until::Sample), 1);
     both(&mut again).expect("nothing to do");

@@ -198,6 +198,30 @@ fn a_manifest_that_was_begun_is_finished_by_the_next() {
 }
 
 #[test]
+fn many_who_finish_at_once_end_with_one_manifest() {
+    for round in 0..20 {
+        let bench = Bench::new();
+        let dir = bench.dir();
+        let rows = rows();
+        rows.chunks(60).enumerate().for_each(|(unit, part)| drop(write(bench.claim(unit), unit, part, usize::MAX)));
+        let finish = |count: u64| {
+            let time = StageTime { finished_at: count.to_string(), wall_s: 0.0 };
+            dir.finish(5, Manifest { time, ..draft() }).expect("a manifest")
+        };
+        let manifests: Vec<Manifest> = std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..4).map(|count| scope.spawn(move || finish(count))).collect();
+            handles.into_iter().map(|handle| handle.join().expect("no panic")).collect()
+        });
+        let kept = dir.manifest().expect("no error").expect("a manifest");
+        for manifest in manifests {
+            assert_eq!(manifest, kept, "round {round}: whoever finishes sees the manifest that stays");
+        }
+        let dataset = Dataset::new(dir.path().to_owned(), kept);
+        assert_eq!(dataset.rows::<Row>().count(), 300);
+    }
+}
+
+#[test]
 fn a_changed_file_and_a_changed_manifest_are_noticed() {
     let bench = Bench::new();
     let dir = bench.dir();
