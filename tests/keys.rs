@@ -115,7 +115,8 @@ fn the_call_and_the_template_are_in_the_key_of_traces() {
         keys["traces"].clone()
     };
     let plain = traces(&[]);
-    let completions = ["sources.0.teacher.http.api=completions".to_owned(), format!("sources.0.teacher.http.chat={chat:?}")];
+    let completions =
+        ["sources.0.teacher.http.api=completions".to_owned(), format!("sources.0.teacher.http.chat={chat:?}")];
     assert_ne!(traces(&completions), plain, "another call is another sample");
     let other = root().join("recipes/nano-teacher");
     let moved = tempfile::tempdir().expect("a temporary folder");
@@ -130,7 +131,11 @@ fn the_call_and_the_template_are_in_the_key_of_traces() {
     };
     assert_ne!(with(moved.path()), with(&other), "another template is another sample");
     assert_ne!(traces(&["sources.0.teacher.http.served-as=\"vllm fp8\"".to_owned()]), plain, "so is another precision");
-    assert_eq!(traces(&["sources.0.teacher.http.url=\"http://elsewhere:9/v1\"".to_owned()]), plain, "an address is not");
+    assert_eq!(
+        traces(&["sources.0.teacher.http.url=\"http://elsewhere:9/v1\"".to_owned()]),
+        plain,
+        "an address is not"
+    );
     assert_eq!(traces(&["sources.0.teacher.http.concurrency=7".to_owned()]), plain);
 }
 

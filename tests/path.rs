@@ -92,8 +92,8 @@ const ALL: [&str; 16] = [
     "measure-4-verify",
     "selection",
     "export",
-    "examples",
     "base",
+    "examples",
     "training",
     "evaluation-before",
     "evaluation-after",
@@ -343,7 +343,11 @@ fn a_student_may_start_from_gguf_with_surgery_and_a_training_template() {
         "student.base={{ checkpoint = {base:?}, surgery = {{ rope-theta = 20000.0, max-position-embeddings = 512, add-tokens = [\"<note>\"] }} }}"
     );
     let template = format!("student.chat-template={:?}", recipes().join("nano/chat_template.jinja"));
-    place.done("train", &[&set, &template, "student.training.epochs=1"]);
+    let unlicensed = place.run("train", &[&set, &template]);
+    let said = String::from_utf8_lossy(&unlicensed.stderr).into_owned();
+    assert!(said.contains("nothing was sampled") && said.contains("publish.base-license"), "{said}");
+    let licence = "publish.base-license=apache-2.0";
+    place.done("train", &[&set, &template, licence, "student.training.epochs=1"]);
     let trained = place.path().join("runs/small/training");
     let read = |name: &str| fs::read_to_string(trained.join(name)).expect(name);
     let config: Value = serde_json::from_str(&read("config.json")).expect("JSON");

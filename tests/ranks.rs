@@ -159,7 +159,11 @@ fn a_held_out_problem_is_in_no_source() {
         for problem in dataset(label).rows::<distill_dataset::Problem>() {
             let problem = problem.expect("a problem");
             let key = distill_data_gen::normalised_key(&problem.messages);
-            if problem.split == distill_dataset::Split::Holdout { held.insert(key) } else { train.insert(key) };
+            if problem.split == distill_dataset::Split::Holdout {
+                held.insert(key)
+            } else {
+                train.insert(key)
+            };
         }
     }
     assert_eq!(held.len(), 150, "each source holds out what it was asked to");

@@ -103,7 +103,8 @@ pub struct FileConfig {
 impl FileConfig {
     /// What each key is when a recipe leaves it out; what a recipe has to say is empty here, so that it is in every key.
     pub fn unset() -> FileConfig {
-        let columns = Columns { question: String::new(), answer: None, solution: None, options: None, entry_point: None };
+        let columns =
+            Columns { question: String::new(), answer: None, solution: None, options: None, entry_point: None };
         FileConfig {
             columns,
             answer_format: AnswerFormat::default(),
@@ -491,8 +492,8 @@ mod tests {
         let error =
             read_text(r#"{"prompt": "a", "answer": "1"}"#, &config(AnswerFormat::Plain)).expect_err("no column");
         assert!(error.to_string().contains("expected a column `question`, found prompt, answer"), "{error}");
-        let error =
-            read_all(&config(AnswerFormat::Plain), Path::new("/nowhere/x.jsonl"), FileFormat::Jsonl).expect_err("no file");
+        let error = read_all(&config(AnswerFormat::Plain), Path::new("/nowhere/x.jsonl"), FileFormat::Jsonl)
+            .expect_err("no file");
         assert!(error.to_string().contains("/nowhere/x.jsonl"), "{error}");
     }
 
@@ -513,7 +514,10 @@ mod tests {
         distill_dataset::Dataset::write(dir.path(), (0..3).map(row)).expect("a dataset");
         let mut config = FileConfig { instruction: None, ..config(AnswerFormat::Plain) };
         assert!(
-            read_all(&config, dir.path(), FileFormat::Parquet).expect_err("no column").to_string().contains("`question`")
+            read_all(&config, dir.path(), FileFormat::Parquet)
+                .expect_err("no column")
+                .to_string()
+                .contains("`question`")
         );
         config.columns.question = "problem".to_owned();
         let (problems, rejected) = read_all(&config, dir.path(), FileFormat::Parquet).expect("problems");

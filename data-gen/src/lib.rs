@@ -13,9 +13,7 @@ pub use sampling::{
 };
 pub use split::{PROBLEMS, SplitConfig, normalised_key, split};
 
-use distill_dataset::{
-    Context, DatasetError, Interrupted, Keyed, Problem, ShardWriter, Sorter, Stage, Tally,
-};
+use distill_dataset::{Context, DatasetError, Interrupted, Keyed, Problem, ShardWriter, Sorter, Stage, Tally};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashSet},
@@ -141,7 +139,9 @@ pub fn read_source(config: &ProblemsConfig, context: &Context, out: &Path) -> Re
     context.progress.begin("read", 0, "problems");
     match config {
         ProblemsConfig::Generator(generator) => {
-            generators::generate(generator, context.seed)?.into_iter().try_for_each(|problem| reader.row(Ok(problem)))?;
+            generators::generate(generator, context.seed)?
+                .into_iter()
+                .try_for_each(|problem| reader.row(Ok(problem)))?;
         }
         ProblemsConfig::File { path, format, config } => {
             files::read(config, path, *format, &mut |row| reader.row(row))?;

@@ -58,12 +58,7 @@ impl SplitConfig {
 ///
 /// # Errors
 /// When a source has fewer problems than it is to hold out, or a table cannot be read or written.
-pub fn split(
-    config: &SplitConfig,
-    sources: &[Dataset],
-    context: &Context,
-    out: &Path,
-) -> Result<Tally, ProblemsError> {
+pub fn split(config: &SplitConfig, sources: &[Dataset], context: &Context, out: &Path) -> Result<Tally, ProblemsError> {
     let holders = holders(sources, &config.holdout, context)?;
     let cut = Cut { shard_rows: SHARD_ROWS, ..Cut::default() };
     let mut writer = ShardWriter::cut(out, "part", cut)?.sorted_by(|problem: &Problem| &problem.id);
@@ -126,11 +121,7 @@ struct Question {
 }
 
 /// The normalised keys of all held-out problems, and which source holds each out.
-fn holders(
-    sources: &[Dataset],
-    holdout: &[u32],
-    context: &Context,
-) -> Result<HashMap<[u8; 16], usize>, ProblemsError> {
+fn holders(sources: &[Dataset], holdout: &[u32], context: &Context) -> Result<HashMap<[u8; 16], usize>, ProblemsError> {
     let mut holders = HashMap::new();
     for (source, (dataset, count)) in sources.iter().zip(holdout).enumerate().filter(|(_, (_, count))| **count > 0) {
         // The lowest ranks so far, the highest of them on top.

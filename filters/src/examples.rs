@@ -28,12 +28,7 @@ impl ProblemRow for Asked {
 ///
 /// # Errors
 /// When a table cannot be read or written, or the tables do not belong together.
-pub fn examples(
-    decisions: &Dataset,
-    unit: &Unit<'_>,
-    context: &Context,
-    out: &Path,
-) -> Result<Tally, FilterError> {
+pub fn examples(decisions: &Dataset, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {
     let decisions = shard_of(decisions, unit)?;
     let mut problems = unit.problems::<Asked>();
     let mut writer = ShardWriter::beside(out, unit.index)?;

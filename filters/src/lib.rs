@@ -32,7 +32,7 @@ pub use list::FilterConfig;
 pub use select::{SELECTION, select, settings};
 pub use unit::{Inputs, Unit};
 pub use verify::{Verified, VerifyConfig};
-pub use vote::{Voted, VoteConfig};
+pub use vote::{VoteConfig, Voted};
 
 use distill_dataset::{DatasetError, Interrupted};
 

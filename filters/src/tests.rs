@@ -7,14 +7,7 @@ use distill_verify::{
     Policy,
     code::{Judges, Launcher, Options, Tools},
 };
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::Cell, collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 fn problem(index: u32) -> Problem {
     let messages = vec![Message::user(format!("problem {index}"))];
@@ -317,8 +310,7 @@ fn pool() -> (Vec<Problem>, Vec<Vec<Trace>>) {
 #[test]
 fn nothing_depends_on_how_the_traces_are_cut_nor_on_kills() {
     let vote = VoteConfig { min_share: 0.4, on_unknown: OnUnknown::Keep, policy: Policy::default() };
-    let filters: Vec<FilterConfig> =
-        filters(OnUnknown::Keep).into_iter().chain([FilterConfig::Vote(vote)]).collect();
+    let filters: Vec<FilterConfig> = filters(OnUnknown::Keep).into_iter().chain([FilterConfig::Vote(vote)]).collect();
     let run = |shard_rows, kill_after| {
         let (problems, sources) = pool();
         let bench = Bench::of(problems, sources, shard_rows);
@@ -382,8 +374,10 @@ fn what_is_asked_depends_on_the_problems_reference() {
     });
     let bench = Bench::of(problems, vec![traces.collect()], 3);
     let filter = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep, policy: Policy::default() });
-    let verdicts: BTreeMap<String, Verified> =
-        rows(&bench.measure(&filter, usize::MAX)).into_iter().map(|row: Verified| (row.trace_id.clone(), row)).collect();
+    let verdicts: BTreeMap<String, Verified> = rows(&bench.measure(&filter, usize::MAX))
+        .into_iter()
+        .map(|row: Verified| (row.trace_id.clone(), row))
+        .collect();
     for (index, (reference, _, turn, verdict, reason)) in cases.into_iter().enumerate() {
         let measure = &verdicts[&format!("{index}-0")];
         assert_eq!((measure.verdict, measure.reason.as_str()), (verdict, reason), "{reference:?} {turn}: {measure:?}");

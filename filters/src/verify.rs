@@ -198,11 +198,7 @@ struct Programs<'u> {
 
 impl Programs<'_> {
     /// Fills in the verdicts that are missing.
-    fn run(
-        &mut self,
-        pairs: &[(&Said, &Referenced)],
-        verdicts: &mut [Option<Verified>],
-    ) -> Result<(), FilterError> {
+    fn run(&mut self, pairs: &[(&Said, &Referenced)], verdicts: &mut [Option<Verified>]) -> Result<(), FilterError> {
         let open: Vec<usize> = (0..pairs.len()).filter(|index| verdicts[*index].is_none()).collect();
         if open.is_empty() {
             return Ok(());

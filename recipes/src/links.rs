@@ -32,7 +32,8 @@ fn relative(link: &Path, target: &Path) -> Result<PathBuf> {
     let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder))?;
     let real = target.parent().and_then(|parent| parent.canonicalize().ok()).zip(target.file_name());
     let target = real.map_or(target.clone(), |(parent, name)| parent.join(name));
-    let (from, to): (Vec<Component<'_>>, Vec<Component<'_>>) = (folder.components().collect(), target.components().collect());
+    let (from, to): (Vec<Component<'_>>, Vec<Component<'_>>) =
+        (folder.components().collect(), target.components().collect());
     let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
     if shared <= 1 {
         return Ok(target);

@@ -130,7 +130,8 @@ fn make_traces(
         preflight::check(recipe, &ready(problems)?, &place, secrets)?;
         teacher.plan(&device, sampling.max_new_tokens)?;
         let shards: Rc<Vec<Shard>> = Rc::new(own.ready()?.shards().collect());
-        let (complete, answers) = (teacher.open(&device, sampling.max_new_tokens, secrets)?, Rc::new(Answers::open(&answers)?));
+        let (complete, answers) =
+            (teacher.open(&device, sampling.max_new_tokens, secrets)?, Rc::new(Answers::open(&answers)?));
         let (identity, name) = (complete.identity(), teacher.name.clone());
         let (wanted, bought) = (shards.clone(), answers.clone());
         Ok(Work::map(shards.len(), move |unit, _, out| {
@@ -146,12 +147,7 @@ fn make_traces(
 }
 
 /// One side table per filter, then the decisions. The table of `verify` comes back too, which the export reads.
-fn filter(
-    session: &mut Session,
-    recipe: &Recipe,
-    problems: &[Slot],
-    traces: &[Slot],
-) -> Result<(Option<Slot>, Slot)> {
+fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[Slot]) -> Result<(Option<Slot>, Slot)> {
     let (mut measures, mut verdicts) = (Vec::new(), None);
     for (index, config) in recipe.filters.iter().enumerate() {
         let filter = config.filter();
@@ -279,7 +275,8 @@ fn evaluate(
         let answers = session.store.samples(&teacher.folder());
         scores.push(session.stage(spec("teacher")?.outside("model", teacher.digest()), || {
             Ok(Work::gather(|context, out| {
-                let (complete, answers) = (teacher.open(&device, config.max_new_tokens, secrets)?, Answers::open(&answers)?);
+                let (complete, answers) =
+                    (teacher.open(&device, config.max_new_tokens, secrets)?, Answers::open(&answers)?);
                 let problems = ready(problems)?;
                 distill_evaluate::ask(config, &problems, &*complete, &answers, context)?;
                 let subject = ("teacher", &complete.identity());

@@ -8,8 +8,8 @@
 use crate::{identity::Outside, links::link, progress::Reporter, run::Until};
 use anyhow::{Context as _, Result};
 use distill_dataset::{
-    Cancel, Claim, Claimed, Context, Dataset, Input, Keyed, Manifest, Owner, Stage, StageDir, StageTime,
-    Store, Tally, stage_key, timestamp, write_whole,
+    Cancel, Claim, Claimed, Context, Dataset, Input, Keyed, Manifest, Owner, Stage, StageDir, StageTime, Store, Tally,
+    stage_key, timestamp, write_whole,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -315,8 +315,7 @@ impl Session {
             time: StageTime { finished_at: String::new(), wall_s: 0.0 },
             ..Manifest::default()
         };
-        let manifest =
-            self.run_units(&spec, &dir, draft, open).with_context(|| format!("stage `{}`", spec.label))?;
+        let manifest = self.run_units(&spec, &dir, draft, open).with_context(|| format!("stage `{}`", spec.label))?;
         self.made += 1;
         self.enter(&spec, &key, State::Made)?;
         self.reporter.made(&spec.label, &manifest);
@@ -391,13 +390,7 @@ impl Session {
 }
 
 /// Runs one unit and commits it. One that fails is given up, its scratch space kept.
-fn run_unit(
-    claim: Claim,
-    unit: usize,
-    dir: &StageDir,
-    context: &Context,
-    work: &mut UnitWork<'_>,
-) -> Result<()> {
+fn run_unit(claim: Claim, unit: usize, dir: &StageDir, context: &Context, work: &mut UnitWork<'_>) -> Result<()> {
     let (started, earlier) = (Instant::now(), Elapsed::read(&context.scratch));
     let outcome = work(unit, context, &claim.output());
     let wall_s = earlier.0 + started.elapsed().as_secs_f64();

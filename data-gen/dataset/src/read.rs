@@ -221,7 +221,11 @@ impl Shard {
     }
 
     /// The rows of a range, with these columns or with all.
-    fn read<R: DeserializeOwned>(&self, range: Range<u64>, columns: Option<Vec<String>>) -> Result<Batches<R>, DatasetError> {
+    fn read<R: DeserializeOwned>(
+        &self,
+        range: Range<u64>,
+        columns: Option<Vec<String>>,
+    ) -> Result<Batches<R>, DatasetError> {
         let (file, metadata) = self.open()?;
         let mask = match &columns {
             Some(columns) => ProjectionMask::columns(metadata.parquet_schema(), columns.iter().map(String::as_str)),

@@ -54,10 +54,7 @@ impl<R: Record> Sorter<R> {
     ///
     /// # Errors
     /// When the disk refuses, or what `each` says.
-    pub fn finish<E: From<DatasetError>>(
-        mut self,
-        mut each: impl FnMut(R) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn finish<E: From<DatasetError>>(mut self, mut each: impl FnMut(R) -> Result<(), E>) -> Result<(), E> {
         if self.runs.is_empty() {
             self.sort();
             return std::mem::take(&mut self.rows).into_iter().try_for_each(each);
@@ -208,19 +205,21 @@ mod tests {
         let mut sorter = Sorter::new(&dir, |row: &Row| &row.key).with_ceiling(ceiling);
         rows.iter().for_each(|row| sorter.push(row.clone(), 1).expect("a row"));
         let mut out = Vec::new();
-        sorter.finish::<DatasetError>(|row| {
-            out.push(row);
-            Ok(())
-        })
-        .expect("sorted rows");
+        sorter
+            .finish::<DatasetError>(|row| {
+                out.push(row);
+                Ok(())
+            })
+            .expect("sorted rows");
         assert!(!dir.exists(), "what was spilled is removed");
         out
     }
 
     #[test]
     fn the_order_does_not_depend_on_what_fits_in_memory() {
-        let rows: Vec<Row> =
-            (0..2000_u32).map(|place| Row { key: (place.wrapping_mul(2_654_435_761) % 700).to_string(), place }).collect();
+        let rows: Vec<Row> = (0..2000_u32)
+            .map(|place| Row { key: (place.wrapping_mul(2_654_435_761) % 700).to_string(), place })
+            .collect();
         let mut expected = rows.clone();
         expected.sort_by(|a, b| a.key.cmp(&b.key));
         for ceiling in [usize::MAX, 2000, 1999, 300, 7] {

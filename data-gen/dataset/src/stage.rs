@@ -109,11 +109,7 @@ fn is_absent(config: &Value, name: &str) -> bool {
 }
 
 /// The key of a stage's result: hash(name, version, settings, each input's name and content digest). 64 hex digits.
-pub fn stage_key<'i>(
-    stage: Stage,
-    settings: &Keyed,
-    inputs: impl IntoIterator<Item = (&'i str, &'i str)>,
-) -> String {
+pub fn stage_key<'i>(stage: Stage, settings: &Keyed, inputs: impl IntoIterator<Item = (&'i str, &'i str)>) -> String {
     let mut digest = Digest::new("stage-key");
     digest.field(stage.name).field(&stage.version.to_string()).field(&settings.to_string());
     for (name, content) in inputs {

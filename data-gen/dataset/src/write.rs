@@ -179,7 +179,8 @@ impl<R: Record> ShardWriter<R> {
 
     fn add(&mut self, row: R, digest: [u8; ROW_DIGEST], bytes: usize) -> Result<(), DatasetError> {
         let full = self.shard.as_ref().is_some_and(|shard| {
-            shard.bytes + self.row_bytes >= self.cut.shard_bytes || shard.num_rows + self.rows.len() >= self.cut.shard_rows
+            shard.bytes + self.row_bytes >= self.cut.shard_bytes
+                || shard.num_rows + self.rows.len() >= self.cut.shard_rows
         }) || self.rows.len() >= self.cut.shard_rows
             || self.row_bytes >= self.cut.shard_bytes;
         let key = self.sort_key.map(|sort_key| sort_key(&row).to_owned());

@@ -1,10 +1,10 @@
 //! Sampling as a stage: nothing is bought twice, budgets hold, the order of answers does not show.
 
 use super::*;
-use distill_dataset::{Dataset, Tally};
-use std::path::Path;
 use distill_dataset::{Cancel, FinishReason, Message, Progress, Reference, Segment, Trace, problem_id};
+use distill_dataset::{Dataset, Tally};
 use distill_teacher::{Completion, Queue, Request};
+use std::path::Path;
 use std::{cell::RefCell, io::Write, path::PathBuf, sync::Mutex};
 
 /// Answers with the request's seed; counts what it was asked.

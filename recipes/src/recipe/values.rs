@@ -238,7 +238,11 @@ mod tests {
     fn every_mistake_has_its_kind_and_its_place() {
         let cases: [(&str, Mistake, &str); 6] = [
             ("ratio = 1.0", Mistake::Missing("count"), "ratio = 1.0"),
-            ("count = 1\nrato = 1", Mistake::UnknownKey("rato".to_owned(), &["count", "ratio", "word", "pair"]), "rato"),
+            (
+                "count = 1\nrato = 1",
+                Mistake::UnknownKey("rato".to_owned(), &["count", "ratio", "word", "pair"]),
+                "rato",
+            ),
             ("count = 1\nword = \"x\"", Mistake::UnknownChoice("x".to_owned(), &["short", "rather-long"]), "\"x\""),
             (
                 "count = \"many\"",

@@ -209,7 +209,9 @@ fn traces(page: &mut String, rows: &[Row]) {
             .iter()
             .zip(outcomes)
             .filter(|(_, outcome)| **outcome != Outcome::NotRun)
-            .map(|((label, measure), _)| format!("{}: {}", escape(label), escape(&short(&Row::evidence_line(measure), 200))))
+            .map(|((label, measure), _)| {
+                format!("{}: {}", escape(label), escape(&short(&Row::evidence_line(measure), 200)))
+            })
             .collect();
         if !looked.is_empty() {
             let _ = write!(page, "<p class=\"note\">{}</p>", looked.join("<br>"));

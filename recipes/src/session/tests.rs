@@ -3,7 +3,9 @@
 use super::{Mode, Rank, RunRecord, Session, Slot, Spec, State, Work};
 use crate::{progress::Reporter, run::Until};
 use anyhow::{Result, bail};
-use distill_dataset::{Dataset, Keyed, Message, Problem, Reference, ShardWriter, Split, Stage, Store, Tally, problem_id};
+use distill_dataset::{
+    Dataset, Keyed, Message, Problem, Reference, ShardWriter, Split, Stage, Store, Tally, problem_id,
+};
 use std::{cell::Cell, fs, path::Path};
 
 fn session(root: &Path, mode: Mode, seed: u64) -> Session {
@@ -89,16 +91,8 @@ fn a_second_run_does_nothing_and_says_so() {
 fn a_change_re_runs_what_depends_on_it_and_nothing_else() {
     let root = tempfile::tempdir().expect("a temporary folder");
     count(|| run(&mut session(root.path(), RUN, 1), &["a", "b"], "!"));
-    assert_eq!(
-        count(|| run(&mut session(root.path(), RUN, 1), &["a", "b"], "?")).1,
-        1,
-        "the first half is shared"
-    );
-    assert_eq!(
-        count(|| run(&mut session(root.path(), RUN, 1), &["a", "c"], "!")).1,
-        2,
-        "new problems, new copies"
-    );
+    assert_eq!(count(|| run(&mut session(root.path(), RUN, 1), &["a", "b"], "?")).1, 1, "the first half is shared");
+    assert_eq!(count(|| run(&mut session(root.path(), RUN, 1), &["a", "c"], "!")).1, 2, "new problems, new copies");
     assert_eq!(
         count(|| run(&mut session(root.path(), RUN, 2), &["a", "b"], "!")).1,
         1,
@@ -228,5 +222,8 @@ fn stages_beyond_what_is_wanted_are_found_and_not_made() {
     both(&mut session(root.path(), RUN, 1)).expect("both parts");
     let mut again = session(root.path(), Mode::Run(Until::Sample), 1);
     both(&mut again).expect("nothing to do");
-    assert!(again.record.stages.iter().all(|stage| stage.state == State::Found), "what was made before stays on record");
+    assert!(
+        again.record.stages.iter().all(|stage| stage.state == State::Found),
+        "what was made before stays on record"
+    );
 }

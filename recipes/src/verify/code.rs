@@ -78,7 +78,7 @@ pub fn tools_that_decide<'d>(
     };
     let runs = matches!(filter, FilterConfig::Verify(_)) && problems.into_iter().any(has_tests);
     let options = judges.options();
-    runs.then(|| Digest::new("tools").field(&format!("{:?} {:?}", options.tools, options.limits)).finish())
+    runs.then(|| Digest::new("tools").field(&options.tools.identity()).field(&format!("{:?}", options.limits)).finish())
 }
 
 /// The judges that the flags ask for, with the sandbox tried out.

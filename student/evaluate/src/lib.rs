@@ -10,8 +10,8 @@ mod judge;
 pub use interval::mean_with_interval;
 
 use distill_dataset::{
-    Context, Dataset, DatasetError, Detail, Digest, FinishReason, Interrupted, Message, Problem, Role, SamplingParams, Score,
-    ShardWriter, Split, Stage, Tally, Verdict,
+    Context, Dataset, DatasetError, Detail, Digest, FinishReason, Interrupted, Message, Problem, Role, SamplingParams,
+    Score, ShardWriter, Split, Stage, Tally, Verdict,
 };
 use distill_teacher::{
     Answer, Answers, Ask, Asks, Budget, Charges, Complete, Exceeded, Identity, Order, PumpError, TeacherError, pump,

@@ -132,7 +132,9 @@ fn a_card_claims_what_a_manifest_says_and_no_more() {
     assert!(card(9, 4).contains("A verifier accepted the answer of 4."));
     assert!(matches!(data_card("traces", "mit", &Lineage::default()), Err(PublishError::Missing(_))));
     let with = |problems: Vec<Manifest>| {
-        model_card(&config(), &Lineage { problems, ..lineage() }).expect("a card").contains("held out across all sources")
+        model_card(&config(), &Lineage { problems, ..lineage() })
+            .expect("a card")
+            .contains("held out across all sources")
     };
     assert!(with(problems(&[], 0).to_vec()));
     assert!(!with(vec![]), "nothing is known of the problems");
