@@ -121,11 +121,11 @@ fn four_processes_whichever_dies_end_with_the_dataset_of_one() {
     let shared = Place::new();
     let mut ranks: Vec<Child> = (0..4).map(|rank| shared.rank(rank)).collect();
     // Each in turn is killed and started again.
-    for rank in 0..4 {
+    for (rank, child) in ranks.iter_mut().enumerate() {
         std::thread::sleep(Duration::from_millis(60 + 90 * rank as u64));
-        ranks[rank].kill().expect("a kill");
-        ranks[rank].wait().expect("an end");
-        ranks[rank] = shared.rank(rank);
+        child.kill().expect("a kill");
+        child.wait().expect("an end");
+        *child = shared.rank(rank);
     }
     ranks.into_iter().for_each(|child| shared.finish(child));
     assert_eq!(shared.digests(), expected);

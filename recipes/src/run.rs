@@ -255,7 +255,7 @@ fn evaluate(
     };
     let device = session.device.clone();
     let mut scores = Vec::new();
-    let after = Model::Made(trained.clone());
+    let after = Model::Made(Box::new(trained.clone()));
     for (subject, model) in [("before", base), ("after", &after)] {
         let device = &device;
         scores.push(session.stage(model.input(spec(subject)?, "model"), || {

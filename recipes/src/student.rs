@@ -19,7 +19,7 @@ pub enum Model {
         digest: String,
     },
     /// Made by a stage.
-    Made(Slot),
+    Made(Box<Slot>),
 }
 
 impl Model {
@@ -27,7 +27,7 @@ impl Model {
     pub fn input(&self, spec: Spec, name: &str) -> Spec {
         match self {
             Model::Given { digest, .. } => spec.outside(name, digest.clone()),
-            Model::Made(slot) => spec.input(name, slot),
+            Model::Made(slot) => spec.input(name, slot.as_ref()),
         }
     }
 
@@ -70,11 +70,11 @@ pub fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
         BaseConfig::Checkpoint { path, surgery } => {
             let settings = Keyed::of(surgery, &distill_student::Surgery::default());
             let spec = Spec::new(BASE, surgery, settings)?.outside("checkpoint", session.outside.checkpoint(path)?);
-            Ok(Model::Made(session.stage(spec, || {
+            Ok(Model::Made(Box::new(session.stage(spec, || {
                 Ok(Work::gather(|context, out| {
                     Ok(distill_student::adapt(path, surgery, None, None, &context.cancel, out)?)
                 }))
-            })?))
+            })?)))
         }
         BaseConfig::Config { config, tokenizer } => {
             let files = session.outside.files("config", std::slice::from_ref(config))?;
@@ -82,11 +82,11 @@ pub fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
             let spec = Spec::new(BASE, &(), settings)?.outside("config", files);
             let spec = spec.outside("tokenizer", session.outside.chat(tokenizer)?);
             let device = session.device.clone();
-            Ok(Model::Made(session.stage(spec, || {
+            Ok(Model::Made(Box::new(session.stage(spec, || {
                 Ok(Work::gather(move |context, out| {
                     Ok(distill_student::initialise(config, tokenizer, &device, context, out)?)
                 }))
-            })?))
+            })?)))
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct Teacher {
 
 enum Kind {
     Local(PathBuf, Precision),
-    Http(HttpConfig, Identity),
+    Http(Box<(HttpConfig, Identity)>),
 }
 
 impl Teacher {
@@ -48,7 +48,7 @@ impl Teacher {
                 let chat = chat.map(load_chat).transpose()?;
                 let asked = config.endpoint.asked(chat.as_ref().map(|chat| (chat.template_hash(), chat.prefill())));
                 let (name, identity) = (config.endpoint.model.clone(), asked.describe());
-                Some(Teacher { name, identity, kind: Kind::Http((**config).clone(), asked) })
+                Some(Teacher { name, identity, kind: Kind::Http(Box::new(((**config).clone(), asked))) })
             }
         })
     }
@@ -74,7 +74,7 @@ impl Teacher {
     /// When a checkpoint's chat folder cannot be read.
     pub fn asked(&self) -> Result<Identity> {
         match &self.kind {
-            Kind::Http(_, asked) => Ok(asked.clone()),
+            Kind::Http(known) => Ok(known.1.clone()),
             Kind::Local(dir, _) => {
                 let template_hash = load_chat(dir)?.template_hash().to_owned();
                 Ok(Identity { teacher: self.identity.clone(), template_hash, ..Identity::default() })
@@ -88,7 +88,7 @@ impl Teacher {
         let mut digest = distill_dataset::Digest::new("teacher");
         match &self.kind {
             Kind::Local(..) => digest.field(&self.identity),
-            Kind::Http(config, _) => digest.field(&config.endpoint.identity()),
+            Kind::Http(known) => digest.field(&known.0.endpoint.identity()),
         };
         if matches!(self.kind, Kind::Local(..)) {
             // Another engine draws other tokens from the same seed: its samples are not these.
@@ -120,7 +120,8 @@ impl Teacher {
                 let placement = placement(device, *precision, max_new_tokens);
                 Ok(Box::new(LocalTeacher::load(dir, &self.identity, placement)?))
             }
-            Kind::Http(config, _) => {
+            Kind::Http(known) => {
+                let config = &known.0;
                 let key = match &config.api_key_env {
                     None => None,
                     Some(name) => match secrets(name) {

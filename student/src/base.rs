@@ -144,9 +144,12 @@ impl Rows {
     }
 }
 
+/// A parameter by its name; nothing where there is none of that name.
+type Parameter<'a> = dyn FnMut(&str) -> Result<Option<Vec<f32>>, CheckpointError> + 'a;
+
 /// Writes parameters, by their names, with the tokenizer and template of `chat_dir`.
 pub(crate) fn write_parameters(
-    parameter: &mut dyn FnMut(&str) -> Result<Option<Vec<f32>>, CheckpointError>,
+    parameter: &mut Parameter<'_>,
     config: &ModelConfig,
     chat_dir: &Path,
     out: &Path,

@@ -151,7 +151,7 @@ impl Extent {
 /// What was found in the scratch space.
 pub(crate) enum Found {
     /// All of it.
-    Whole(Cache),
+    Whole(Box<Cache>),
     /// A part, or nothing: what follows is to be written.
     Part(Box<Writer>),
 }
@@ -166,7 +166,7 @@ pub(crate) fn open(scratch: &Path, identity: &str) -> Result<Found, TrainError> 
             return Ok(Found::Part(Box::new(Writer::open(folder, extent)?)));
         }
         if let Some(cache) = Cache::open(&folder, extent) {
-            return Ok(Found::Whole(cache));
+            return Ok(Found::Whole(Box::new(cache)));
         }
     }
     forget(&folder)?;

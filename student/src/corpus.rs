@@ -37,7 +37,7 @@ pub(crate) fn load(
 ) -> Result<Cache, TrainError> {
     let identity = identity(examples, chat, config, context.seed);
     let mut writer = match cache::open(&context.scratch, &identity)? {
-        Found::Whole(cache) => return Ok(cache),
+        Found::Whole(cache) => return Ok(*cache),
         Found::Part(writer) => *writer,
     };
     let survey = survey(examples, config, context, &writer)?;
