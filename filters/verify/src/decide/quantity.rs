@@ -32,6 +32,17 @@ pub(crate) fn same(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Finding {
                 let figures = percent(gold, answer, case);
                 return if figures.verdict == Verdict::Equal { Finding::unknown("pounds") } else { doubted(figures) };
             }
+            let warm =
+                |unit: &Unit| unit.dimensions.contains_key("celsius") || unit.dimensions.contains_key("fahrenheit");
+            if left.degree && warm(right) || warm(left) && right.degree {
+                // Degrees whose scale is not said may be of either.
+                let figures = percent(gold, answer, case);
+                return if figures.verdict == Verdict::Equal {
+                    Finding::unknown("degrees-of-what")
+                } else {
+                    doubted(figures)
+                };
+            }
             if left.dimensions != right.dimensions {
                 // Words without a meaning here may still mean the same: apples, pieces of fruit.
                 return if left.unknown || right.unknown {
