@@ -2,9 +2,13 @@
 
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -188,4 +192,85 @@ fn a_moved_project_keeps_its_runs() {
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let stages = status["stages"].as_array().expect("stages");
     assert!(stages.iter().all(|stage| stage["done"] == true), "{status}");
+}
+
+/// How often each sample was asked for, by its seed.
+type Asked = Arc<Mutex<BTreeMap<String, usize>>>;
+
+/// A server that answers every question after a moment, and counts.
+fn serve() -> (String, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    let asked = Asked::default();
+    let counted = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let asked = counted.clone();
+            std::thread::spawn(move || answer(&stream, &asked));
+        }
+    });
+    (url, asked)
+}
+
+fn answer(stream: &TcpStream, asked: &Asked) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match line.trim().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap_or(0),
+            None if line.trim().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let request: Value = serde_json::from_slice(&body).expect("JSON");
+    *asked.lock().expect("a lock").entry(request["seed"].to_string()).or_default() += 1;
+    std::thread::sleep(Duration::from_millis(20));
+    let text = json!({
+        "model": "r1",
+        "choices": [{"message": {"content": "<think>\nso\n</think>\n\n\\boxed{4}"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 9},
+    })
+    .to_string();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    let mut stream = stream;
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes())
+}
+
+#[test]
+fn two_processes_of_one_recipe_buy_no_sample_twice() {
+    let place = Place::new();
+    let (url, asked) = serve();
+    let lines =
+        (0..60).map(|i| json!({"question": format!("What is 2 + {i}?"), "answer": "#### 4"}).to_string() + "\n");
+    fs::write(place.path().join("asked.jsonl"), lines.collect::<String>()).expect("problems");
+    let recipe = format!(
+        r#"
+name = "asked"
+seed = 3
+[[sources]]
+problems = {{ jsonl = "asked.jsonl", columns = {{ question = "question", answer = "answer" }}, answer-format = "gsm8k" }}
+teacher = {{ http = {{ url = "{url}", model = "r1", concurrency = 8 }} }}
+sampling = {{ samples-per-problem = 3, temperature = 0.6, max-new-tokens = 64 }}
+"#
+    );
+    fs::write(place.path().join("asked.toml"), recipe).expect("a recipe");
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+        command.current_dir(place.path()).args(["sample", "asked.toml", "--threads", "1"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs")
+    };
+    let (first, second) = (start(), start());
+    place.finish(first);
+    place.finish(second);
+    let asked = asked.lock().expect("a lock");
+    assert_eq!(asked.len(), 180, "every sample was asked for");
+    let twice = asked.values().filter(|count| **count > 1).count();
+    assert_eq!(twice, 0, "{twice} samples were bought twice");
+    let path = place.path().join("runs/asked/traces/manifest.json");
+    let manifest: Value = serde_json::from_str(&fs::read_to_string(path).expect("a manifest")).expect("JSON");
+    assert_eq!(manifest["tally"]["rows_out"], 180);
 }

@@ -87,7 +87,7 @@ fn make_problems(session: &mut Session, recipe: &Recipe) -> Result<Vec<Slot>> {
             let files = distill_data_gen::problem_files(path, *format)?;
             spec = spec.outside("file", session.outside.files("problem-files", &files)?);
         }
-        sources.push(session.stage(spec, || {
+        sources.push(session.stage(spec, |_| {
             Ok(Work::gather(|context, out| Ok(distill_data_gen::read_source(config, context, out)?)))
         })?);
     }
@@ -95,7 +95,7 @@ fn make_problems(session: &mut Session, recipe: &Recipe) -> Result<Vec<Slot>> {
     let split = |index| {
         let config = SplitConfig { source: index, holdout: holdout.clone() };
         let spec = Spec::new(PROBLEMS, &config, config.keyed(seed))?.label(label("problems", index));
-        session.stage(spec.inputs("source", &sources), || {
+        session.stage(spec.inputs("source", &sources), |_| {
             let sources = ready(&sources)?;
             Ok(Work::gather(move |context, out| Ok(distill_data_gen::split(&config, &sources, context, out)?)))
         })
@@ -115,7 +115,7 @@ fn make_traces(
     let own = &problems[index];
     let (Some(teacher), Some(sampling)) = (Teacher::of(source, &session.outside)?, &source.sampling) else {
         let spec = Spec::new(TRACES, &"worked-solutions", Keyed::default().with("teacher", "worked-solutions"))?;
-        return session.stage(spec.label(label("traces", index)).input("problems", own), || {
+        return session.stage(spec.label(label("traces", index)).input("problems", own), |_| {
             let shards: Vec<Shard> = own.ready()?.shards().collect();
             Ok(Work::map(shards.len(), move |unit, _, out| {
                 Ok(distill_data_gen::write_worked_solutions(&shards[unit], unit, out)?)
@@ -126,12 +126,12 @@ fn make_traces(
     let spec = Spec::new(TRACES, &(sampling, &teacher.name), settings)?.label(label("traces", index));
     let (device, answers) = (session.device.clone(), session.store.samples(&teacher.folder()));
     let place = preflight::Place { device: session.device.clone(), store: session.store.root().to_owned() };
-    session.stage(spec.input("problems", own), || {
+    session.stage(spec.input("problems", own), |owner| {
         preflight::check(recipe, &ready(problems)?, &place, secrets)?;
         teacher.plan(&device, sampling.max_new_tokens)?;
         let shards: Rc<Vec<Shard>> = Rc::new(own.ready()?.shards().collect());
         let (complete, answers) =
-            (teacher.open(&device, sampling.max_new_tokens, secrets)?, Rc::new(Answers::open(&answers)?));
+            (teacher.open(&device, sampling.max_new_tokens, secrets)?, Rc::new(Answers::share(&answers, owner)?));
         let (identity, name) = (complete.identity(), teacher.name.clone());
         let (wanted, bought) = (shards.clone(), answers.clone());
         Ok(Work::map(shards.len(), move |unit, _, out| {
@@ -159,7 +159,7 @@ fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[S
         if let Some(tools) = verify::tools_that_decide(config, &judges, problems.iter().filter_map(Slot::get)) {
             spec = spec.outside("tools", tools);
         }
-        let table = session.stage(spec, || {
+        let table = session.stage(spec, |_| {
             let (problems, traces) = (ready(problems)?, ready(traces)?);
             let num_units = num_shards(&traces);
             Ok(Work::map(num_units, move |unit, context, out| {
@@ -173,7 +173,7 @@ fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[S
         measures.push(table);
     }
     let spec = Spec::new(SELECTION, &recipe.filters, distill_filters::settings(&recipe.filters))?;
-    let selection = session.stage(spec.inputs("traces", traces).inputs("measures", &measures), || {
+    let selection = session.stage(spec.inputs("traces", traces).inputs("measures", &measures), |_| {
         let (traces, measures) = (ready(traces)?, ready(&measures)?);
         Ok(Work::map(num_shards(&traces), move |unit, context, out| {
             let inputs = Inputs { problems: &[], traces: &traces, judges: None };
@@ -190,7 +190,7 @@ fn num_shards(datasets: &[Dataset]) -> usize {
 /// The kept traces as a dataset to share, with its card.
 fn export(session: &mut Session, config: &ExportConfig, data: &Data<'_>, verdicts: Option<&Slot>) -> Result<()> {
     let spec = data.inputs(Spec::new(EXPORT, config, Keyed::all(config))?);
-    session.stage(verdicts.into_iter().fold(spec, |spec, slot| spec.input("verdicts", slot)), || {
+    session.stage(verdicts.into_iter().fold(spec, |spec, slot| spec.input("verdicts", slot)), |_| {
         let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
         let (selection, verdicts) = (data.selection.ready()?, verdicts.map(Slot::ready).transpose()?);
         let lineage = data.lineage()?;
@@ -209,7 +209,7 @@ fn export(session: &mut Session, config: &ExportConfig, data: &Data<'_>, verdict
 /// Examples from the kept traces, and a student that learns them.
 fn train(session: &mut Session, student: &StudentConfig, base: &Model, data: &Data<'_>) -> Result<Slot> {
     let spec = data.inputs(Spec::new(EXAMPLES, &(), Keyed::default())?);
-    let examples = session.stage(spec, || {
+    let examples = session.stage(spec, |_| {
         let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
         let selection = data.selection.ready()?;
         Ok(Work::map(num_shards(&traces), move |unit, context, out| {
@@ -226,7 +226,7 @@ fn train(session: &mut Session, student: &StudentConfig, base: &Model, data: &Da
         }
     }
     let device = session.device.clone();
-    session.stage(spec, || {
+    session.stage(spec, |_| {
         Ok(Work::gather(move |context, out| {
             let examples = [examples.ready()?.clone()];
             let base = Base {
@@ -258,7 +258,7 @@ fn evaluate(
     let after = Model::Made(Box::new(trained.clone()));
     for (subject, model) in [("before", base), ("after", &after)] {
         let device = &device;
-        scores.push(session.stage(model.input(spec(subject)?, "model"), || {
+        scores.push(session.stage(model.input(spec(subject)?, "model"), |_| {
             Ok(Work::gather(move |context, out| {
                 let placement = teachers::placement(device, Precision::default(), config.max_new_tokens);
                 let complete = LocalTeacher::load(model.dir()?, model.digest()?, placement)?;
@@ -273,10 +273,10 @@ fn evaluate(
     if let Some(teacher) = teachers.take(1).collect::<Result<Vec<_>>>()?.pop() {
         // What a teacher's answers cost is paid once: they lie where all runs find them.
         let answers = session.store.samples(&teacher.folder());
-        scores.push(session.stage(spec("teacher")?.outside("model", teacher.digest()), || {
-            Ok(Work::gather(|context, out| {
+        scores.push(session.stage(spec("teacher")?.outside("model", teacher.digest()), |owner| {
+            Ok(Work::gather(move |context, out| {
                 let (complete, answers) =
-                    (teacher.open(&device, config.max_new_tokens, secrets)?, Answers::open(&answers)?);
+                    (teacher.open(&device, config.max_new_tokens, secrets)?, Answers::share(&answers, owner)?);
                 let problems = ready(problems)?;
                 distill_evaluate::ask(config, &problems, &*complete, &answers, context)?;
                 let subject = ("teacher", &complete.identity());
@@ -298,7 +298,7 @@ fn publish(
 ) -> Result<()> {
     let settings = Keyed::all(config).with("recipe", &origin.recipe).with("has-base", origin.has_base);
     let spec = data.inputs(Spec::new(PUBLISHED, config, settings)?).input("checkpoint", trained);
-    session.stage(spec.inputs("evaluation", scores), || {
+    session.stage(spec.inputs("evaluation", scores), |_| {
         Ok(Work::gather(move |context, out| {
             let trained = trained.ready()?;
             trained.verify()?;

@@ -262,10 +262,7 @@ impl Session {
     }
 
     /// This process, as others see it who work on the same store.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn owner(&mut self) -> Result<Arc<Owner>> {
+    fn owner(&mut self) -> Result<Arc<Owner>> {
         let alive = match self.alive.take() {
             Some(alive) => alive,
             None => Alive::new(Owner::register(&self.store.owners(), TTL)?),
@@ -274,11 +271,11 @@ impl Session {
     }
 
     /// Finds a stage's dataset in the store, or makes it. `open` is called only where something is to be done, with all
-    /// inputs there.
+    /// inputs there; it is told as whom this process is known to the others.
     ///
     /// # Errors
     /// What the work says; then the stage has no manifest and the next run resumes it.
-    pub fn stage<'w>(&mut self, spec: Spec, open: impl FnOnce() -> Result<Work<'w>>) -> Result<Slot> {
+    pub fn stage<'w>(&mut self, spec: Spec, open: impl FnOnce(Arc<Owner>) -> Result<Work<'w>>) -> Result<Slot> {
         self.sketches.push((spec.label.clone(), spec.sketch()));
         let Some(inputs) = spec.known_inputs() else {
             self.enter(&spec, "", State::Pending)?;
@@ -328,10 +325,10 @@ impl Session {
         spec: &Spec,
         dir: &StageDir,
         draft: Manifest,
-        open: impl FnOnce() -> Result<Work<'w>>,
+        open: impl FnOnce(Arc<Owner>) -> Result<Work<'w>>,
     ) -> Result<Manifest> {
         let owner = self.owner()?;
-        let mut work = open()?;
+        let mut work = open(owner.clone())?;
         let Rank { rank, world } = self.rank;
         let mine: Vec<usize> = (0..work.num_units).filter(|unit| unit % world == rank).collect();
         let mut context = Context {

@@ -70,7 +70,7 @@ pub fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
         BaseConfig::Checkpoint { path, surgery } => {
             let settings = Keyed::of(surgery, &distill_student::Surgery::default());
             let spec = Spec::new(BASE, surgery, settings)?.outside("checkpoint", session.outside.checkpoint(path)?);
-            Ok(Model::Made(Box::new(session.stage(spec, || {
+            Ok(Model::Made(Box::new(session.stage(spec, |_| {
                 Ok(Work::gather(|context, out| {
                     Ok(distill_student::adapt(path, surgery, None, None, &context.cancel, out)?)
                 }))
@@ -82,7 +82,7 @@ pub fn base_model(session: &mut Session, base: &BaseConfig) -> Result<Model> {
             let spec = Spec::new(BASE, &(), settings)?.outside("config", files);
             let spec = spec.outside("tokenizer", session.outside.chat(tokenizer)?);
             let device = session.device.clone();
-            Ok(Model::Made(Box::new(session.stage(spec, || {
+            Ok(Model::Made(Box::new(session.stage(spec, |_| {
                 Ok(Work::gather(move |context, out| {
                     Ok(distill_student::initialise(config, tokenizer, &device, context, out)?)
                 }))

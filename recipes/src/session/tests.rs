@@ -45,7 +45,7 @@ const SHOUTED: Stage = Stage { name: "shouted", version: 1 };
 /// A two-stage recipe: problems, then their upper-cased copies. Counts how many stages really ran.
 fn run(session: &mut Session, texts: &[&str], suffix: &str) -> Result<Slot> {
     let settings = Keyed::default().with("texts", texts).with("seed", session.record.seed);
-    let problems = session.stage(Spec::new(PROBLEMS, &texts, settings)?, || {
+    let problems = session.stage(Spec::new(PROBLEMS, &texts, settings)?, |_| {
         Ok(Work::gather(|_, out| {
             RUNS.set(RUNS.get() + 1);
             Dataset::write(out, texts.iter().map(|text| problem(text)))?;
@@ -53,7 +53,7 @@ fn run(session: &mut Session, texts: &[&str], suffix: &str) -> Result<Slot> {
         }))
     })?;
     let spec = Spec::new(SHOUTED, &suffix, Keyed::default().with("suffix", suffix))?;
-    session.stage(spec.input("problems", &problems), || {
+    session.stage(spec.input("problems", &problems), |_| {
         Ok(Work::gather(|_, out| {
             RUNS.set(RUNS.get() + 1);
             let rows = problems
@@ -120,7 +120,7 @@ fn a_failed_stage_has_no_manifest_and_resumes_from_its_scratch_space() {
     let root = tempfile::tempdir().expect("a temporary folder");
     let stage = |fail: bool| {
         let mut session = session(root.path(), RUN, 1);
-        session.stage(Spec::new(Stage { name: "slow", version: 1 }, &(), Keyed::default())?, || {
+        session.stage(Spec::new(Stage { name: "slow", version: 1 }, &(), Keyed::default())?, |_| {
             Ok(Work::gather(|context, out| {
                 let journal = context.scratch.join("journal");
                 let done = fs::read_to_string(&journal).unwrap_or_default() + "x";
@@ -152,7 +152,7 @@ fn a_failed_stage_has_no_manifest_and_resumes_from_its_scratch_space() {
 fn map(session: &mut Session, num_units: usize, stop_after: usize) -> Result<(Slot, Vec<usize>)> {
     let mut done = Vec::new();
     let spec = Spec::new(SHOUTED, &(), Keyed::default().with("units", num_units))?.label("mapped");
-    let slot = session.stage(spec, || {
+    let slot = session.stage(spec, |_| {
         Ok(Work::map(num_units, |unit, _, out| {
             if done.len() == stop_after {
                 bail!("killed");
