@@ -117,8 +117,8 @@ fn make_traces(
         let spec = Spec::new(TRACES, &"worked-solutions", Keyed::default().with("teacher", "worked-solutions"))?;
         return session.stage(spec.label(label("traces", index)).input("problems", own), |_| {
             let shards: Vec<Shard> = own.ready()?.shards().collect();
-            Ok(Work::map(shards.len(), move |unit, _, out| {
-                Ok(distill_data_gen::write_worked_solutions(&shards[unit], unit, out)?)
+            Ok(Work::map(shards.len(), move |unit, context, out| {
+                Ok(distill_data_gen::write_worked_solutions(&shards[unit], unit, &context.cancel, out)?)
             }))
         });
     };
@@ -134,9 +134,9 @@ fn make_traces(
             (teacher.open(&device, sampling.max_new_tokens, secrets)?, Rc::new(Answers::share(&answers, owner)?));
         let (identity, name) = (complete.identity(), teacher.name.clone());
         let (wanted, bought) = (shards.clone(), answers.clone());
-        Ok(Work::map(shards.len(), move |unit, _, out| {
-            let teacher = (&identity, name.as_str());
-            Ok(distill_data_gen::write_traces(sampling, (&shards[unit], unit), teacher, &answers, out)?)
+        Ok(Work::map(shards.len(), move |unit, context, out| {
+            let (unit, teacher) = ((&shards[unit], unit), (&identity, name.as_str()));
+            Ok(distill_data_gen::write_traces(sampling, unit, teacher, &answers, &context.cancel, out)?)
         })
         .after(move |units, context| {
             let wanted: Vec<Shard> = units.iter().map(|unit| wanted[*unit].clone()).collect();
@@ -273,11 +273,14 @@ fn evaluate(
     if let Some(teacher) = teachers.take(1).collect::<Result<Vec<_>>>()?.pop() {
         // What a teacher's answers cost is paid once: they lie where all runs find them.
         let answers = session.store.samples(&teacher.folder());
+        let old_evaluations = session.store.root().join(EVALUATION.name);
         scores.push(session.stage(spec("teacher")?.outside("model", teacher.digest()), |owner| {
             Ok(Work::gather(move |context, out| {
                 let (complete, answers) =
                     (teacher.open(&device, config.max_new_tokens, secrets)?, Answers::share(&answers, owner)?);
                 let problems = ready(problems)?;
+                let old = (&complete.identity(), &*old_evaluations);
+                distill_evaluate::adopt(config, &problems, old, &answers, context)?;
                 distill_evaluate::ask(config, &problems, &*complete, &answers, context)?;
                 let subject = ("teacher", &complete.identity());
                 Ok(distill_evaluate::score(subject, config, &problems, &answers, context, out)?)

@@ -154,3 +154,33 @@ pub fn placement(device: &str, precision: Precision, max_new_tokens: u32) -> Pla
 fn load_chat(dir: &Path) -> Result<Chat> {
     Chat::load(dir).with_context(|| format!("chat folder {}", dir.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Recipe;
+
+    /// The teacher of a shipped recipe that asks an endpoint, with these keys of it changed.
+    fn teacher(keys: &[&str]) -> Teacher {
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        let sets: Vec<String> = keys.iter().map(|key| format!("sources.0.teacher.http.{key}")).collect();
+        let recipe = Recipe::load(&recipes.join("gsm8k.toml"), &sets).expect("a recipe");
+        Teacher::of(&recipe.sources[0], &Outside::read(Path::new("no-store"))).expect("a teacher").expect("an endpoint")
+    }
+
+    #[test]
+    fn call_template_and_serving_change_the_key_and_not_the_folder_of_what_was_paid_for() {
+        let chat = "chat=\"nano\"";
+        let plain = teacher(&[]);
+        assert_eq!(plain.identity, teacher(&["url=\"http://elsewhere:1/v1\"", "concurrency=3"]).identity);
+        assert_eq!(plain.identity, teacher(&[chat]).identity, "the chat call applies the endpoint's own template");
+        for keys in [&["api=\"completions\"", chat][..], &["served-as=\"vllm fp8\""]] {
+            let other = teacher(keys);
+            assert_ne!(plain.identity, other.identity, "{keys:?}");
+            assert_eq!(plain.folder(), other.folder(), "{keys:?}");
+            assert_ne!(plain.asked().expect("an identity"), other.asked().expect("an identity"), "{keys:?}");
+        }
+        // As version 0.1.0 named it: another name would lose what lies there.
+        assert_eq!(plain.folder(), "deepseek-ai-DeepSeek-R1-a2a279f7cceb");
+    }
+}

@@ -192,7 +192,12 @@ pub fn pump(
             remark: String::new(),
         };
         let completed = teacher.complete(&mut pump, &context.cancel);
-        pump.take_refusals();
+        if completed.is_ok() && !pump.is_stopping() {
+            // Too few to be a mistake in the question: the rows' own, though nothing was answered.
+            pump.take_refusals();
+        } else {
+            pump.forget_refusals();
+        }
         ended.store(true, Ordering::Relaxed);
         let Pump { jobs, acks, mut tally, mut stop, .. } = pump;
         drop(jobs);
@@ -351,7 +356,10 @@ impl Pump<'_, '_> {
                 },
             };
             match fed {
-                Ok(Fed::Ask(ask)) => return Some(ask),
+                Ok(Fed::Ask(ask)) => {
+                    self.remark.clear();
+                    return Some(ask);
+                }
                 Ok(Fed::Known) => {
                     self.tally.done += 1;
                     self.tell();
@@ -391,6 +399,16 @@ impl Pump<'_, '_> {
         }
     }
 
+    /// Forgets them: they may be the question's fault. What they cost stays.
+    fn forget_refusals(&mut self) {
+        for job in std::mem::take(&mut self.held) {
+            self.tally.unanswered -= 1;
+            if job.charge.is_some() {
+                self.keep(Job { end: End::Nothing, ..job });
+            }
+        }
+    }
+
     fn refuse(&mut self, job: Job, message: &str) {
         self.tally.unanswered += 1;
         if self.answered {
@@ -398,7 +416,7 @@ impl Pump<'_, '_> {
         }
         self.held.push(job);
         if self.held.len() >= MOST_REFUSALS {
-            self.held.clear();
+            self.forget_refusals();
             let message = format!(
                 "the first {MOST_REFUSALS} requests were all refused, the last: {message}\nhint: nothing was kept; correct what the recipe asks of this teacher"
             );

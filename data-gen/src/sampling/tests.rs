@@ -147,7 +147,7 @@ impl Bench {
         let shards = [only(problems)];
         let answers = Answers::open(&journal)?;
         buy(config, &shards, fake, &answers, &context)?;
-        let tally = write_traces(config, (&shards[0], 0), (&fake.identity(), "name"), &answers, &out)?;
+        let tally = write_traces(config, (&shards[0], 0), (&fake.identity(), "name"), &answers, &context.cancel, &out)?;
         let rows = read(&out);
         Ok((tally, rows))
     }
@@ -296,7 +296,9 @@ fn units_written_apart_hold_what_the_whole_holds() {
     for unit in [&first, &second] {
         let out = bench.folder();
         let place = (&fake.identity(), "name");
-        rows += write_traces(&config(3), (&only(unit), rows as usize), place, &answers, &out).expect("a unit").rows_out;
+        rows += write_traces(&config(3), (&only(unit), rows as usize), place, &answers, &Cancel::default(), &out)
+            .expect("a unit")
+            .rows_out;
         parts.extend(read(&out));
     }
     parts.sort_by(|a, b| (&a.problem_id, a.sample_index).cmp(&(&b.problem_id, b.sample_index)));
@@ -410,4 +412,18 @@ fn another_call_or_template_is_another_sample() {
         bench.sample(&config(1), &problems, &other).expect("traces");
         assert_eq!(other.num_asked(), 5, "the answers of the first are not these");
     }
+}
+
+#[test]
+fn a_stop_ends_the_writing_too() {
+    let bench = Bench::new();
+    let problems = bench.problems(0..3);
+    bench.sample(&config(1), &problems, &Fake::new()).expect("traces");
+    let (answers, stopped) = (Answers::open(&bench.root.path().join("samples")).expect("answers"), Cancel::default());
+    stopped.cancel();
+    let (shard, place) = (only(&problems), (&Fake::new().identity(), "name"));
+    let stop = write_traces(&config(1), (&shard, 0), place, &answers, &stopped, &bench.folder());
+    assert!(matches!(stop, Err(SamplingError::Interrupted(_))), "traces");
+    let stop = write_worked_solutions(&shard, 0, &stopped, &bench.folder());
+    assert!(matches!(stop, Err(SamplingError::Interrupted(_))), "worked solutions");
 }

@@ -2,7 +2,8 @@
 
 use super::{SamplingConfig, SamplingError};
 use distill_dataset::{
-    DatasetError, Detail, FinishReason, Histogram, Problem, SamplingParams, Shard, ShardWriter, Split, Tally, Trace,
+    Cancel, DatasetError, Detail, FinishReason, Histogram, Problem, SamplingParams, Shard, ShardWriter, Split, Tally,
+    Trace,
 };
 use distill_teacher::{Answer, Answers, Ask, Charges, Completion, Identity, trace};
 use std::{collections::BTreeMap, path::Path};
@@ -14,16 +15,18 @@ const FAILED: &str = "failed";
 /// is who answered, and what the recipe calls it. What nobody answered is counted by its reason.
 ///
 /// # Errors
-/// When the journal cannot be read or the disk refuses.
+/// When the journal cannot be read, the disk refuses, or a stop was asked for.
 pub fn write_traces(
     config: &SamplingConfig,
     (problems, unit): (&Shard, usize),
     (identity, name): (&Identity, &str),
     answers: &Answers,
+    cancel: &Cancel,
     out: &Path,
 ) -> Result<Tally, SamplingError> {
     let mut writer = TraceWriter::new(name, unit, out)?;
     for problem in training(problems) {
+        cancel.check()?;
         let problem = problem?;
         for index in 0..config.samples_per_problem {
             let id = identity.sample_id(&problem.id, &config.params(), index);
@@ -41,12 +44,18 @@ pub fn write_traces(
 /// The problems' own worked solutions as traces: what a student learns from before there is a teacher.
 ///
 /// # Errors
-/// When a problem has none, or the disk refuses.
-pub fn write_worked_solutions(problems: &Shard, unit: usize, out: &Path) -> Result<Tally, SamplingError> {
+/// When a problem has none, the disk refuses, or a stop was asked for.
+pub fn write_worked_solutions(
+    problems: &Shard,
+    unit: usize,
+    cancel: &Cancel,
+    out: &Path,
+) -> Result<Tally, SamplingError> {
     let identity = Identity { teacher: "worked-solutions".to_owned(), ..Identity::default() };
     let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, max_new_tokens: 0 };
     let mut writer = TraceWriter::new(&identity.teacher, unit, out)?;
     for problem in training(problems) {
+        cancel.check()?;
         let problem = problem?;
         let Some(solution) = &problem.solution else {
             return Err(SamplingError::NoSolution(problem.id, problem.source));

@@ -6,8 +6,10 @@
 
 mod interval;
 mod judge;
+mod legacy;
 
 pub use interval::mean_with_interval;
+pub use legacy::adopt;
 
 use distill_dataset::{
     Context, Dataset, DatasetError, Detail, Digest, FinishReason, Interrupted, Message, Problem, Role, SamplingParams,
@@ -230,7 +232,7 @@ pub fn ask(
     answers: &Answers,
     context: &Context,
 ) -> Result<(), EvaluateError> {
-    let held = held_out(problems, config)?;
+    let held = held_out(problems, config, context)?;
     let (identity, seed) = (model.identity(), context.seed);
     let asks = || -> Asks<'_> {
         let identity = &identity;
@@ -256,7 +258,7 @@ pub fn score(
     context: &Context,
     out: &Path,
 ) -> Result<Tally, EvaluateError> {
-    let held = held_out(problems, config)?;
+    let held = held_out(problems, config, context)?;
     let total = held.len() as u64 * u64::from(config.samples_per_problem);
     let mut writer = ShardWriter::new(out)?;
     let (mut tally, mut means) = (Tally { rows_in: total, ..Tally::default() }, Vec::new());
@@ -308,10 +310,15 @@ pub fn score(
     Ok(tally)
 }
 
-fn held_out(problems: &[Dataset], config: &EvaluationConfig) -> Result<Vec<Problem>, EvaluateError> {
-    let rows = problems.iter().flat_map(Dataset::rows::<Problem>);
-    let mut held: Vec<Problem> =
-        rows.filter(|row| row.as_ref().map_or(true, |row| row.split == Split::Holdout)).collect::<Result<_, _>>()?;
+fn held_out(problems: &[Dataset], config: &EvaluationConfig, context: &Context) -> Result<Vec<Problem>, EvaluateError> {
+    let mut held = Vec::new();
+    for problem in problems.iter().flat_map(Dataset::rows::<Problem>) {
+        context.cancel.check()?;
+        let problem = problem?;
+        if problem.split == Split::Holdout {
+            held.push(problem);
+        }
+    }
     held.sort_by(|a, b| a.id.cmp(&b.id));
     held.dedup_by(|a, b| a.id == b.id);
     held.truncate(config.max_problems.map_or(usize::MAX, |most| most as usize));

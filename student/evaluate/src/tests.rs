@@ -191,3 +191,53 @@ fn the_protocol_says_what_was_done() {
     let text = config().protocol(&[problem(Reference::Tests, false)]);
     assert!(text.contains("none with a system message") && text.contains("code is not run"), "{text}");
 }
+
+#[test]
+fn attempts_that_the_version_before_paid_for_are_adopted_where_they_agree() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let (problems, first) = ([problems(root.path())], fake(12, usize::MAX));
+    // What that version left of it: the rows, and a manifest with model, subject and configuration.
+    let tally = run(root.path(), "made", &first).expect("an evaluation");
+    let made = Dataset::of_folder(&root.path().join("made")).expect("a dataset");
+    let old = |name: &str, model: &str, config: &EvaluationConfig| {
+        let dir = root.path().join(name).join("evaluation/0123456789abcdef");
+        std::fs::create_dir_all(&dir).expect("a folder");
+        std::fs::copy(root.path().join("made/part-00000.parquet"), dir.join("part-00000.parquet")).expect("a shard");
+        let manifest = serde_json::json!({
+            "format": 1, "stage": "evaluation", "stage_version": 3, "config": ["teacher", config], "seed": 4,
+            "inputs": [{"name": "model", "digest": model}, {"name": "problems", "digest": "p"}],
+            "files": made.manifest.files,
+        });
+        std::fs::write(dir.join("manifest.json"), manifest.to_string()).expect("a manifest");
+    };
+    let adopted = |name: &str, seed: u64| {
+        let context =
+            Context { scratch: root.path().join(name), cancel: Cancel::default(), progress: Progress::hidden(), seed };
+        let answers = Answers::open(&root.path().join(name).join("samples")).expect("answers");
+        let from = (&first.identity(), &*root.path().join(name).join("evaluation"));
+        let count = adopt(&config(), &problems, from, &answers, &context).expect("a count");
+        let rest = fake(12, usize::MAX);
+        ask(&config(), &problems, &rest, &answers, &context).expect("the rest");
+        let out = root.path().join(name).join("out");
+        std::fs::create_dir_all(&out).expect("a folder");
+        let subject = ("teacher", &first.identity());
+        let again = score(subject, &config(), &problems, &answers, &context, &out).expect("a score");
+        (count, rest.seeds.into_inner().expect("a lock").len(), again)
+    };
+    old("same", "fake", &config());
+    old("model", "other", &config());
+    old("sampling", "fake", &EvaluationConfig { temperature: 1.0, ..config() });
+    old("seed", "fake", &config());
+    let (count, asked, again) = adopted("same", 4);
+    assert_eq!((count, asked), (60, 0));
+    let mean = |tally: &Tally| match &tally.detail {
+        Detail::Evaluation { score, .. } => score.mean,
+        _ => f64::NAN,
+    };
+    assert!((mean(&again) - mean(&tally)).abs() < 1e-12, "the same answers");
+    assert_eq!(adopted("model", 4).0, 0, "another model");
+    assert_eq!(adopted("sampling", 4).0, 0, "another temperature");
+    assert_eq!(adopted("nothing", 4).0, 0, "a store without evaluations");
+    let (count, asked, _) = adopted("seed", 5);
+    assert_eq!((count, asked), (0, 60), "other seeds, so other draws");
+}

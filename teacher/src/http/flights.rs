@@ -85,6 +85,10 @@ pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &C
             let remark = || format!("stopping: {count} in flight, waited for {left} s at most");
             flights.remark(queue, remark);
         }
+        if flights.fatal.is_some() && !cancel.is_cancelled() {
+            let count = flights.now.len();
+            flights.remark(queue, || format!("the endpoint refuses; {count} in flight are waited for"));
+        }
         let landed = if flights.now.is_empty() {
             tokio::time::sleep(TICK).await;
             None

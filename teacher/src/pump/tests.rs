@@ -144,6 +144,34 @@ fn a_teacher_that_refuses_everything_is_a_mistake_and_spoils_nothing() {
 }
 
 #[test]
+fn a_few_refusals_before_an_endpoint_refuses_everything_spoil_nothing() {
+    struct Refusing;
+    impl Complete for Refusing {
+        fn identity(&self) -> Identity {
+            Identity { teacher: "fake".to_owned(), ..Identity::default() }
+        }
+        fn complete(&self, queue: &mut dyn Queue, _: &Cancel) -> Result<(), TeacherError> {
+            let first = queue.next().expect("a request");
+            let cost = Cost { completion_tokens: 3, ..Cost::default() };
+            let (reason, message, text) = ("incomplete", "it broke off".to_owned(), "half".to_owned());
+            let _ = queue.deliver(first.id, Err(TeacherError::Unanswerable { reason, message, text, cost }));
+            Err(TeacherError::Refused("401".to_owned()))
+        }
+    }
+    let dir = folder();
+    let identity = Refusing.identity();
+    let asks = || -> Asks<'_> { Box::new(std::iter::once(Ok(Ask::sample(&problem(0), 0, &identity, &SAMPLING)))) };
+    let order = Order { asks: &asks, sampling: SAMPLING, budget: Budget::default(), task: ("sample", "traces") };
+    let (cancel, progress) = (Cancel::default(), Progress::hidden());
+    let context = Context { scratch: dir.path().to_owned(), cancel, progress, seed: 1 };
+    let answers = Answers::open(dir.path()).expect("answers");
+    assert!(matches!(pump(&order, &Refusing, &answers, &context), Err(PumpError::Teacher(_))));
+    let id = identity.sample_id(&problem(0).id, &SAMPLING, 0);
+    assert!(!answers.contains(&id), "it is asked again once the endpoint answers");
+    assert_eq!(answers.charges(&id).expect("charges").wasted.completion_tokens, 3, "it was paid for all the same");
+}
+
+#[test]
 fn what_failed_after_every_retry_is_asked_again_by_the_next_run() {
     let dir = folder();
     let failing = Fake::new(|text, _| if text == "3" { Reaction::Fail } else { Reaction::Answer("m") });
