@@ -85,8 +85,8 @@ fn last_boxes(text: &str) -> Option<Extracted> {
     let start = |answer: &str| answer.as_ptr() as usize - text.as_ptr() as usize;
     // Boxes that are left to be filled in, and what is rejected, where another box states something.
     let states = |answer: &&str| !is_blank(answer) && !is_rejected(&text[..start(answer)]);
-    if boxes.iter().any(|answer| states(&answer)) {
-        boxes.retain(|answer| states(&answer));
+    if boxes.iter().any(states) {
+        boxes.retain(states);
     }
     let last = *boxes.last()?;
     let mut first = boxes.len() - 1;

@@ -225,7 +225,7 @@ fn inverted(rows: &Rows) -> Result<Rows, &'static str> {
         if rest.is_empty() { Ok(Expr::integer(1)) } else { determinant(&rest) }
     };
     let entry = |row: usize, column: usize| {
-        let sign = Expr::integer(if (row + column) % 2 == 0 { 1 } else { -1 });
+        let sign = Expr::integer(if (row + column).is_multiple_of(2) { 1 } else { -1 });
         // Transposed.
         Ok(Expr::product([sign, minor(column, row)?, whole.clone().inverse()]))
     };

@@ -146,6 +146,15 @@ impl Reader {
 
     /// A value without a variable.
     fn constant(&mut self, tokens: &[Token]) -> Option<Value> {
+        let variable = |(at, token): (usize, &Token)| {
+            let free = !token.textual && (at == 0 || !token.space);
+            free && matches!(&token.kind, Kind::Letter(name) if name != "e" && name != "i" && name != "Omega")
+                && !self.mode.glued
+        };
+        // Letters beside numbers are variables far more often than units.
+        if tokens.iter().enumerate().any(variable) {
+            return None;
+        }
         let value = self.value(tokens).ok()?;
         let Value::Scalar(scalar) = &value else { return None };
         let mut names = Vec::new();
