@@ -143,8 +143,11 @@ fn named(word: &str) -> Option<Unit> {
 }
 
 fn listed(name: &str, prefix: bool) -> Option<Unit> {
+    // The first byte tells nearly all of them apart.
+    let first = name.bytes().next()?;
+    let called = |known: &&str| known.as_bytes()[0] == first && *known == name;
     let (_, above, below, dimensions, _) =
-        UNITS.iter().find(|(names, .., prefixes)| names.contains(&name) && (*prefixes || !prefix))?;
+        UNITS.iter().find(|(names, .., prefixes)| (*prefixes || !prefix) && names.iter().any(called))?;
     let factor = BigRational::new(BigInt::from(*above), BigInt::from(*below));
     let dimensions = dimensions.iter().map(|(name, power)| ((*name).to_owned(), *power)).collect();
     Some(Unit { factor, dimensions, ..Unit::one() })
@@ -181,8 +184,11 @@ pub(crate) fn is_unit(word: &str) -> bool {
 
 /// Whether a short run of letters is a unit wherever it stands.
 pub(crate) fn is_common(word: &str) -> bool {
-    let known =
-        |form: &str| COMMON.contains(&form) || form.strip_suffix('s').is_some_and(|form| COMMON.contains(&form));
+    let listed = |form: &str| {
+        let first = form.bytes().next();
+        COMMON.iter().any(|known| known.bytes().next() == first && *known == form)
+    };
+    let known = |form: &str| listed(form) || form.strip_suffix('s').is_some_and(listed);
     let other = |word: &str| word.chars().any(char::is_uppercase) && known(&word.to_lowercase());
     word.len() > 1 && (known(word) || other(word))
 }
