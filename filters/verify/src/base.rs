@@ -30,6 +30,13 @@ const NAMES: &[(&str, u32)] = &[
 
 /// Decides on two numerals of which at least one states a base.
 pub(crate) fn finding(gold: &str, answer: &str) -> Option<Finding> {
+    let states = |text: &str| {
+        let possible = text.bytes().any(|byte| matches!(byte, b'_' | b'b' | b'x' | b'X' | b'o' | b'n'));
+        possible && ["_", "base", " in ", "0x", "0X", "0b", "0o"].iter().any(|mark| text.contains(mark))
+    };
+    if !states(gold) && !states(answer) {
+        return None;
+    }
     let (wanted, given) = (numeral(gold)?, numeral(answer)?);
     if wanted.base.is_none() && given.base.is_none() {
         return None;

@@ -271,7 +271,18 @@ impl Expr {
 
     /// Whether any part satisfies `test`.
     pub(crate) fn any(&self, test: &dyn Fn(&Expr) -> bool) -> bool {
-        test(self) || self.children().into_iter().any(|part| part.any(test))
+        if test(self) {
+            return true;
+        }
+        // Asked of every expression several times over: without a list of its parts.
+        match self {
+            Expr::Sum(parts) | Expr::Product(parts) | Expr::Apply(_, parts) | Expr::Call(_, parts) => {
+                parts.iter().any(|part| part.any(test))
+            }
+            Expr::Power(base, exponent) => base.any(test) || exponent.any(test),
+            Expr::Series(series) => series.from.any(test) || series.to.any(test) || series.body.any(test),
+            _ => false,
+        }
     }
 
     /// Its parts counted, itself included.

@@ -154,10 +154,9 @@ pub fn judge_math(response: &str, gold: &str, policy: &Policy) -> Judgement {
 pub fn judge_answer(answer: &str, gold: &str, policy: &Policy) -> Judgement {
     // Golds, and answers too, come as worked solutions with a box at the end.
     let (inner_gold, inner_answer) = (extract::within(gold), extract::within(answer));
-    let text = |inner: &Option<extract::Extracted>, whole: &str| {
-        inner.as_ref().map_or(whole.to_owned(), |inner| inner.text.clone())
-    };
-    let decided = judge::decide(&text(&inner_answer, answer), &text(&inner_gold, gold), policy);
+    let text = |inner: &Option<extract::Extracted>| inner.as_ref().map(|inner| inner.text.clone());
+    let (gold_text, answer_text) = (text(&inner_gold), text(&inner_answer));
+    let decided = judge::decide(answer_text.as_deref().unwrap_or(answer), gold_text.as_deref().unwrap_or(gold), policy);
     let judge::Decided { finding, readings } = decided;
     let prose = [inner_gold, inner_answer].iter().flatten().any(|inner| inner.rule != extract::Rule::Boxed);
     Judgement {

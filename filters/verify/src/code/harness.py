@@ -298,11 +298,12 @@ def check(name):
     space = module("tests", "check.py").__dict__
 
     def told(kind, line, said):
-        texts = [text.encode("utf-8", "replace").decode()[:2000] for text in (line, said, shown[0])]
+        shown = side.shown() if side is not None else ""
+        texts = [text.encode("utf-8", "replace").decode()[:2000] for text in (line, said, shown)]
         send(kind + marshal.dumps(tuple(texts), VERSION))
         return 0
 
-    shown = [""]
+    side = None
     try:
         exec(compile(read("setup.py"), "setup.py", "exec"), space)
     except BaseException as error:
@@ -318,8 +319,8 @@ def check(name):
     except (SyntaxError, ValueError) as error:
         return told(b"D", "", describe(error)[-2000:])
     try:
-        space[name] = side.request("name", name, sorted(side.known))
-        side.shows = shown
+        side.draws = "random" in source or "random" in space
+        space[name] = side.request("name", name, sorted(side.known), side.draws)
         exec(program, space)
         if callable(space.get("check")):
             space["check"](space[name])

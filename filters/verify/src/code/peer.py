@@ -77,6 +77,8 @@ class Peer:
         # Whether stand-ins may answer for comparisons with one's own values.
         self.believes = trusting
         self.known = frozenset()
+        # Whether the assertions draw random numbers, so that both sides must draw from one state.
+        self.draws = False
         self.lock = _thread.RLock()
         self.raised, self.pending = [], None
         self.next = first
@@ -254,7 +256,7 @@ class Peer:
         released = self.released()
         written = [stream.taken() for stream in self.written] if self.written else None
         random = None
-        if "random" in sys.modules:
+        if self.draws and "random" in sys.modules:
             state = sys.modules["random"].getstate()
             if state != self.random:
                 self.random = random = state
@@ -419,8 +421,10 @@ class Peer:
         for number, content in new:
             self.fill(self.shared[number], content)
         body = tuple(self.value(each) for each in body)
-        for number, _ in new:
-            self.contents[number] = marshal.dumps(self.content(self.shared[number]), VERSION)
+        for number, content in new:
+            # A list of atoms is what was sent; with others numbers may be new, and a set has its own order here.
+            same = content if content[0] == "l" else self.content(self.shared[number])
+            self.contents[number] = marshal.dumps(same, VERSION)
         for number in released:
             if number in self.shared:
                 del self.numbers[id(self.shared[number])], self.shared[number]
@@ -545,26 +549,32 @@ class Peer:
                 return
             self.send(self.answer(kind))
 
-    # Where the last answer to a call is shown, in a list of one text.
-    shows = None
+    # What the last call gave: a value or an exception.
+    last = None
 
     def call(self, name, number, args, kwargs):
+        self.calls += 1
         try:
-            value = self.request("call", brief_call(name, args, kwargs), number, args, kwargs)
+            self.last = self.request("call", brief_call(name, args, kwargs), number, args, kwargs)
         except BaseException as error:
-            if self.shows is not None:
-                self.shows[0] = brief_error(error)
+            self.last = error
             raise
-        if self.shows is not None:
-            self.shows[0] = brief(value)
-        return value
+        return self.last
+
+    def shown(self):
+        """What the last call gave, in short."""
+        if isinstance(self.last, BaseException):
+            return brief_error(self.last)
+        return brief(self.last) if self.calls else ""
+
+    calls = 0
 
     def target(self, number):
         return self.exports[expect(number, int)]
 
-    def on_name(self, name, known):
+    def on_name(self, name, known, draws):
         """What a solution answers to a name: the function, or a method of its `Solution`."""
-        self.known = frozenset(known)
+        self.known, self.draws = frozenset(known), draws
         found = self.space.get(name)
         if found is None and "Solution" in self.space:
             found = getattr(self.space["Solution"](), name)

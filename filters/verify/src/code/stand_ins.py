@@ -94,8 +94,18 @@ class Brief(reprlib.Repr):
             return f"<{type(value).__name__}>"
 
 
+BRIEF = Brief()
+PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+
+
 def brief(value):
-    return Brief().repr(value)[:400]
+    kind = type(value)
+    if kind in PLAIN or kind in (list, tuple) and len(value) < 40 and PLAIN.issuperset(map(type, value)):
+        try:
+            return repr(value)[:400]
+        except ValueError:
+            pass  # A number of too many digits.
+    return BRIEF.repr(value)[:400]
 
 
 def brief_call(name, args, kwargs):

@@ -18,10 +18,23 @@ pub(crate) fn equations(a: &(Expr, Expr), b: &(Expr, Expr), case: &Case<'_>) -> 
     match factor(&left, &right, case) {
         Some(true) => Finding::probable(Verdict::Equal, "same-up-to-a-factor"),
         // Multiplied out: xy = 1 and y = 1/x.
-        _ if normal::same_zeros(&left, &right, &case.effort) => Finding::probable(Verdict::Equal, "same-zeros"),
+        _ if divides(&left) != divides(&right) && normal::same_zeros(&left, &right, &case.effort) => {
+            Finding::probable(Verdict::Equal, "same-zeros")
+        }
         Some(false) => Finding::probable(Verdict::Unequal, "no-common-factor"),
         None => Finding::unknown("equations-undecided"),
     }
+}
+
+/// Whether something is divided by a variable.
+fn divides(expr: &Expr) -> bool {
+    expr.any(&|part| match part {
+        Expr::Power(base, exponent) => {
+            exponent.as_number().is_some_and(|power| *power < BigRational::zero())
+                && base.any(&|part| matches!(part, Expr::Symbol(_)))
+        }
+        _ => false,
+    })
 }
 
 /// Whether `a / b` is a constant other than zero.

@@ -160,7 +160,9 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
             }
             Finding::all(a.iter().zip(b).map(|(a, b)| same(a, b, case)))
         }
-        (Set { members: a, .. }, Set { members: b, .. }) if equation::classes(a, b).is_some() => {
+        (Set { members: a, .. }, Set { members: b, .. })
+            if matches!(a.first(), Some(Congruence { .. })) && equation::classes(a, b).is_some() =>
+        {
             equation::classes(a, b).unwrap_or(Finding::unknown("residues"))
         }
         (Set { members: a, .. }, Congruence { .. }) if equation::classes(a, std::slice::from_ref(answer)).is_some() => {

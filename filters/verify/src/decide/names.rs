@@ -121,6 +121,9 @@ pub(super) fn all(members: &[Value]) -> bool {
 
 /// Whether several members are named, each by another name.
 pub(super) fn distinct(members: &[Value]) -> bool {
+    if !all(members) {
+        return false;
+    }
     let names = named(members);
     members.len() > 1
         && names.len() == members.len()

@@ -27,7 +27,7 @@ pub(crate) fn same(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Finding {
                 // A month has no fixed number of days.
                 return Finding::unknown("months-against-days");
             }
-            if left.is_pound() != right.is_pound() && (left.is_sterling() || right.is_sterling()) {
+            if (left.is_sterling() || right.is_sterling()) && left.is_pound() != right.is_pound() {
                 // Of money, or of weight.
                 let figures = percent(gold, answer, case);
                 return if figures.verdict == Verdict::Equal { Finding::unknown("pounds") } else { doubted(figures) };
@@ -147,6 +147,13 @@ fn temperatures(gold: &Scalar, answer: &Scalar, case: &Case<'_>) -> Option<Findi
         };
         Some((value, dimension.clone()))
     };
+    let scale = |scalar: &Scalar| {
+        let unit = scalar.unit.as_ref();
+        unit.is_some_and(|unit| ["celsius", "fahrenheit"].iter().any(|scale| unit.dimensions.contains_key(*scale)))
+    };
+    if !scale(gold) && !scale(answer) {
+        return None;
+    }
     // `25 C` without the sign of degrees.
     let bare = |scalar: &Scalar| scalar.unit.as_ref().is_some_and(Unit::is_coulomb);
     let celsius = |scalar: &Scalar| scalar.unit.as_ref().is_some_and(|unit| unit.dimensions.contains_key("celsius"));

@@ -36,7 +36,7 @@ pub(crate) fn same(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
     if a.any(&|part| *part == Expr::Infinity) || b.any(&|part| *part == Expr::Infinity) {
         return infinite(a, b);
     }
-    let (a, b) = (letters::unbound(&named_calls(a)), letters::unbound(&named_calls(b)));
+    let (a, b) = (letters::unbound(named_calls(a)), letters::unbound(named_calls(b)));
     if a == b {
         return Finding::proven(Verdict::Equal, "identical");
     }
@@ -131,11 +131,26 @@ fn by_residues(a: &Expr, b: &Expr) -> Option<Finding> {
 }
 
 fn constants(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
-    let point = Vec::new();
-    let (a, b) = (&letters::floors(&angles(a, case), case), &letters::floors(&angles(b, case), case));
-    if a == b {
-        return Finding::proven(Verdict::Equal, "normal-form");
+    let special = |part: &Expr| {
+        matches!(
+            part,
+            Expr::Apply(Function::Asin | Function::Acos | Function::Atan | Function::Floor | Function::Ceiling, _)
+        )
+    };
+    if a.any(&special) || b.any(&special) {
+        let plain = |expr: &Expr| letters::floors(&angles(expr, case), case);
+        let (left, right) = (plain(a), plain(b));
+        if left == right {
+            return Finding::proven(Verdict::Equal, "normal-form");
+        }
+        return settled(&left, &right, case);
     }
+    settled(a, b, case)
+}
+
+/// Two constants without what the table of angles or a floor settles.
+fn settled(a: &Expr, b: &Expr, case: &Case<'_>) -> Finding {
+    let point = Vec::new();
     if let (Some(a), Some(b)) = (exact(a, &point, &case.effort), exact(b, &point, &case.effort)) {
         return Finding::proven(if a == b { Verdict::Equal } else { Verdict::Unequal }, "exact-arithmetic");
     }

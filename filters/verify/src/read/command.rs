@@ -61,6 +61,29 @@ impl Scanner<'_> {
     }
 
     fn named(&mut self, name: &str, start: usize, end: usize) -> Result<(), &'static str> {
+        // The commonest first.
+        if TEXTUAL.contains(&name) || name == "mathbb" {
+            if self.peek(0) == Some('*') {
+                self.at += 1;
+            }
+            let Some((from, to)) = self.argument(end) else { return Ok(()) };
+            let inner: String = self.chars[from.min(to)..to].iter().collect();
+            let bold = matches!(name, "mathbf" | "boldsymbol" | "bm" | "pmb");
+            if name == "mathbb" || name == "mathbf" && to - from == 1 && "RZNQC".contains(self.chars[from]) {
+                self.push(Kind::Field(*self.chars.get(from).unwrap_or(&'R')));
+                self.at = (to + 1).min(end);
+                return Ok(());
+            }
+            if bold && matches!(inner.as_str(), "i" | "j" | "k") {
+                self.unit_vector(&inner, self.behind(from, to));
+                return Ok(());
+            }
+            if bold {
+                self.mark = Some('→');
+            }
+            // Upright signs are signs: only letters become words.
+            return self.within(from, to, true);
+        }
         if let Some((_, kind)) = COMMANDS.iter().find(|(known, _)| *known == name) {
             if name == "times" {
                 self.mark = Some('×');
@@ -93,28 +116,6 @@ impl Scanner<'_> {
         }
         if matches!(name, "kern" | "mkern" | "hskip" | "mskip" | "vskip") {
             return self.length(end);
-        }
-        if TEXTUAL.contains(&name) || name == "mathbb" {
-            if self.peek(0) == Some('*') {
-                self.at += 1;
-            }
-            let Some((from, to)) = self.argument(end) else { return Ok(()) };
-            let inner: String = self.chars[from.min(to)..to].iter().collect();
-            let bold = matches!(name, "mathbf" | "boldsymbol" | "bm" | "pmb");
-            if name == "mathbb" || name == "mathbf" && to - from == 1 && "RZNQC".contains(self.chars[from]) {
-                self.push(Kind::Field(*self.chars.get(from).unwrap_or(&'R')));
-                self.at = (to + 1).min(end);
-                return Ok(());
-            }
-            if bold && matches!(inner.as_str(), "i" | "j" | "k") {
-                self.unit_vector(&inner, self.behind(from, to));
-                return Ok(());
-            }
-            if bold {
-                self.mark = Some('→');
-            }
-            // Upright signs are signs: only letters become words.
-            return self.within(from, to, true);
         }
         if name == "dot" {
             // A dotted digit repeats; the numeral before it cannot know, so it is marked here.

@@ -35,10 +35,10 @@ pub(super) fn doubtful(tokens: &[Token]) -> bool {
                         && (token.space && unit::is_letter(name) || unit::is_symbol(name));
                     let vector = matches!(name.as_str(), "j" | "k")
                         && tokens.iter().any(|token| token.kind == Kind::Letter("i".to_owned()));
-                    let cross =
-                        name == "x" && before.is_some_and(|token| matches!(token.kind, Kind::Number(_))) && token.space;
-                    let suffix = name == "k" && before.is_some_and(|token| matches!(token.kind, Kind::Number(_)));
-                    let run = token.space && unknown_unit(&tokens[at..]).is_some();
+                    let behind = before.is_some_and(|token| matches!(token.kind, Kind::Number(_)));
+                    let cross = name == "x" && behind && next.is_some_and(|next| matches!(next.kind, Kind::Number(_)));
+                    let suffix = name == "k" && behind;
+                    let run = behind && token.space && unknown_unit(&tokens[at..]).is_some();
                     plain && !cross && !suffix && !run && !counted && !combined && !unit && !vector
                 }
                 Kind::Function(Name::Log) => matches!(next.map(|token| &token.kind), Some(Kind::Op('_'))),
@@ -96,6 +96,18 @@ fn divides_on(divisor: &[Token]) -> bool {
 
 /// The other way to read `1/2x` and `x1`: everything behind the bar divides, digits behind a letter are its index.
 pub(super) fn other(tokens: &[Token]) -> Option<Vec<Token>> {
+    let digits = |token: Option<&Token>| token.is_some_and(|token| matches!(token.kind, Kind::Number(_)));
+    let tail = tokens.iter().rposition(|token| !matches!(token.kind, Kind::Letter(_)));
+    let unit = tail.is_some_and(|at| at + 1 < tokens.len() && digits(tokens.get(at)));
+    let possible = unit
+        || tokens.iter().enumerate().any(|(at, token)| match &token.kind {
+            Kind::Op('/') => divides_on(&tokens[at + 1..]),
+            Kind::Letter(_) => digits(tokens.get(at + 1)),
+            _ => false,
+        });
+    if !possible {
+        return None;
+    }
     let mut all = Vec::with_capacity(tokens.len() + 4);
     let (mut at, mut changed) = (0, false);
     let number =

@@ -21,6 +21,10 @@ impl<'t> Parser<'t> {
 
     /// Whether the fraction that begins here is a derivative: `d` before what stands above and below.
     pub(super) fn derives(&self) -> bool {
+        let first = self.tokens.get(self.at + 1).map(|token| &token.kind);
+        if !matches!(first, Some(Kind::Letter(name) | Kind::Unknown(name)) if name == "d" || name == "partial") {
+            return false;
+        }
         let Some(above) = matrix::inside(&self.tokens[self.at..]) else { return false };
         let below =
             matrix::inside(&self.tokens[(self.at + above.len() + 2).min(self.tokens.len())..]).unwrap_or_default();

@@ -210,7 +210,8 @@ impl Reader {
             return Ok(Value::Difference(Box::new(self.value(whole)?), Box::new(self.value(without)?)));
         }
         // ℝ − {0}
-        if let Some(parts) = split(tokens, |kind| matches!(kind, Kind::Op('-')))
+        if matches!(tokens.first(), Some(Token { kind: Kind::Field(_), .. }))
+            && let Some(parts) = split(tokens, |kind| matches!(kind, Kind::Op('-')))
             && let [whole @ [Token { kind: Kind::Field(_), .. }], without] = parts.as_slice()
             && matches!(without.first(), Some(Token { kind: Kind::Open('{' | '[' | '('), .. }))
         {

@@ -4,6 +4,7 @@ use super::expression::expression;
 use super::list::{Reader, split, trimmed};
 use super::name::{name, spelled};
 use super::token::{Kind, Relation, Token};
+use super::unit::is_letter;
 use super::value::{Parsed, Value};
 use crate::expr::Expr;
 
@@ -146,6 +147,15 @@ impl Reader {
 
     /// A value without a variable.
     fn constant(&mut self, tokens: &[Token]) -> Option<Value> {
+        // A letter that is no unit is a variable, and is seen before anything is read.
+        let variable = |(at, token): (usize, &Token)| {
+            let unit = |name: &str| token.textual || at > 0 && token.space && is_letter(name);
+            matches!(&token.kind, Kind::Letter(name) if name != "e" && name != "i" && name != "Omega" && name != "mu" && !unit(name))
+                && !self.mode.glued
+        };
+        if tokens.iter().enumerate().any(variable) {
+            return None;
+        }
         let value = self.value(tokens).ok()?;
         let Value::Scalar(scalar) = &value else { return None };
         let mut names = Vec::new();

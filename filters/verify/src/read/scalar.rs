@@ -135,6 +135,19 @@ impl Reader {
 
     /// `2 h 30 min`, `5 feet, 6 inches`: parts of one quantity, each in a smaller unit than the one before it.
     pub(super) fn compound(&self, tokens: &[Token]) -> Option<Value> {
+        let counted = matches!(
+            tokens,
+            [
+                Token { kind: Kind::Number(_), .. },
+                Token { kind: Kind::Word(_) | Kind::Letter(_) | Kind::Function(_), .. },
+                _,
+                _,
+                ..
+            ]
+        );
+        if !counted {
+            return None;
+        }
         let starts: Vec<usize> = tokens
             .iter()
             .enumerate()

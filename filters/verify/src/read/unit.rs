@@ -124,6 +124,10 @@ impl Unit {
 
 /// The unit that a word names, singular or plural, with or without a prefix.
 fn named(word: &str) -> Option<Unit> {
+    // As it stands, before other forms of it are made.
+    if let Some(unit) = listed(word, false) {
+        return Some(unit);
+    }
     let lower = if word.chars().count() > 1 { word.to_lowercase() } else { word.to_owned() };
     for form in [word, lower.as_str()] {
         for form in [form, form.strip_suffix("es").unwrap_or(form), form.strip_suffix('s').unwrap_or(form)] {
@@ -139,8 +143,11 @@ fn named(word: &str) -> Option<Unit> {
 }
 
 fn listed(name: &str, prefix: bool) -> Option<Unit> {
+    // The first byte tells nearly all of them apart.
+    let first = name.bytes().next()?;
+    let called = |known: &&str| known.as_bytes()[0] == first && *known == name;
     let (_, above, below, dimensions, _) =
-        UNITS.iter().find(|(names, .., prefixes)| names.contains(&name) && (*prefixes || !prefix))?;
+        UNITS.iter().find(|(names, .., prefixes)| (*prefixes || !prefix) && names.iter().any(called))?;
     let factor = BigRational::new(BigInt::from(*above), BigInt::from(*below));
     let dimensions = dimensions.iter().map(|(name, power)| ((*name).to_owned(), *power)).collect();
     Some(Unit { factor, dimensions, ..Unit::one() })
@@ -177,10 +184,13 @@ pub(crate) fn is_unit(word: &str) -> bool {
 
 /// Whether a short run of letters is a unit wherever it stands.
 pub(crate) fn is_common(word: &str) -> bool {
-    let lower = word.to_lowercase();
-    [word, lower.as_str()].into_iter().any(|form| {
-        word.len() > 1 && (COMMON.contains(&form) || form.strip_suffix('s').is_some_and(|form| COMMON.contains(&form)))
-    })
+    let listed = |form: &str| {
+        let first = form.bytes().next();
+        COMMON.iter().any(|known| known.bytes().next() == first && *known == form)
+    };
+    let known = |form: &str| listed(form) || form.strip_suffix('s').is_some_and(listed);
+    let other = |word: &str| word.chars().any(char::is_uppercase) && known(&word.to_lowercase());
+    word.len() > 1 && (known(word) || other(word))
 }
 
 /// Letters that are a unit right behind a number, unless they are a variable.
@@ -195,6 +205,9 @@ pub(super) fn is_letter(letter: &str) -> bool {
 
 /// What a word multiplies the number before it with; `one` says that the number is one.
 pub(super) fn magnitude(word: &str, one: bool) -> Option<BigRational> {
+    if word.is_ascii() && word.len() < 4 {
+        return None;
+    }
     let lower = word.to_lowercase();
     let known = |name: &str| {
         let found = MAGNITUDES.iter().find(|(names, ..)| names.contains(&name));

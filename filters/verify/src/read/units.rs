@@ -11,6 +11,14 @@ const RATE: &[(&str, i32)] = &[("s", -1)];
 
 /// Every unit.
 pub(super) const UNITS: &[Row] = &[
+    (&["km", "kilometer"], 1000, 1, &[("m", 1)], false),
+    (&["cm", "centimeter"], 1, 100, &[("m", 1)], false),
+    (&["mm", "millimeter"], 1, 1000, &[("m", 1)], false),
+    (&["kg", "kilogram"], 1, 1, &[("kg", 1)], false),
+    (&["hour", "h", "hr"], 3600, 1, &[("s", 1)], false),
+    (&["min", "minute"], 60, 1, &[("s", 1)], false),
+    (&["day"], 86_400, 1, &[("s", 1)], false),
+    (&["dollar", "USD", "buck"], 1, 1, &[("USD", 1)], false),
     (&["m", "meter", "metre", "метр"], 1, 1, &[("m", 1)], true),
     (&["inch", "in", "inche", "Zoll"], 254, 10_000, &[("m", 1)], false),
     (&["ft", "foot", "feet"], 3048, 10_000, &[("m", 1)], false),
@@ -21,9 +29,6 @@ pub(super) const UNITS: &[Row] = &[
     (&["lb", "pound"], 45_359_237, 100_000_000, &[("kg", 1)], false),
     (&["oz", "ounce"], 28_349_523_125, 1_000_000_000_000, &[("kg", 1)], false),
     (&["s", "sec", "second"], 1, 1, &[("s", 1)], true),
-    (&["min", "minute"], 60, 1, &[("s", 1)], false),
-    (&["h", "hr", "hour"], 3600, 1, &[("s", 1)], false),
-    (&["day"], 86_400, 1, &[("s", 1)], false),
     (&["week"], 604_800, 1, &[("s", 1)], false),
     (&["month"], 1, 1, &[("month", 1)], false),
     (&["year", "yr"], 12, 1, &[("month", 1)], false),
@@ -33,7 +38,6 @@ pub(super) const UNITS: &[Row] = &[
     (&["radian", "rad"], 1, 1, &[("angle", 1)], false),
     (&["celsius"], 1, 1, &[("celsius", 1)], false),
     (&["fahrenheit"], 1, 1, &[("fahrenheit", 1)], false),
-    (&["dollar", "USD", "buck"], 1, 1, &[("USD", 1)], false),
     (&["cent", "penny", "pennies", "penn"], 1, 100, &[("USD", 1)], false),
     (&["euro", "EUR"], 1, 1, &[("EUR", 1)], false),
     (&["GBP"], 1, 1, &[("GBP", 1)], false),

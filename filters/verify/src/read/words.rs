@@ -74,6 +74,10 @@ const REFUSALS: &[&str] = &[
 
 /// Whether words take back, or turn around, what they are about.
 pub(crate) fn refuses(words: &str) -> bool {
+    // One ASCII word is the usual case.
+    if words.is_ascii() && !words.contains(' ') {
+        return REFUSALS.contains(&words);
+    }
     words.split(' ').any(|word| REFUSALS.contains(&word)) || words.contains(['不', '非', '除', '没', '無', '无'])
 }
 
@@ -102,6 +106,9 @@ pub(crate) fn is_short(run: &str) -> bool {
 
 /// Whether a word makes a statement of what stands before it, so that it is no unit.
 pub(crate) fn states(word: &str) -> bool {
+    if word.len() < 2 {
+        return false;
+    }
     let lower = word.to_lowercase();
     refuses(&lower)
         || matches!(
