@@ -1,7 +1,11 @@
 //! The dependency edges of ARCHITECTURE.md, asserted from `cargo metadata`: data flows one way.
 
 use serde_json::Value;
-use std::{collections::BTreeMap, process::Command};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// What each crate may depend on among ours.
 const ALLOWED: [(&str, &[&str]); 14] = [
@@ -63,4 +67,39 @@ fn crates_depend_only_on_what_the_map_says() {
         }
     }
     assert_eq!(names.len(), ALLOWED.len(), "every crate on the map exists");
+}
+
+/// How reasoning is marked is a value: only `TurnFormat`'s file spells DeepSeek-R1's tags, in code and in comments. Tests
+/// may.
+#[test]
+fn only_the_turn_format_spells_its_tags() {
+    let mut looked = 0;
+    for file in rust_files(Path::new(env!("CARGO_MANIFEST_DIR"))) {
+        let path = file.to_string_lossy().replace('\\', "/");
+        if path.ends_with("data-gen/dataset/src/turn.rs") || path.contains("/tests/") || path.ends_with("/tests.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("a source file");
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        looked += 1;
+        for (number, line) in product.lines().enumerate() {
+            assert!(!line.contains("think>"), "{path}:{}: a tag is spelt outside `TurnFormat`", number + 1);
+        }
+    }
+    assert!(looked > 200, "product code was looked at, found {looked} files");
+}
+
+/// Every Rust file below `dir` that belongs to the product.
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') && !path.is_symlink() {
+            found.extend(rust_files(&path));
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+    found
 }

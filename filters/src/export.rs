@@ -108,6 +108,7 @@ fn row(problem: &Problem, trace: Trace, verdict: Option<Verdict>) -> ExportedRow
         Some(Verdict::Unknown) | None => None,
     };
     let turn = trace.turn();
+    let is_closed = trace.format.split(&turn).reasoning.is_some();
     let mut messages = problem.messages.clone();
     messages.push(Message::assistant(turn.clone()));
     let question: Vec<&str> = problem.messages.iter().map(|message| message.content.as_str()).collect();
@@ -117,7 +118,7 @@ fn row(problem: &Problem, trace: Trace, verdict: Option<Verdict>) -> ExportedRow
         answer: problem.answer.clone(),
         problem_type: problem.domain.clone(),
         source: problem.source.clone(),
-        is_reasoning_complete: vec![trace.reasoning.is_some() && trace.finish_reason == FinishReason::Stop],
+        is_reasoning_complete: vec![is_closed && trace.finish_reason == FinishReason::Stop],
         generations: vec![turn],
         correctness_math_verify: vec![correct],
         correctness_count: i64::from(correct == Some(true)),

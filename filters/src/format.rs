@@ -119,11 +119,11 @@ impl Filter for FormatConfig {
 
 fn form(config: &FormatConfig, trace: &Trace) -> Form {
     let turn = trace.turn();
-    let count = |tag: &str| turn.matches(tag).count() as u32;
-    let (opening_tags, closing_tags) = (count("<think>"), count("</think>"));
-    let answer = Trace::answer_text(&turn);
+    let [opening_tags, closing_tags] = trace.format.count_tags(&turn);
+    let parts = trace.format.split(&turn);
+    let answer = parts.answered();
     let boxed = distill_verify::boxed_answers(answer);
-    let reasoning_is_empty = || trace.reasoning.is_none_or(|span| span.of(&turn).trim().is_empty());
+    let reasoning_is_empty = || parts.reasoning.is_none_or(|reasoning| reasoning.trim().is_empty());
     let misformed = match (trace.finish_reason, opening_tags, closing_tags) {
         (FinishReason::Length | FinishReason::Context, ..) => Some(Misformed::Truncated),
         (FinishReason::ContentFilter, ..) => Some(Misformed::Withheld),

@@ -25,15 +25,12 @@ fn problem(index: u32) -> Problem {
 }
 
 fn trace(index: u32, sample_index: u32, turn: &str, tokens: u32, finish_reason: FinishReason) -> Trace {
-    let (reasoning, answer) = Trace::split_turn(turn);
     Trace {
         id: format!("{index}-{sample_index}"),
         problem_id: problem(index).id,
         sample_index,
-        prefill: String::new(),
+        format: TurnFormat::default(),
         text: turn.to_owned(),
-        reasoning,
-        answer,
         finish_reason,
         segments: vec![],
         teacher: "test".to_owned(),

@@ -2,7 +2,7 @@
 //! its traces answer joined by a merge.
 
 use crate::FilterError;
-use distill_dataset::{Context, Dataset, DatasetError, Record, Shard};
+use distill_dataset::{Context, Dataset, DatasetError, Record, Shard, TurnFormat};
 use distill_verify::code::Judges;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -143,14 +143,14 @@ pub(crate) trait OfProblem: Record {
 pub(crate) struct Said {
     pub(crate) id: String,
     pub(crate) problem_id: String,
-    pub(crate) prefill: String,
+    pub(crate) format: TurnFormat,
     pub(crate) text: String,
 }
 
 impl Said {
     /// The assistant's whole turn.
     pub(crate) fn turn(&self) -> String {
-        format!("{}{}", self.prefill, self.text)
+        format!("{}{}", self.format.prefix, self.text)
     }
 }
 

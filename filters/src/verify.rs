@@ -15,7 +15,7 @@ use crate::{
     unit::{ProblemRow, Said, problem_of},
 };
 use distill_dataset::{
-    Context, Entry, Journal, Keyed, Message, Reference, Shard, ShardWriter, Stage, Tally, Trace, Verdict,
+    Context, Entry, Journal, Keyed, Message, Reference, Shard, ShardWriter, Stage, Tally, Verdict,
 };
 use distill_verify::{
     Judgement, Policy,
@@ -148,7 +148,7 @@ fn compare(said: &Said, problem: &Referenced, policy: &Policy) -> Option<Verifie
     // One answer that the verifier cannot take must not cost the others.
     let judged = catch_unwind(AssertUnwindSafe(|| {
         let turn = said.turn();
-        let text = Trace::answer_text(&turn);
+        let text = said.format.split(&turn).answered();
         Some(match problem.reference {
             Reference::Math => distill_verify::judge_math(text, &problem.answer, policy),
             Reference::Text => distill_verify::judge_text(text, &problem.answer),
@@ -244,7 +244,8 @@ fn run_one(said: &Said, problem: &Referenced, judges: &Judges) -> Verified {
         Err(error) => return Verified::unknown(&said.id, "tests-unreadable", error),
     };
     let turn = said.turn();
-    let judged = catch_unwind(AssertUnwindSafe(|| judges.judge(language, Code::Response(&turn), &tests).0));
+    let answer = said.format.split(&turn).answered();
+    let judged = catch_unwind(AssertUnwindSafe(|| judges.judge(language, Code::Answer(answer), &tests).0));
     judged.map_or_else(
         |_| Verified::unknown(&said.id, "judge-panicked", String::new()),
         |judgement| ran(&said.id, judgement),

@@ -7,7 +7,7 @@
 //! | `no-answer`, `not-comparable`, `no-clear-majority`, `small-majority` | undecided: `on-unknown` says what becomes of it |
 
 use crate::{Decided, Filter, FilterError, OnUnknown, Unit, filter::decide_each, unit::Said};
-use distill_dataset::{Context, Keyed, Shard, ShardWriter, Stage, Tally, Trace, Verdict};
+use distill_dataset::{Context, Keyed, Shard, ShardWriter, Stage, Tally, Verdict};
 use distill_verify::{Policy, Vote, extract, vote};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,7 @@ impl Filter for VoteConfig {
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {
         let stated = |said: &Said| {
             let turn = said.turn();
-            let answer = extract::extract(Trace::answer_text(&turn), self.policy.loose).map(|found| found.text);
+            let answer = extract::extract(said.format.split(&turn).answered(), self.policy.loose).map(|found| found.text);
             Statement { trace_id: said.id.clone(), problem_id: said.problem_id.clone(), answer }
         };
         let mut polls: HashMap<String, Poll> = HashMap::new();

@@ -226,7 +226,7 @@ pub struct ConvertArgs {
     /// Another longest context, in tokens.
     #[arg(long, value_name = "TOKENS")]
     pub max_position_embeddings: Option<u32>,
-    /// A token for the tokenizer, plain text to it, e.g. `<think>`; may be given several times.
+    /// A token for the tokenizer, plain text to it, such as the tags of its reasoning; may be given several times.
     #[arg(long = "add-token", value_name = "TEXT")]
     pub add_tokens: Vec<String>,
     /// A control token for the tokenizer; may be given several times.

@@ -10,11 +10,9 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, ModelConfig};
-use distill_dataset::{Dataset, Detail, Message, Problem, Split};
+use distill_dataset::{Dataset, Detail, Message, Problem, Split, TurnFormat};
 use std::path::{Path, PathBuf};
 
-/// What an answer looks like.
-const ANSWER: &str = "<think>\nOne step.\n</think>\n\nIt is \\boxed{1}.";
 /// Problems of each source that are rendered and tokenised.
 const TRIED: usize = 3;
 
@@ -110,7 +108,7 @@ fn student(recipe: &Recipe, problems: &[Dataset], store: &Path) -> Result<()> {
         let rows = dataset.rows::<Problem>().filter(|row| row.as_ref().map_or(true, |row| row.split == Split::Train));
         for problem in rows.take(TRIED) {
             let mut messages = problem?.messages;
-            messages.push(Message::assistant(ANSWER));
+            messages.push(Message::assistant(TurnFormat::default().join("One step.", "It is \\boxed{1}.")));
             chat.encode_example(&messages).context("the chat template cannot be trained with")?;
         }
     }

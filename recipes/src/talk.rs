@@ -4,8 +4,8 @@
 use crate::{cli::ChatArgs, serve::open};
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
-use distill_dataset::{Cancel, Message};
-use distill_teacher_local::{Ask, Engine, Event, Limits, Parts, Reason, Reasoning, Sampling};
+use distill_dataset::{Cancel, Message, Parts, TurnReader};
+use distill_teacher_local::{Ask, Engine, Event, Limits, Reason, Sampling};
 use std::{
     io::{BufRead, IsTerminal, Write, stdin, stdout},
     sync::{
@@ -101,7 +101,7 @@ fn answer(
     engine
         .submit(0, ask)
         .map_err(|error| anyhow::anyhow!("{error}\nhint: a new conversation has all its room again"))?;
-    let mut reasoning = Some(Reasoning::new(!chat.prefill().is_empty()));
+    let mut reasoning = Some(TurnReader::new(chat.turn().clone()));
     let (mut shown, mut said) = (Shown { dim: screen.dim, dimmed: false }, String::new());
     let (mut tokens, mut first, mut end, mut failed) = (0_usize, None, None, None);
     let started = Instant::now();
@@ -116,7 +116,7 @@ fn answer(
             }
             Event::End { reason, text, .. } => {
                 parts.extend(reasoning.as_mut().map(|reasoning| reasoning.push(&text)));
-                parts.extend(reasoning.take().map(Reasoning::finish));
+                parts.extend(reasoning.take().map(TurnReader::finish));
                 end = Some(reason);
             }
             Event::Failed(why) => failed = Some(why),

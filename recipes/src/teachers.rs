@@ -46,7 +46,7 @@ impl Teacher {
                 // The template decides every prompt that is rendered here.
                 let chat = config.chat.as_deref().filter(|_| config.endpoint.api == Api::Completions);
                 let chat = chat.map(load_chat).transpose()?;
-                let asked = config.endpoint.asked(chat.as_ref().map(|chat| (chat.template_hash(), chat.prefill())));
+                let asked = config.endpoint.asked(chat.as_ref().map(|chat| (chat.template_hash(), chat.turn())));
                 let (name, identity) = (config.endpoint.model.clone(), asked.describe());
                 Some(Teacher { name, identity, kind: Kind::Http(Box::new(((**config).clone(), asked))) })
             }
@@ -133,11 +133,11 @@ impl Teacher {
                 };
                 let render = config.chat.as_ref().map(|dir| {
                     let chat = load_chat(dir)?;
-                    let (template_hash, prefill) = (chat.template_hash().to_owned(), chat.prefill().to_owned());
+                    let (template_hash, turn) = (chat.template_hash().to_owned(), chat.turn().clone());
                     let render = Box::new(move |messages: &[distill_dataset::Message]| {
                         chat.render(messages, true).map(|rendered| rendered.text).map_err(|error| error.to_string())
                     });
-                    anyhow::Ok(Render { template_hash, prefill, render })
+                    anyhow::Ok(Render { template_hash, turn, render })
                 });
                 Ok(Box::new(HttpTeacher::new(config.endpoint.clone(), key, render.transpose()?)?))
             }

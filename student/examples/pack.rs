@@ -9,7 +9,7 @@
 //!
 //! The last two print one line of JSON with seconds and the peak of resident memory.
 
-use distill_dataset::{Cancel, Context, Dataset, Example, Manifest, Message, Progress, ProgressEvent};
+use distill_dataset::{Cancel, Context, Dataset, Example, Manifest, Message, Progress, ProgressEvent, TurnFormat};
 use distill_student::{Base, Overlong, TrainError, TrainingConfig, initialise, prepare, train};
 use std::{
     error::Error,
@@ -90,7 +90,6 @@ fn example(number: u64, words: &[&str]) -> Example {
     };
     let length = (2 << 10) + draw(36 << 10) as usize;
     let mut text = String::with_capacity(length + 64);
-    text.push_str("<think>\n");
     while text.len() < length {
         match draw(8) {
             0 => text.push_str(&draw(100_000).to_string()),
@@ -99,7 +98,7 @@ fn example(number: u64, words: &[&str]) -> Example {
         }
         text.push(if draw(24) == 0 { '\n' } else { ' ' });
     }
-    text.push_str(&format!("\n</think>\n\n\\boxed{{{}}}", draw(1000)));
+    let text = TurnFormat::default().join(&text, &format!("\\boxed{{{}}}", draw(1000)));
     Example {
         trace_id: format!("{number:032x}"),
         problem_id: format!("{:032x}", number / 4),

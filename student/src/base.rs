@@ -16,7 +16,7 @@ pub struct Surgery {
     pub rope_theta: Option<f64>,
     /// Another longest context, in tokens.
     pub max_position_embeddings: Option<u32>,
-    /// Tokens that the tokenizer gets, as plain text to it: `<think>` for example.
+    /// Tokens that the tokenizer gets, as plain text to it: the tags of its reasoning for example.
     pub add_tokens: Vec<String>,
     /// Control tokens that the tokenizer gets: text that spells one is refused in messages.
     pub add_special_tokens: Vec<String>,

@@ -274,8 +274,6 @@ impl Answers {
 
 /// The record of an answer to `ask`.
 pub fn trace(ask: &Ask, completion: crate::Completion, identity: &Identity, sampling: SamplingParams) -> Trace {
-    let turn = format!("{}{}", completion.prefill, completion.text);
-    let (reasoning, answer) = Trace::split_turn(&turn);
     let segment = distill_dataset::Segment {
         num_bytes: completion.text.len() as u32,
         num_tokens: completion.completion_tokens,
@@ -285,10 +283,8 @@ pub fn trace(ask: &Ask, completion: crate::Completion, identity: &Identity, samp
         id: ask.id.clone(),
         problem_id: ask.problem_id.clone(),
         sample_index: ask.sample_index,
-        prefill: completion.prefill,
+        format: identity.turn.clone(),
         text: completion.text,
-        reasoning,
-        answer,
         finish_reason: completion.finish_reason,
         segments: vec![segment],
         teacher: identity.teacher.clone(),

@@ -20,10 +20,8 @@ pub struct Request {
 /// One sample, as generated.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Completion {
-    /// What the prompt already put into the assistant's turn, e.g. `<think>\n`; empty when the model wrote everything.
-    pub prefill: String,
-    /// Raw text after the prefill, end-of-turn token excluded, `<think>` tags in place. Where an endpoint returns the
-    /// reasoning separately, it is put back as `<think>\n…</think>` before the answer.
+    /// Raw text after the prefix of the turn's format, end-of-turn token excluded, tags in place. Where an endpoint returns
+    /// the reasoning separately, it is put back before the answer, in the format's tags.
     pub text: String,
     /// Why it ended.
     pub finish_reason: FinishReason,

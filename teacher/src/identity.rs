@@ -1,6 +1,6 @@
 //! Who answers, told so exactly that two teachers which could say different things are never taken for one.
 
-use distill_dataset::{Digest, SamplingParams, trace_id};
+use distill_dataset::{Digest, SamplingParams, TurnFormat, trace_id};
 use std::collections::BTreeMap;
 
 /// Who answers: part of every sample's identity. What is empty is not known or does not apply, and changes no identity.
@@ -12,8 +12,8 @@ pub struct Identity {
     pub template_hash: String,
     /// Which call of an endpoint is used, `chat` or `completions`; empty in this process.
     pub api: String,
-    /// What our template puts into the assistant's turn; empty when the endpoint applies its own.
-    pub prefill: String,
+    /// How its turns are laid out. The prefix is what our template puts into the assistant's turn.
+    pub turn: TurnFormat,
     /// Engine and precision of an endpoint, as the recipe tells them, e.g. `vllm fp8`.
     pub served_as: String,
 }
@@ -21,16 +21,22 @@ pub struct Identity {
 impl Identity {
     /// What is set, by name.
     pub fn pairs(&self) -> BTreeMap<String, String> {
+        let (usual, turn) = (TurnFormat::default(), &self.turn);
+        let unusual = |tag: &String, usual: &String| if tag == usual { String::new() } else { tag.clone() };
+        // In this process the template's digest says what it puts there.
+        let prefix = if self.api.is_empty() { "" } else { &turn.prefix };
         let all = [
-            ("teacher", &self.teacher),
-            ("template", &self.template_hash),
-            ("api", &self.api),
-            ("prefill", &self.prefill),
-            ("served-as", &self.served_as),
+            ("teacher", self.teacher.clone()),
+            ("template", self.template_hash.clone()),
+            ("api", self.api.clone()),
+            ("prefill", prefix.to_owned()),
+            ("served-as", self.served_as.clone()),
+            ("reasoning-open", unusual(&turn.open, &usual.open)),
+            ("reasoning-close", unusual(&turn.close, &usual.close)),
         ];
         all.into_iter()
             .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .map(|(name, value)| (name.to_owned(), value))
             .collect()
     }
 
@@ -78,7 +84,8 @@ mod tests {
         for other in [
             Identity { api: "completions".to_owned(), ..plain.clone() },
             Identity { template_hash: "t".to_owned(), ..plain.clone() },
-            Identity { prefill: "<think>\n".to_owned(), ..plain.clone() },
+            Identity { turn: TurnFormat::of_prompt("<think>\n"), ..plain.clone() },
+            Identity { turn: TurnFormat { close: "</r>".to_owned(), ..TurnFormat::default() }, ..plain.clone() },
             Identity { served_as: "vllm fp8".to_owned(), ..plain.clone() },
         ] {
             assert_ne!(id(&plain), id(&other), "{}", other.describe());

@@ -20,6 +20,7 @@ mod sort;
 mod stage;
 mod store;
 mod tally;
+mod turn;
 mod write;
 
 pub use context::{Cancel, Context, Interrupted, Progress, ProgressEvent};
@@ -32,7 +33,7 @@ pub use owner::{Liveness, Owner};
 pub use put::put_if_absent;
 pub use read::{Dataset, Shard};
 pub use record::{
-    Decision, Example, FinishReason, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment, Span, Split,
+    Decision, Example, FinishReason, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment, Split,
     Trace, Verdict, problem_id, trace_id,
 };
 pub use reserve::{Reservations, Reserve};
@@ -40,4 +41,5 @@ pub use sort::Sorter;
 pub use stage::{Keyed, Stage, stage_key};
 pub use store::{Claim, Claimed, StageDir, Store, UnitReport, write_whole};
 pub use tally::{Curve, Detail, Funnel, FunnelStep, Histogram, Score, Tally};
+pub use turn::{Parts, Turn, TurnFormat, TurnReader};
 pub use write::{Cut, Record, ShardWriter};

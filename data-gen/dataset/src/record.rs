@@ -3,7 +3,7 @@
 //!
 //! Every record is one Arrow schema (see `shard.rs`); enums without data are stored as their kebab-case names.
 
-use crate::digest::Digest;
+use crate::{digest::Digest, turn::TurnFormat};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -164,22 +164,6 @@ impl FinishReason {
     }
 }
 
-/// A half-open range of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
-    /// First byte.
-    pub start: u32,
-    /// One past the last byte.
-    pub end: u32,
-}
-
-impl Span {
-    /// The text it covers; empty when the span does not lie on character boundaries inside `text`.
-    pub fn of(self, text: &str) -> &str {
-        text.get(self.start as usize..self.end as usize).unwrap_or("")
-    }
-}
-
 /// One uninterrupted generation. A trace that was continued has several; a seam lies where one ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
@@ -233,8 +217,8 @@ impl SamplingParams {
 
 /// One sample of a teacher's answer to a problem.
 ///
-/// Invariant: `text` is exactly what was generated; everything else about it derives from it. `prefill` is what the
-/// prompt already began the turn with (for R1, `<think>\n`); the spans index `prefill + text`.
+/// Invariant: `text` is exactly what was generated; everything else about it derives from it and from `format`, which says
+/// what the prompt already began the turn with and where its reasoning is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// `trace_id(...)`, 32 hex digits.
@@ -243,14 +227,11 @@ pub struct Trace {
     pub problem_id: String,
     /// Which of the problem's samples this is, from 0.
     pub sample_index: u32,
-    /// What the prompt already put into the assistant's turn.
-    pub prefill: String,
+    /// How the turn is laid out.
+    #[serde(default)]
+    pub format: TurnFormat,
     /// Raw text as generated, end-of-turn token excluded.
     pub text: String,
-    /// The reasoning inside `prefill + text`, tags excluded; absent when it was never closed or never opened.
-    pub reasoning: Option<Span>,
-    /// What follows the reasoning in `prefill + text`; absent when the reasoning was never closed.
-    pub answer: Option<Span>,
     /// Why the last segment ended.
     pub finish_reason: FinishReason,
     /// The generations that make it up.
@@ -279,29 +260,9 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The assistant's whole turn: `prefill + text`.
+    /// The assistant's whole turn: the prefix and the text.
     pub fn turn(&self) -> String {
-        format!("{}{}", self.prefill, self.text)
-    }
-
-    /// What a turn answers: the text after the reasoning, all of it where there are no tags, nothing while the reasoning
-    /// is not closed.
-    pub fn answer_text(turn: &str) -> &str {
-        match Trace::split_turn(turn).1 {
-            Some(span) => span.of(turn),
-            None if turn.contains("<think>") => "",
-            None => turn,
-        }
-    }
-
-    /// Finds the reasoning between `<think>` and the last `</think>` of `turn`, and the answer after it.
-    ///
-    /// A turn that closes a block it never opened is legitimate: templates inject the opening tag.
-    pub fn split_turn(turn: &str) -> (Option<Span>, Option<Span>) {
-        let Some(close) = turn.rfind("</think>") else { return (None, None) };
-        let open = turn.find("<think>").filter(|open| *open < close).map_or(0, |open| open + "<think>".len());
-        let span = |start: usize, end: usize| Span { start: start as u32, end: end as u32 };
-        (Some(span(open, close)), Some(span(close + "</think>".len(), turn.len())))
+        format!("{}{}", self.format.prefix, self.text)
     }
 }
 

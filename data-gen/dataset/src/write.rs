@@ -295,17 +295,15 @@ fn unwritten(path: &Path, error: parquet::errors::ParquetError) -> DatasetError 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Dataset, record::*};
+    use crate::{Dataset, TurnFormat, record::*};
 
     fn trace(index: u32) -> Trace {
         Trace {
             id: format!("{index:032x}"),
             problem_id: "p".to_owned(),
             sample_index: index,
-            prefill: "<think>\n".to_owned(),
+            format: TurnFormat::of_prompt("<think>\n"),
             text: "1+1=2\n</think>\n\n\\boxed{2}".to_owned(),
-            reasoning: Some(Span { start: 7, end: 14 }),
-            answer: None,
             finish_reason: FinishReason::Length,
             finish_name: None,
             segments: vec![Segment { num_bytes: 25, num_tokens: 12, finish_reason: FinishReason::Length }],

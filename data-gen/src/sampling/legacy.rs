@@ -3,7 +3,7 @@
 //! what is asked for now; what it did not record is kept as `unknown`.
 
 use super::{SamplingConfig, SamplingError, training};
-use distill_dataset::{Context, DatasetError, Digest, Entry, Journal, SamplingParams, Shard, Trace};
+use distill_dataset::{Context, DatasetError, Digest, Entry, Journal, SamplingParams, Shard, Trace, TurnFormat};
 use distill_teacher::{Answers, Cost, Identity, Kept};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
@@ -20,13 +20,23 @@ pub struct OldAnswers {
     pub unadopted: BTreeMap<String, u64>,
 }
 
-/// An entry of the older version's journal: a trace as it was.
+/// An entry of the older version's journal: a trace that knew of its turn's format only the prefix.
 #[derive(Serialize, Deserialize)]
-struct Old(Trace);
+struct Old {
+    prefill: String,
+    #[serde(flatten)]
+    trace: Trace,
+}
 
 impl Entry for Old {
     fn key(&self) -> String {
-        self.0.id.clone()
+        self.trace.id.clone()
+    }
+}
+
+impl From<Old> for Trace {
+    fn from(Old { prefill, trace }: Old) -> Trace {
+        Trace { format: TurnFormat { prefix: prefill, ..TurnFormat::default() }, ..trace }
     }
 }
 
@@ -135,8 +145,8 @@ fn find(
 ) -> Result<Option<Trace>, DatasetError> {
     for template in [identity.template_hash.as_str(), ""] {
         let id = legacy_trace_id(problem_id, &identity.teacher, template, sampling, index);
-        if let Some(Old(trace)) = journal.get(&id)? {
-            return Ok(Some(trace));
+        if let Some(old) = journal.get(&id)? {
+            return Ok(Some(old.into()));
         }
     }
     Ok(None)
@@ -154,7 +164,7 @@ fn disagreement(
         return Some("template");
     }
     // The endpoint's chat call and our prompts could share an identity; only our prompts begin the answer.
-    if !identity.api.is_empty() && old.prefill != identity.prefill {
+    if !identity.api.is_empty() && old.format.prefix != identity.turn.prefix {
         return Some("api");
     }
     if old.sampling != *sampling {

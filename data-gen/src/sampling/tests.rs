@@ -1,7 +1,7 @@
 //! Sampling as a stage: nothing is bought twice, budgets hold, the order of answers does not show.
 
 use super::*;
-use distill_dataset::{Cancel, FinishReason, Message, Progress, Reference, Segment, Trace, problem_id};
+use distill_dataset::{Cancel, FinishReason, Message, Progress, Reference, Segment, Trace, TurnFormat, problem_id};
 use distill_dataset::{Dataset, Tally};
 use distill_teacher::{Completion, Queue, Request};
 use std::path::Path;
@@ -46,7 +46,7 @@ impl Complete for Fake {
             teacher: "fake".to_owned(),
             template_hash: self.template.to_owned(),
             api: self.api.to_owned(),
-            prefill: if self.api == "completions" { "<think>\n".to_owned() } else { String::new() },
+            turn: TurnFormat::of_prompt(if self.api == "completions" { "<think>\n" } else { "" }),
             ..Identity::default()
         }
     }
@@ -76,7 +76,6 @@ impl Complete for Fake {
                     Err(TeacherError::unanswerable("too-long", "4096 tokens at most".to_owned()))
                 } else {
                     Ok(Completion {
-                        prefill: "<think>\n".to_owned(),
                         text: format!("{}</think>\n\n\\boxed{{1}}", request.seed),
                         finish_reason: FinishReason::Stop,
                         response_model: "fake-1".to_owned(),
@@ -312,7 +311,11 @@ fn write_old_journal(dir: &Path, traces: &[Trace]) {
     file.write_all(b"distill1").expect("the magic");
     for trace in traces {
         let mut value = serde_json::to_value(trace).expect("JSON");
-        value.as_object_mut().expect("an object").remove("finish_name").expect("a field of today");
+        let fields = value.as_object_mut().expect("an object");
+        fields.remove("finish_name").expect("a field of today");
+        let format = fields.remove("format").expect("a field of today");
+        fields.insert("prefill".to_owned(), format["prefix"].clone());
+        fields.extend([("reasoning", 0), ("answer", 0)].map(|(name, _)| (name.to_owned(), serde_json::Value::Null)));
         let json = serde_json::to_vec(&value).expect("JSON");
         let (length, crc) = (json.len() as u32, crc32fast::hash(&json));
         file.write_all(&[&length.to_le_bytes()[..], &crc.to_le_bytes()[..], &json[..]].concat()).expect("a frame");
@@ -326,10 +329,8 @@ fn old_trace(problem: &Problem, index: u32, template: &str, prefill: &str) -> Tr
         id: legacy::legacy_trace_id(&problem.id, "fake", template, &sampling, index),
         problem_id: problem.id.clone(),
         sample_index: index,
-        prefill: prefill.to_owned(),
+        format: TurnFormat::of_prompt(prefill),
         text: "bought long ago</think>1".to_owned(),
-        reasoning: None,
-        answer: None,
         finish_reason: FinishReason::Stop,
         segments: vec![Segment { num_bytes: 24, num_tokens: 7, finish_reason: FinishReason::Stop }],
         teacher: "old name".to_owned(),

@@ -61,7 +61,7 @@ pub fn write_worked_solutions(
             return Err(SamplingError::NoSolution(problem.id, problem.source));
         };
         let completion = Completion {
-            text: format!("<think>\n{solution}\n</think>\n\n\\boxed{{{}}}", problem.answer),
+            text: identity.turn.join(solution, &format!("\\boxed{{{}}}", problem.answer)),
             finish_reason: FinishReason::Stop,
             response_model: identity.teacher.clone(),
             ..Completion::default()

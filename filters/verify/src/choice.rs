@@ -73,12 +73,7 @@ pub fn judge_choice(response: &str, gold: &str, options: &[String]) -> Judgement
 }
 
 /// What a response states, in its boxes, else behind its anchors.
-fn stated(response: &str) -> (Vec<String>, Rule) {
-    let text = match response.rsplit_once("</think>") {
-        Some((_, after)) => after,
-        None if response.contains("<think>") => return (Vec::new(), Rule::Anchor),
-        None => response,
-    };
+fn stated(text: &str) -> (Vec<String>, Rule) {
     let boxes = boxed_answers(text);
     if !boxes.is_empty() {
         return (boxes.iter().map(|answer| answer.trim().to_owned()).collect(), Rule::Boxed);
@@ -210,8 +205,6 @@ mod tests {
             ("\\boxed{A and B}", "A", Verdict::Unknown, "no-choice"),
             ("The answer is A. No: the answer is B.", "B", Verdict::Unknown, "several-choices"),
             ("\\boxed{E}", "B", Verdict::Unknown, "no-choice"),
-            ("<think>\\boxed{A}</think>\\boxed{B}", "B", Verdict::Equal, "same-choice"),
-            ("<think>\\boxed{B}", "B", Verdict::Unknown, "no-answer"),
             ("\\boxed{C}", "a dog", Verdict::Equal, "same-choice"),
             ("\\boxed{C}", "a cat", Verdict::Unknown, "gold-is-no-choice"),
         ] {

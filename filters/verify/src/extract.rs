@@ -1,6 +1,6 @@
-//! From a whole response to the answer that it states, and by which rule it was found.
+//! From what a response says after its reasoning to the answer that it states, and by which rule it was found.
 //!
-//! After the last `</think>`: the last box (several, where only "and" or commas stand between them), then a stated
+//! The last box (several, where only "and" or commas stand between them), then a stated
 //! anchor ("the final answer is"). The last number of a text is not an answer; [`Rule::LastFormula`] takes it only where
 //! the caller asks for that.
 
@@ -46,14 +46,8 @@ pub struct Extracted {
 /// The longest stretch between two boxes that an "and" joins whatever else it says, in characters.
 const MAX_BREATH: usize = 40;
 
-/// The answer in `response`; `loose` also takes its last formula.
-pub fn extract(response: &str, loose: bool) -> Option<Extracted> {
-    let text = match response.rsplit_once("</think>") {
-        Some((_, after)) => after,
-        // Cut off while it was still thinking.
-        None if response.contains("<think>") => return None,
-        None => response,
-    };
+/// The answer in `text`, what a response says after its reasoning; `loose` also takes its last formula.
+pub fn extract(text: &str, loose: bool) -> Option<Extracted> {
     concluded(text)
         .or_else(|| last_boxes(text))
         .or_else(|| anchor::anchored(text))
@@ -258,9 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn only_what_follows_the_thinking_counts() {
-        assert_eq!(text("<think>\\boxed{1}</think> \\boxed{2}"), Some(("2".into(), Rule::Boxed)));
-        assert_eq!(text("<think>\\boxed{1}</think> I am done: 7"), None, "the last number is no answer");
+    fn the_last_number_is_no_answer() {
+        assert_eq!(text("I am done: 7"), None);
+        assert_eq!(text(" \\boxed{2}"), Some(("2".into(), Rule::Boxed)));
     }
 
     #[test]

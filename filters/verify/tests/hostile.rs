@@ -64,7 +64,7 @@ fn a_tower_beside_its_neighbour_is_not_called_equal() {
 
 #[test]
 fn an_answer_that_was_cut_off_is_none() {
-    for response in ["<think>\\boxed{3}", "I do not know", "\\boxed{3", "<think>a</think>", ""] {
+    for response in ["I do not know", "\\boxed{3", ""] {
         let judged = judge_math(response, "3", &Policy::default());
         assert_eq!((judged.verdict, judged.reason), (Verdict::Unknown, "no-answer"), "{response}");
     }

@@ -3,7 +3,7 @@
 use super::{json, wrong};
 use crate::cli::VerifyCodeArgs;
 use anyhow::Result;
-use distill_dataset::{Dataset, Detail, Digest};
+use distill_dataset::{Dataset, Detail, Digest, TurnFormat};
 use distill_filters::FilterConfig;
 use distill_verify::code::{Code, Judges, Language, Launcher, Layer, Options, Tests, Tools};
 use serde::{Deserialize, Serialize};
@@ -119,7 +119,7 @@ pub fn code(judges: &Judges, number: u64, line: Result<&str, &str>) -> Result<St
     })?;
     let source = match (&question.code, &question.response) {
         (Some(code), None) => Code::Given(code),
-        (None, Some(response)) => Code::Response(response),
+        (None, Some(response)) => Code::Answer(TurnFormat::default().split(response).answered()),
         (None, None) => return Err(wrong(r#"expected "code" or "response", found neither"#)),
         (Some(_), Some(_)) => return Err(wrong(r#"expected one of "code" and "response", found both"#)),
     };

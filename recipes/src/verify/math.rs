@@ -2,6 +2,7 @@
 
 use super::{json, wrong};
 use anyhow::Result;
+use distill_dataset::TurnFormat;
 use distill_verify::{Judgement, Policy, judge_answer, judge_math};
 use serde::{Deserialize, Serialize};
 use std::{str::FromStr, time::Instant};
@@ -70,7 +71,7 @@ pub fn math(policy: &Policy, number: u64, line: Result<&str, &str>) -> Result<St
     let begin = Instant::now();
     let judgement = match (&question.answer, &question.response) {
         (Some(answer), None) => judge_answer(answer, &question.gold, policy),
-        (None, Some(response)) => judge_math(response, &question.gold, policy),
+        (None, Some(response)) => judge_math(TurnFormat::default().split(response).answered(), &question.gold, policy),
         (None, None) => return Err(wrong(r#"expected "answer" or "response", found neither"#)),
         (Some(_), Some(_)) => return Err(wrong(r#"expected one of "answer" and "response", found both"#)),
     };
@@ -95,6 +96,20 @@ mod tests {
         let judged: serde_json::Value = serde_json::from_str(&judged.expect("a verdict")).expect("JSON");
         assert_eq!((&judged["id"]["a"], &judged["verdict"]), (&1.into(), &"equal".into()), "{judged}");
         assert_eq!((&judged["gold"], &judged["rule"]), (&"1/2".into(), &"boxed".into()), "{judged}");
+    }
+
+    #[test]
+    fn only_what_follows_the_reasoning_is_judged() {
+        for (response, reason) in [
+            (r"<think>\\boxed{1}</think> \\boxed{2}", "equal"),
+            (r"\\boxed{2} no</think>I give up", "no-answer"),
+            (r"<think>It is \\boxed{2}", "no-answer"),
+            (r"<think></think>\\boxed{2}, or is it? <think>", "no-answer"),
+        ] {
+            let line = format!(r#"{{"gold": "2", "response": "{response}"}}"#);
+            let judged = math(&Policy::default(), 1, Ok(&line)).expect("a verdict");
+            assert!(judged.contains(&format!("\"{reason}\"")), "{response}: {judged}");
+        }
     }
 
     #[test]

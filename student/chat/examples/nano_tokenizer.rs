@@ -3,6 +3,7 @@
 //! A byte-level BPE over 256 bytes (so that any text encodes), single digits, a handful of words, and control tokens:
 //! small enough that a network of a few hundred thousand parameters does not spend them on its embedding.
 
+use distill_dataset::TurnFormat;
 use serde_json::{Map, Value, json};
 use std::{fs, path::Path};
 
@@ -10,16 +11,16 @@ use std::{fs, path::Path};
 const WORDS: [&str; 2] = ["What", " is"];
 /// Control tokens, from id 0.
 const SPECIALS: [&str; 4] = ["<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"];
-/// Strings that are one token wherever they occur, but ordinary text to everybody else.
-const TEXTS: [&str; 3] = ["<think>", "</think>", "\\boxed{"];
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::args().nth(1).ok_or("expected the folder to write into")?;
     let dir = Path::new(&dir);
     fs::create_dir_all(dir)?;
+    let turn = TurnFormat::default();
+    // One token wherever they occur, but ordinary text to everybody else.
+    let texts = [turn.open.as_str(), &turn.close, "\\boxed{"];
     let mut vocab = Map::new();
     let mut added = Vec::new();
-    for (texts, special) in [(&SPECIALS[..], true), (&TEXTS[..], false)] {
+    for (texts, special) in [(&SPECIALS[..], true), (&texts[..], false)] {
         for text in texts {
             let id = added.len();
             added.push(json!({"id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": special}));
@@ -58,7 +59,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": null, "eos_token": "<|end|>", "pad_token": "<|pad|>",
         "add_bos_token": false, "clean_up_tokenization_spaces": false, "model_max_length": 256,
     });
-    let template = "{% for message in messages %}\n{% if message['role'] == 'assistant' %}\n{{ '<|assistant|>' }}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}\n{% elif message['role'] == 'user' %}\n{{ '<|user|>' + message['content'] + '<|end|>' -}}\n{% else %}\n{{ raise_exception('nano models know the roles user and assistant, found ' + message['role']) }}\n{% endif %}\n{% endfor %}\n{% if add_generation_prompt %}\n{{ '<|assistant|><think>\\n' -}}\n{% endif %}\n";
+    let template = "{% for message in messages %}\n{% if message['role'] == 'assistant' %}\n{{ '<|assistant|>' }}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}\n{% elif message['role'] == 'user' %}\n{{ '<|user|>' + message['content'] + '<|end|>' -}}\n{% else %}\n{{ raise_exception('nano models know the roles user and assistant, found ' + message['role']) }}\n{% endif %}\n{% endfor %}\n{% if add_generation_prompt %}\n{{ '<|assistant|>OPEN\\n' -}}\n{% endif %}\n";
+    let template = template.replace("OPEN", &turn.open);
     let generation = json!({"eos_token_id": 3, "pad_token_id": 0, "do_sample": true, "temperature": 0.6, "top_p": 0.95, "max_new_tokens": 160});
     fs::write(dir.join("tokenizer.json"), format!("{tokenizer:#}\n"))?;
     fs::write(dir.join("tokenizer_config.json"), format!("{config:#}\n"))?;

@@ -28,7 +28,7 @@ impl Chat {
         for message in messages.iter().filter(|message| message.role == Role::Assistant) {
             if !rendered.generation.iter().any(|span| rendered.text[span.clone()].contains(&message.content)) {
                 return Err(wrong(
-                    "the template changes the assistant's turn (does it strip the reasoning before </think>?)\nhint: use a training variant of the template that keeps the turn whole",
+                    "the template changes the assistant's turn (does it strip the reasoning?)\nhint: use a training variant of the template that keeps the turn whole",
                 ));
             }
         }

@@ -5,7 +5,7 @@ use crate::{
     Chat, ChatError,
     template::{SpecialTokens, Template},
 };
-use distill_dataset::Message;
+use distill_dataset::{Message, TurnFormat};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -27,7 +27,7 @@ fn root() -> PathBuf {
 }
 
 fn render(source: &str) -> Result<String, ChatError> {
-    let messages = [Message::user("What is 7*6?"), Message::assistant("<think>\n42\n</think>\n\n42")];
+    let messages = [Message::user("What is 7*6?"), Message::assistant(TurnFormat::default().join("42", "42"))];
     let specials = SpecialTokens::from([("bos_token", "<s>".to_owned()), ("eos_token", "</s>".to_owned())]);
     Template::compile(source, specials)?.render(&messages, true).map(|rendered| rendered.text)
 }

@@ -18,7 +18,7 @@ pub use example::TokenisedExample;
 pub use template::Rendered;
 pub use tokens::{AddedTokens, add_tokens};
 
-use distill_dataset::{Digest, Message};
+use distill_dataset::{Digest, Message, TurnFormat};
 use serde_json::Value;
 use std::{
     fs, io,
@@ -68,7 +68,7 @@ pub struct Chat {
     template_hash: String,
     eos_ids: Vec<u32>,
     pad_id: u32,
-    prefill: String,
+    turn: TurnFormat,
     controls: Vec<String>,
     /// Counted once: the tokenizer builds a whole map to count.
     vocab_size: usize,
@@ -151,15 +151,12 @@ impl Chat {
         let template = source.map(|source| Template::compile(&source, specials)).transpose()?;
         let vocab = tokenizer.get_vocab(true);
         let (vocab_size, longest_token) = (vocab.len(), vocab.keys().map(String::len).max().unwrap_or(1));
-        let prefill = String::new();
+        let turn = TurnFormat::default();
         let mut chat =
-            Chat { tokenizer, template, template_hash, eos_ids, pad_id, prefill, controls, vocab_size, longest_token };
+            Chat { tokenizer, template, template_hash, eos_ids, pad_id, turn, controls, vocab_size, longest_token };
         if chat.template.is_some() {
             let prompt = chat.render(&[Message::user("?")], true)?.text;
-            chat.prefill = ["<think>\n", "<think>"]
-                .iter()
-                .find(|prefill| prompt.ends_with(*prefill))
-                .map_or(String::new(), |prefill| (*prefill).to_owned());
+            chat.turn = TurnFormat::of_prompt(&prompt);
         }
         Ok(chat)
     }
@@ -174,9 +171,9 @@ impl Chat {
         &self.template_hash
     }
 
-    /// The part of the generation prompt that already belongs to the assistant's turn: `<think>\n` or nothing.
-    pub fn prefill(&self) -> &str {
-        &self.prefill
+    /// How the turns that its prompts begin are laid out.
+    pub fn turn(&self) -> &TurnFormat {
+        &self.turn
     }
 
     /// Tokens that end a turn.

@@ -18,7 +18,7 @@ fn prompts_end_where_the_assistant_goes_on() {
         chat.render(&messages, true).expect("a prompt").text,
         "<|user|>What is 34+5?<|end|><|assistant|><think>\n"
     );
-    assert_eq!(chat.prefill(), "<think>\n");
+    assert_eq!(chat.turn().prefix, "<think>\n");
     let ids = chat.encode_prompt(&messages).expect("tokens");
     assert_eq!(chat.decode(&ids).expect("text"), "<|user|>What is 34+5?<|end|><|assistant|><think>\n", "text is bytes");
 }

@@ -20,7 +20,7 @@ pub(crate) fn describe(reference: Reference) -> &'static str {
 /// Judges an answer.
 pub(crate) fn judge(problem: &Problem, trace: Trace) -> Attempt {
     let turn = trace.turn();
-    let judgement = guarded(|| judgement(problem, Trace::answer_text(&turn)));
+    let judgement = guarded(|| judgement(problem, trace.format.split(&turn).answered()));
     let verdict = match judgement.verdict {
         distill_verify::Verdict::Equal => Verdict::Pass,
         distill_verify::Verdict::Unequal => Verdict::Fail,

@@ -56,7 +56,7 @@ pub fn adopt(
         let row = row?;
         let key = (row.problem_id.clone(), row.sample_index);
         // Our own template's beginning is in the turn, or the turn was not made with it.
-        let fits = |ask: &Ask| ask.seed == row.seed && row.turn.starts_with(&identity.prefill);
+        let fits = |ask: &Ask| ask.seed == row.seed && row.turn.starts_with(&identity.turn.prefix);
         if !wanted.get(&key).is_some_and(fits) || row.finish_reason == FinishReason::Unknown {
             continue;
         }
@@ -112,17 +112,14 @@ fn kept(row: Attempt, ask: &Ask, config: &EvaluationConfig, identity: &Identity)
     for name in ["api", "template", "prefill", "served-as"] {
         asked.entry(name.to_owned()).and_modify(|value| UNKNOWN.clone_into(value));
     }
-    let (reasoning, answer) = Trace::split_turn(&row.turn);
-    let text = row.turn[identity.prefill.len()..].to_owned();
+    let text = row.turn[identity.turn.prefix.len()..].to_owned();
     let (num_bytes, num_tokens) = (text.len() as u32, row.completion_tokens);
     let trace = Trace {
         id: ask.id.clone(),
         problem_id: row.problem_id,
         sample_index: row.sample_index,
-        prefill: identity.prefill.clone(),
+        format: identity.turn.clone(),
         text,
-        reasoning,
-        answer,
         finish_reason: row.finish_reason,
         segments: vec![Segment { num_bytes, num_tokens, finish_reason: row.finish_reason }],
         teacher: identity.teacher.clone(),

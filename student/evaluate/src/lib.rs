@@ -184,7 +184,7 @@ pub struct Attempt {
     pub sample_index: u32,
     /// The sampler's seed; the same for every subject.
     pub seed: u64,
-    /// What was written, prefill included; what was received where there is no whole answer.
+    /// What was written, the prompt's prefix included; what was received where there is no whole answer.
     pub turn: String,
     /// Why it ended; `unknown` where nobody answered.
     pub finish_reason: FinishReason,

@@ -9,7 +9,6 @@ mod ask;
 mod engine;
 mod memory;
 mod pool;
-mod reasoning;
 mod sampler;
 mod sequence;
 mod server;
@@ -21,7 +20,6 @@ pub use ask::{Ask, AskError, Event, Logprobs, Reason, Sampling};
 pub use distill_model::Precision;
 pub use engine::{Engine, Limits, Load};
 pub use memory::{CachePlan, Longest, plan_cache};
-pub use reasoning::{Parts, Reasoning};
 pub use server::{ServerConfig, serve};
 
 use distill_chat::Chat;
@@ -133,7 +131,6 @@ impl LocalTeacher {
         let spoken = tokens.len() - usize::from(reason == Reason::Stop);
         let text = self.chat.decode(&tokens[..spoken]).map_err(|error| TeacherError::Failed(error.to_string()))?;
         Ok(Completion {
-            prefill: self.chat.prefill().to_owned(),
             text,
             finish_reason: match reason {
                 Reason::Stop => FinishReason::Stop,
@@ -152,7 +149,7 @@ impl LocalTeacher {
 impl Complete for LocalTeacher {
     fn identity(&self) -> Identity {
         let template_hash = self.chat.template_hash().to_owned();
-        Identity { teacher: self.name.clone(), template_hash, ..Identity::default() }
+        Identity { teacher: self.name.clone(), template_hash, turn: self.chat.turn().clone(), ..Identity::default() }
     }
 
     /// What is in flight when somebody asks to stop is dropped: it costs time and no money, and another run draws the same

@@ -1,7 +1,7 @@
 //! What a recipe says of an endpoint, and the key that it never says.
 
 use crate::Identity;
-use distill_dataset::Digest;
+use distill_dataset::{Digest, TurnFormat};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -134,15 +134,16 @@ impl HttpTeacherConfig {
         }
     }
 
-    /// All that is known of who answers. `template` is the hash of our chat template and what it puts into the
-    /// assistant's turn; both matter only where prompts are rendered here.
-    pub fn asked(&self, template: Option<(&str, &str)>) -> Identity {
-        let (template_hash, prefill) = template.filter(|_| self.api == Api::Completions).unwrap_or_default();
+    /// All that is known of who answers. `template` is the hash of our chat template and how the turns that it
+    /// begins are laid out; both matter only where prompts are rendered here.
+    pub fn asked(&self, template: Option<(&str, &TurnFormat)>) -> Identity {
+        let template = template.filter(|_| self.api == Api::Completions);
+        let (template_hash, turn) = template.map_or_else(Default::default, |(hash, turn)| (hash, turn.clone()));
         Identity {
             teacher: self.identity(),
             template_hash: template_hash.to_owned(),
             api: self.api.name().to_owned(),
-            prefill: prefill.to_owned(),
+            turn,
             served_as: self.served_as.clone(),
         }
     }

@@ -13,7 +13,7 @@ mod wire;
 pub use config::{Api, ApiKey, HttpTeacherConfig};
 
 use crate::{Complete, Completion, Cost, Identity, Queue, Request, TeacherError};
-use distill_dataset::{Cancel, Message};
+use distill_dataset::{Cancel, Message, TurnFormat};
 use response::{Attempt, Ending, Live, read};
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub type RenderPrompt = Box<dyn Fn(&[Message]) -> Result<String, String> + Sync>
 pub struct Render {
     /// Digest of the template.
     pub template_hash: String,
-    /// What the template already puts into the assistant's turn.
-    pub prefill: String,
+    /// How the turns that it begins are laid out.
+    pub turn: TurnFormat,
     /// Messages → prompt.
     pub render: RenderPrompt,
 }
@@ -122,7 +122,6 @@ impl HttpTeacher {
     fn complete_answer(&self, answer: response::Answer, cost: &Cost) -> Completion {
         let tokens = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         Completion {
-            prefill: self.identity().prefill,
             text: answer.text,
             finish_reason: answer.finish_reason,
             finish_name: answer.finish_name,
@@ -144,7 +143,7 @@ impl HttpTeacher {
 
 impl Complete for HttpTeacher {
     fn identity(&self) -> Identity {
-        self.config.asked(self.render.as_ref().map(|render| (render.template_hash.as_str(), render.prefill.as_str())))
+        self.config.asked(self.render.as_ref().map(|render| (render.template_hash.as_str(), &render.turn)))
     }
 
     fn max_cost_usd(&self, request: &Request) -> f64 {

@@ -3,7 +3,7 @@
 
 use super::{Api, ApiKey, retry_after, wire::Chunk};
 use crate::Cost;
-use distill_dataset::FinishReason;
+use distill_dataset::{FinishReason, TurnFormat};
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
 use reqwest::{Response, StatusCode};
@@ -274,20 +274,14 @@ impl Parts {
     }
 }
 
-/// Puts reasoning that came apart back before the answer, in the tags that the record has. Reasoning that the token limit
-/// cut stays open.
+/// Puts reasoning that came apart back before the answer. Reasoning that the token limit cut stays open.
 fn join(reasoning: &str, content: &str, finish_reason: FinishReason) -> String {
-    if reasoning.is_empty() {
-        return content.to_owned();
+    // Servers that take reasoning out of the text take these tags.
+    let format = TurnFormat::default();
+    if content.is_empty() && !reasoning.is_empty() && finish_reason != FinishReason::Stop {
+        return format.opened(reasoning);
     }
-    let open = content.is_empty() && finish_reason != FinishReason::Stop;
-    let first = if reasoning.starts_with('\n') { "" } else { "\n" };
-    if open {
-        return format!("<think>{first}{reasoning}");
-    }
-    let line = if reasoning.ends_with('\n') { "" } else { "\n" };
-    let gap = if content.starts_with('\n') || content.is_empty() { "" } else { "\n\n" };
-    format!("<think>{first}{reasoning}{line}</think>{gap}{content}")
+    format.join(reasoning, content)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::ledger::Cost;
-use distill_dataset::{FinishReason, SamplingParams};
+use distill_dataset::{FinishReason, SamplingParams, TurnFormat};
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
@@ -449,7 +449,7 @@ fn completions_get_our_prompt_and_cost_is_counted() {
     });
     let render = Render {
         template_hash: "t".to_owned(),
-        prefill: "<think>\n".to_owned(),
+        turn: TurnFormat::of_prompt("<think>\n"),
         render: Box::new(|messages| Ok(format!("<|user|>{}<|assistant|><think>\n", messages[0].content))),
     };
     let config = HttpTeacherConfig { api: Api::Completions, usd_per_million_tokens: [1.0, 10.0], ..config(url) };
@@ -457,7 +457,7 @@ fn completions_get_our_prompt_and_cost_is_counted() {
     let teacher = HttpTeacher::new(config, None, Some(render)).expect("a teacher");
     assert_eq!(teacher.identity().template_hash, "t");
     let completion = ask(&teacher, 1).expect("answers").remove(&0).expect("an outcome").expect("a completion");
-    assert_eq!((completion.prefill.as_str(), completion.text.as_str()), ("<think>\n", "x</think>\n\n42"));
+    assert_eq!(completion.text, "x</think>\n\n42", "as it was generated, behind the prefix");
     assert!((completion.cost_usd - 61e-6).abs() < 1e-12);
 }
 

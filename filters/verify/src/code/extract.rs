@@ -22,16 +22,11 @@ struct Block<'t> {
     text: String,
 }
 
-/// The last closed fenced block in `language` after the last `</think>`; where no block names a language, the last
+/// The last closed fenced block in `language` of what a response says after its reasoning; where no block names a language, the last
 /// block. A block that was never closed was cut off, and is none. Blocks may stand in lists and quotations, on a bullet too:
 /// what is before their column is not theirs.
-pub fn last_block(response: &str, language: Language) -> Option<String> {
-    let response = response.trim_start_matches('\u{feff}');
-    let answer = match response.rfind("</think>") {
-        Some(close) => &response[close + "</think>".len()..],
-        None if response.contains("<think>") => return None,
-        None => response,
-    };
+pub fn last_block(answer: &str, language: Language) -> Option<String> {
+    let answer = answer.trim_start_matches('\u{feff}');
     let (mut named, mut unnamed) = (None, None);
     let mut open: Option<Block<'_>> = None;
     for line in answer.lines() {
@@ -229,9 +224,6 @@ mod tests {
             "a named block goes before an unnamed one"
         );
         assert_eq!(block("```\nx = 1\n```").as_deref(), Some("x = 1\n"));
-        assert_eq!(block(&format!("<think>{}</think>no code", python("x = 1"))), None, "reasoning is no answer");
-        assert_eq!(block(&format!("<think>{}", python("x = 1"))), None, "reasoning that never ends");
-        assert_eq!(block(&format!("a</think>b</think>{}", python("x = 2"))).as_deref(), Some("x = 2\n"));
         assert_eq!(block("```python\nx = 1\n"), None, "cut off");
         assert_eq!(block("```cpp\nint x;\n```"), None);
         assert_eq!(

@@ -69,8 +69,8 @@ impl Options {
 pub enum Code<'t> {
     /// It is given.
     Given(&'t str),
-    /// In a response, in the last block of the language.
-    Response(&'t str),
+    /// In what a response says after its reasoning, in the last block of the language.
+    Answer(&'t str),
 }
 
 /// Judges solutions, one after another.
@@ -159,7 +159,7 @@ impl Judge {
 
     /// A solution that a module is missing for was not judged, where that module is one that judges usually have.
     fn excused(&self, judgement: Judgement, code: Code<'_>) -> Judgement {
-        let (Code::Given(text) | Code::Response(text)) = code;
+        let (Code::Given(text) | Code::Answer(text)) = code;
         let Some(python) = self.options.tools.python.as_ref().filter(|_| judgement.outcome == Outcome::RuntimeError)
         else {
             return judgement;
@@ -231,8 +231,8 @@ impl Judge {
         let found;
         let code = match code {
             Code::Given(code) => code,
-            Code::Response(response) => {
-                found = extract::last_block(response, language)
+            Code::Answer(answer) => {
+                found = extract::last_block(answer, language)
                     .ok_or_else(|| judged(Outcome::NoCode, format!("no closed block of {}", language.name())))?;
                 &found
             }

@@ -156,10 +156,10 @@ fn what_is_not_the_codes_fault_is_unknown() {
         let judgement = python(&mut judge, "def f(x): return x", &check(asserts));
         assert_eq!((judgement.outcome, judgement.verdict()), (outcome, Verdict::Unknown), "{asserts}: {judgement:?}");
     }
-    let none = judge.judge(Language::Python, Code::Response("I do not know."), &stdin("", ""));
+    let none = judge.judge(Language::Python, Code::Answer("I do not know."), &stdin("", ""));
     assert_eq!((none.outcome, none.verdict()), (Outcome::NoCode, Verdict::Unknown));
-    let response = "<think>```python\nprint(0)\n```</think>Here:\n```python\nprint(input())\n```\nDone.";
-    let judged = judge.judge(Language::Python, Code::Response(response), &stdin("x", "x"));
+    let response = "Here:\n```python\nprint(input())\n```\nDone.";
+    let judged = judge.judge(Language::Python, Code::Answer(response), &stdin("x", "x"));
     assert_eq!(judged.outcome, Outcome::Accepted, "{judged:?}");
     let mut options = bench.options.clone();
     options.launcher.program = "/bin/true".into();

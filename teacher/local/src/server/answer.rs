@@ -5,12 +5,10 @@ use super::{
     metrics::Metrics,
     request::{Asked, Shape},
 };
-use crate::{
-    ask::{Event, Logprobs, Reason},
-    reasoning::{Parts, Reasoning},
-};
+use crate::ask::{Event, Logprobs, Reason};
 use bytes::Bytes;
 use distill_chat::Chat;
+use distill_dataset::{Parts, TurnReader};
 use http_body::{Body, Frame};
 use serde_json::{Map, Value, json};
 use std::{
@@ -40,7 +38,7 @@ pub(super) struct Answer {
 
 /// One choice.
 struct Choice {
-    cut: Option<Reasoning>,
+    cut: Option<TurnReader>,
     parts: Parts,
     tokens: Vec<(u32, Option<Logprobs>)>,
     /// Characters told so far: where the next token's text begins.
@@ -53,8 +51,8 @@ impl Answer {
     pub(super) fn new(asked: Asked, choices: usize, model: &str, chat: Arc<Chat>, metrics: Arc<Metrics>) -> Answer {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let kind = if matches!(asked.shape, Shape::Chat { .. }) { "chatcmpl" } else { "cmpl" };
-        let opened = !chat.prefill().is_empty();
-        let cut = || matches!(asked.shape, Shape::Chat { .. }).then(|| Reasoning::new(opened));
+        let turn = chat.turn().clone();
+        let cut = || matches!(asked.shape, Shape::Chat { .. }).then(|| TurnReader::new(turn.clone()));
         let choice = |_| Choice { cut: cut(), parts: Parts::default(), tokens: Vec::new(), offset: 0, finish: None };
         Answer {
             id: format!("{kind}-{:016x}", super::request::random_seed()),
@@ -93,7 +91,7 @@ impl Answer {
             }
             Event::End { reason, text, .. } => {
                 news.parts = choice.take(&text);
-                if let Some(rest) = choice.cut.take().map(Reasoning::finish) {
+                if let Some(rest) = choice.cut.take().map(TurnReader::finish) {
                     news.parts.reasoning += &rest.reasoning;
                     news.parts.answer += &rest.answer;
                 }

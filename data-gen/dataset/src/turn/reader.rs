@@ -1,8 +1,7 @@
-//! Generated text, piece by piece → reasoning and answer: what stands between `<think>` and `</think>` is reasoning, the
-//! tags and the line breaks beside them belong to neither.
+//! Generated text, piece by piece → reasoning and answer. The tags and the line breaks beside them belong to neither. As
+//! nobody knows what is still to come, the first closing tag closes.
 
-const OPEN: &str = "<think>";
-const CLOSE: &str = "</think>";
+use super::TurnFormat;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -16,9 +15,10 @@ enum Place {
     Answer,
 }
 
-/// A text that is cut as it comes.
+/// A turn that is split as it comes.
 #[derive(Debug)]
-pub struct Reasoning {
+pub struct TurnReader {
+    format: TurnFormat,
     place: Place,
     held: String,
 }
@@ -32,10 +32,11 @@ pub struct Parts {
     pub answer: String,
 }
 
-impl Reasoning {
-    /// `opened`: the prompt has already opened the reasoning.
-    pub fn new(opened: bool) -> Reasoning {
-        Reasoning { place: if opened { Place::Opened } else { Place::Start }, held: String::new() }
+impl TurnReader {
+    /// Reads what is written behind the format's prefix.
+    pub fn new(format: TurnFormat) -> TurnReader {
+        let place = if format.prefix.contains(&format.open) { Place::Opened } else { Place::Start };
+        TurnReader { format, place, held: String::new() }
     }
 
     /// Takes a piece of text.
@@ -60,10 +61,10 @@ impl Reasoning {
         match self.place {
             Place::Start => {
                 let text = self.held.trim_start();
-                if let Some(rest) = text.strip_prefix(OPEN) {
+                if let Some(rest) = text.strip_prefix(self.format.open.as_str()) {
                     self.held = rest.to_owned();
                     self.place = Place::Opened;
-                } else if OPEN.starts_with(text) {
+                } else if self.format.open.starts_with(text) {
                     return false;
                 } else {
                     self.place = Place::Answer;
@@ -80,15 +81,16 @@ impl Reasoning {
                 begun
             }
             Place::Reasoning => {
-                if let Some(at) = self.held.find(CLOSE) {
+                let close = self.format.close.as_str();
+                if let Some(at) = self.held.find(close) {
                     let reasoning = &self.held[..at];
                     parts.reasoning.push_str(reasoning.strip_suffix('\n').unwrap_or(reasoning));
-                    self.held = self.held[at + CLOSE.len()..].to_owned();
+                    self.held = self.held[at + close.len()..].to_owned();
                     self.place = Place::Closed;
                     return true;
                 }
                 let closes = |end: &str| {
-                    CLOSE.starts_with(end) || end.strip_prefix('\n').is_some_and(|end| CLOSE.starts_with(end))
+                    close.starts_with(end) || end.strip_prefix('\n').is_some_and(|end| close.starts_with(end))
                 };
                 let mut ends = self.held.char_indices().map(|(at, _)| at);
                 let keep = ends.find(|at| closes(&self.held[*at..])).unwrap_or(self.held.len());
@@ -113,7 +115,8 @@ mod tests {
         let letters: Vec<String> = text.chars().map(String::from).collect();
         let cuts = text.char_indices().map(|(at, _)| vec![text[..at].to_owned(), text[at..].to_owned()]);
         for pieces in cuts.chain([letters]) {
-            let mut cut = Reasoning::new(opened);
+            let prompt = if opened { "<think>\n" } else { "" };
+            let mut cut = TurnReader::new(TurnFormat::of_prompt(prompt));
             let mut found = Parts::default();
             for piece in &pieces {
                 let parts = cut.push(piece);
