@@ -14,9 +14,7 @@ use crate::{
     filter::decide_each,
     unit::{ProblemRow, Said, problem_of},
 };
-use distill_dataset::{
-    Context, Entry, Journal, Keyed, Message, Reference, Shard, ShardWriter, Stage, Tally, Verdict,
-};
+use distill_dataset::{Context, Entry, Journal, Keyed, Message, Reference, Shard, ShardWriter, Stage, Tally, Verdict};
 use distill_verify::{
     Judgement, Policy,
     code::{self, Code, Judges, Language, in_order, parse_reference},

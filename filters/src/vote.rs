@@ -94,7 +94,8 @@ impl Filter for VoteConfig {
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {
         let stated = |said: &Said| {
             let turn = said.turn();
-            let answer = extract::extract(said.format.split(&turn).answered(), self.policy.loose).map(|found| found.text);
+            let answer =
+                extract::extract(said.format.split(&turn).answered(), self.policy.loose).map(|found| found.text);
             Statement { trace_id: said.id.clone(), problem_id: said.problem_id.clone(), answer }
         };
         let mut polls: HashMap<String, Poll> = HashMap::new();

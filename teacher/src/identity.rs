@@ -34,10 +34,7 @@ impl Identity {
             ("reasoning-open", unusual(&turn.open, &usual.open)),
             ("reasoning-close", unusual(&turn.close, &usual.close)),
         ];
-        all.into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// What is set, on one line: for the keys of stages, and for people.

@@ -33,8 +33,8 @@ pub use owner::{Liveness, Owner};
 pub use put::put_if_absent;
 pub use read::{Dataset, Shard};
 pub use record::{
-    Decision, Example, FinishReason, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment, Split,
-    Trace, Verdict, problem_id, trace_id,
+    Decision, Example, FinishReason, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment, Split, Trace,
+    Verdict, problem_id, trace_id,
 };
 pub use reserve::{Reservations, Reserve};
 pub use sort::Sorter;

@@ -464,7 +464,8 @@ fn completions_get_our_prompt_and_cost_is_counted() {
 #[test]
 fn what_changes_an_answer_changes_who_answers_and_a_url_does_not() {
     let plain = config("http://a/v1".to_owned());
-    let template = Some(("hash", "<think>\n"));
+    let turn = TurnFormat::of_prompt("<think>\n");
+    let template = Some(("hash", &turn));
     assert_eq!(plain.asked(template), config("http://b/v1".to_owned()).asked(template));
     assert_eq!(plain.asked(None), plain.asked(template), "the chat call applies the server's own template");
     let completions = HttpTeacherConfig { api: Api::Completions, ..plain.clone() };
@@ -473,7 +474,7 @@ fn what_changes_an_answer_changes_who_answers_and_a_url_does_not() {
         HttpTeacherConfig { revision: "2".to_owned(), ..plain.clone() }.asked(template),
         HttpTeacherConfig { served_as: "vllm fp8".to_owned(), ..plain.clone() }.asked(template),
         completions.asked(template),
-        completions.asked(Some(("other", "<think>\n"))),
+        completions.asked(Some(("other", &turn))),
     ];
     for (index, other) in others.iter().enumerate() {
         assert_ne!(plain.asked(template), *other, "case {index}");
