@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::{
     fs,
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::FileExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
@@ -63,6 +63,22 @@ impl Place {
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
+    /// Files of the store that are wanted.
+    fn find(&self, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+        let (mut folders, mut files) = (vec![self.path().to_owned()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() && !path.is_symlink() {
+                    folders.push(path);
+                } else if wanted(&path) {
+                    files.push(path);
+                }
+            }
+        }
+        files
+    }
+
     /// The content digest of a stage.
     fn digest(&self, label: &str) -> String {
         let status = self.status("small");
@@ -70,6 +86,57 @@ impl Place {
         let stage = stages.iter().find(|stage| stage["label"] == label).expect("the stage");
         stage["digest"].as_str().expect("a digest").to_owned()
     }
+}
+
+/// Changes a byte in the middle of a file and nothing else that one sees without reading it.
+fn change_unseen(path: &Path) {
+    let file = fs::File::options().read(true).write(true).open(path).expect("a file");
+    let data = file.metadata().expect("what is known of it");
+    let (mut byte, middle) = ([0], data.len() / 2);
+    file.read_exact_at(&mut byte, middle).expect("a byte");
+    file.write_all_at(&[byte[0] ^ 0xff], middle).expect("another byte");
+    file.set_modified(data.modified().expect("a time")).expect("the old time");
+}
+
+#[test]
+fn a_second_run_reads_neither_teacher_nor_base_nor_traces_and_leaves_the_report_alone() {
+    let place = Place::new();
+    let teacher = place.path().join("teacher");
+    fs::create_dir(&teacher).expect("a folder");
+    for entry in fs::read_dir(recipes().join("nano-teacher")).expect("the teacher") {
+        let entry = entry.expect("a file");
+        fs::copy(entry.path(), teacher.join(entry.file_name())).expect("a copy");
+    }
+    let teacher_key = format!("sources.0.teacher.local={:?}", teacher.display().to_string());
+    place.done("run", &[&teacher_key]);
+    let report = place.path().join("runs/small/report.html");
+    let written = fs::metadata(&report).expect("the report").modified().expect("a time");
+    // Whoever reads these notices: digests would differ, shards would not match their manifest.
+    change_unseen(&teacher.join("model.safetensors"));
+    change_unseen(&place.path().join("runs/small/traces/part-00000-00000.parquet"));
+    change_unseen(&place.path().join("runs/small/base/model.safetensors"));
+    let again = place.run("run", &[&teacher_key]);
+    let stderr = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.success() && made(&again).is_empty(), "{stderr}");
+    assert!(String::from_utf8_lossy(&again.stdout).contains("nothing to do"), "{stderr}");
+    let later = fs::metadata(&report).expect("the report").modified().expect("a time");
+    assert_eq!(written, later, "the report was written again");
+}
+
+#[test]
+fn damage_in_the_journal_is_told_and_costs_what_was_hit() {
+    let place = Place::new();
+    place.done("sample", &[]);
+    let traces = fs::canonicalize(place.path().join("runs/small/traces")).expect("the traces");
+    fs::remove_dir_all(traces).expect("traces are made again from the journal");
+    let answers = place.find(&|path| path.components().any(|part| part.as_os_str() == "answers"));
+    let segment = answers.iter().max_by_key(|path| fs::metadata(path).map_or(0, |data| data.len())).expect("a segment");
+    change_unseen(segment);
+    let again = place.run("sample", &[]);
+    let stderr = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.success() && made(&again) == ["traces"], "{stderr}");
+    let name = segment.file_name().expect("a name").to_string_lossy();
+    assert!(stderr.contains("damaged") && stderr.contains(&*name), "{stderr}");
 }
 
 /// The stages that a run made, from the JSON lines on standard error.
@@ -256,7 +323,7 @@ fn plan_spends_nothing_and_says_what_is_missing() {
     let output = place.run("plan", &["sources.0.sampling.samples-per-problem=4"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("done   problems") && text.contains("to do  traces"), "{text}");
-    assert!(text.contains("requests                   720") && text.contains(&(720 * 96).to_string()), "{text}");
+    assert!(text.contains("requests                    720") && text.contains(&(720 * 96).to_string()), "{text}");
 }
 
 #[test]

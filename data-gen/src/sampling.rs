@@ -4,7 +4,7 @@
 mod legacy;
 mod write;
 
-pub use legacy::{OldAnswers, old_answers};
+pub use legacy::{Holdings, OldAnswers, holdings};
 pub use write::{write_traces, write_worked_solutions};
 
 use distill_dataset::{Context, DatasetError, Interrupted, Problem, SamplingParams, Shard, Split, Stage};

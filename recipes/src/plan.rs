@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::Result;
 use distill_checkpoint::{Checkpoint, ModelConfig};
-use distill_data_gen::{OldAnswers, ProblemsConfig};
+use distill_data_gen::{Holdings, OldAnswers, ProblemsConfig};
 use distill_dataset::{Dataset, Detail};
 use serde::Serialize;
 use std::fmt::Write;
@@ -16,12 +16,12 @@ use std::fmt::Write;
 #[derive(Debug, Serialize)]
 struct Sampling {
     teacher: String,
-    /// Requests at most, where the number of problems is known already.
+    /// Requests still to be made at most, where the number of problems is known already.
     requests: Option<u64>,
     completion_tokens_at_most: Option<u64>,
     usd_at_most: Option<f64>,
-    /// Answers that an older version paid for, where the problems are made already: used again, or not.
-    old_answers: Option<OldAnswers>,
+    /// Answers that were paid for, where the problems are made already.
+    answers: Option<Holdings>,
 }
 
 /// The plan of a session in `Mode::Plan`.
@@ -50,16 +50,19 @@ pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<Strin
         let count =
             |value: Option<u64>| value.map_or("known once the problems are made".to_owned(), |value| value.to_string());
         let _ = writeln!(text, "\nteacher {}", source.teacher);
-        if let Some(old) = source.old_answers.as_ref().filter(|old| **old != OldAnswers::default()) {
-            let _ = writeln!(text, "  answers of an older version {} used again", old.adopted);
+        if let Some(Holdings { held, old }) = source.answers.as_ref().filter(|there| **there != Holdings::default()) {
+            let _ = writeln!(text, "  answers that are there      {held}");
+            if *old != OldAnswers::default() {
+                let _ = writeln!(text, "  answers of an older version {} used again", old.adopted);
+            }
             for (reason, count) in &old.unadopted {
-                let _ = writeln!(text, "                             {count} not used: another {reason}");
+                let _ = writeln!(text, "                              {count} not used: another {reason}");
             }
         }
-        let _ = writeln!(text, "  requests                   {}", count(source.requests));
-        let _ = writeln!(text, "  completion tokens, at most {}", count(source.completion_tokens_at_most));
+        let _ = writeln!(text, "  requests                    {}", count(source.requests));
+        let _ = writeln!(text, "  completion tokens, at most  {}", count(source.completion_tokens_at_most));
         if let Some(usd) = source.usd_at_most.filter(|usd| *usd > 0.0) {
-            let _ = writeln!(text, "  cost, at most              ${usd:.2}, prompts aside");
+            let _ = writeln!(text, "  cost, at most               ${usd:.2}, prompts aside");
         }
     }
     if let Some(bytes) = memory {
@@ -84,11 +87,11 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<
     let stage = session.record.stages.iter().find(|stage| stage.label == label && stage.state != State::Pending);
     let dir = stage.map(|stage| session.store.stage(&stage.stage, &stage.key));
     let made = dir.as_ref().map(|dir| dir.manifest()).transpose()?.flatten();
-    let old_answers = match (dir, &made) {
+    let answers = match (dir, &made) {
         (Some(dir), Some(manifest)) => {
             let shards: Vec<_> = Dataset::new(dir.path().to_owned(), manifest.clone()).shards().collect();
             let folder = session.store.samples(&teacher.folder());
-            Some(distill_data_gen::old_answers(sampling, &shards, &teacher.asked()?, &folder)?)
+            Some(distill_data_gen::holdings(sampling, &shards, &teacher.asked()?, &folder)?)
         }
         _ => None,
     };
@@ -99,11 +102,12 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<
             ProblemsConfig::File { .. } => None,
         },
     };
-    let requests = train.map(|train| train * u64::from(sampling.samples_per_problem));
+    let there = answers.as_ref().map_or(0, |there| there.held + there.old.adopted);
+    let requests = train.map(|train| (train * u64::from(sampling.samples_per_problem)).saturating_sub(there));
     let tokens = requests.map(|requests| requests * u64::from(sampling.max_new_tokens));
     let usd_at_most = tokens.map(|tokens| tokens as f64 * price / 1e6);
     let teacher = teacher.name;
-    Ok(Some(Sampling { teacher, requests, completion_tokens_at_most: tokens, usd_at_most, old_answers }))
+    Ok(Some(Sampling { teacher, requests, completion_tokens_at_most: tokens, usd_at_most, answers }))
 }
 
 /// Weights, gradients and two moments in float32.

@@ -2,7 +2,9 @@
 //! `<dir>/charges` what every attempt at one cost. Both are journals: an entry survives the end of this process at once.
 
 use crate::{Charge, Charges, Cost, Identity, pump::Ask};
-use distill_dataset::{DatasetError, Digest, Entry, Journal, Owner, Reservations, Reserve, SamplingParams, Trace};
+use distill_dataset::{
+    Context, DatasetError, Digest, Entry, Journal, Owner, Reservations, Reserve, SamplingParams, Trace,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashSet},
@@ -178,6 +180,15 @@ impl Answers {
         self.write().refresh()
     }
 
+    /// Reads everything, so that what is damaged counts as not there, and is asked again. People are told of it.
+    ///
+    /// # Errors
+    /// When the disk refuses. A stop that was asked for ends it early.
+    pub fn verify(&self, context: &Context) -> Result<(), DatasetError> {
+        self.charges.read().unwrap_or_else(PoisonError::into_inner).verify(context)?;
+        self.read().verify(context)
+    }
+
     fn reserved(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -261,6 +272,12 @@ impl Answers {
     pub fn sync(&self) -> Result<(), DatasetError> {
         self.charges.write().unwrap_or_else(PoisonError::into_inner).sync()?;
         self.write().sync()
+    }
+
+    /// Nobody reads or writes while the guards live.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> (RwLockWriteGuard<'_, Journal<Kept>>, RwLockWriteGuard<'_, Journal<Charge>>) {
+        (self.write(), self.charges.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Journal<Kept>> {

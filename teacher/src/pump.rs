@@ -152,6 +152,7 @@ pub fn pump(
     context: &Context,
 ) -> Result<Pumped, PumpError> {
     answers.refresh()?;
+    answers.verify(context)?;
     let survey = survey(order, answers, context)?;
     let tally = Pumped { total: survey.missing.len() as u64, done: survey.done, ..Pumped::default() };
     context.progress.begin(order.task.0, tally.total, order.task.1);

@@ -39,7 +39,7 @@ mod sealed;
 mod sealer;
 mod segment;
 
-use crate::{error::DatasetError, process::Process};
+use crate::{context::Context, error::DatasetError, process::Process};
 use sealed::{Block, key_digest, seal};
 use sealer::Sealer;
 use segment::{Writer, frames_path};
@@ -58,6 +58,10 @@ use std::{
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 /// A segment of more bytes is sealed, and another begun.
 const SEGMENT_BYTES: u64 = 64 << 20;
+/// Entries that are checked before one looks at cancellation again.
+const CHECKED_AT_ONCE: usize = 256;
+/// Stretches of damage that people are told of one by one.
+const MOST_TOLD: usize = 8;
 
 /// What a journal holds entries of.
 pub trait Entry: Serialize + DeserializeOwned {
@@ -135,6 +139,8 @@ type Version = (u64, SystemTime);
 #[derive(Default)]
 struct Health {
     damage: Vec<Damage>,
+    /// What people were told of.
+    told: Vec<Damage>,
     places: HashSet<Place>,
     /// Keys without a readable entry.
     keys: HashSet<u128>,
@@ -266,12 +272,23 @@ impl<E> Journal<E> {
     /// Reads every entry, so that afterwards [`Journal::contains`] is right about each, and [`Journal::damage`] whole.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub fn verify(&self) -> Result<(), DatasetError> {
+    /// When the disk refuses. A stop that was asked for ends it early.
+    pub fn verify(&self, context: &Context) -> Result<(), DatasetError> {
         let mut all: Vec<(Place, u128)> =
             self.places.keys().flat_map(|&key| self.all(key).map(move |at| (at, key))).collect();
         all.sort_by_key(|(place, _)| (place.segment, place.at));
-        all.into_iter().try_for_each(|(place, key)| self.payload(key, place).map(drop))
+        context.progress.begin("check", all.len() as u64, "answers");
+        for (done, (place, key)) in all.into_iter().enumerate() {
+            if done % CHECKED_AT_ONCE == 0 {
+                if context.cancel.is_cancelled() {
+                    break;
+                }
+                context.progress.advance(done as u64, "");
+            }
+            self.payload(key, place)?;
+        }
+        context.progress.end();
+        Ok(())
     }
 
     /// Makes everything appended so far survive a power cut, and shows it to other machines.
@@ -361,6 +378,21 @@ impl<E> Journal<E> {
     /// The places of a key, in order.
     fn all(&self, key: u128) -> impl Iterator<Item = Place> {
         self.places.get(&key).into_iter().chain(self.more.get(&key).into_iter().flatten()).copied()
+    }
+
+    /// Tells people of damage, each stretch once, and of the first few only.
+    fn tell(&self, damage: &Damage) {
+        let told = &mut self.health().told;
+        if told.len() > MOST_TOLD || told.contains(damage) {
+            return;
+        }
+        told.push(damage.clone());
+        let Damage { path, bytes: Range { start, end } } = damage;
+        if told.len() > MOST_TOLD {
+            tracing::warn!(journal = %self.dir.display(), "more of the journal is damaged");
+        } else {
+            tracing::warn!(file = %path.display(), from = start, to = end, "damaged: entries there are lost, all others are used");
+        }
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {

@@ -55,25 +55,42 @@ pub(super) fn legacy_trace_id(
     digest.finish_short()
 }
 
-/// Counts what would become of the older version's answers in `dir`, the folder of everything ever asked of the teacher.
-/// Nothing is changed.
+/// What is there of the samples that are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Holdings {
+    /// Samples whose outcome is known.
+    pub held: u64,
+    /// Of the others: what older versions bought.
+    pub old: OldAnswers,
+}
+
+/// Counts what is in `dir`, the folder of everything ever asked of the teacher. Nothing is changed.
 ///
 /// # Errors
-/// When the journal is in use or cannot be read.
-pub fn old_answers(
+/// When a journal cannot be read.
+pub fn holdings(
     config: &SamplingConfig,
     problems: &[Shard],
     identity: &Identity,
     dir: &Path,
-) -> Result<OldAnswers, DatasetError> {
-    let mut counts = OldAnswers::default();
-    let Some(journal) = open(dir)? else { return Ok(counts) };
+) -> Result<Holdings, DatasetError> {
+    let mut counts = Holdings::default();
+    let answers = if dir.join("answers").is_dir() { Some(Answers::open(dir)?) } else { None };
+    let (journal, params) = (open(dir)?, config.params());
+    if answers.is_none() && journal.is_none() {
+        return Ok(counts);
+    }
     let mut model = None;
     for problem in training(problems) {
         let problem = problem?;
         for index in 0..config.samples_per_problem {
-            if let Some(old) = find(&journal, &problem.id, identity, &config.params(), index)? {
-                count(&mut counts, disagreement(&old, identity, &config.params(), &mut model));
+            let id = identity.sample_id(&problem.id, &params, index);
+            if answers.as_ref().is_some_and(|answers| answers.contains(&id)) {
+                counts.held += 1;
+            } else if let Some(journal) = &journal
+                && let Some(old) = find(journal, &problem.id, identity, &params, index)?
+            {
+                count(&mut counts.old, disagreement(&old, identity, &params, &mut model));
             }
         }
     }

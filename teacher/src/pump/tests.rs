@@ -300,3 +300,75 @@ fn two_who_buy_from_one_list_buy_each_sample_once() {
             .all(|id| answers.contains(id) && answers.charges(id).expect("charges").attempts == 1)
     );
 }
+
+#[test]
+fn a_damaged_answer_is_bought_again_and_the_others_are_not() {
+    let dir = folder();
+    let first = Fake::new(|_, _| Reaction::Answer("m"));
+    run(dir.path(), &first, 8, Budget::default()).expect("answers");
+    // Sealed by now: its index says what is in it, and only reading tells that it is not.
+    let files = std::fs::read_dir(dir.path().join("answers")).expect("a folder");
+    let segment = files
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_file())
+        .max_by_key(|path| std::fs::metadata(path).map_or(0, |data| data.len()))
+        .expect("a segment");
+    let mut bytes = std::fs::read(&segment).expect("a segment");
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&segment, &bytes).expect("a damaged segment");
+    let again = Fake::new(|_, _| Reaction::Answer("m"));
+    assert_eq!(run(dir.path(), &again, 8, Budget::default()).expect("answers").done, 8);
+    assert!(again.num_asked() > 0, "{}: nothing was noticed", segment.display());
+    let answers = Answers::open(dir.path()).expect("answers");
+    for id in ids(&first, 8) {
+        assert!(answers.get(&id).expect("no error").is_some(), "{id}");
+    }
+    let third = Fake::new(|_, _| Reaction::Answer("m"));
+    run(dir.path(), &third, 8, Budget::default()).expect("nothing to do");
+    assert_eq!(third.num_asked(), 0);
+}
+
+#[test]
+fn taking_an_answer_waits_for_no_journal() {
+    /// Holds the journal while it delivers, as a slow disk would.
+    struct Slow<'a>(&'a Answers, std::sync::mpsc::Sender<usize>);
+    impl Complete for Slow<'_> {
+        fn identity(&self) -> Identity {
+            Identity { teacher: "fake".to_owned(), ..Identity::default() }
+        }
+        fn complete(&self, queue: &mut dyn Queue, _: &Cancel) -> Result<(), TeacherError> {
+            let mut taken = Vec::new();
+            while taken.len() < 40 {
+                taken.extend(queue.next());
+                thread::yield_now();
+            }
+            let journals = self.0.hold();
+            for request in &taken {
+                let completion = Completion { text: "x".to_owned(), ..Completion::default() };
+                let _ = queue.deliver(request.id, Ok(completion));
+            }
+            self.1.send(taken.len()).expect("somebody waits");
+            drop(journals);
+            Ok(())
+        }
+    }
+    let dir = folder();
+    let (told, delivered) = std::sync::mpsc::channel();
+    let path = dir.path().to_owned();
+    // On a thread of its own: where taking an answer waits for the journal, it would wait for ever.
+    let pumping = thread::spawn(move || {
+        let answers = Answers::open(&path).expect("answers");
+        let teacher = Slow(&answers, told);
+        let identity = teacher.identity();
+        let asks = || -> Asks<'_> {
+            Box::new((0..40).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING))))
+        };
+        let order = Order { asks: &asks, sampling: SAMPLING, budget: Budget::default(), task: ("sample", "traces") };
+        let (cancel, progress) = (Cancel::default(), Progress::hidden());
+        let context = Context { scratch: path.clone(), cancel, progress, seed: 1 };
+        pump(&order, &teacher, &answers, &context).expect("answers").done
+    });
+    let delivered = delivered.recv_timeout(Duration::from_secs(60)).expect("answers are taken while the disk is busy");
+    assert_eq!((delivered, pumping.join().expect("no panic")), (40, 40));
+}

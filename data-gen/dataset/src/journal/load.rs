@@ -40,6 +40,7 @@ impl<E: Entry> Journal<E> {
                 self.load(&name, id)?;
             }
         }
+        self.segments.iter().flat_map(|segment| &segment.damage).for_each(|damage| self.tell(damage));
         Ok(())
     }
 

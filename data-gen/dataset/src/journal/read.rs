@@ -61,6 +61,7 @@ impl<E> Journal<E> {
         match self.read(place)? {
             Ok(payload) => Ok(Some(payload)),
             Err(damage) => {
+                self.tell(&damage);
                 let mut health = self.health();
                 health.places.insert(place);
                 if !health.damage.contains(&damage) {

@@ -266,3 +266,40 @@ fn said(program: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8(output.stdout).ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    /// The tools of a machine whose Python says this of itself.
+    fn with_python(dir: &Path, version: &str, modules: &str) -> Tools {
+        let program = dir.join(format!("python-{version}-{}", modules.len()));
+        let answer = format!(
+            r#"{{"program": "/bin/true", "version": "{version}", "paths": [], "three": true, "ctypes": true, "modules": [{modules}], "implementation": "cpython"}}"#
+        );
+        fs::write(&program, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")).expect("a script");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("an executable");
+        Tools::find(Some(&program))
+    }
+
+    #[test]
+    fn another_interpreter_another_compiler_or_another_module_is_another_identity() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let plain = with_python(dir.path(), "3.12.1", "");
+        let other_place = tempfile::tempdir().expect("a temporary folder");
+        assert!(plain.identity().contains("cpython 3.12.1"), "{}", plain.identity());
+        assert_eq!(plain.identity(), with_python(other_place.path(), "3.12.1", "").identity(), "it names no paths");
+        let without_c = Tools { c: None, ..plain.clone() };
+        let with_c = Tools { c: Some(PathBuf::from("/bin/echo")), ..plain.clone() };
+        let others = [
+            with_python(dir.path(), "3.13.0", ""),
+            with_python(dir.path(), "3.12.1", "\"numpy\""),
+            Tools::default(),
+            if plain.c.is_some() { without_c } else { with_c },
+        ];
+        for (index, other) in others.iter().enumerate() {
+            assert_ne!(plain.identity(), other.identity(), "case {index}");
+        }
+    }
+}
