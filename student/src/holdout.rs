@@ -2,15 +2,11 @@
 //! pass over the examples' problems decides it, in memory for as many problems as are held out.
 
 use crate::TrainError;
-use distill_dataset::Digest;
+use distill_dataset::seeded_rank;
 use std::collections::BTreeMap;
 
 /// A problem's place in the seeded order.
 type Rank = [u8; 16];
-
-fn rank(seed: u64, problem_id: &str) -> Rank {
-    Digest::new("holdout").field(&seed.to_string()).field(problem_id).finish_bytes()
-}
 
 /// The choice, once all examples were seen.
 pub(crate) struct Holdout {
@@ -22,7 +18,7 @@ pub(crate) struct Holdout {
 impl Holdout {
     /// Whether that problem's examples are held out.
     pub(crate) fn contains(&self, problem_id: &str) -> bool {
-        self.last.is_some_and(|last| rank(self.seed, problem_id) <= last)
+        self.last.is_some_and(|last| seeded_rank("holdout", self.seed, problem_id) <= last)
     }
 }
 
@@ -50,7 +46,7 @@ impl Choice {
         if self.count == 0 {
             return;
         }
-        let rank = rank(self.seed, problem_id);
+        let rank = seeded_rank("holdout", self.seed, problem_id);
         if self.held >= self.count && self.first.last_key_value().is_some_and(|(last, _)| rank > *last) {
             return;
         }
@@ -107,7 +103,7 @@ mod tests {
         // The definition: by rank, until there are enough.
         let count = |problem: &str| rows.iter().filter(|row| *row == problem).count();
         let mut order: Vec<&str> = rows.iter().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect();
-        order.sort_by_key(|problem| rank(3, problem));
+        order.sort_by_key(|problem| seeded_rank("holdout", 3, problem));
         for wanted in [1, 2, 10, 37, 90] {
             let mut held = 0;
             let expected: Vec<&str> = order
