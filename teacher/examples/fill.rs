@@ -8,7 +8,7 @@
 //! PROBLEMS is a dataset of problems, ANSWERS the folder of everything ever asked of the teacher MODEL through the chat call.
 //! Each training problem gets SAMPLES answers of about BYTES bytes. Every third is wrong, every tenth was cut.
 
-use distill_dataset::{Dataset, DatasetError, Digest, FinishReason, Problem, SamplingParams, Split, TurnFormat};
+use distill_dataset::{Dataset, DatasetError, Digest, FinishReason, Manifest, Problem, SamplingParams, Split, TurnFormat};
 use distill_teacher::{Answers, Ask, Completion, Identity, Kept, trace};
 use std::{error::Error, path::Path};
 
@@ -26,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("expected PROBLEMS ANSWERS MODEL SAMPLES BYTES".into());
     };
     let (samples, bytes): (u32, usize) = (samples.parse()?, bytes.parse()?);
-    let (problems, answers) = (Dataset::of_folder(Path::new(problems))?, Answers::open(Path::new(answers))?);
+    let manifest = Manifest::read(&Path::new(problems).join("manifest.json"))?;
+    let (problems, answers) = (Dataset::new(problems.into(), manifest), Answers::open(Path::new(answers))?);
     let identity = Identity { teacher: model.clone(), api: "chat".to_owned(), ..Identity::default() };
     let words: Vec<&str> = WORDS.split_whitespace().collect();
     let mut written = 0_u64;
