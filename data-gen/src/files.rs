@@ -2,11 +2,10 @@
 //! with its place and reason into `rejected.jsonl` beside the problems; the rest goes on.
 
 use crate::ProblemsError;
-use distill_dataset::{Message, Problem, Reference, Split, TextRows, problem_id};
+use distill_dataset::{Message, Problem, Reference, Split, TextRows, open_regular, problem_id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::{
-    fs::File,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
@@ -148,7 +147,7 @@ pub fn problem_files(path: &Path, format: FileFormat) -> Result<Vec<PathBuf>, Pr
             return Ok(files);
         }
     }
-    File::open(path).map_err(ProblemsError::io(path))?;
+    open_regular(path).map_err(ProblemsError::io(path))?;
     Ok(vec![path.to_owned()])
 }
 
@@ -185,7 +184,7 @@ impl Reading<'_> {
     }
 
     fn jsonl(&mut self, path: &Path) -> Result<(), ProblemsError> {
-        let mut reader = BufReader::new(File::open(path).map_err(ProblemsError::io(path))?);
+        let mut reader = BufReader::new(open_regular(path).map_err(ProblemsError::io(path))?);
         let mut seen_columns = false;
         for line in 1.. {
             if self.full() {

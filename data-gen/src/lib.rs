@@ -14,7 +14,9 @@ pub use sampling::{
 };
 pub use split::{PROBLEMS, SplitConfig, normalised_key, split};
 
-use distill_dataset::{Context, DatasetError, Interrupted, Keyed, Problem, ShardWriter, Sorter, Stage, Tally};
+use distill_dataset::{
+    Context, DatasetError, Interrupted, Keyed, Problem, ShardWriter, Sorter, Stage, Tally, create_fresh,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashSet},
@@ -205,7 +207,7 @@ impl<'c> SourceReader<'c> {
     fn write_rejection(&mut self, row: &files::Rejected) -> io::Result<()> {
         let writer = match &mut self.rejections {
             Some(writer) => writer,
-            none => none.insert(BufWriter::new(File::create(&self.rejected)?)),
+            none => none.insert(BufWriter::new(create_fresh(&self.rejected)?)),
         };
         serde_json::to_writer(&mut *writer, row)?;
         writer.write_all(b"\n")

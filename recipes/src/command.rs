@@ -13,6 +13,7 @@ use crate::{
     session::{Mode, RunRecord, Session},
     show, status, talk,
     teachers::Secrets,
+    terminal::printable,
     verify::{self, Pace},
 };
 use anyhow::{Context, Result};
@@ -45,7 +46,7 @@ pub fn execute(cli: Cli, secrets: Secrets<'_>, color: bool) -> ExitCode {
         (None, Ending::Interrupted) => {
             writeln!(stderr, "interrupted: everything so far is saved; run the same command again to go on")
         }
-        (None, _) => writeln!(stderr, "error: {}", explain(&error)),
+        (None, _) => writeln!(stderr, "error: {}", printable(&explain(&error))),
     };
     ExitCode::from(ending as u8)
 }
@@ -81,7 +82,7 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
         Command::Export(args) => run_recipe(&args, Until::Export, secrets),
         Command::Train(args) => run_recipe(&args, Until::Train, secrets),
         Command::Evaluate(args) => run_recipe(&args, Until::Evaluate, secrets),
-        Command::Status(args) => print(&status::render(&folder(&args.run)?, args.json)?),
+        Command::Status(args) => print(&printable(&status::render(&folder(&args.run)?, args.json)?)),
         Command::Report(args) => {
             let path = report::write(&folder(&args)?)?;
             print(&format!("{}\n", path.display()))
@@ -121,14 +122,14 @@ fn run_recipe(args: &RecipeArgs, until: Until, secrets: Secrets<'_>) -> Result<(
     session.outside.remember();
     outcome?;
     let report = report::write(&session.folder)?;
-    print(&status::summary(&session, &report, args.json)?)
+    print(&printable(&status::summary(&session, &report, args.json)?))
 }
 
 fn plan_recipe(args: &RecipeArgs) -> Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
     let mut session = session(args, &recipe, Mode::Plan, Reporter::Silent)?;
     run::run(&mut session, &recipe, &|_| None)?;
-    print(&plan::render(&session, &recipe, args.json)?)
+    print(&printable(&plan::render(&session, &recipe, args.json)?))
 }
 
 /// Lines of mathematics handed to a thread at once.

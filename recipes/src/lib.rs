@@ -22,5 +22,6 @@ pub mod status;
 pub mod student;
 pub mod talk;
 pub mod teachers;
+pub mod terminal;
 pub mod verify;
 pub mod view;

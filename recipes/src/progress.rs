@@ -1,6 +1,7 @@
 //! What a person or a log sees while stages run: a bar on a terminal, JSON lines off it. Everything goes to standard
 //! error; standard output is for data.
 
+use crate::terminal::on_one_line;
 use distill_dataset::{Manifest, Progress, ProgressEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -86,7 +87,7 @@ fn terminal() -> Progress {
             ProgressEvent::Advance { done, note } => {
                 if let Some(bar) = &*bar {
                     bar.set_position(done);
-                    bar.set_message(note);
+                    bar.set_message(on_one_line(&note));
                 }
             }
             ProgressEvent::End => {

@@ -1,7 +1,7 @@
 //! What a student is taught, as it sees it: examples rendered with the chat template, token for token, with what carries
 //! loss told apart. Ids of traces in, text out.
 
-use crate::{cli::ShowArgs, show::printable, view::View};
+use crate::{cli::ShowArgs, terminal::printable, view::View};
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_dataset::{Dataset, Example};

@@ -198,7 +198,8 @@ fn export(session: &mut Session, config: &ExportConfig, data: &Data<'_>, verdict
             let inputs = Inputs { problems: &problems, traces: &traces, judges: None };
             if unit == 0 {
                 let card = distill_publish::data_card(&config.dataset_name, &config.license, &lineage)?;
-                std::fs::write(out.join("README.md"), card).context("cannot write the dataset's card")?;
+                distill_dataset::write_whole(&out.join("README.md"), card.as_bytes())
+                    .context("cannot write the dataset's card")?;
             }
             Ok(distill_filters::export(selection, verdicts, &inputs.unit(unit)?, context, out)?)
         }))

@@ -460,7 +460,7 @@ impl Elapsed {
 
     fn write(&self, scratch: &Path) {
         // Only a figure for the report: that it cannot be written must not hide why the stage failed.
-        let _ = fs::write(scratch.join("elapsed-s"), self.0.to_string());
+        let _ = write_whole(&scratch.join("elapsed-s"), self.0.to_string().as_bytes());
     }
 }
 

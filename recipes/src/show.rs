@@ -3,6 +3,7 @@
 use crate::{
     cli::ShowArgs,
     rendered::{Marks, rendered},
+    terminal::printable,
     view::View,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -156,9 +157,4 @@ fn describe(row: &Row, text: &mut String) {
         let _ = writeln!(text, "  | {}", printable(line));
     }
     text.push('\n');
-}
-
-/// A model's text must not move the cursor or colour the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

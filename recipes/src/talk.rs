@@ -1,7 +1,7 @@
 //! `distill chat`: a conversation with a checkpoint in the terminal. Reasoning is dimmed, and left out of what the model
 //! is told of its own earlier answers, as reasoning models are asked.
 
-use crate::{cli::ChatArgs, serve::open};
+use crate::{cli::ChatArgs, serve::open, terminal::printable};
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_dataset::{Cancel, Message, Parts, TurnReader};
@@ -102,7 +102,8 @@ fn answer(
         .submit(0, ask)
         .map_err(|error| anyhow::anyhow!("{error}\nhint: a new conversation has all its room again"))?;
     let mut reasoning = Some(TurnReader::new(chat.turn().clone()));
-    let (mut shown, mut said) = (Shown { dim: screen.dim, dimmed: false }, String::new());
+    let (mut shown, mut said) =
+        (Shown { terminal: stdout().is_terminal(), dim: screen.dim, dimmed: false }, String::new());
     let (mut tokens, mut first, mut end, mut failed) = (0_usize, None, None, None);
     let started = Instant::now();
     while end.is_none() && failed.is_none() && !screen.cancel.is_cancelled() {
@@ -148,6 +149,7 @@ fn answer(
 
 /// What stands on the screen.
 struct Shown {
+    terminal: bool,
     dim: bool,
     dimmed: bool,
 }
@@ -160,16 +162,21 @@ impl Shown {
                 text.push_str("\x1b[2m");
             }
             self.dimmed = true;
-            text.push_str(&parts.reasoning);
+            text.push_str(&self.shown(&parts.reasoning));
         }
         if !parts.answer.is_empty() {
             if self.dimmed {
                 text.push_str(if self.dim { "\x1b[0m\n\n" } else { "\n\n" });
             }
             self.dimmed = false;
-            text.push_str(&parts.answer);
+            text.push_str(&self.shown(&parts.answer));
         }
         put(&text)
+    }
+
+    /// A file gets what was said; a terminal nothing that it would obey.
+    fn shown(&self, text: &str) -> String {
+        if self.terminal { printable(text) } else { text.to_owned() }
     }
 
     fn end(&mut self) -> Result<()> {

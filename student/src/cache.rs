@@ -21,6 +21,7 @@
 
 use crate::TrainError;
 use distill_chat::TokenisedExample;
+use distill_dataset::create_fresh;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -138,7 +139,7 @@ impl Extent {
         let text = serde_json::to_string(&sealed).unwrap_or_default();
         let (path, temporary) = (folder.join(STATE), folder.join("state.tmp"));
         let write = || -> io::Result<()> {
-            let mut file = File::create(&temporary)?;
+            let mut file = create_fresh(&temporary)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&temporary, &path)?;

@@ -2,6 +2,7 @@
 //! messages are `Event` and `Summary` of tensorflow/core/util/event.proto and framework/summary.proto).
 
 use crate::TrainError;
+use distill_dataset::create_fresh;
 use std::{
     fs::{self, File},
     io::Write,
@@ -32,7 +33,7 @@ impl Events {
         fs::create_dir_all(folder).map_err(TrainError::io("create", folder))?;
         let begun = clock.at(0);
         let path = folder.join(format!("events.out.tfevents.{:010}.{:09}", begun as u64, (begun.fract() * 1e9) as u64));
-        let file = File::create(&path).map_err(TrainError::io("create", &path))?;
+        let file = create_fresh(&path).map_err(TrainError::io("create", &path))?;
         let mut events = Events { path, file, clock };
         let mut event = double(1, begun);
         event.extend(bytes(3, b"brain.Event:2"));

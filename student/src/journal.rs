@@ -7,6 +7,7 @@ use crate::{
     speed::{Speed, pairs},
 };
 use distill_checkpoint::ModelConfig;
+use distill_dataset::create_fresh;
 use distill_model::Documents;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -109,7 +110,7 @@ impl Journal {
         if kept != text || text.is_empty() {
             let temporary = scratch.join("metrics.tmp");
             let write = || -> std::io::Result<()> {
-                let mut file = File::create(&temporary)?;
+                let mut file = create_fresh(&temporary)?;
                 file.write_all(kept.as_bytes())?;
                 file.sync_all()?;
                 fs::rename(&temporary, &path)?;

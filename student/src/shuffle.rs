@@ -3,7 +3,7 @@
 //! bytes an example are held while the order is made, 12 afterwards.
 
 use crate::TrainError;
-use distill_dataset::{Digest, Example, Message, Role};
+use distill_dataset::{Digest, Example, Message, Role, create_fresh};
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
@@ -24,8 +24,7 @@ pub(crate) struct Gathering {
 impl Gathering {
     /// Into a file at `path`, which has no name from the beginning: nothing is left of it after a kill.
     pub(crate) fn begin(path: &Path, seed: u64) -> Result<Gathering, TrainError> {
-        let file = File::options().create(true).truncate(true).read(true).write(true).open(path);
-        let file = file.map_err(TrainError::io("create", path))?;
+        let file = create_fresh(path).map_err(TrainError::io("create", path))?;
         fs::remove_file(path).map_err(TrainError::io("remove", path))?;
         let file = BufWriter::with_capacity(1 << 20, file);
         Ok(Gathering { seed, path: path.to_owned(), file, places: vec![0], ranks: Vec::new() })

@@ -5,6 +5,7 @@
 
 use crate::{TrainError, learner::Learner};
 use distill_checkpoint::{Checkpoint, CheckpointError, Dtype, write_safetensors};
+use distill_dataset::create_fresh;
 use distill_model::Kind;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -142,7 +143,7 @@ fn write(folder: &Path, standing: &Standing, learner: &mut Learner, config_json:
     for (name, text) in [("config.json", config_json), (STATE, &note)] {
         let path = folder.join(name);
         let write = || -> std::io::Result<()> {
-            let mut file = File::create(&path)?;
+            let mut file = create_fresh(&path)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()
         };

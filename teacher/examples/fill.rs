@@ -8,7 +8,9 @@
 //! PROBLEMS is a dataset of problems, ANSWERS the folder of everything ever asked of the teacher MODEL through the chat call.
 //! Each training problem gets SAMPLES answers of about BYTES bytes. Every third is wrong, every tenth was cut.
 
-use distill_dataset::{Dataset, DatasetError, Digest, FinishReason, Manifest, Problem, SamplingParams, Split, TurnFormat};
+use distill_dataset::{
+    Dataset, DatasetError, Digest, FinishReason, Manifest, Problem, SamplingParams, Split, TurnFormat,
+};
 use distill_teacher::{Answers, Ask, Completion, Identity, Kept, trace};
 use std::{error::Error, path::Path};
 

@@ -1,6 +1,7 @@
 //! Content digests: BLAKE3 over length-prefixed fields, so that no two field sequences collide by concatenation.
 
-use std::{fs::File, io, path::Path};
+use crate::file::open_regular;
+use std::{io, path::Path};
 
 /// A digest in the making.
 pub struct Digest(blake3::Hasher);
@@ -59,7 +60,7 @@ impl Digest {
 /// When the file cannot be read.
 pub fn digest_file(path: &Path) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
+    hasher.update_reader(open_regular(path)?)?;
     Ok(hasher.finalize().to_hex().to_string())
 }
 

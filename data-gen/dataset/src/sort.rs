@@ -1,6 +1,6 @@
 //! Sorting more rows than fit in memory: sorted runs on disk, then one merge. Rows with equal keys keep their order.
 
-use crate::{error::DatasetError, write::Record};
+use crate::{error::DatasetError, file::create_fresh, write::Record};
 use rayon::prelude::*;
 use std::{
     cmp::Reverse,
@@ -136,7 +136,7 @@ struct Run {
 
 impl Run {
     fn create(path: PathBuf) -> Result<Run, DatasetError> {
-        let file = File::create(&path).map_err(DatasetError::io("create", &path))?;
+        let file = create_fresh(&path).map_err(DatasetError::io("create", &path))?;
         let writer = zstd::Encoder::new(BufWriter::new(file), LEVEL).map_err(DatasetError::io("create", &path))?;
         Ok(Run { path, writer, json: Vec::new() })
     }

@@ -16,6 +16,7 @@
 use crate::{
     digest::{Digest, digest_file},
     error::DatasetError,
+    file::create_fresh,
     manifest::{Manifest, ShardInfo},
     owner::{Liveness, Owner},
     put::{put_if_absent, random_id, sync_dir},
@@ -448,7 +449,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DatasetError> {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), DatasetError> {
-    let mut file = File::create(path).map_err(DatasetError::io("create", path))?;
+    let mut file = create_fresh(path).map_err(DatasetError::io("create", path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(DatasetError::io("write", path))
 }
 

@@ -4,7 +4,7 @@
 //! Beside the shards lies `.rows`, the digest of every row in order: the content digest of a dataset is made of it, and
 //! does not depend on where shards begin and end. The store removes it when the manifest is written.
 
-use crate::{error::DatasetError, read::damaged};
+use crate::{error::DatasetError, file::create_fresh, read::damaged};
 use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
 use parquet::{
@@ -135,7 +135,7 @@ impl<R: Record> ShardWriter<R> {
     pub fn cut(dir: &Path, stem: &str, cut: Cut) -> Result<Self, DatasetError> {
         let fields = R::fields().map_err(|error| damaged(dir, error))?;
         let path = dir.join(ROWS);
-        let digests = File::create(&path).map_err(DatasetError::io("create", path))?;
+        let digests = create_fresh(&path).map_err(DatasetError::io("create", path))?;
         Ok(ShardWriter {
             dir: dir.to_owned(),
             stem: stem.to_owned(),
@@ -241,7 +241,7 @@ impl<R: Record> ShardWriter<R> {
     fn open_shard(&self, batch: &RecordBatch, first_key: Option<String>) -> Result<Shard, DatasetError> {
         let path = self.dir.join(format!("{}-{:05}.parquet", self.stem, self.num_shards));
         let temporary = path.with_extension("parquet.tmp");
-        let file = File::create(&temporary).map_err(DatasetError::io("create", &temporary))?;
+        let file = create_fresh(&temporary).map_err(DatasetError::io("create", &temporary))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_created_by("distill".to_owned())

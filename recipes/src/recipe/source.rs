@@ -1,18 +1,22 @@
 //! A recipe's text as TOML, with `--set` overrides laid over it.
 
 use super::diagnostic::{Diagnostic, RecipeError, Source};
+use distill_dataset::read_regular_text;
 use std::{ops::Range, path::Path};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
+/// Most bytes of a recipe.
+const MAX_BYTES: u64 = 1 << 24;
+
 /// The text of the file, followed by one line for each override.
 ///
 /// # Errors
 /// When the file cannot be read as UTF-8 text.
 pub fn read(path: &Path, overrides: &[String]) -> anyhow::Result<Source> {
-    let mut text = std::fs::read_to_string(path).map_err(|error| {
+    let mut text = read_regular_text(path, MAX_BYTES).map_err(|error| {
         let hint = if path.is_dir() { "\nhint: name the .toml file inside it" } else { "" };
         anyhow::anyhow!("cannot read the recipe {}: {error}{hint}", path.display())
     })?;

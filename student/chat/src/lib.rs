@@ -18,7 +18,7 @@ pub use example::TokenisedExample;
 pub use template::Rendered;
 pub use tokens::{AddedTokens, add_tokens};
 
-use distill_dataset::{Digest, Message, TurnFormat};
+use distill_dataset::{Digest, Message, TurnFormat, read_regular_text};
 use serde_json::Value;
 use std::{
     fs, io,
@@ -26,6 +26,9 @@ use std::{
 };
 use template::{SpecialTokens, Template};
 use tokenizers::Tokenizer;
+
+/// Most bytes of a tokenizer, a template or a configuration: ten times the longest known.
+pub(crate) const MAX_FILE: u64 = 1 << 28;
 
 /// What can be wrong with a tokenizer, a template or a conversation.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +123,7 @@ impl Chat {
         let config_path = dir.join("tokenizer_config.json");
         let config = read_json(&config_path)?;
         let source = match template {
-            Some(path) => Some(fs::read_to_string(path).map_err(|source| ChatError::Io {
+            Some(path) => Some(read_regular_text(path, MAX_FILE).map_err(|source| ChatError::Io {
                 action: "read",
                 path: path.to_owned(),
                 source,
@@ -295,8 +298,11 @@ fn no_template() -> ChatError {
 }
 
 fn read_json(path: &Path) -> Result<Value, ChatError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| ChatError::Io { action: "read", path: path.to_owned(), source })?;
+    let text = read_regular_text(path, MAX_FILE).map_err(|source| ChatError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
     if text.starts_with(POINTER) {
         return Err(pointer(path));
     }
@@ -307,7 +313,7 @@ fn read_json(path: &Path) -> Result<Value, ChatError> {
 /// The template of a folder, if it has one.
 fn template_source(dir: &Path, config: &Value) -> Result<Option<String>, ChatError> {
     let path = dir.join("chat_template.jinja");
-    match fs::read_to_string(&path) {
+    match read_regular_text(&path, MAX_FILE) {
         Ok(source) => return Ok(Some(source)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(ChatError::Io { action: "read", path, source }),

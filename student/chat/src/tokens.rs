@@ -1,8 +1,10 @@
 //! The tokenizer's file: read, and written again when tokens are added to it.
 
-use crate::{ChatError, POINTER, pointer};
+use crate::{ChatError, MAX_FILE, POINTER, pointer};
+use distill_dataset::{create_fresh, read_regular};
 use std::{
     fs,
+    io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -21,7 +23,11 @@ pub(crate) fn guarded<T>(what: &str, work: impl FnOnce() -> tokenizers::Result<T
 
 /// Reads a tokenizer.
 pub(crate) fn read(path: &Path) -> Result<Tokenizer, ChatError> {
-    let bytes = fs::read(path).map_err(|source| ChatError::Io { action: "read", path: path.to_owned(), source })?;
+    let bytes = read_regular(path, MAX_FILE).map_err(|source| ChatError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
     if bytes.starts_with(POINTER.as_bytes()) {
         return Err(pointer(path));
     }
@@ -73,7 +79,9 @@ pub fn add_tokens(dir: &Path, texts: &[String], controls: &[String]) -> Result<A
     if !added.ids.is_empty() {
         let text = tokenizer.to_string(true).map_err(|error| wrong(error.to_string()))?;
         let temporary = path.with_extension("json.tmp");
-        fs::write(&temporary, text).map_err(io("write", &temporary))?;
+        create_fresh(&temporary)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(io("rename", &temporary))?;
     }
     Ok(added)

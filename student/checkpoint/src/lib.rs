@@ -9,6 +9,7 @@ mod blocks;
 mod config;
 mod dtype;
 mod error;
+mod file;
 mod gguf;
 mod open;
 mod safetensors;

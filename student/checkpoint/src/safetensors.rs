@@ -3,13 +3,13 @@
 use crate::{
     Dtype,
     error::{CheckpointError, damaged, is_pointer, pointer},
+    file,
     open::{Place, Tensors},
 };
 use safetensors::{Dtype as Element, tensor::Metadata};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     io::Read,
     os::unix::fs::FileExt,
     path::{Component, Path},
@@ -43,7 +43,7 @@ pub(crate) fn open(dir: &Path) -> Result<Tensors, CheckpointError> {
         return Ok(tensors);
     }
     let mut text = String::new();
-    let file = File::open(&index).map_err(CheckpointError::io("open", &index))?;
+    let file = file::open(&index)?;
     file.take(MAX_HEADER).read_to_string(&mut text).map_err(CheckpointError::io("read", &index))?;
     if is_pointer(text.as_bytes()) {
         return Err(pointer(&index));
@@ -78,7 +78,7 @@ fn other_weights(dir: &Path) -> Option<String> {
 }
 
 fn add_file(tensors: &mut Tensors, path: &Path) -> Result<(), CheckpointError> {
-    let file = File::open(path).map_err(CheckpointError::io("open", path))?;
+    let file = file::open(path)?;
     let length = file.metadata().map_err(CheckpointError::io("read", path))?.len();
     let mut prefix = [0; 8];
     if length < 8 {

@@ -9,6 +9,7 @@ use crate::{
     Dtype,
     config::ModelConfig,
     error::{CheckpointError, damaged},
+    file::create_fresh,
     safetensors::{INDEX, SINGLE},
 };
 use rayon::prelude::*;
@@ -219,7 +220,7 @@ impl Drop for Checked {
 
 impl Checked {
     pub(crate) fn create(path: &Path) -> Result<Checked, CheckpointError> {
-        let file = File::create(path).map_err(CheckpointError::io("create", path))?;
+        let file = create_fresh(path).map_err(CheckpointError::io("create", path))?;
         Ok(Checked {
             path: path.to_owned(),
             file: BufWriter::with_capacity(1 << 20, file),
@@ -300,7 +301,7 @@ impl Checked {
 
 fn write_text(path: &Path, text: &str) -> Result<(), CheckpointError> {
     let written =
-        File::create(path).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+        create_fresh(path).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(CheckpointError::io("write", path))
 }
 

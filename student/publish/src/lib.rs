@@ -9,10 +9,15 @@ mod tests;
 pub use card::{Lineage, data_card, model_card};
 pub use licence::{LicenceError, check_licences};
 
-use distill_dataset::{Context, DatasetError, Stage, Tally};
+use distill_dataset::{Context, DatasetError, Stage, Tally, create_fresh};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{fmt::Write, fs, io::Read, path::Path};
+use std::{
+    fmt::Write,
+    fs,
+    io::{Read, Write as _},
+    path::Path,
+};
 
 /// The stage of [`publish`].
 pub const PUBLISHED: Stage = Stage { name: "published", version: 2 };
@@ -141,5 +146,5 @@ fn sha256(path: &Path) -> Result<String, DatasetError> {
 
 fn write(out: &Path, name: &str, text: &str) -> Result<(), DatasetError> {
     let path = out.join(name);
-    fs::write(&path, text).map_err(DatasetError::io("write", path))
+    create_fresh(&path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(DatasetError::io("write", path))
 }

@@ -104,7 +104,7 @@ impl HttpTeacher {
             Ok(Ok(response)) => response,
         };
         let whole = Duration::from_secs(self.config.timeout_s);
-        let reading = read(response, self.config.api, idle, self.key.as_ref(), live);
+        let reading = read(response, self.config.api, idle, live);
         match tokio::time::timeout(whole, reading).await {
             Ok(ending) => ending,
             Err(_) => Ending::Broken("timed-out", format!("not finished within {} s", whole.as_secs())),

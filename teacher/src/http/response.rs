@@ -4,7 +4,7 @@
 use super::{Api, ApiKey, retry_after, wire::Chunk};
 use crate::Cost;
 use distill_dataset::{FinishReason, TurnFormat};
-use eventsource_stream::Eventsource;
+use eventsource_stream::{EventStreamError, Eventsource};
 use futures_util::StreamExt;
 use reqwest::{Response, StatusCode};
 use std::{
@@ -14,8 +14,10 @@ use std::{
 
 /// Most characters of a server's message that are repeated.
 const MAX_MESSAGE: usize = 300;
-/// Most bytes of an answer: longer ones are an attack or a bug.
+/// Most bytes of an answer, and of what comes between two events of a stream: longer ones are an attack or a bug.
 const MAX_BYTES: usize = 1 << 26;
+/// Most bytes of a refusal that are read.
+const MAX_REFUSAL: usize = 1 << 16;
 /// How hosts say that a conversation is too long.
 const TOO_LONG: [&str; 5] = [
     "context_length_exceeded",
@@ -61,9 +63,11 @@ pub(super) struct Answer {
     pub(super) model: String,
 }
 
-/// What has arrived of an answer, shared with those who watch it.
+/// What has arrived of an answer, shared with those who watch it. What leaves it has no key in it.
 #[derive(Default)]
 pub(super) struct Live {
+    /// What must never be repeated.
+    pub(super) key: Option<ApiKey>,
     /// Tokens of the prompt, about.
     pub(super) prompt_estimate: Cell<u64>,
     /// Whether the server has begun to work on it.
@@ -99,13 +103,26 @@ impl Live {
     /// What has arrived.
     pub(super) fn text(&self, api: Api) -> String {
         let parts = self.parts.borrow();
-        match api {
+        self.clean(&match api {
             Api::Completions => parts.content.clone(),
             Api::Chat => join(&parts.reasoning, &parts.content, FinishReason::Length),
-        }
+        })
+    }
+
+    /// A server's words without the key, should it repeat it. Before they are cut: half a key is one, too.
+    fn clean(&self, text: &str) -> String {
+        self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.redact(text))
+    }
+
+    /// As much of a server's words as is told to people.
+    fn quoted(&self, text: &str) -> String {
+        self.clean(text).chars().take(MAX_MESSAGE).collect()
     }
 
     fn take(&self, chunk: Chunk) -> Option<Ending> {
+        if let Some(error) = chunk.error.as_ref().filter(|error| !error.is_null()) {
+            return Some(self.parts.borrow_mut().failed(error, |text| self.quoted(text)));
+        }
         let ending = self.parts.borrow_mut().take(chunk);
         if ending.is_none() {
             self.admitted.set(true);
@@ -114,46 +131,69 @@ impl Live {
     }
 
     fn finish(&self, api: Api) -> Ending {
-        self.parts.borrow().finish(api)
+        match self.parts.borrow().finish(api) {
+            Ending::Done(answer) => Ending::Done(Box::new(Answer {
+                text: self.clean(&answer.text),
+                finish_name: answer.finish_name.map(|name| self.quoted(&name)),
+                model: self.quoted(&answer.model),
+                ..*answer
+            })),
+            other => other,
+        }
     }
 }
 
 /// Reads a response to its end.
-pub(super) async fn read(response: Response, api: Api, idle: Duration, key: Option<&ApiKey>, live: &Live) -> Ending {
+pub(super) async fn read(response: Response, api: Api, idle: Duration, live: &Live) -> Ending {
     let status = response.status();
     if !status.is_success() {
-        return refuse(status, response, idle, key).await;
+        return refuse(status, response, idle, live).await;
     }
     live.begun.set(true);
-    let silent = || Ending::Broken("timed-out", format!("silent for {} s", idle.as_secs()));
     let streamed = response
         .headers()
         .get(reqwest::header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
         .is_some_and(|kind| kind.starts_with("text/event-stream"));
     if !streamed {
-        return match tokio::time::timeout(idle, response.bytes()).await {
-            Err(_) => silent(),
-            Ok(Err(error)) => Ending::Broken("incomplete", super::source_of(&error)),
-            Ok(Ok(bytes)) => match serde_json::from_slice::<Chunk>(&bytes) {
+        let (bytes, cut) = whole(response, MAX_BYTES, idle).await;
+        return match cut {
+            Some(ending) => ending,
+            None => match serde_json::from_slice::<Chunk>(&bytes) {
                 Ok(chunk) => live.take(chunk).unwrap_or_else(|| live.finish(api)),
-                Err(error) => Ending::Broken("incomplete", format!("expected a completion as JSON: {error}")),
+                Err(error) => {
+                    Ending::Broken("incomplete", live.quoted(&format!("expected a completion as JSON: {error}")))
+                }
             },
         };
     }
-    let mut events = response.bytes_stream().eventsource();
+    // An event is held back until it ends: one that never does must not fill the memory.
+    let held = Cell::new(0);
+    let pieces = response.bytes_stream().map(|piece| {
+        let piece = piece.map_err(|error| Some(super::source_of(&error)))?;
+        held.set(held.get() + piece.len());
+        if held.get() > MAX_BYTES { Err(None) } else { Ok(piece) }
+    });
+    let mut events = pieces.eventsource();
     loop {
         let event = match tokio::time::timeout(idle, events.next()).await {
-            Err(_) => return silent(),
+            Err(_) => return silent(idle),
             Ok(None) => return live.finish(api),
-            Ok(Some(Err(error))) => return Ending::Broken("incomplete", format!("the stream broke: {error}")),
+            Ok(Some(Err(EventStreamError::Transport(None)))) => return too_long(),
+            Ok(Some(Err(EventStreamError::Transport(Some(error))))) => {
+                return Ending::Broken("incomplete", live.quoted(&format!("the stream broke: {error}")));
+            }
+            Ok(Some(Err(_))) => return Ending::Broken("incomplete", "the stream is no UTF-8 text".to_owned()),
             Ok(Some(Ok(event))) => event,
         };
+        held.set(0);
         if event.data.trim() == "[DONE]" {
             return live.finish(api);
         }
         match serde_json::from_str::<Chunk>(&event.data) {
-            Err(error) => return Ending::Broken("incomplete", format!("expected a chunk as JSON: {error}")),
+            Err(error) => {
+                return Ending::Broken("incomplete", live.quoted(&format!("expected a chunk as JSON: {error}")));
+            }
             Ok(chunk) => {
                 if let Some(ending) = live.take(chunk) {
                     return ending;
@@ -163,11 +203,39 @@ pub(super) async fn read(response: Response, api: Api, idle: Duration, key: Opti
     }
 }
 
-async fn refuse(status: StatusCode, response: Response, idle: Duration, key: Option<&ApiKey>) -> Ending {
+fn silent(idle: Duration) -> Ending {
+    Ending::Broken("timed-out", format!("silent for {} s", idle.as_secs()))
+}
+
+fn too_long() -> Ending {
+    Ending::Unanswerable("answer-too-long", format!("expected an answer of at most {MAX_BYTES} bytes"))
+}
+
+/// A body of at most `most` bytes; what arrived of it where it is longer or breaks off, and how that ends the attempt.
+async fn whole(mut response: Response, most: usize, idle: Duration) -> (Vec<u8>, Option<Ending>) {
+    let mut bytes = Vec::new();
+    loop {
+        match tokio::time::timeout(idle, response.chunk()).await {
+            Err(_) => return (bytes, Some(silent(idle))),
+            Ok(Err(error)) => return (bytes, Some(Ending::Broken("incomplete", super::source_of(&error)))),
+            Ok(Ok(None)) => return (bytes, None),
+            Ok(Ok(Some(piece))) => {
+                let room = most - bytes.len();
+                bytes.extend_from_slice(&piece[..room.min(piece.len())]);
+                if piece.len() > room {
+                    return (bytes, Some(too_long()));
+                }
+            }
+        }
+    }
+}
+
+async fn refuse(status: StatusCode, response: Response, idle: Duration, live: &Live) -> Ending {
     let wait = retry_after::read(response.headers());
-    let body = tokio::time::timeout(idle, response.text()).await.ok().and_then(Result::ok).unwrap_or_default();
-    let body = key.map_or(body.clone(), |key| key.redact(&body));
-    let message = format!("{status}: {}", body.chars().take(MAX_MESSAGE).collect::<String>().trim());
+    // Whatever arrived of it says why.
+    let (bytes, _) = whole(response, MAX_REFUSAL, idle).await;
+    let body = live.clean(&String::from_utf8_lossy(&bytes));
+    let message = format!("{status}: {}", live.quoted(&body).trim());
     ending_of(status.as_u16(), &body, message, wait)
 }
 
@@ -212,13 +280,10 @@ struct Parts {
 }
 
 impl Parts {
-    /// Adds a chunk; an error inside it ends the attempt.
+    /// Adds a chunk.
     fn take(&mut self, chunk: Chunk) -> Option<Ending> {
         if let Some(usage) = chunk.usage {
             self.usage = Some((usage.prompt_tokens, usage.completion_tokens));
-        }
-        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return Some(self.failed(&error));
         }
         if let Some(model) = chunk.model.filter(|_| self.model.is_empty()) {
             self.model = model;
@@ -238,16 +303,15 @@ impl Parts {
             self.finish_reason = choice.finish_reason;
         }
         if self.reasoning.len() + self.content.len() > MAX_BYTES {
-            let message = format!("expected an answer of at most {MAX_BYTES} bytes");
-            return Some(Ending::Unanswerable("answer-too-long", message));
+            return Some(too_long());
         }
         None
     }
 
-    /// An error that a server tells inside a 200.
-    fn failed(&self, error: &serde_json::Value) -> Ending {
+    /// An error that a server tells inside a 200; `quoted` is what people are told of a server's words.
+    fn failed(&self, error: &serde_json::Value, quoted: impl Fn(&str) -> String) -> Ending {
         let body = error.to_string();
-        let text = body.chars().take(MAX_MESSAGE).collect::<String>();
+        let text = quoted(&body);
         let code = error.get("code").and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()));
         match code.and_then(|code| u16::try_from(code).ok()) {
             Some(code) if code >= 300 && (code < 500 || self.pieces == 0) => ending_of(code, &body, text, None),
@@ -263,7 +327,7 @@ impl Parts {
             Some("stop" | "eos" | "end_turn") => (FinishReason::Stop, None),
             Some("length") => (FinishReason::Length, None),
             Some("content_filter") => (FinishReason::ContentFilter, None),
-            Some(other) => (FinishReason::Unknown, Some(other.chars().take(MAX_MESSAGE).collect())),
+            Some(other) => (FinishReason::Unknown, Some(other.to_owned())),
             None => return Ending::Broken("incomplete", "the stream ended without a finish reason".to_owned()),
         };
         let text = match api {

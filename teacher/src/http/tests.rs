@@ -481,3 +481,74 @@ fn what_changes_an_answer_changes_who_answers_and_a_url_does_not() {
         assert!(others[..index].iter().all(|earlier| earlier != other), "case {index}");
     }
 }
+
+#[test]
+fn whatever_a_server_sends_without_end_is_cut_by_name() {
+    let cases: [Behaviour; 3] = [
+        // One line that never ends.
+        |_, _| (200, vec![("content-type", "text/event-stream".to_owned())], format!("data: {}", "a".repeat(65 << 20))),
+        // A body instead of a stream.
+        |_, _| {
+            (200, vec![("content-type", "application/json".to_owned())], format!("{{\"x\":\"{}", "a".repeat(65 << 20)))
+        },
+        // Pieces of an answer, each short.
+        |_, _| {
+            let piece = format!(r#"{{"choices":[{{"delta":{{"content":"{}"}}}}]}}"#, "a".repeat(1 << 20));
+            let pieces: Vec<&str> = (0..66).map(|_| piece.as_str()).collect();
+            stream(&pieces)
+        },
+    ];
+    for (index, case) in cases.into_iter().enumerate() {
+        match one(case) {
+            Err(TeacherError::Unanswerable { reason: "answer-too-long", text, .. }) => {
+                assert!(text.len() <= 67 << 20, "case {index}");
+            }
+            other => panic!("case {index}: expected an outcome by name, found {:?}", other.map(|done| done.text.len())),
+        }
+    }
+    // Of a refusal the beginning is read.
+    match one(|_, _| (400, vec![], "no ".repeat(1 << 20))) {
+        Err(TeacherError::Unanswerable { message, .. }) => assert!(message.len() < 400, "{}", message.len()),
+        other => panic!("expected a refusal, found {other:?}"),
+    }
+}
+
+#[test]
+fn a_key_that_a_server_repeats_is_nowhere_in_what_is_kept_or_said() {
+    const KEY: &str = "sk-secret-0123456789abcdef";
+    let teacher = |behaviour: Behaviour| {
+        let key = Some(ApiKey::new(KEY.to_owned()));
+        HttpTeacher::new(HttpTeacherConfig { max_retries: 0, ..config(serve(behaviour).0) }, key, None)
+            .expect("a teacher")
+    };
+    let cases: [Behaviour; 8] = [
+        // In an answer, cut between two pieces, in its model's name and in its finish reason.
+        |_, _| {
+            stream(&[
+                r#"{"model":"m-sk-secret-0123456789abcdef","choices":[{"delta":{"reasoning":"sk-secret-0123"}}]}"#,
+                r#"{"choices":[{"delta":{"reasoning":"456789abcdef"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"it is sk-secret-0123456789abcdef"},"finish_reason":"sk-secret-0123456789abcdef"}]}"#,
+                "[DONE]",
+            ])
+        },
+        // In an error, so that the cut of the message goes through it.
+        |_, _| (400, vec![], format!("{}sk-secret-0123456789abcdef", "a".repeat(290))),
+        |_, _| (500, vec![], format!("{}sk-secret-0123456789abcdef", "a".repeat(290))),
+        |_, _| (401, vec![], format!("{}sk-secret-0123456789abcdef", "a".repeat(290))),
+        |_, _| {
+            let message = format!("{}sk-secret-0123456789abcdef", "a".repeat(270));
+            stream(&[&format!(r#"{{"error":{{"code":400,"message":"{message}"}}}}"#)])
+        },
+        // In what is not a completion.
+        |_, _| stream(&[r#"{"choices":"sk-secret-0123456789abcdef"}"#]),
+        |_, _| (200, vec![], r#"{"choices":"sk-secret-0123456789abcdef"}"#.to_owned()),
+        // In half an answer.
+        |_, _| stream(&[r#"{"choices":[{"delta":{"content":"sk-secret-0123456789abcdef"}}]}"#]),
+    ];
+    for (index, case) in cases.into_iter().enumerate() {
+        let told = format!("{:?}", ask(&teacher(case), 1));
+        // Ten letters of it are too many, too.
+        assert!(!told.contains(&KEY[..10]), "case {index}: {told}");
+        assert!(told.len() > 10, "case {index}: something is told");
+    }
+}

@@ -14,8 +14,9 @@ pub use rope::{Rope, RopeScaling};
 use crate::{
     Dtype,
     error::{CheckpointError, is_pointer, pointer},
+    file::read_text,
 };
-use std::{fs, path::Path};
+use std::path::Path;
 
 /// Whose forward pass a checkpoint was trained with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +113,7 @@ impl ModelConfig {
     /// When the file is not there, is not JSON, or describes a model that is not supported.
     pub fn load(path: &Path) -> Result<ModelConfig, CheckpointError> {
         let path = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
-        let text = fs::read_to_string(&path).map_err(CheckpointError::io("read", &path))?;
+        let text = read_text(&path)?;
         if is_pointer(text.as_bytes()) {
             return Err(pointer(&path));
         }

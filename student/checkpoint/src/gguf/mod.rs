@@ -17,6 +17,7 @@ use crate::{
     Dtype,
     config::ModelConfig,
     error::{CheckpointError, damaged, is_pointer, pointer},
+    file,
     open::{Place, Tensors},
     safetensors::MAX_HEADER,
 };
@@ -30,7 +31,7 @@ const SHORTEST_ENTRY: u64 = 24;
 
 /// Reads the header of a GGUF file.
 pub(crate) fn open(path: &Path) -> Result<(ModelConfig, Vocabulary, Tensors), CheckpointError> {
-    let file = File::open(path).map_err(CheckpointError::io("open", path))?;
+    let file = file::open(path)?;
     let length = file.metadata().map_err(CheckpointError::io("read", path))?.len();
     let mut beginning = [0; 32];
     if file.read_at(&mut beginning, 0).is_ok_and(|length| is_pointer(&beginning[..length])) {

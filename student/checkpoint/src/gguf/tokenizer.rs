@@ -5,9 +5,12 @@
 //! that is not in it is refused: with another one the same text would become other tokens.
 
 use super::vocabulary::{TokenKind, Vocabulary};
-use crate::error::CheckpointError;
+use crate::{
+    error::CheckpointError,
+    file::{create_fresh, read_text},
+};
 use serde_json::{Map, Value, json};
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, io::Write, path::Path};
 
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -57,7 +60,8 @@ impl Vocabulary {
         files.extend(self.chat_template.clone().map(|template| ("chat_template.jinja", template)));
         for (name, text) in files {
             let path = dir.join(name);
-            fs::write(&path, text).map_err(CheckpointError::io("write", path))?;
+            let written = create_fresh(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+            written.map_err(CheckpointError::io("write", path))?;
         }
         Ok(())
     }
@@ -170,7 +174,7 @@ impl Vocabulary {
         let generation = if generation.exists() { read_json(&generation)? } else { Value::Null };
         let template = dir.join("chat_template.jinja");
         let template = match (template.exists(), config["chat_template"].as_str()) {
-            (true, _) => Some(fs::read_to_string(&template).map_err(CheckpointError::io("read", &template))?),
+            (true, _) => Some(read_text(&template)?),
             (false, inside) => inside.map(str::to_owned),
         };
         let vocabulary = Vocabulary::from_json(&tokenizer, &config, &generation, template, vocab_size);
@@ -294,7 +298,7 @@ fn begins_with(post_processor: &Value, token: &str) -> bool {
 }
 
 fn read_json(path: &Path) -> Result<Value, CheckpointError> {
-    let text = fs::read_to_string(path).map_err(CheckpointError::io("read", path))?;
+    let text = read_text(path)?;
     let wrong = |error| CheckpointError::Config { path: path.to_owned(), message: format!("not JSON: {error}") };
     serde_json::from_str(&text).map_err(wrong)
 }

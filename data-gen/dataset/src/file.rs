@@ -1,0 +1,92 @@
+//! Files that somebody else may have put there: read only where they are files, written only where nothing is.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Read},
+    path::Path,
+};
+
+/// Opens a file that a person or a program named. A pipe, a device, a socket or a folder is refused, before it is opened:
+/// reading it might never end.
+///
+/// # Errors
+/// When it is not there, cannot be opened, or is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    if !kind.is_file() {
+        let found = if kind.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
+        return Err(io::Error::new(ErrorKind::InvalidInput, format!("expected a regular file, found {found}")));
+    }
+    File::open(path)
+}
+
+/// The bytes of such a file, which may be `most` at most.
+///
+/// # Errors
+/// As [`open_regular`], and when it is longer.
+pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("expected at most {most} bytes, found more")));
+    }
+    Ok(bytes)
+}
+
+/// The text of such a file.
+///
+/// # Errors
+/// As [`read_regular`], and when it is not UTF-8.
+pub fn read_regular_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read_regular(path, most)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+}
+
+/// Creates a file under a name that is nobody's: what is there, a link to somewhere else above all, is removed and not
+/// followed.
+///
+/// # Errors
+/// When the disk refuses, or somebody puts another file there at the same moment.
+pub fn create_fresh(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::options().read(true).write(true).create_new(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::Write,
+        os::unix::{fs::symlink, net::UnixListener},
+        process::Command,
+    };
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| dir.path().join(name);
+        assert!(Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo").success());
+        let _socket = UnixListener::bind(at("socket")).expect("a socket");
+        symlink("/dev/zero", at("zero")).expect("a link");
+        for name in ["pipe", "socket", "zero", "."] {
+            let error = open_regular(&at(name)).expect_err(name);
+            assert!(error.to_string().contains("expected a regular file"), "{name}: {error}");
+        }
+        fs::write(at("file"), "four").expect("a file");
+        assert_eq!(read_regular(&at("file"), 4).expect("a file"), b"four");
+        assert!(read_regular(&at("file"), 3).expect_err("too long").to_string().contains("at most 3 bytes"));
+    }
+
+    #[test]
+    fn a_link_at_a_temporary_name_is_not_followed() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (victim, link) = (dir.path().join("victim"), dir.path().join("x.tmp"));
+        fs::write(&victim, "mine").expect("a file");
+        symlink(&victim, &link).expect("a link");
+        create_fresh(&link).expect("a file").write_all(b"yours").expect("written");
+        assert_eq!(fs::read_to_string(&victim).expect("the victim"), "mine");
+        assert_eq!(fs::read_to_string(&link).expect("the file"), "yours");
+    }
+}
