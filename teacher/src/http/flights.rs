@@ -129,7 +129,7 @@ impl<'a> Flights<'a> {
             if self.breaker.away().is_some() {
                 self.probe = Some(work.request.id);
             }
-            let live = Rc::new(Live { key: self.teacher.key.clone(), ..Live::default() });
+            let live = Rc::new(Live::without(self.teacher.key.clone()));
             self.live.insert(work.request.id, live.clone());
             let teacher = self.teacher;
             let flight = async move {

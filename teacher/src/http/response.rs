@@ -67,7 +67,7 @@ pub(super) struct Answer {
 #[derive(Default)]
 pub(super) struct Live {
     /// What must never be repeated.
-    pub(super) key: Option<ApiKey>,
+    key: Option<ApiKey>,
     /// Tokens of the prompt, about.
     pub(super) prompt_estimate: Cell<u64>,
     /// Whether the server has begun to work on it.
@@ -77,6 +77,11 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// In which that key is never repeated.
+    pub(super) fn without(key: Option<ApiKey>) -> Live {
+        Live { key, ..Live::default() }
+    }
+
     /// Whether a first piece of an answer has arrived since this was asked last.
     pub(super) fn take_admitted(&self) -> bool {
         self.admitted.take()
@@ -172,7 +177,7 @@ pub(super) async fn read(response: Response, api: Api, idle: Duration, live: &Li
     let pieces = response.bytes_stream().map(|piece| {
         let piece = piece.map_err(|error| Some(super::source_of(&error)))?;
         held.set(held.get() + piece.len());
-        if held.get() > MAX_BYTES { Err(None) } else { Ok(piece) }
+        if held.get() > MAX_BYTES { Err(None::<String>) } else { Ok(piece) }
     });
     let mut events = pieces.eventsource();
     loop {
