@@ -7,3 +7,4 @@ mod keys;
 mod path;
 mod ranks;
 mod verify_code;
+mod walls;

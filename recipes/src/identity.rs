@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
-use distill_dataset::{Digest, digest_file, write_whole};
+use distill_dataset::{Dataset, Digest, digest_file, write_whole};
 use distill_teacher_local::Precision;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -77,6 +77,30 @@ impl Outside {
             self.learnt.replace(true);
         }
         Ok(digest)
+    }
+
+    /// Remembers the files of a dataset that was made just now.
+    pub fn learn(&self, dataset: &Dataset) {
+        for file in &dataset.manifest.files {
+            let path = dataset.dir.join(&file.file);
+            if let (Ok(place), Ok(metadata)) = (std::path::absolute(&path), std::fs::metadata(&path)) {
+                self.known.borrow_mut().insert(place, Known::of(&metadata, file.digest.clone()));
+                self.learnt.replace(true);
+            }
+        }
+    }
+
+    /// Whether the files of a dataset are as they were made. Those that nobody touched since are not read.
+    ///
+    /// # Errors
+    /// Which file is another now.
+    pub fn unchanged(&self, dataset: &Dataset) -> Result<()> {
+        for file in &dataset.manifest.files {
+            if self.file(&dataset.dir.join(&file.file))? != file.digest {
+                dataset.verify()?;
+            }
+        }
+        Ok(())
     }
 
     /// The digest of what decides a checkpoint's output: weights, configuration, tokenizer, templates.

@@ -189,7 +189,7 @@ fn num_shards(datasets: &[Dataset]) -> usize {
 
 /// The kept traces as a dataset to share, with its card.
 fn export(session: &mut Session, config: &ExportConfig, data: &Data<'_>, verdicts: Option<&Slot>) -> Result<()> {
-    let spec = data.inputs(Spec::new(EXPORT, config, Keyed::all(config))?);
+    let spec = data.inputs(Spec::new(EXPORT, config, Keyed::all(config))?).taken_away();
     session.stage(verdicts.into_iter().fold(spec, |spec, slot| spec.input("verdicts", slot)), |_| {
         let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
         let (selection, verdicts) = (data.selection.ready()?, verdicts.map(Slot::ready).transpose()?);
@@ -301,7 +301,7 @@ fn publish(
     scores: &[Slot],
 ) -> Result<()> {
     let settings = Keyed::all(config).with("recipe", &origin.recipe).with("has-base", origin.has_base);
-    let spec = data.inputs(Spec::new(PUBLISHED, config, settings)?).input("checkpoint", trained);
+    let spec = data.inputs(Spec::new(PUBLISHED, config, settings)?).input("checkpoint", trained).taken_away();
     session.stage(spec.inputs("evaluation", scores), |_| {
         Ok(Work::gather(move |context, out| {
             let trained = trained.ready()?;

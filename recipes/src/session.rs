@@ -34,18 +34,26 @@ pub struct Spec {
     config: serde_json::Value,
     settings: Keyed,
     inputs: Vec<(String, Option<String>)>,
+    /// People take it away: no later stage reads it, and notices that it changed.
+    taken_away: bool,
 }
 
 impl Spec {
     /// A stage with its resolved configuration, and the settings among it that decide its result.
     pub fn new(stage: Stage, config: &impl Serialize, settings: Keyed) -> Result<Spec> {
         let config = serde_json::to_value(config).context("the configuration does not serialise")?;
-        Ok(Spec { label: stage.name.to_owned(), stage, config, settings, inputs: Vec::new() })
+        Ok(Spec { label: stage.name.to_owned(), stage, config, settings, inputs: Vec::new(), taken_away: false })
     }
 
     /// Another name within the run, where a stage occurs more than once.
     pub fn label(mut self, label: impl Into<String>) -> Spec {
         self.label = label.into();
+        self
+    }
+
+    /// People take its output away. That it is as it was made is looked at whenever it is found.
+    pub fn taken_away(mut self) -> Spec {
+        self.taken_away = true;
         self
     }
 
@@ -288,9 +296,13 @@ impl Session {
         );
         let dir = self.store.stage(spec.stage.name, &key);
         if let Some(manifest) = dir.manifest()? {
+            let dataset = Dataset::new(dir.path().to_owned(), manifest);
+            if spec.taken_away && self.is_wanted(self.phase) && self.rank.rank == 0 {
+                self.outside.unchanged(&dataset).with_context(|| format!("stage `{}`", spec.label))?;
+            }
             self.enter(&spec, &key, State::Found)?;
-            self.reporter.found(&spec.label, &manifest);
-            return Ok(Slot(Some(Dataset::new(dir.path().to_owned(), manifest))));
+            self.reporter.found(&spec.label, &dataset.manifest);
+            return Ok(Slot(Some(dataset)));
         }
         self.enter(&spec, &key, State::Pending)?;
         if !self.is_wanted(self.phase) {
@@ -316,7 +328,11 @@ impl Session {
         self.made += 1;
         self.enter(&spec, &key, State::Made)?;
         self.reporter.made(&spec.label, &manifest);
-        Ok(Slot(Some(Dataset::new(dir.path().to_owned(), manifest))))
+        let dataset = Dataset::new(dir.path().to_owned(), manifest);
+        if spec.taken_away {
+            self.outside.learn(&dataset);
+        }
+        Ok(Slot(Some(dataset)))
     }
 
     /// Does this rank's units, waits for the others', and writes the manifest.

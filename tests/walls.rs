@@ -1,0 +1,223 @@
+//! Hostile surroundings, seen from outside: files that are none, links that lead elsewhere, names that are no text, bytes
+//! that changed, servers that repeat what they must not.
+
+use serde_json::{Value, json};
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::{ffi::OsStrExt, fs::symlink},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Runs the binary in `dir`; one that hangs is ended, and its status is none of ours.
+fn distill<S: AsRef<OsStr>>(dir: &Path, arguments: &[S]) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["120", env!("CARGO_BIN_EXE_distill")]).args(arguments).current_dir(dir);
+    command.env("DISTILL_TEST_KEY", KEY).output().expect("the binary runs")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
+}
+
+#[test]
+fn pipes_and_devices_in_the_place_of_files_are_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| dir.path().join(name);
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo").success());
+    symlink("/dev/zero", at("endless")).expect("a link");
+    for name in ["pipe", "endless"] {
+        // As each file of a checkpoint, of a chat folder, and as what a command takes.
+        let teacher = root("recipes/nano-teacher");
+        for file in
+            ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+        {
+            let checkpoint = at(&format!("{name}-{file}"));
+            fs::create_dir(&checkpoint).expect("a folder");
+            for entry in fs::read_dir(&teacher).expect("the teacher") {
+                let entry = entry.expect("a file");
+                if entry.file_name() == file {
+                    symlink(at(name), checkpoint.join(file)).expect("a link");
+                } else {
+                    fs::copy(entry.path(), checkpoint.join(entry.file_name())).expect("a copy");
+                }
+            }
+            let output = distill(dir.path(), &["chat".as_ref(), checkpoint.as_os_str()]);
+            let text = said(&output);
+            assert_eq!(output.status.code(), Some(1), "{name} as {file}: {text}");
+            assert!(text.contains(file) && text.contains("regular file"), "{name} as {file}: {text}");
+        }
+        let gsm8k = root("recipes/gsm8k.toml");
+        for (arguments, file) in [
+            (vec!["plan".to_owned(), name.to_owned()], name),
+            (vec!["convert".to_owned(), name.to_owned(), "out.gguf".to_owned()], name),
+            (
+                vec![
+                    "sample".to_owned(),
+                    gsm8k.display().to_string(),
+                    "--set".to_owned(),
+                    format!("sources.0.problems.jsonl={:?}", at(name).display().to_string()),
+                ],
+                name,
+            ),
+        ] {
+            let output = distill(dir.path(), &arguments);
+            let text = said(&output);
+            assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {:?} {text}", output.status);
+            assert!(text.contains(file) && text.contains("regular file"), "{arguments:?}: {text}");
+        }
+    }
+}
+
+const SMALL: [&str; 8] = [
+    "--set",
+    "sources.0.problems.count=60",
+    "--set",
+    "sources.0.holdout=10",
+    "--set",
+    "filters.1.max-tokens=60",
+    "--threads",
+    "2",
+];
+
+fn export(dir: &Path) -> Output {
+    let quickstart = root("recipes/quickstart.toml").into_os_string();
+    let mut arguments = vec!["export".into(), quickstart];
+    arguments.extend(SMALL.map(Into::into));
+    distill(dir, &arguments)
+}
+
+#[test]
+fn a_folder_whose_name_is_no_text_is_one_to_work_in() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let odd = dir.path().join(OsStr::from_bytes(b"caf\xe9"));
+    fs::create_dir(&odd).expect("a folder");
+    let output = export(&odd);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(odd.join("runs/quickstart/export/part-00000-00000.parquet").exists());
+    let left: Vec<_> =
+        fs::read_dir(dir.path()).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    assert_eq!(left, [odd], "nothing is written elsewhere");
+}
+
+#[test]
+fn a_byte_that_changed_in_what_people_take_away_is_noticed() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    assert!(export(dir.path()).status.success());
+    let folder = dir.path().join("runs/quickstart/export");
+    for name in ["part-00000-00000.parquet", "README.md", "manifest.json"] {
+        let path = folder.join(name);
+        let sound = fs::read(&path).expect("a file");
+        let mut bytes = sound.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).expect("a changed file");
+        let output = export(dir.path());
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{name}: {text}");
+        assert!(text.contains(name), "{name}: {text}");
+        fs::write(&path, &sound).expect("the file as it was");
+        assert!(export(dir.path()).status.success(), "{name} is as it was");
+    }
+}
+
+/// No part of it is said, kept or shown.
+const KEY: &str = "sk-secret-0123456789abcdef";
+
+/// A server that repeats the key wherever it can, and gives a terminal orders.
+fn parrot() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            std::thread::spawn(move || repeat(&stream, number));
+        }
+    });
+    url
+}
+
+fn repeat(stream: &TcpStream, number: usize) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let (mut length, mut key) = (0, String::new());
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match line.trim().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap_or(0),
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
+                key = value.trim_start_matches("Bearer ").to_owned();
+            }
+            None if line.trim().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    assert_eq!(key, KEY, "the key was sent, so that it can be repeated");
+    let (status, text) = match number % 4 {
+        0 => ("400 Bad Request", format!("{}{key}\x1b[2J", "no ".repeat(96))),
+        1 => ("500 Internal Server Error", format!("{}{key}\x1b[2J", "no ".repeat(96))),
+        _ => {
+            let content = format!("<think>\nyour key is {key}\x1b[2J\n</think>\n\n\\boxed{{{key}}}");
+            let choice = json!({"message": {"content": content}, "finish_reason": "stop"});
+            ("200 OK", json!({"model": format!("m {key}\x1b[2J"), "choices": [choice]}).to_string())
+        }
+    };
+    let head = format!("HTTP/1.1 {status}\r\nx-key: {key}\r\ncontent-type: application/json\r\nconnection: close\r\n");
+    let mut stream = stream;
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes())
+}
+
+#[test]
+fn a_key_that_a_server_repeats_is_nowhere_and_a_terminal_gets_no_orders() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let line =
+        |i: u32| json!({"question": format!("What is {i} + 1?"), "answer": format!("#### {}", i + 1)}).to_string();
+    fs::write(dir.path().join("problems.jsonl"), (0..40).map(|i| line(i) + "\n").collect::<String>())
+        .expect("problems");
+    let gsm8k = root("recipes/gsm8k.toml").display().to_string();
+    let url = format!("sources.0.teacher.http.url={:?}", parrot());
+    let sets = [
+        "sources.0.problems.jsonl=\"problems.jsonl\"",
+        &url,
+        "sources.0.teacher.http.api-key-env=\"DISTILL_TEST_KEY\"",
+        "sources.0.sampling.samples-per-problem=1",
+        "name=\"parrot\"",
+    ];
+    let mut arguments = vec!["--log", "trace", "export", &gsm8k];
+    sets.iter().for_each(|set| arguments.extend(["--set", set]));
+    let ran = distill(dir.path(), &arguments);
+    let mut told = said(&ran);
+    assert!(told.contains("traces"), "{told}");
+    for arguments in
+        [&["show", "parrot"][..], &["show", "parrot", "--dropped"], &["status", "parrot"], &["report", "parrot"]]
+    {
+        told += &said(&distill(dir.path(), arguments));
+    }
+    let mut folders = vec![dir.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            } else {
+                told += &String::from_utf8_lossy(&fs::read(&path).unwrap_or_default());
+            }
+        }
+    }
+    let at = told.find(&KEY[..12]);
+    assert!(at.is_none(), "{:?}", at.map(|at| told.get(at.saturating_sub(200)..(at + 80).min(told.len()))));
+    let shown = said(&distill(dir.path(), &["show", "parrot", "--dropped"])) + &said(&ran);
+    assert!(shown.contains("[key]"), "answers are there, without the key: {shown}");
+    assert!(!shown.contains('\x1b'), "nothing moves the cursor");
+    let record: Value =
+        serde_json::from_slice(&fs::read(dir.path().join("runs/parrot/run.json")).expect("a record")).expect("JSON");
+    assert_eq!(record["name"], "parrot");
+}
