@@ -14,8 +14,10 @@ use std::{
 
 /// Most characters of a server's message that are repeated.
 const MAX_MESSAGE: usize = 300;
-/// Most bytes of an answer, and of what comes between two events of a stream: longer ones are an attack or a bug.
+/// Most bytes of an answer: longer ones are an attack or a bug.
 const MAX_BYTES: usize = 1 << 26;
+/// Most bytes of one event of a stream. Looking for its end takes time that grows with the square.
+const MAX_EVENT: usize = 1 << 22;
 /// Most bytes of a refusal that are read.
 const MAX_REFUSAL: usize = 1 << 16;
 /// How hosts say that a conversation is too long.
@@ -177,14 +179,14 @@ pub(super) async fn read(response: Response, api: Api, idle: Duration, live: &Li
     let pieces = response.bytes_stream().map(|piece| {
         let piece = piece.map_err(|error| Some(super::source_of(&error)))?;
         held.set(held.get() + piece.len());
-        if held.get() > MAX_BYTES { Err(None::<String>) } else { Ok(piece) }
+        if held.get() > MAX_EVENT { Err(None::<String>) } else { Ok(piece) }
     });
     let mut events = pieces.eventsource();
     loop {
         let event = match tokio::time::timeout(idle, events.next()).await {
             Err(_) => return silent(idle),
             Ok(None) => return live.finish(api),
-            Ok(Some(Err(EventStreamError::Transport(None)))) => return too_long(),
+            Ok(Some(Err(EventStreamError::Transport(None)))) => return too_long(MAX_EVENT),
             Ok(Some(Err(EventStreamError::Transport(Some(error))))) => {
                 return Ending::Broken("incomplete", live.quoted(&format!("the stream broke: {error}")));
             }
@@ -212,8 +214,8 @@ fn silent(idle: Duration) -> Ending {
     Ending::Broken("timed-out", format!("silent for {} s", idle.as_secs()))
 }
 
-fn too_long() -> Ending {
-    Ending::Unanswerable("answer-too-long", format!("expected an answer of at most {MAX_BYTES} bytes"))
+fn too_long(most: usize) -> Ending {
+    Ending::Unanswerable("answer-too-long", format!("expected at most {most} bytes in one piece"))
 }
 
 /// A body of at most `most` bytes; what arrived of it where it is longer or breaks off, and how that ends the attempt.
@@ -228,7 +230,7 @@ async fn whole(mut response: Response, most: usize, idle: Duration) -> (Vec<u8>,
                 let room = most - bytes.len();
                 bytes.extend_from_slice(&piece[..room.min(piece.len())]);
                 if piece.len() > room {
-                    return (bytes, Some(too_long()));
+                    return (bytes, Some(too_long(most)));
                 }
             }
         }
@@ -308,7 +310,7 @@ impl Parts {
             self.finish_reason = choice.finish_reason;
         }
         if self.reasoning.len() + self.content.len() > MAX_BYTES {
-            return Some(too_long());
+            return Some(too_long(MAX_BYTES));
         }
         None
     }
