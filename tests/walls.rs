@@ -184,8 +184,9 @@ fn a_key_that_a_server_repeats_is_nowhere_and_a_terminal_gets_no_orders() {
         .expect("problems");
     let gsm8k = root("recipes/gsm8k.toml").display().to_string();
     let url = format!("sources.0.teacher.http.url={:?}", parrot());
+    let problems = format!("sources.0.problems.jsonl={:?}", dir.path().join("problems.jsonl").display().to_string());
     let sets = [
-        "sources.0.problems.jsonl=\"problems.jsonl\"",
+        &problems,
         &url,
         "sources.0.teacher.http.api-key-env=\"DISTILL_TEST_KEY\"",
         "sources.0.sampling.samples-per-problem=1",

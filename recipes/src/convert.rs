@@ -99,7 +99,8 @@ impl Scratch {
     fn beside(target: &Path) -> Result<Scratch> {
         let name = target.file_name().context("expected a target with a name")?.to_string_lossy();
         let path = target.with_file_name(format!(".{name}.tmp-{}", std::process::id()));
-        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        // The name can be guessed: what somebody put there is not taken for a folder of ours.
+        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Scratch(path))
     }
 }

@@ -56,7 +56,8 @@ fn describe(example: &Example, chat: &Chat, marks: Marks, text: &mut String) -> 
     let tokens = match chat.encode_example(&example.messages) {
         Ok(tokens) => tokens,
         Err(error) => {
-            let _ = writeln!(text, "trace {}: cannot be trained on: {error}\n", example.trace_id);
+            let _ =
+                writeln!(text, "trace {}: cannot be trained on: {}\n", example.trace_id, printable(&error.to_string()));
             return Ok(());
         }
     };

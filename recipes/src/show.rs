@@ -135,7 +135,7 @@ fn describe(row: &Row, text: &mut String) {
     let fate = match &row.decision {
         None => "not decided yet".to_owned(),
         Some(decision) if decision.kept => "kept".to_owned(),
-        Some(decision) => format!("dropped by `{}`: {}", decision.dropped_by, decision.reason),
+        Some(decision) => printable(&format!("dropped by `{}`: {}", decision.dropped_by, decision.reason)),
     };
     // Writing into a string cannot fail.
     let _ = writeln!(

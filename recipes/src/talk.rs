@@ -55,7 +55,8 @@ pub fn talk(args: &ChatArgs, color: bool) -> Result<()> {
             }
             // Somebody who types may go on with another question; a script should hear of it.
             Err(error) if terminal => {
-                writeln!(std::io::stderr(), "error: {error}").context("cannot write to standard error")?;
+                writeln!(std::io::stderr(), "error: {}", printable(&error.to_string()))
+                    .context("cannot write to standard error")?;
                 messages.pop();
             }
             Err(error) => return Err(error),

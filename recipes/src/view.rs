@@ -2,11 +2,11 @@
 
 use crate::session::{RunRecord, StageRecord, State};
 use anyhow::{Context, Result};
-use distill_dataset::{Dataset, Detail, Funnel, Manifest, Score};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use distill_dataset::{Dataset, Detail, Funnel, Manifest, Score, read_regular_text};
+use std::path::{Path, PathBuf};
+
+/// Most bytes of a run's record.
+const MAX_RECORD: u64 = 1 << 26;
 
 /// A run.
 pub struct View {
@@ -25,7 +25,7 @@ impl View {
     /// When its record or a manifest cannot be read.
     pub fn read(folder: &Path) -> Result<View> {
         let path = folder.join("run.json");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = read_regular_text(&path, MAX_RECORD).with_context(|| format!("cannot read {}", path.display()))?;
         let record: RunRecord =
             serde_json::from_str(&text).with_context(|| format!("{} is not the record of a run", path.display()))?;
         let stages = record.stages.iter().map(|stage| Ok((stage.clone(), dataset(folder, stage)?)));

@@ -1,9 +1,12 @@
 //! The manifest: what a stage did, written last. Its existence means done; cards, funnels and reports are rendered from
 //! manifests and from nothing else.
 
-use crate::{digest::Digest, error::DatasetError, stage::Keyed, tally::Tally};
+use crate::{digest::Digest, error::DatasetError, file::read_regular_text, stage::Keyed, tally::Tally};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+
+/// Most bytes of a manifest: one of a million shards has fewer.
+const MAX_BYTES: u64 = 1 << 28;
 
 /// One input of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,7 +98,7 @@ impl Manifest {
     /// # Errors
     /// When it cannot be read or understood, is of another version, or was changed.
     pub fn read(path: &Path) -> Result<Manifest, DatasetError> {
-        let text = std::fs::read_to_string(path).map_err(DatasetError::io("read", path))?;
+        let text = read_regular_text(path, MAX_BYTES).map_err(DatasetError::io("read", path))?;
         let wrong = |message: String| DatasetError::Manifest { path: path.to_owned(), message };
         // The version first: another version's manifest may lack fields.
         let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;

@@ -4,6 +4,7 @@
 use crate::{
     digest::digest_file,
     error::DatasetError,
+    file::open_regular,
     manifest::{Manifest, ShardInfo},
     store::describe,
     write::{Record, ShardWriter},
@@ -214,7 +215,7 @@ impl Shard {
 
     fn open(&self) -> Result<(File, ArrowReaderMetadata), DatasetError> {
         self.verified.check(&self.path, &self.info)?;
-        let file = File::open(&self.path).map_err(DatasetError::io("open", &self.path))?;
+        let file = open_regular(&self.path).map_err(DatasetError::io("open", &self.path))?;
         let metadata =
             ArrowReaderMetadata::load(&file, Default::default()).map_err(|error| damaged(&self.path, error))?;
         Ok((file, metadata))

@@ -87,7 +87,13 @@ impl HttpTeacherConfig {
     pub fn check(&self) -> Result<(), String> {
         let mut wrong = Vec::new();
         match reqwest::Url::parse(&self.url).ok().filter(|url| ["http", "https"].contains(&url.scheme())) {
-            None => wrong.push(format!("`url`: expected http://… or https://…, found {:?}", self.url)),
+            None => {
+                wrong.push(format!("`url`: expected http://… or https://…, found {:?}", without_secrets(&self.url)))
+            }
+            // A call's path is put behind it, and what stands there is told in every message.
+            Some(url) if url.query().is_some() || url.fragment().is_some() => wrong.push(
+                "`url`: expected no `?` or `#` in it (`api-key-env` names a key's environment variable)".to_owned(),
+            ),
             Some(url) if !url.username().is_empty() || url.password().is_some() => wrong.push(
                 "`url`: expected no user or password in it (`api-key-env` names a key's environment variable)"
                     .to_owned(),
@@ -149,6 +155,16 @@ impl HttpTeacherConfig {
     }
 }
 
+/// A URL that is refused, without what may be a secret in it: user and password, and all behind `?`.
+fn without_secrets(url: &str) -> String {
+    let shown = url.split(['?', '#']).next().unwrap_or_default();
+    let (head, rest) = shown.split_once("//").map_or(("", shown), |(scheme, rest)| (scheme, rest));
+    let (slashes, rest) = (if head.is_empty() { "" } else { "//" }, rest);
+    let rest = rest.rsplit_once('@').map_or(rest.to_owned(), |(_, host)| format!("…@{host}"));
+    let cut = if shown.len() < url.len() { "…" } else { "" };
+    format!("{head}{slashes}{rest}{cut}")
+}
+
 /// A key that never shows itself.
 #[derive(Clone)]
 pub struct ApiKey(String);
@@ -163,14 +179,83 @@ impl ApiKey {
         call.bearer_auth(&self.0)
     }
 
-    /// Takes the key out of a text, should a server repeat it.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "[key]") }
+    /// Takes the key out of a message, should a server repeat it. A message may have been cut, so that its end may be
+    /// the key's beginning: that goes too.
+    pub(crate) fn redact(&self, message: &str) -> String {
+        if self.0.is_empty() { message.to_owned() } else { self.without_beginning(message, SHORTEST) }
+    }
+
+    /// Takes the key out of an answer; out of the end of one that was cut, its beginning too. A key so short that it is
+    /// a word or a number is no secret, and answers keep theirs.
+    pub(crate) fn redact_answer(&self, answer: &str, cut: bool) -> String {
+        match (self.0.len() >= SECRET, cut) {
+            (false, _) => answer.to_owned(),
+            (true, false) => answer.replace(&self.0, KEY),
+            (true, true) => self.without_beginning(answer, SECRET),
+        }
+    }
+
+    fn without_beginning(&self, text: &str, shortest: usize) -> String {
+        let text = text.replace(&self.0, KEY);
+        let mut begun = (shortest..self.0.len()).rev().filter_map(|length| self.0.get(..length));
+        match begun.find_map(|beginning| text.strip_suffix(beginning)) {
+            Some(before) => format!("{before}{KEY}"),
+            None => text,
+        }
     }
 }
+
+/// What stands in a key's place.
+const KEY: &str = "[key]";
+/// Fewer characters of a key tell nothing of it: they are its maker's, such as `sk-`.
+const SHORTEST: usize = 4;
+/// Bytes of the shortest key that is looked for in answers.
+const SECRET: usize = 8;
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[key]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_taken_out_whole_and_where_a_text_was_cut_in_it() {
+        let key = ApiKey::new(" sk-a1b2c3d4e5 \n".to_owned());
+        for (text, expected) in [
+            ("bad sk-a1b2c3d4e5, and sk-a1b2c3d4e5", "bad [key], and [key]"),
+            ("bad sk-a1b2c3", "bad [key]"),
+            ("bad sk-a", "bad [key]"),
+            ("ends in sk-", "ends in sk-"),
+            ("sk-a1 in the midst", "sk-a1 in the midst"),
+        ] {
+            assert_eq!(key.redact(text), expected);
+        }
+        assert_eq!(key.redact_answer("is sk-a1b2c3d4e5, sk-a1b2c3", false), "is [key], sk-a1b2c3");
+        assert_eq!(key.redact_answer("is sk-a1b2c3d4e5, sk-a1b2c3", true), "is [key], [key]");
+        assert_eq!(ApiKey::new("42".to_owned()).redact_answer("it is 42", false), "it is 42", "a number is no secret");
+        assert_eq!(ApiKey::new(String::new()).redact("x"), "x");
+        assert_eq!(format!("{key:?}"), "[key]");
+    }
+
+    #[test]
+    fn a_url_with_a_secret_is_refused_and_not_repeated() {
+        for url in [
+            "http://me:s3cret@h/v1",
+            "http://s3cret@h/v1",
+            "ftp://me:s3cret@h/v1",
+            "me:s3cret@h/v1",
+            "http://me:s3cret@:x/v1?api_key=s3cret",
+            "https://h/v1?api_key=s3cret",
+            "https://h/v1#s3cret",
+        ] {
+            let text = format!(r#"{{"url": "{url}", "model": "m"}}"#);
+            let config: HttpTeacherConfig = serde_json::from_str(&text).expect("a configuration");
+            let error = config.check().expect_err(url);
+            assert!(error.contains("`url`") && !error.contains("s3cret"), "{url}: {error}");
+        }
     }
 }

@@ -110,10 +110,11 @@ impl Live {
     /// What has arrived.
     pub(super) fn text(&self, api: Api) -> String {
         let parts = self.parts.borrow();
-        self.clean(&match api {
+        let text = match api {
             Api::Completions => parts.content.clone(),
             Api::Chat => join(&parts.reasoning, &parts.content, FinishReason::Length),
-        })
+        };
+        self.key.as_ref().map_or_else(|| text.clone(), |key| key.redact_answer(&text, true))
     }
 
     /// A server's words without the key, should it repeat it. Before they are cut: half a key is one, too.
@@ -140,7 +141,10 @@ impl Live {
     fn finish(&self, api: Api) -> Ending {
         match self.parts.borrow().finish(api) {
             Ending::Done(answer) => Ending::Done(Box::new(Answer {
-                text: self.clean(&answer.text),
+                text: self.key.as_ref().map_or_else(
+                    || answer.text.clone(),
+                    |key| key.redact_answer(&answer.text, answer.finish_reason != FinishReason::Stop),
+                ),
                 finish_name: answer.finish_name.map(|name| self.quoted(&name)),
                 model: self.quoted(&answer.model),
                 ..*answer
