@@ -1,11 +1,14 @@
 //! Units: words and powers of them to dimensions and a factor.
 
 use super::token::{Kind, Token};
-use super::units::{COMMON, MAGNITUDES, PREFIXES, UNITS};
+use super::units::{COMMON, MAGNITUDES, PREFIXES, Row, UNITS};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Pow};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+};
 
 /// A unit of measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +132,7 @@ fn named(word: &str) -> Option<Unit> {
         return Some(unit);
     }
     let lower = if word.chars().count() > 1 { word.to_lowercase() } else { word.to_owned() };
-    for form in [word, lower.as_str()] {
+    for form in [Some(word), Some(lower.as_str()).filter(|lower| *lower != word)].into_iter().flatten() {
         for form in [form, form.strip_suffix("es").unwrap_or(form), form.strip_suffix('s').unwrap_or(form)] {
             // A lone `s` is no plural.
             if !form.is_empty()
@@ -142,12 +145,17 @@ fn named(word: &str) -> Option<Unit> {
     None
 }
 
+/// The row of each name, and of each name that takes a prefix; the first of several.
+static BY_NAME: [LazyLock<HashMap<&str, &Row>>; 2] =
+    [LazyLock::new(|| by_name(false)), LazyLock::new(|| by_name(true))];
+
+fn by_name(prefix: bool) -> HashMap<&'static str, &'static Row> {
+    let rows = UNITS.iter().rev().filter(|(.., prefixes)| *prefixes || !prefix);
+    rows.flat_map(|row| row.0.iter().map(move |name| (*name, row))).collect()
+}
+
 fn listed(name: &str, prefix: bool) -> Option<Unit> {
-    // The first byte tells nearly all of them apart.
-    let first = name.bytes().next()?;
-    let called = |known: &&str| known.as_bytes()[0] == first && *known == name;
-    let (_, above, below, dimensions, _) =
-        UNITS.iter().find(|(names, .., prefixes)| (*prefixes || !prefix) && names.iter().any(called))?;
+    let (_, above, below, dimensions, _) = BY_NAME[usize::from(prefix)].get(name)?;
     let factor = BigRational::new(BigInt::from(*above), BigInt::from(*below));
     let dimensions = dimensions.iter().map(|(name, power)| ((*name).to_owned(), *power)).collect();
     Some(Unit { factor, dimensions, ..Unit::one() })
