@@ -13,7 +13,7 @@ use crate::{
     session::{Mode, RunRecord, Session},
     show, status, talk,
     teachers::Secrets,
-    terminal::printable,
+    terminal::{printable, printable_json},
     verify::{self, Pace},
 };
 use anyhow::{Context, Result};
@@ -82,7 +82,7 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
         Command::Export(args) => run_recipe(&args, Until::Export, secrets),
         Command::Train(args) => run_recipe(&args, Until::Train, secrets),
         Command::Evaluate(args) => run_recipe(&args, Until::Evaluate, secrets),
-        Command::Status(args) => print(&printable(&status::render(&folder(&args.run)?, args.json)?)),
+        Command::Status(args) => print(&safe(&status::render(&folder(&args.run)?, args.json)?, args.json)),
         Command::Report(args) => {
             let path = report::write(&folder(&args)?)?;
             print(&format!("{}\n", path.display()))
@@ -122,14 +122,14 @@ fn run_recipe(args: &RecipeArgs, until: Until, secrets: Secrets<'_>) -> Result<(
     session.outside.remember();
     outcome?;
     let report = report::write(&session.folder)?;
-    print(&printable(&status::summary(&session, &report, args.json)?))
+    print(&safe(&status::summary(&session, &report, args.json)?, args.json))
 }
 
 fn plan_recipe(args: &RecipeArgs) -> Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
     let mut session = session(args, &recipe, Mode::Plan, Reporter::Silent)?;
     run::run(&mut session, &recipe, &|_| None)?;
-    print(&printable(&plan::render(&session, &recipe, args.json)?))
+    print(&safe(&plan::render(&session, &recipe, args.json)?, args.json))
 }
 
 /// Lines of mathematics handed to a thread at once.
@@ -207,6 +207,11 @@ fn folder(args: &RunArgs) -> Result<PathBuf> {
             candidates[0].join("run.json").display()
         )
     })
+}
+
+/// Text or JSON that a terminal does not obey.
+fn safe(text: &str, is_json: bool) -> String {
+    if is_json { printable_json(text) } else { printable(text) }
 }
 
 /// Writes data to standard output; a reader that went away is not an error.

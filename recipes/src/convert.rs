@@ -4,7 +4,7 @@ use crate::cli::ConvertArgs;
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, Dtype, Vocabulary, write_gguf};
-use distill_dataset::Cancel;
+use distill_dataset::{Cancel, copy_fresh};
 use distill_student::Surgery;
 use std::{
     fs,
@@ -49,7 +49,7 @@ fn adapt(args: &ConvertArgs, surgery: &Surgery, dtype: Option<Dtype>, out: &Path
     distill_student::adapt(&args.from, surgery, dtype, args.max_shard_bytes, &Cancel::default(), out)?;
     if let Some(template) = &args.chat_template {
         Chat::load_with(out, Some(template))?;
-        fs::copy(template, out.join("chat_template.jinja"))
+        copy_fresh(template, &out.join("chat_template.jinja"))
             .with_context(|| format!("cannot copy {}", template.display()))?;
     }
     Ok(())

@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
-use distill_dataset::{Dataset, Digest, digest_file, write_whole};
+use distill_dataset::{Dataset, Digest, digest_file, read_regular, write_whole};
 use distill_teacher_local::Precision;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -20,6 +20,9 @@ use std::{
 
 /// Age of a file from which on its digest is remembered.
 const SETTLED: Duration = Duration::from_secs(5);
+
+/// Most bytes of what is remembered.
+const MAX_KNOWN: u64 = 1 << 28;
 
 /// Digests of files outside the store.
 #[derive(Debug, Default)]
@@ -50,7 +53,7 @@ impl Outside {
     /// What is remembered in a store; nothing where it cannot be read.
     pub fn read(store: &Path) -> Outside {
         let path = store.join("outside.json");
-        let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let known = read_regular(&path, MAX_KNOWN).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Outside { path, known: RefCell::new(known.unwrap_or_default()), learnt: RefCell::default() }
     }
 

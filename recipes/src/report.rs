@@ -28,7 +28,7 @@ pub fn write(folder: &Path) -> Result<PathBuf> {
     let view = View::read(folder)?;
     let path = folder.join("report.html");
     let mark = mark(&view)?;
-    if std::fs::File::open(&path).is_ok_and(|file| begins_with_mark(file, &mark)) {
+    if distill_dataset::open_regular(&path).is_ok_and(|file| begins_with_mark(file, &mark)) {
         return Ok(path);
     }
     let rows = examples(&view)?;

@@ -3,7 +3,7 @@
 use crate::{
     cli::ShowArgs,
     rendered::{Marks, rendered},
-    terminal::printable,
+    terminal::{printable, printable_json},
     view::View,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -121,7 +121,7 @@ pub fn render(folder: &Path, args: &ShowArgs, marks: Marks) -> Result<String> {
     let mut text = String::new();
     for row in &rows {
         if args.json {
-            text.push_str(&serde_json::to_string(row)?);
+            text.push_str(&printable_json(&serde_json::to_string(row)?));
             text.push('\n');
         } else {
             describe(row, &mut text);

@@ -3,7 +3,7 @@
 use crate::{TrainError, train::fits};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, CheckpointError, Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
-use distill_dataset::{Cancel, Context, Tally};
+use distill_dataset::{Cancel, Context, Tally, copy_fresh};
 use distill_model::Decoder;
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
@@ -188,7 +188,7 @@ impl<'a> Base<'a> {
     /// Gives the trained checkpoint its template.
     pub(crate) fn publish_template(&self, out: &Path) -> Result<(), TrainError> {
         let Some(from) = self.publish_template else { return Ok(()) };
-        fs::copy(from, out.join("chat_template.jinja")).map(drop).map_err(TrainError::io("copy", from))
+        copy_fresh(from, &out.join("chat_template.jinja")).map_err(TrainError::io("copy", from))
     }
 }
 

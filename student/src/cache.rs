@@ -21,7 +21,7 @@
 
 use crate::TrainError;
 use distill_chat::TokenisedExample;
-use distill_dataset::create_fresh;
+use distill_dataset::{copy_fresh, create_fresh};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -362,7 +362,7 @@ impl Cache {
             return Ok(());
         }
         let (from, to) = (self.folder.join(REJECTED), out.join(REJECTED));
-        fs::copy(&from, to).map(drop).map_err(TrainError::io("copy", from))
+        copy_fresh(&from, &to).map_err(TrainError::io("copy", from))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     speed::{Speed, pairs},
 };
 use distill_checkpoint::ModelConfig;
-use distill_dataset::create_fresh;
+use distill_dataset::{copy_fresh, create_fresh};
 use distill_model::Documents;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -203,7 +203,7 @@ impl Journal {
     /// run was resumed.
     pub(crate) fn write_to(&self, out: &Path) -> Result<(), TrainError> {
         let (from, to) = (self.scratch.join(METRICS), out.join(METRICS));
-        fs::copy(&from, &to).map_err(TrainError::io("copy", from))?;
+        copy_fresh(&from, &to).map_err(TrainError::io("copy", from))?;
         let mut events = Events::create(&out.join(TENSORBOARD), Clock::Steps)?;
         self.lines.iter().try_for_each(|line| events.add(line.step(), &line.values()))
     }

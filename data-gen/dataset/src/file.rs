@@ -1,23 +1,41 @@
 //! Files that somebody else may have put there: read only where they are files, written only where nothing is.
 
+use rustix::fs::OFlags;
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, ErrorKind, Read},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
-/// Opens a file that a person or a program named. A pipe, a device, a socket or a folder is refused, before it is opened:
-/// reading it might never end.
+/// Opens a file that a person or a program named. A pipe, a device, a socket or a folder is refused: reading it might never
+/// end.
 ///
 /// # Errors
 /// When it is not there, cannot be opened, or is no regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    let kind = fs::metadata(path)?.file_type();
-    if !kind.is_file() {
-        let found = if kind.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
-        return Err(io::Error::new(ErrorKind::InvalidInput, format!("expected a regular file, found {found}")));
+    // Before it is opened, as that alone may do something to a device; and after, as it may be another by then.
+    regular(&fs::metadata(path)?)?;
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+fn regular(data: &Metadata) -> io::Result<()> {
+    if data.is_file() {
+        return Ok(());
     }
-    File::open(path)
+    let found = if data.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
+    Err(io::Error::new(ErrorKind::InvalidInput, format!("expected a regular file, found {found}")))
+}
+
+/// Copies such a file to a name that is nobody's, as [`create_fresh`] does.
+///
+/// # Errors
+/// As [`open_regular`] and [`create_fresh`].
+pub fn copy_fresh(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = open_regular(from)?;
+    io::copy(&mut source, &mut create_fresh(to)?).map(drop)
 }
 
 /// The bytes of such a file, which may be `most` at most.
@@ -88,5 +106,12 @@ mod tests {
         create_fresh(&link).expect("a file").write_all(b"yours").expect("written");
         assert_eq!(fs::read_to_string(&victim).expect("the victim"), "mine");
         assert_eq!(fs::read_to_string(&link).expect("the file"), "yours");
+        fs::remove_file(&link).expect("the file");
+        symlink(&victim, &link).expect("a link");
+        let source = dir.path().join("source");
+        fs::write(&source, "copied").expect("a file");
+        copy_fresh(&source, &link).expect("a copy");
+        assert_eq!(fs::read_to_string(&victim).expect("the victim"), "mine");
+        assert_eq!(fs::read_to_string(&link).expect("the file"), "copied");
     }
 }

@@ -9,6 +9,7 @@ use parquet::arrow::{
         ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
     },
 };
+use parquet::file::metadata::ColumnChunkMetaData;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -50,7 +51,10 @@ impl TextRows {
             }
         }
         for group in metadata.metadata().row_groups() {
-            for column in group.columns() {
+            let wanted = |column: &&ColumnChunkMetaData| {
+                column.column_path().parts().first().is_some_and(|root| columns.contains(&root.as_str()))
+            };
+            for column in group.columns().iter().filter(wanted) {
                 let (packed, unpacked) = (column.compressed_size().max(1), column.uncompressed_size());
                 if unpacked > MAX_UNPACKED && unpacked / packed > MAX_RATIO {
                     let name = column.column_path().string();

@@ -27,7 +27,7 @@ mod write;
 pub use context::{Cancel, Context, Interrupted, Progress, ProgressEvent};
 pub use digest::{Digest, digest_file, seeded_rank};
 pub use error::DatasetError;
-pub use file::{create_fresh, open_regular, read_regular, read_regular_text};
+pub use file::{copy_fresh, create_fresh, open_regular, read_regular, read_regular_text};
 pub use foreign::TextRows;
 pub use journal::{Damage, Entry, Journal};
 pub use manifest::{Input, Manifest, ShardInfo, StageTime, timestamp};

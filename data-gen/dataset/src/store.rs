@@ -16,7 +16,7 @@
 use crate::{
     digest::{Digest, digest_file},
     error::DatasetError,
-    file::create_fresh,
+    file::{create_fresh, open_regular, read_regular_text},
     manifest::{Manifest, ShardInfo},
     owner::{Liveness, Owner},
     put::{put_if_absent, random_id, sync_dir},
@@ -39,6 +39,8 @@ const WORK: &str = "work";
 const SCRATCH: &str = "scratch";
 const LEASES: &str = "leases";
 const MARKER: &str = "unit.json";
+/// Most bytes of a marker.
+const MAX_MARKER: u64 = 1 << 28;
 
 /// Where results live.
 #[derive(Clone, Debug)]
@@ -316,7 +318,7 @@ impl Claim {
 }
 
 fn read_marker(path: &Path) -> Result<UnitReport, DatasetError> {
-    let text = fs::read_to_string(path).map_err(DatasetError::io("read", path))?;
+    let text = read_regular_text(path, MAX_MARKER).map_err(DatasetError::io("read", path))?;
     serde_json::from_str(&text)
         .map_err(|error| DatasetError::Manifest { path: path.to_owned(), message: error.to_string() })
 }
@@ -335,7 +337,7 @@ impl Content {
         }
         // Where it is missing, another process has put the unit away in the meantime: that is no unit without rows.
         let path = folder.join(ROWS);
-        let mut file = File::open(&path).map_err(DatasetError::io("open", &path))?;
+        let mut file = open_regular(&path).map_err(DatasetError::io("open", &path))?;
         let (hasher, count) = self.rows.get_or_insert_with(Default::default);
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -379,7 +381,7 @@ fn files_of(dir: &Path) -> Result<Vec<ShardInfo>, DatasetError> {
                 pending.push(path);
                 continue;
             }
-            let file = File::open(&path).map_err(DatasetError::io("open", &path))?;
+            let file = open_regular(&path).map_err(DatasetError::io("open", &path))?;
             file.sync_all().map_err(DatasetError::io("sync", &path))?;
             let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
             if [ROWS, MARKER, MANIFEST].contains(&name.as_str()) {

@@ -18,7 +18,7 @@ pub use example::TokenisedExample;
 pub use template::Rendered;
 pub use tokens::{AddedTokens, add_tokens};
 
-use distill_dataset::{Digest, Message, TurnFormat, read_regular_text};
+use distill_dataset::{Digest, Message, TurnFormat, copy_fresh, read_regular_text};
 use serde_json::Value;
 use std::{
     fs, io,
@@ -274,7 +274,7 @@ impl Chat {
     pub fn copy_files(from: &Path, to: &Path) -> Result<(), ChatError> {
         for name in Self::FILES {
             let (source, target) = (from.join(name), to.join(name));
-            match fs::copy(&source, &target) {
+            match copy_fresh(&source, &target) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && name != Self::FILES[0] => {}
                 Err(error) => return Err(ChatError::Io { action: "copy", path: source, source: error }),
                 Ok(_) => {}

@@ -9,7 +9,7 @@ mod tests;
 pub use card::{Lineage, data_card, model_card};
 pub use licence::{LicenceError, check_licences};
 
-use distill_dataset::{Context, DatasetError, Stage, Tally, create_fresh};
+use distill_dataset::{Context, DatasetError, Stage, Tally, copy_fresh, create_fresh};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -114,7 +114,7 @@ pub fn publish(
     let card = model_card(config, lineage)?;
     for (index, name) in names.iter().enumerate() {
         let from = checkpoint.join(name);
-        fs::copy(&from, out.join(name)).map_err(DatasetError::io("copy", from))?;
+        copy_fresh(&from, &out.join(name)).map_err(DatasetError::io("copy", from))?;
         context.progress.advance(index as u64 + 1, name.as_str());
     }
     write(out, "README.md", &card)?;

@@ -245,7 +245,11 @@ async fn refuse(status: StatusCode, response: Response, idle: Duration, live: &L
     let wait = retry_after::read(response.headers());
     // Whatever arrived of it says why.
     let (bytes, _) = whole(response, MAX_REFUSAL, idle).await;
-    let body = live.clean(&String::from_utf8_lossy(&bytes));
+    // JSON is written again, so that no escape hides the key in it.
+    let body = match serde_json::from_slice::<serde_json::Value>(&bytes) {
+        Ok(json) => live.clean(&json.to_string()),
+        Err(_) => live.clean(&String::from_utf8_lossy(&bytes)),
+    };
     let message = format!("{status}: {}", live.quoted(&body).trim());
     ending_of(status.as_u16(), &body, message, wait)
 }

@@ -521,7 +521,7 @@ fn a_key_that_a_server_repeats_is_nowhere_in_what_is_kept_or_said() {
         HttpTeacher::new(HttpTeacherConfig { max_retries: 0, ..config(serve(behaviour).0) }, key, None)
             .expect("a teacher")
     };
-    let cases: [Behaviour; 8] = [
+    let cases: [Behaviour; 9] = [
         // In an answer, cut between two pieces, in its model's name and in its finish reason.
         |_, _| {
             stream(&[
@@ -539,6 +539,8 @@ fn a_key_that_a_server_repeats_is_nowhere_in_what_is_kept_or_said() {
             let message = format!("{}sk-secret-0123456789abcdef", "a".repeat(270));
             stream(&[&format!(r#"{{"error":{{"code":400,"message":"{message}"}}}}"#)])
         },
+        // Hidden by escapes.
+        |_, _| (400, vec![], r#"{"error":"sk\u002dsecret\u002d0123456789abcdef"}"#.to_owned()),
         // In what is not a completion.
         |_, _| stream(&[r#"{"choices":"sk-secret-0123456789abcdef"}"#]),
         |_, _| (200, vec![], r#"{"choices":"sk-secret-0123456789abcdef"}"#.to_owned()),
