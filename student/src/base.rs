@@ -6,7 +6,7 @@ use distill_checkpoint::{Checkpoint, CheckpointError, Dtype, MAX_SHARD_BYTES, Mo
 use distill_dataset::{Cancel, Context, Tally, copy_fresh};
 use distill_model::Decoder;
 use serde::{Deserialize, Serialize};
-use std::{fs, path::Path};
+use std::path::Path;
 
 /// Changes to a checkpoint that are not training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

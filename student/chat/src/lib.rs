@@ -21,7 +21,7 @@ pub use tokens::{AddedTokens, add_tokens};
 use distill_dataset::{Digest, Message, TurnFormat, copy_fresh, read_regular_text};
 use serde_json::Value;
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 use template::{SpecialTokens, Template};
