@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What each crate may depend on among ours.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     (
         "distill",
         &[
@@ -27,7 +27,8 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         ],
     ),
     ("distill-data-gen", &["distill-dataset", "distill-teacher"]),
-    ("distill-dataset", &[]),
+    ("distill-files", &[]),
+    ("distill-dataset", &["distill-files"]),
     ("distill-teacher", &["distill-dataset"]),
     (
         "distill-teacher-local",
@@ -37,7 +38,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("distill-verify", &["distill-sandbox"]),
     ("distill-sandbox", &[]),
     ("distill-chat", &["distill-dataset"]),
-    ("distill-checkpoint", &[]),
+    ("distill-checkpoint", &["distill-files"]),
     ("distill-model", &["distill-checkpoint"]),
     ("distill-student", &["distill-dataset", "distill-chat", "distill-checkpoint", "distill-model"]),
     ("distill-evaluate", &["distill-dataset", "distill-teacher", "distill-verify"]),

@@ -3,6 +3,7 @@
 mod architecture;
 mod cli;
 mod convert;
+mod endpoint;
 mod keys;
 mod path;
 mod ranks;

@@ -1,11 +1,10 @@
 //! Several processes over one store: they share the work, whichever dies is started again, and the dataset is that of one.
 
+use crate::endpoint::{Reply, serve};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -195,55 +194,29 @@ fn a_moved_project_keeps_its_runs() {
 }
 
 /// How often each sample was asked for, by its seed.
-type Asked = Arc<Mutex<BTreeMap<String, usize>>>;
+type Counts = Arc<Mutex<BTreeMap<String, usize>>>;
 
 /// A server that answers every question after a moment, and counts.
-fn serve() -> (String, Asked) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
-    let asked = Asked::default();
-    let counted = asked.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let asked = counted.clone();
-            std::thread::spawn(move || answer(&stream, &asked));
-        }
+fn counting() -> (String, Counts) {
+    let counts = Counts::default();
+    let counted = counts.clone();
+    let url = serve(move |asked| {
+        *counted.lock().expect("a lock").entry(asked.body["seed"].to_string()).or_default() += 1;
+        std::thread::sleep(Duration::from_millis(20));
+        let text = json!({
+            "model": "r1",
+            "choices": [{"message": {"content": "<think>\nso\n</think>\n\n\\boxed{4}"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 5, "completion_tokens": 9},
+        });
+        Reply { status: "200 OK", headers: String::new(), text: text.to_string() }
     });
-    (url, asked)
-}
-
-fn answer(stream: &TcpStream, asked: &Asked) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        match line.trim().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap_or(0),
-            None if line.trim().is_empty() => break,
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let request: Value = serde_json::from_slice(&body).expect("JSON");
-    *asked.lock().expect("a lock").entry(request["seed"].to_string()).or_default() += 1;
-    std::thread::sleep(Duration::from_millis(20));
-    let text = json!({
-        "model": "r1",
-        "choices": [{"message": {"content": "<think>\nso\n</think>\n\n\\boxed{4}"}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 5, "completion_tokens": 9},
-    })
-    .to_string();
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
-    let mut stream = stream;
-    stream.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes())
+    (url, counts)
 }
 
 #[test]
 fn two_processes_of_one_recipe_buy_no_sample_twice() {
     let place = Place::new();
-    let (url, asked) = serve();
+    let (url, asked) = counting();
     let lines =
         (0..60).map(|i| json!({"question": format!("What is 2 + {i}?"), "answer": "#### 4"}).to_string() + "\n");
     fs::write(place.path().join("asked.jsonl"), lines.collect::<String>()).expect("problems");

@@ -1,12 +1,11 @@
 //! Hostile surroundings, seen from outside: files that are none, links that lead elsewhere, names that are no text, bytes
 //! that changed, servers that repeat what they must not.
 
+use crate::endpoint::{Asked, Reply, serve};
 use serde_json::{Value, json};
 use std::{
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
     os::unix::{ffi::OsStrExt, fs::symlink},
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -132,34 +131,7 @@ fn a_byte_that_changed_in_what_people_take_away_is_noticed() {
 const KEY: &str = "sk-secret-0123456789abcdef";
 
 /// A server that repeats the key wherever it can, and gives a terminal orders.
-fn parrot() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
-    std::thread::spawn(move || {
-        for (number, stream) in listener.incoming().flatten().enumerate() {
-            std::thread::spawn(move || repeat(&stream, number));
-        }
-    });
-    url
-}
-
-fn repeat(stream: &TcpStream, number: usize) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let (mut length, mut key) = (0, String::new());
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        match line.trim().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap_or(0),
-            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
-                key = value.trim_start_matches("Bearer ").to_owned();
-            }
-            None if line.trim().is_empty() => break,
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
+fn repeat(Asked { number, key, .. }: Asked) -> Reply {
     assert_eq!(key, KEY, "the key was sent, so that it can be repeated");
     let (status, text) = match number % 4 {
         0 => ("400 Bad Request", format!("{}{key}\x1b[2J", "no ".repeat(96))),
@@ -170,9 +142,7 @@ fn repeat(stream: &TcpStream, number: usize) -> std::io::Result<()> {
             ("200 OK", json!({"model": format!("m {key}\x1b[2J"), "choices": [choice]}).to_string())
         }
     };
-    let head = format!("HTTP/1.1 {status}\r\nx-key: {key}\r\ncontent-type: application/json\r\nconnection: close\r\n");
-    let mut stream = stream;
-    stream.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes())
+    Reply { status, headers: format!("x-key: {key}\r\n"), text }
 }
 
 #[test]
@@ -183,7 +153,7 @@ fn a_key_that_a_server_repeats_is_nowhere_and_a_terminal_gets_no_orders() {
     fs::write(dir.path().join("problems.jsonl"), (0..40).map(|i| line(i) + "\n").collect::<String>())
         .expect("problems");
     let gsm8k = root("recipes/gsm8k.toml").display().to_string();
-    let url = format!("sources.0.teacher.http.url={:?}", parrot());
+    let url = format!("sources.0.teacher.http.url={:?}", serve(repeat));
     let problems = format!("sources.0.problems.jsonl={:?}", dir.path().join("problems.jsonl").display().to_string());
     let sets = [
         &problems,

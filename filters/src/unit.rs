@@ -150,7 +150,7 @@ pub(crate) struct Said {
 impl Said {
     /// The assistant's whole turn.
     pub(crate) fn turn(&self) -> String {
-        format!("{}{}", self.format.prefix, self.text)
+        self.format.turn(&self.text)
     }
 }
 

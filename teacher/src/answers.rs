@@ -63,6 +63,9 @@ impl Entry for Kept {
     }
 }
 
+/// What is kept of a request where the older version did not record it.
+pub const UNKNOWN: &str = "unknown";
+
 fn unanswered_key(id: &str) -> String {
     format!("{id}/unanswered")
 }
@@ -180,13 +183,15 @@ impl Answers {
         self.write().refresh()
     }
 
-    /// Reads everything, so that what is damaged counts as not there, and is asked again. People are told of it.
+    /// Reads the outcomes of those samples, so that what is damaged counts as not there, and is asked again. People are
+    /// told of it.
     ///
     /// # Errors
     /// When the disk refuses. A stop that was asked for ends it early.
-    pub fn verify(&self, context: &Context) -> Result<(), DatasetError> {
-        self.charges.read().unwrap_or_else(PoisonError::into_inner).verify(context)?;
-        self.read().verify(context)
+    pub fn verify(&self, ids: &[String], context: &Context) -> Result<(), DatasetError> {
+        let answers = self.read();
+        let key = |id: &String| if answers.contains(id) { id.clone() } else { unanswered_key(id) };
+        answers.verify(ids.iter().map(key), context)
     }
 
     fn reserved(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
@@ -263,6 +268,28 @@ impl Answers {
         let (opening, next) = &self.numbers;
         let number = format!("{opening:016x}-{}", next.fetch_add(1, Ordering::Relaxed));
         journal.append_more(&Charge { sample: sample.to_owned(), number, wasted, cost })
+    }
+
+    /// Takes over an answer that an older version paid for, with what it cost. What was asked is recorded, but for the names
+    /// in `unrecorded`: of those the older version kept nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the journal cannot be read.
+    pub fn adopt(
+        &self,
+        mut asked: BTreeMap<String, String>,
+        unrecorded: &[&str],
+        cost: Cost,
+        trace: Trace,
+    ) -> Result<(), DatasetError> {
+        for name in unrecorded {
+            asked.entry((*name).to_owned()).and_modify(|value| UNKNOWN.clone_into(value));
+        }
+        // An earlier attempt at this may have ended between the two.
+        if self.charges(&trace.id)?.attempts == 0 {
+            self.charge(&trace.id, cost, false)?;
+        }
+        self.keep(&Kept::Answered { asked, trace: Box::new(trace) })
     }
 
     /// Makes everything kept so far survive a power cut.

@@ -12,7 +12,7 @@ mod ledger;
 mod pump;
 mod writer;
 
-pub use answers::{Answer, Answers, Kept, trace};
+pub use answers::{Answer, Answers, Kept, UNKNOWN, trace};
 pub use complete::{Complete, Completion, Queue, Request, TeacherError};
 pub use http::{Api, ApiKey, HttpTeacher, HttpTeacherConfig, Render, RenderPrompt};
 pub use identity::Identity;

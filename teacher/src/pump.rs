@@ -152,7 +152,6 @@ pub fn pump(
     context: &Context,
 ) -> Result<Pumped, PumpError> {
     answers.refresh()?;
-    answers.verify(context)?;
     let survey = survey(order, answers, context)?;
     let tally = Pumped { total: survey.missing.len() as u64, done: survey.done, ..Pumped::default() };
     context.progress.begin(order.task.0, tally.total, order.task.1);
@@ -240,19 +239,30 @@ struct Survey {
 
 fn survey(order: &Order<'_>, answers: &Answers, context: &Context) -> Result<Survey, PumpError> {
     let mut survey = Survey { missing: Vec::new(), done: 0, spent: Charges::default() };
+    let (mut known, mut places) = (Vec::new(), Vec::new());
     for ask in (order.asks)() {
         if context.cancel.is_cancelled() {
             return Err(Interrupted.into());
         }
         let ask = ask?;
-        let known = answers.contains(&ask.id);
-        survey.missing.push(!known);
-        survey.done += u64::from(known);
+        let is_known = answers.contains(&ask.id);
         if order.budget.is_limited() {
             let charges = answers.charges(&ask.id)?;
             survey.spent.all.add(&charges.all);
         }
+        if is_known {
+            known.push(ask.id);
+            places.push(survey.missing.len());
+        }
+        survey.missing.push(!is_known);
     }
+    // Only reading tells what is damaged.
+    answers.verify(&known, context)?;
+    for (id, place) in known.iter().zip(places) {
+        survey.missing[place] = !answers.contains(id);
+    }
+    survey.done = survey.missing.iter().filter(|missing| !**missing).count() as u64;
+    context.cancel.check()?;
     Ok(survey)
 }
 

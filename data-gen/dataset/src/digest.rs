@@ -1,6 +1,6 @@
 //! Content digests: BLAKE3 over length-prefixed fields, so that no two field sequences collide by concatenation.
 
-use crate::file::open_regular;
+use distill_files::open_regular;
 use std::{io, path::Path};
 
 /// A digest in the making.

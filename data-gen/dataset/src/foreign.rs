@@ -1,15 +1,18 @@
 //! Other people's Parquet: named columns read as text, whatever they are stored as. Nothing in it is trusted.
 
-use crate::{error::DatasetError, file::open_regular};
+use crate::error::DatasetError;
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, RecordBatch, cast::AsArray, types};
 use arrow_schema::{DataType, FieldRef, Schema};
-use parquet::arrow::{
-    ProjectionMask,
-    arrow_reader::{
-        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+use distill_files::open_regular;
+use parquet::{
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+        },
     },
+    file::metadata::ColumnChunkMetaData,
 };
-use parquet::file::metadata::ColumnChunkMetaData;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,6 +25,9 @@ const BATCH_ROWS: usize = 256;
 const MAX_UNPACKED: i64 = 256 << 20;
 const MAX_RATIO: i64 = 500;
 
+/// The text of a value, which is not null.
+type TextAt = fn(&ArrayRef, usize) -> String;
+
 /// Rows of a foreign Parquet file: for each wanted column its text, or nothing where it is null.
 pub struct TextRows {
     path: PathBuf,
@@ -29,7 +35,7 @@ pub struct TextRows {
     reader: ParquetRecordBatchReader,
     /// What is decoded, its columns in the wanted order, and its next row. Texts are made row by row: one that a dictionary
     /// repeats is in memory once.
-    batch: Vec<ArrayRef>,
+    batch: Vec<(ArrayRef, TextAt)>,
     next: usize,
 }
 
@@ -84,15 +90,14 @@ impl TextRows {
         Ok(TextRows { path: path.to_owned(), columns, reader, batch: Vec::new(), next: 0 })
     }
 
-    fn columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, DatasetError> {
+    fn columns(&self, batch: &RecordBatch) -> Result<Vec<(ArrayRef, TextAt)>, DatasetError> {
         let wrong = |message: String| DatasetError::Parquet { path: self.path.clone(), message };
         let column = |name: &String| {
             let array = batch.column_by_name(name).ok_or_else(|| wrong(format!("column `{name}` is gone")))?;
-            if !is_text(array.data_type()) {
-                let found = array.data_type();
-                return Err(wrong(format!("column `{name}`: expected text or numbers, found {found}")));
-            }
-            Ok(array.clone())
+            let text_at = reading(array.data_type()).ok_or_else(|| {
+                wrong(format!("column `{name}`: expected text or numbers, found {}", array.data_type()))
+            })?;
+            Ok((array.clone(), text_at))
         };
         self.columns.iter().map(column).collect()
     }
@@ -102,7 +107,7 @@ impl Iterator for TextRows {
     type Item = Result<Vec<Option<String>>, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.batch.first().is_none_or(|column| self.next == column.len()) {
+        while self.batch.first().is_none_or(|(column, _)| self.next == column.len()) {
             let batch = self.reader.next()?.map_err(|error| error.to_string());
             let batch = batch.map_err(|message| DatasetError::Parquet { path: self.path.clone(), message });
             match batch.and_then(|batch| self.columns(&batch)) {
@@ -110,36 +115,30 @@ impl Iterator for TextRows {
                 Err(error) => return Some(Err(error)),
             }
         }
+        let row = self.next;
         self.next += 1;
-        Some(Ok(self.batch.iter().map(|column| text_at(column, self.next - 1)).collect()))
+        let text = |(column, text_at): &(ArrayRef, TextAt)| (!column.is_null(row)).then(|| text_at(column, row));
+        Some(Ok(self.batch.iter().map(text).collect()))
     }
 }
 
-fn is_text(kind: &DataType) -> bool {
-    use DataType::*;
-    matches!(kind, Utf8 | LargeUtf8 | Utf8View | Int32 | Int64 | UInt32 | UInt64 | Float32 | Float64)
-}
-
-/// The text of a value that [`is_text`].
-fn text_at(array: &ArrayRef, row: usize) -> Option<String> {
+/// How the text of a column of that type is read, where it has one.
+fn reading(kind: &DataType) -> Option<TextAt> {
     fn number<T: ArrowPrimitiveType<Native: ToString>>(array: &ArrayRef, row: usize) -> String {
         array.as_primitive::<T>().value(row).to_string()
     }
-    if array.is_null(row) {
-        return None;
-    }
-    match array.data_type() {
-        DataType::Utf8 => Some(array.as_string::<i32>().value(row).to_owned()),
-        DataType::LargeUtf8 => Some(array.as_string::<i64>().value(row).to_owned()),
-        DataType::Utf8View => Some(array.as_string_view().value(row).to_owned()),
-        DataType::Int32 => Some(number::<types::Int32Type>(array, row)),
-        DataType::Int64 => Some(number::<types::Int64Type>(array, row)),
-        DataType::UInt32 => Some(number::<types::UInt32Type>(array, row)),
-        DataType::UInt64 => Some(number::<types::UInt64Type>(array, row)),
-        DataType::Float32 => Some(number::<types::Float32Type>(array, row)),
-        DataType::Float64 => Some(number::<types::Float64Type>(array, row)),
-        _ => None,
-    }
+    Some(match kind {
+        DataType::Utf8 => |array, row| array.as_string::<i32>().value(row).to_owned(),
+        DataType::LargeUtf8 => |array, row| array.as_string::<i64>().value(row).to_owned(),
+        DataType::Utf8View => |array, row| array.as_string_view().value(row).to_owned(),
+        DataType::Int32 => number::<types::Int32Type>,
+        DataType::Int64 => number::<types::Int64Type>,
+        DataType::UInt32 => number::<types::UInt32Type>,
+        DataType::UInt64 => number::<types::UInt64Type>,
+        DataType::Float32 => number::<types::Float32Type>,
+        DataType::Float64 => number::<types::Float64Type>,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -184,7 +183,7 @@ mod tests {
         // 200 rows of 1.25 MiB each would be 250 MiB.
         let row = rows.next().expect("a row").expect("text");
         assert_eq!(row, [Some(long)]);
-        let held: usize = rows.batch.iter().map(|column| column.get_buffer_memory_size()).sum();
+        let held: usize = rows.batch.iter().map(|(column, _)| column.get_buffer_memory_size()).sum();
         assert!(held < 10 << 20, "{held} bytes are held");
     }
 }

@@ -6,7 +6,6 @@
 mod context;
 mod digest;
 mod error;
-mod file;
 mod foreign;
 mod journal;
 mod lock;
@@ -26,8 +25,8 @@ mod write;
 
 pub use context::{Cancel, Context, Interrupted, Progress, ProgressEvent};
 pub use digest::{Digest, digest_file, seeded_rank};
+pub use distill_files::{copy_fresh, create_fresh, open_regular, read_regular, read_regular_text};
 pub use error::DatasetError;
-pub use file::{copy_fresh, create_fresh, open_regular, read_regular, read_regular_text};
 pub use foreign::TextRows;
 pub use journal::{Damage, Entry, Journal};
 pub use manifest::{Input, Manifest, ShardInfo, StageTime, timestamp};

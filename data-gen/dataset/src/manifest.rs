@@ -1,7 +1,8 @@
 //! The manifest: what a stage did, written last. Its existence means done; cards, funnels and reports are rendered from
 //! manifests and from nothing else.
 
-use crate::{digest::Digest, error::DatasetError, file::read_regular_text, stage::Keyed, tally::Tally};
+use crate::{digest::Digest, error::DatasetError, stage::Keyed, tally::Tally};
+use distill_files::read_regular_text;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

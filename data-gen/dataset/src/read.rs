@@ -4,11 +4,11 @@
 use crate::{
     digest::digest_file,
     error::DatasetError,
-    file::open_regular,
     manifest::{Manifest, ShardInfo},
     store::describe,
     write::{Record, ShardWriter},
 };
+use distill_files::open_regular;
 use parquet::{
     arrow::{
         ProjectionMask,

@@ -262,7 +262,7 @@ pub struct Trace {
 impl Trace {
     /// The assistant's whole turn: the prefix and the text.
     pub fn turn(&self) -> String {
-        format!("{}{}", self.format.prefix, self.text)
+        self.format.turn(&self.text)
     }
 }
 

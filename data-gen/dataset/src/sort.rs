@@ -1,6 +1,7 @@
 //! Sorting more rows than fit in memory: sorted runs on disk, then one merge. Rows with equal keys keep their order.
 
-use crate::{error::DatasetError, file::create_fresh, write::Record};
+use crate::{error::DatasetError, write::Record};
+use distill_files::create_fresh;
 use rayon::prelude::*;
 use std::{
     cmp::Reverse,

@@ -16,7 +16,6 @@
 use crate::{
     digest::{Digest, digest_file},
     error::DatasetError,
-    file::{create_fresh, open_regular, read_regular_text},
     manifest::{Manifest, ShardInfo},
     owner::{Liveness, Owner},
     put::{put_if_absent, random_id, sync_dir},
@@ -24,6 +23,7 @@ use crate::{
     tally::Tally,
     write::{FIRST, LAST, ROW_DIGEST, ROWS},
 };
+use distill_files::{create_fresh, open_regular, read_regular_text};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde::{Deserialize, Serialize};
 use std::{

@@ -60,6 +60,11 @@ impl TurnFormat {
         TurnFormat { prefix, ..format }
     }
 
+    /// The whole turn of which a model generated `text`.
+    pub fn turn(&self, text: &str) -> String {
+        format!("{}{text}", self.prefix)
+    }
+
     /// Splits a whole turn, prefix included, at its last closing tag.
     ///
     /// A turn that closes what it never opened is legitimate: prompts open it.

@@ -4,9 +4,10 @@
 //! Beside the shards lies `.rows`, the digest of every row in order: the content digest of a dataset is made of it, and
 //! does not depend on where shards begin and end. The store removes it when the manifest is written.
 
-use crate::{error::DatasetError, file::create_fresh, read::damaged};
+use crate::{error::DatasetError, read::damaged};
 use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
+use distill_files::create_fresh;
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},

@@ -4,12 +4,9 @@
 
 use super::{SamplingConfig, SamplingError, training};
 use distill_dataset::{Context, DatasetError, Digest, Entry, Journal, SamplingParams, Shard, Trace, TurnFormat};
-use distill_teacher::{Answers, Cost, Identity, Kept};
+use distill_teacher::{Answers, Cost, Identity};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
-
-/// What is kept of a request where the older version did not record it.
-const UNKNOWN: &str = "unknown";
 
 /// What becomes of the answers of older versions to the samples that are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -208,19 +205,11 @@ fn take_over(
     sampling: &SamplingParams,
     answers: &Answers,
 ) -> Result<(), DatasetError> {
-    let mut asked = identity.asked(sampling, None);
-    for name in ["api", "served-as"] {
-        asked.entry(name.to_owned()).and_modify(|value| UNKNOWN.clone_into(value));
-    }
     let cost = Cost {
         prompt_tokens: old.prompt_tokens.into(),
         completion_tokens: old.completion_tokens.into(),
         usd: old.cost_usd,
         estimated: false,
     };
-    // An earlier attempt at this may have ended between the two.
-    if answers.charges(&id)?.attempts == 0 {
-        answers.charge(&id, cost, false)?;
-    }
-    answers.keep(&Kept::Answered { asked, trace: Box::new(Trace { id, ..old }) })
+    answers.adopt(identity.asked(sampling, None), &["api", "served-as"], cost, Trace { id, ..old })
 }

@@ -9,9 +9,9 @@ use crate::{
     Dtype,
     config::ModelConfig,
     error::{CheckpointError, damaged},
-    file::create_fresh,
     safetensors::{INDEX, SINGLE},
 };
+use distill_files::create_fresh;
 use rayon::prelude::*;
 use serde_json::{Map, json};
 use std::{

@@ -3,8 +3,10 @@
 //! model and revision, sampling, problem, index, seed. What was not recorded is kept as `unknown`.
 
 use crate::{Attempt, EvaluateError, EvaluationConfig, attempt, held_out};
-use distill_dataset::{Context, Dataset, DatasetError, FinishReason, Input, Manifest, Segment, ShardInfo, Trace};
-use distill_teacher::{Answers, Ask, Cost, Identity, Kept};
+use distill_dataset::{
+    Context, Dataset, DatasetError, FinishReason, Input, Manifest, Segment, ShardInfo, Trace, read_regular,
+};
+use distill_teacher::{Answers, Ask, Cost, Identity, UNKNOWN};
 use serde::Deserialize;
 use std::{
     collections::HashMap,
@@ -12,8 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What is kept of a request where the older version did not record it.
-const UNKNOWN: &str = "unknown";
+/// Most bytes of a manifest.
+const MAX_MANIFEST: u64 = 1 << 28;
 
 /// What the older version's manifest of an evaluation says of the request.
 #[derive(Deserialize)]
@@ -68,10 +70,9 @@ pub fn adopt(
             // What it cost in dollars was not recorded.
             estimated: true,
         };
-        if answers.charges(&ask.id)?.attempts == 0 {
-            answers.charge(&ask.id, cost, false)?;
-        }
-        answers.keep(&kept(row, &ask, config, identity))?;
+        let asked = identity.asked(&config.params(), Some(ask.seed));
+        let unrecorded = ["api", "template", "prefill", "served-as"];
+        answers.adopt(asked, &unrecorded, cost, trace_of(row, &ask, config, identity))?;
         adopted += 1;
     }
     answers.sync()?;
@@ -90,7 +91,7 @@ fn agreeing(dir: &Path, config: &EvaluationConfig, identity: &Identity) -> Resul
     folders.sort();
     // One that is unfinished, or of today, is none of these.
     let read = |folder: PathBuf| {
-        let text = fs::read(folder.join("manifest.json")).ok()?;
+        let text = read_regular(&folder.join("manifest.json"), MAX_MANIFEST).ok()?;
         let manifest: OldManifest = serde_json::from_slice(&text).ok()?;
         let files = manifest.files.clone();
         agrees(&manifest, config, identity).then(|| Dataset::new(folder, Manifest { files, ..Manifest::default() }))
@@ -107,14 +108,10 @@ fn agrees(manifest: &OldManifest, config: &EvaluationConfig, identity: &Identity
         && recorded.params() == config.params()
 }
 
-fn kept(row: Attempt, ask: &Ask, config: &EvaluationConfig, identity: &Identity) -> Kept {
-    let mut asked = identity.asked(&config.params(), Some(ask.seed));
-    for name in ["api", "template", "prefill", "served-as"] {
-        asked.entry(name.to_owned()).and_modify(|value| UNKNOWN.clone_into(value));
-    }
+fn trace_of(row: Attempt, ask: &Ask, config: &EvaluationConfig, identity: &Identity) -> Trace {
     let text = row.turn[identity.turn.prefix.len()..].to_owned();
     let (num_bytes, num_tokens) = (text.len() as u32, row.completion_tokens);
-    let trace = Trace {
+    Trace {
         id: ask.id.clone(),
         problem_id: row.problem_id,
         sample_index: row.sample_index,
@@ -132,6 +129,5 @@ fn kept(row: Attempt, ask: &Ask, config: &EvaluationConfig, identity: &Identity)
         token_ids: row.token_ids,
         cost_usd: 0.0,
         finish_name: None,
-    };
-    Kept::Answered { asked, trace: Box::new(trace) }
+    }
 }

@@ -158,11 +158,10 @@ impl HttpTeacherConfig {
 /// A URL that is refused, without what may be a secret in it: user and password, and all behind `?`.
 fn without_secrets(url: &str) -> String {
     let shown = url.split(['?', '#']).next().unwrap_or_default();
-    let (head, rest) = shown.split_once("//").map_or(("", shown), |(scheme, rest)| (scheme, rest));
-    let (slashes, rest) = (if head.is_empty() { "" } else { "//" }, rest);
+    let (scheme, rest) = shown.split_at(shown.find("//").map_or(0, |at| at + 2));
     let rest = rest.rsplit_once('@').map_or(rest.to_owned(), |(_, host)| format!("…@{host}"));
     let cut = if shown.len() < url.len() { "…" } else { "" };
-    format!("{head}{slashes}{rest}{cut}")
+    format!("{scheme}{rest}{cut}")
 }
 
 /// A key that never shows itself.

@@ -114,17 +114,21 @@ impl Live {
             Api::Completions => parts.content.clone(),
             Api::Chat => join(&parts.reasoning, &parts.content, FinishReason::Length),
         };
-        self.key.as_ref().map_or_else(|| text.clone(), |key| key.redact_answer(&text, true))
+        self.without_key(text, true)
     }
 
-    /// A server's words without the key, should it repeat it. Before they are cut: half a key is one, too.
-    fn clean(&self, text: &str) -> String {
-        self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.redact(text))
+    /// An answer without the key, should the server repeat it; `cut` where it may end within.
+    fn without_key(&self, text: String, cut: bool) -> String {
+        match &self.key {
+            Some(key) => key.redact_answer(&text, cut),
+            None => text,
+        }
     }
 
-    /// As much of a server's words as is told to people.
+    /// As much of a server's words as is told to people, without the key. It goes before they are cut: half a key is one, too.
     fn quoted(&self, text: &str) -> String {
-        self.clean(text).chars().take(MAX_MESSAGE).collect()
+        let clean = self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.redact(text));
+        clean.chars().take(MAX_MESSAGE).collect()
     }
 
     fn take(&self, chunk: Chunk) -> Option<Ending> {
@@ -141,10 +145,7 @@ impl Live {
     fn finish(&self, api: Api) -> Ending {
         match self.parts.borrow().finish(api) {
             Ending::Done(answer) => Ending::Done(Box::new(Answer {
-                text: self.key.as_ref().map_or_else(
-                    || answer.text.clone(),
-                    |key| key.redact_answer(&answer.text, answer.finish_reason != FinishReason::Stop),
-                ),
+                text: self.without_key(answer.text, answer.finish_reason != FinishReason::Stop),
                 finish_name: answer.finish_name.map(|name| self.quoted(&name)),
                 model: self.quoted(&answer.model),
                 ..*answer
@@ -247,8 +248,8 @@ async fn refuse(status: StatusCode, response: Response, idle: Duration, live: &L
     let (bytes, _) = whole(response, MAX_REFUSAL, idle).await;
     // JSON is written again, so that no escape hides the key in it.
     let body = match serde_json::from_slice::<serde_json::Value>(&bytes) {
-        Ok(json) => live.clean(&json.to_string()),
-        Err(_) => live.clean(&String::from_utf8_lossy(&bytes)),
+        Ok(json) => json.to_string(),
+        Err(_) => String::from_utf8_lossy(&bytes).into_owned(),
     };
     let message = format!("{status}: {}", live.quoted(&body).trim());
     ending_of(status.as_u16(), &body, message, wait)

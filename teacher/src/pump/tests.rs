@@ -98,13 +98,24 @@ fn ids(fake: &Fake, count: u32) -> Vec<String> {
 
 /// Pumps one sample of each of `count` problems.
 fn run(dir: &std::path::Path, fake: &Fake, count: u32, budget: Budget) -> Result<Pumped, PumpError> {
-    let identity = fake.identity();
+    ask(fake, &Answers::open(dir).expect("answers"), count, budget, &Cancel::default())
+}
+
+/// The same, into `answers`.
+fn ask(
+    teacher: &dyn Complete,
+    answers: &Answers,
+    count: u32,
+    budget: Budget,
+    cancel: &Cancel,
+) -> Result<Pumped, PumpError> {
+    let identity = teacher.identity();
     let asks = || -> Asks<'_> {
         Box::new((0..count).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING))))
     };
     let order = Order { asks: &asks, sampling: SAMPLING, budget, task: ("sample", "traces") };
-    let context = Context { scratch: dir.to_owned(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 1 };
-    pump(&order, fake, &Answers::open(dir).expect("answers"), &context)
+    let (scratch, progress) = (answers.dir().to_owned(), Progress::hidden());
+    pump(&order, teacher, answers, &Context { scratch, cancel: cancel.clone(), progress, seed: 1 })
 }
 
 fn folder() -> tempfile::TempDir {
@@ -159,14 +170,10 @@ fn a_few_refusals_before_an_endpoint_refuses_everything_spoil_nothing() {
         }
     }
     let dir = folder();
-    let identity = Refusing.identity();
-    let asks = || -> Asks<'_> { Box::new(std::iter::once(Ok(Ask::sample(&problem(0), 0, &identity, &SAMPLING)))) };
-    let order = Order { asks: &asks, sampling: SAMPLING, budget: Budget::default(), task: ("sample", "traces") };
-    let (cancel, progress) = (Cancel::default(), Progress::hidden());
-    let context = Context { scratch: dir.path().to_owned(), cancel, progress, seed: 1 };
     let answers = Answers::open(dir.path()).expect("answers");
-    assert!(matches!(pump(&order, &Refusing, &answers, &context), Err(PumpError::Teacher(_))));
-    let id = identity.sample_id(&problem(0).id, &SAMPLING, 0);
+    let asked = ask(&Refusing, &answers, 1, Budget::default(), &Cancel::default());
+    assert!(matches!(asked, Err(PumpError::Teacher(_))));
+    let id = Refusing.identity().sample_id(&problem(0).id, &SAMPLING, 0);
     assert!(!answers.contains(&id), "it is asked again once the endpoint answers");
     assert_eq!(answers.charges(&id).expect("charges").wasted.completion_tokens, 3, "it was paid for all the same");
 }
@@ -233,8 +240,6 @@ fn a_retry_that_the_budget_does_not_allow_is_not_made() {
 #[test]
 fn a_stop_keeps_what_was_answered() {
     let dir = folder();
-    let identity = Fake::new(|_, _| Reaction::Fail).identity();
-    let cancel = Cancel::default();
     struct Stopping(Cancel);
     impl Complete for Stopping {
         fn identity(&self) -> Identity {
@@ -255,13 +260,10 @@ fn a_stop_keeps_what_was_answered() {
             Ok(())
         }
     }
-    let asks =
-        || -> Asks<'_> { Box::new((0..9).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING)))) };
-    let order = Order { asks: &asks, sampling: SAMPLING, budget: Budget::default(), task: ("sample", "traces") };
-    let context =
-        Context { scratch: dir.path().to_owned(), cancel: cancel.clone(), progress: Progress::hidden(), seed: 1 };
-    let answers = Answers::open(dir.path()).expect("answers");
-    let error = pump(&order, &Stopping(cancel), &answers, &context).expect_err("a stop");
+    let cancel = Cancel::default();
+    let (answers, stopping) = (Answers::open(dir.path()).expect("answers"), Stopping(cancel.clone()));
+    let identity = stopping.identity();
+    let error = ask(&stopping, &answers, 9, Budget::default(), &cancel).expect_err("a stop");
     assert!(matches!(error, PumpError::Interrupted(_)), "{error}");
     let kept = (0..9).filter(|number| answers.contains(&identity.sample_id(&problem(*number).id, &SAMPLING, 0)));
     assert_eq!(kept.count(), 5, "what was in flight is kept");
@@ -278,15 +280,7 @@ fn two_who_buy_from_one_list_buy_each_sample_once() {
                 let ttl = Duration::from_secs(60);
                 let owner = Owner::register(&dir.join("owners"), ttl).expect("an owner");
                 let answers = Answers::share(&dir.join("samples"), Arc::new(owner)).expect("answers");
-                let identity = fake.identity();
-                let asks = || -> Asks<'_> {
-                    Box::new((0..300).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING))))
-                };
-                let budget = Budget::default();
-                let order = Order { asks: &asks, sampling: SAMPLING, budget, task: ("sample", "traces") };
-                let (cancel, progress) = (Cancel::default(), Progress::hidden());
-                let context = Context { scratch: dir.to_owned(), cancel, progress, seed: 1 };
-                let pumped = pump(&order, fake, &answers, &context).expect("every answer");
+                let pumped = ask(fake, &answers, 300, Budget::default(), &Cancel::default()).expect("every answer");
                 assert_eq!((pumped.done, pumped.total), (300, 300));
             });
         }
@@ -360,14 +354,7 @@ fn taking_an_answer_waits_for_no_journal() {
     let pumping = thread::spawn(move || {
         let answers = Answers::open(&path).expect("answers");
         let teacher = Slow(&answers, told);
-        let identity = teacher.identity();
-        let asks = || -> Asks<'_> {
-            Box::new((0..40).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING))))
-        };
-        let order = Order { asks: &asks, sampling: SAMPLING, budget: Budget::default(), task: ("sample", "traces") };
-        let (cancel, progress) = (Cancel::default(), Progress::hidden());
-        let context = Context { scratch: path.clone(), cancel, progress, seed: 1 };
-        pump(&order, &teacher, &answers, &context).expect("answers").done
+        ask(&teacher, &answers, 40, Budget::default(), &Cancel::default()).expect("answers").done
     });
     let delivered = delivered.recv_timeout(Duration::from_secs(60)).expect("answers are taken while the disk is busy");
     assert_eq!((delivered, pumping.join().expect("no panic")), (40, 40));

@@ -11,6 +11,7 @@ const RATE: &[(&str, i32)] = &[("s", -1)];
 
 /// Every unit.
 pub(super) const UNITS: &[Row] = &[
+    // The commonest with their prefix: found without being taken apart.
     (&["km", "kilometer"], 1000, 1, &[("m", 1)], false),
     (&["cm", "centimeter"], 1, 100, &[("m", 1)], false),
     (&["mm", "millimeter"], 1, 1000, &[("m", 1)], false),

@@ -5,10 +5,8 @@
 //! that is not in it is refused: with another one the same text would become other tokens.
 
 use super::vocabulary::{TokenKind, Vocabulary};
-use crate::{
-    error::CheckpointError,
-    file::{create_fresh, read_text},
-};
+use crate::{error::CheckpointError, file::read_text};
+use distill_files::create_fresh;
 use serde_json::{Map, Value, json};
 use std::{collections::HashMap, io::Write, path::Path};
 

@@ -1,4 +1,14 @@
 //! Files that somebody else may have put there: read only where they are files, written only where nothing is.
+//!
+//! ```
+//! # fn main() -> std::io::Result<()> {
+//! # let path = std::env::temp_dir().join(format!("distill-files-{}", std::process::id()));
+//! std::io::Write::write_all(&mut distill_files::create_fresh(&path)?, b"{}")?;
+//! assert_eq!(distill_files::read_regular_text(&path, 1 << 20)?, "{}");
+//! assert!(distill_files::open_regular("/dev/zero".as_ref()).is_err());
+//! # std::fs::remove_file(&path)
+//! # }
+//! ```
 
 use rustix::fs::OFlags;
 use std::{

@@ -1,0 +1,63 @@
+//! An OpenAI-compatible endpoint in this process, for the binary to ask.
+
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::Arc,
+};
+
+/// A request.
+pub(crate) struct Asked {
+    /// Which it is of all, from 0.
+    pub(crate) number: usize,
+    /// What came as the bearer's token.
+    pub(crate) key: String,
+    /// Its JSON.
+    pub(crate) body: Value,
+}
+
+/// A response: its status line, headers of its own, each with its line break, and its JSON.
+pub(crate) struct Reply {
+    pub(crate) status: &'static str,
+    pub(crate) headers: String,
+    pub(crate) text: String,
+}
+
+/// Answers every request with `reply`, each on a thread of its own, until the process ends; the endpoint's URL.
+pub(crate) fn serve(reply: impl Fn(Asked) -> Reply + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    let reply = Arc::new(reply);
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            let reply = reply.clone();
+            std::thread::spawn(move || answer(&stream, number, &*reply));
+        }
+    });
+    url
+}
+
+fn answer(stream: &TcpStream, number: usize, reply: &dyn Fn(Asked) -> Reply) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let (mut length, mut key) = (0, String::new());
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match line.trim().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap_or(0),
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
+                key = value.trim_start_matches("Bearer ").to_owned();
+            }
+            None if line.trim().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let Reply { status, headers, text } =
+        reply(Asked { number, key, body: serde_json::from_slice(&body).expect("JSON") });
+    let head = format!("HTTP/1.1 {status}\r\n{headers}content-type: application/json\r\nconnection: close\r\n");
+    let mut stream = stream;
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes())
+}
