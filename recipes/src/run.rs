@@ -155,8 +155,8 @@ fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[S
             .label(format!("measure-{}-{}", index + 1, config.kind()))
             .inputs("problems", problems)
             .inputs("traces", traces);
-        let judges = verify::judges_for(config);
-        if let Some(tools) = verify::tools_that_decide(config, &judges, problems.iter().filter_map(Slot::get)) {
+        let (judges, tools) = verify::judges_for(config, problems.iter().filter_map(Slot::get));
+        if let Some(tools) = tools {
             spec = spec.outside("tools", tools);
         }
         let table = session.stage(spec, |_| {

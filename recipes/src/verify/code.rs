@@ -56,29 +56,23 @@ pub fn launcher() -> Launcher {
     Launcher { program, arguments: vec![SUPERVISOR.into()], user: None }
 }
 
-/// The judges of a run's filter; without tools where nothing has tests.
-pub fn judges_for(filter: &FilterConfig) -> Judges {
-    let tools = match filter {
-        FilterConfig::Verify(_) => Tools::find(None),
-        _ => Tools::default(),
-    };
-    let options = Options::new(launcher(), Arc::new(tools));
-    Judges::new(Options { threads: rayon::current_num_threads(), ..options })
-}
-
-/// What decides a verdict beside trace and problem: where problems have tests, the tools that run them and their limits.
-pub fn tools_that_decide<'d>(
+/// The judges of a run's filter, and what decides their verdicts beside trace and problem: the tools that run tests, and
+/// their limits. Tools are looked for where problems have tests only, since that takes other programs' time.
+pub fn judges_for<'d>(
     filter: &FilterConfig,
-    judges: &Judges,
     problems: impl IntoIterator<Item = &'d Dataset>,
-) -> Option<String> {
+) -> (Judges, Option<String>) {
     let has_tests = |dataset: &Dataset| match &dataset.manifest.tally.detail {
         Detail::Problems { references, .. } => references.contains_key("tests"),
         _ => false,
     };
     let runs = matches!(filter, FilterConfig::Verify(_)) && problems.into_iter().any(has_tests);
-    let options = judges.options();
-    runs.then(|| Digest::new("tools").field(&options.tools.identity()).field(&format!("{:?}", options.limits)).finish())
+    let tools = if runs { Tools::find(None) } else { Tools::default() };
+    let options = Options::new(launcher(), Arc::new(tools));
+    let decides = runs.then(|| {
+        Digest::new("tools").field(&options.tools.identity()).field(&format!("{:?}", options.limits)).finish()
+    });
+    (Judges::new(Options { threads: rayon::current_num_threads(), ..options }), decides)
 }
 
 /// The judges that the flags ask for, with the sandbox tried out.

@@ -4,7 +4,7 @@ mod code;
 mod lines;
 mod math;
 
-pub use code::{SUPERVISOR, code, judges, judges_for, launcher, tools_that_decide};
+pub use code::{SUPERVISOR, code, judges, judges_for, launcher};
 pub use lines::{Pace, Tally, answer_lines};
 pub use math::{Override, math, policy};
 
