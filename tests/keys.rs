@@ -21,10 +21,10 @@ fn keys(name: &str, overrides: &[String]) -> Vec<(String, String)> {
     let nowhere = tempfile::tempdir().expect("a temporary folder");
     let record = RunRecord {
         name: recipe.name.clone(),
-        recipe: recipe.path.clone(),
+        recipe: recipe.path.display().to_string(),
         overrides: Vec::new(),
         seed: recipe.seed,
-        store: nowhere.path().to_owned(),
+        store: "nowhere".to_owned(),
         stages: Vec::new(),
     };
     let store = Store::new(nowhere.path().join("store"));

@@ -5,7 +5,7 @@ use crate::endpoint::{Asked, Reply, serve};
 use serde_json::{Value, json};
 use std::{
     ffi::OsStr,
-    fs,
+    fs, io,
     os::unix::{ffi::OsStrExt, fs::symlink},
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -87,9 +87,15 @@ const SMALL: [&str; 8] = [
 ];
 
 fn export(dir: &Path) -> Output {
+    small(dir, "export", &[])
+}
+
+/// The quickstart's first problems, up to what `command` makes.
+fn small(dir: &Path, command: &str, options: &[&OsStr]) -> Output {
     let quickstart = root("recipes/quickstart.toml").into_os_string();
-    let mut arguments = vec!["export".into(), quickstart];
+    let mut arguments = vec![command.into(), quickstart];
     arguments.extend(SMALL.map(Into::into));
+    arguments.extend(options.iter().map(|option| (*option).to_owned()));
     distill(dir, &arguments)
 }
 
@@ -104,6 +110,81 @@ fn a_folder_whose_name_is_no_text_is_one_to_work_in() {
     let left: Vec<_> =
         fs::read_dir(dir.path()).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
     assert_eq!(left, [odd], "nothing is written elsewhere");
+}
+
+#[test]
+fn folders_whose_names_are_no_text_hold_a_store_and_runs() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let [store, runs] = [b"st\xe9", b"ru\xe9"].map(|name| OsStr::from_bytes(name));
+    let output = small(dir.path(), "export", &["--store".as_ref(), store, "--runs".as_ref(), runs]);
+    assert!(output.status.success(), "{}", said(&output));
+    for command in ["status", "show", "report"] {
+        let output = distill(dir.path(), &[command.as_ref(), "quickstart".as_ref(), "--runs".as_ref(), runs]);
+        assert!(output.status.success(), "{command}: {}", said(&output));
+    }
+    // And a recipe in such a folder, beside its teacher.
+    let odd = dir.path().join(OsStr::from_bytes(b"caf\xe9"));
+    fs::create_dir(&odd).expect("a folder");
+    for beside in ["nano", "nano-teacher"] {
+        symlink(root("recipes").join(beside), odd.join(beside)).expect("a link");
+    }
+    fs::copy(root("recipes/quickstart.toml"), odd.join("quickstart.toml")).expect("a copy");
+    let recipe = odd.join("quickstart.toml").into_os_string();
+    let output = distill(dir.path(), &["plan".into(), recipe, "--store".into(), store.to_owned()]);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+#[test]
+fn a_byte_that_changed_in_the_store_is_never_shown() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let trained = small(dir.path(), "train", &["--set".as_ref(), "student.training.epochs=1".as_ref()]);
+    assert!(trained.status.success(), "{}", said(&trained));
+    let shown: [(&[&str], &[&str]); 3] = [
+        (&["show", "quickstart"], &["traces", "measure", "selection", "problems"]),
+        (&["show", "quickstart", "--rendered"], &["examples", "base"]),
+        (&["report", "quickstart"], &["traces", "measure", "selection", "problems"]),
+    ];
+    let runs = dir.path().join("runs/quickstart");
+    let folders = fs::read_dir(&runs).expect("the run").map(|entry| entry.expect("an entry").path());
+    let folders: Vec<PathBuf> = folders.filter(|path| path.is_dir()).collect();
+    assert!(folders.len() > 8, "found {folders:?}");
+    for folder in folders {
+        for entry in fs::read_dir(&folder).expect("a stage") {
+            let path = entry.expect("a file").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let sound = if path.is_file() { fs::read(&path).expect("a file") } else { Vec::new() };
+            if sound.is_empty() || name.ends_with(".safetensors") {
+                continue;
+            }
+            let mut bytes = sound.clone();
+            bytes[sound.len() / 2] ^= 1;
+            fs::write(&path, &bytes).expect("a changed file");
+            for (command, read) in shown {
+                // Made anew, it reads what it shows.
+                fs::remove_file(runs.join("report.html")).or_else(absent).expect("no report");
+                let output = distill(dir.path(), command);
+                let stage = folder.file_name().expect("a stage").to_string_lossy();
+                // Every command reads all manifests.
+                let noticed = name == "manifest.json" || read.iter().any(|read| stage.starts_with(read));
+                let text = said(&output);
+                assert_eq!(output.status.success(), !noticed, "{command:?} and {stage}/{name}: {text}");
+                assert!(!noticed || text.contains(&name), "{command:?} and {stage}/{name}: {text}");
+            }
+            fs::write(&path, &sound).expect("the file as it was");
+        }
+    }
+    // A page that somebody changed is written again.
+    let report = runs.join("report.html");
+    let write = || distill(dir.path(), &["report", "quickstart"]).status.success();
+    assert!(write());
+    let page = fs::read_to_string(&report).expect("the report");
+    fs::write(&report, page.replacen("quickstart", "quickstarr", 2)).expect("a changed report");
+    assert!(write());
+    assert_eq!(fs::read_to_string(&report).expect("the report"), page);
 }
 
 #[test]

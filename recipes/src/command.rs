@@ -165,10 +165,10 @@ fn tell(tally: &verify::Tally) -> Result<()> {
 fn session(args: &RecipeArgs, recipe: &Recipe, mode: Mode, reporter: Reporter) -> Result<Session> {
     let record = RunRecord {
         name: recipe.name.clone(),
-        recipe: recipe.path.clone(),
+        recipe: recipe.path.display().to_string(),
         overrides: recipe.overrides.clone(),
         seed: recipe.seed,
-        store: args.place.store.clone(),
+        store: args.place.store.display().to_string(),
         stages: Vec::new(),
     };
     let store = Store::new(&args.place.store);

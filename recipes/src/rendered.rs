@@ -48,8 +48,12 @@ fn chat_folder(view: &View, args: &ShowArgs) -> Result<PathBuf> {
     if let Some(folder) = &args.chat {
         return Ok(folder.clone());
     }
-    let made = view.of("base").next().map(|dataset| dataset.dir.clone());
-    made.context("this run's student starts from a folder outside of it\nhint: name that with --chat FOLDER")
+    let made = view.of("base").next();
+    let made =
+        made.context("this run's student starts from a folder outside of it\nhint: name that with --chat FOLDER")?;
+    // Its weights say nothing here.
+    made.verify_those(|name| !name.ends_with(".safetensors"))?;
+    Ok(made.dir.clone())
 }
 
 fn describe(example: &Example, chat: &Chat, marks: Marks, text: &mut String) -> Result<()> {

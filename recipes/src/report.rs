@@ -8,10 +8,9 @@ use crate::{
     view::View,
 };
 use anyhow::Result;
-use distill_dataset::{Digest, write_whole};
+use distill_dataset::{Digest, read_regular_text, write_whole};
 use std::{
     collections::BTreeMap,
-    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -19,6 +18,8 @@ use std::{
 const ROWS_PER_FATE: usize = 2;
 /// Traces shown at most.
 const MAX_ROWS: usize = 12;
+/// Most bytes of a page.
+const MAX_PAGE: u64 = 1 << 26;
 
 /// Writes the report of a run, unless the one that is there is of the same stages, and returns its path.
 ///
@@ -28,11 +29,12 @@ pub fn write(folder: &Path) -> Result<PathBuf> {
     let view = View::read(folder)?;
     let path = folder.join("report.html");
     let mark = mark(&view)?;
-    if distill_dataset::open_regular(&path).is_ok_and(|file| begins_with_mark(file, &mark)) {
+    if read_regular_text(&path, MAX_PAGE).is_ok_and(|page| is_as_written(&page, &mark)) {
         return Ok(path);
     }
-    let rows = examples(&view)?;
-    write_whole(&path, page::render(&view, &rows, &mark).as_bytes())?;
+    let page = page::render(&view, &examples(&view)?, &mark);
+    let seal = seal(&page);
+    write_whole(&path, (page + &seal).as_bytes())?;
     Ok(path)
 }
 
@@ -46,9 +48,14 @@ fn mark(view: &View) -> Result<String> {
     Ok(format!("<!-- {} -->", digest.finish_short()))
 }
 
-fn begins_with_mark(file: std::fs::File, mark: &str) -> bool {
-    let mut text = String::new();
-    file.take(200).read_to_string(&mut text).is_ok() && text.contains(mark)
+/// A comment at a page's end that says what the page was when it was written.
+fn seal(page: &str) -> String {
+    format!("<!-- {} -->\n", Digest::new("report-page").field(page).finish_short())
+}
+
+fn is_as_written(page: &str, mark: &str) -> bool {
+    let (body, end) = page.rsplit_once("<!-- ").unwrap_or_default();
+    body.contains(mark) && seal(body).strip_prefix("<!-- ") == Some(end)
 }
 
 /// A few traces of every fate: kept, and dropped for each reason.

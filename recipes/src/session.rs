@@ -196,14 +196,14 @@ pub struct StageRecord {
 pub struct RunRecord {
     /// The recipe's name.
     pub name: String,
-    /// The recipe's file.
-    pub recipe: PathBuf,
+    /// The recipe's file, for people: what is no UTF-8 is replaced.
+    pub recipe: String,
     /// The `--set` overrides.
     pub overrides: Vec<String>,
     /// The seed.
     pub seed: u64,
-    /// The store.
-    pub store: PathBuf,
+    /// The store, for people.
+    pub store: String,
     /// The stages in order.
     pub stages: Vec<StageRecord>,
 }

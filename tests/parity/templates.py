@@ -1,12 +1,16 @@
-"""Renders chat templates as Transformers does: python tests/parity/templates.py   (seen with Transformers 5.24)
+"""Renders chat templates as Transformers does: python tests/parity/templates.py [FOLDER OUT]   (seen with Transformers 5.24)
 
 Texts, and the ranges of `{% generation %}` blocks in characters, of several conversations into `templates.json`; the test
 is `student/chat/src/golden.rs`. The date stands still at 26 July 2024, as it does there.
+
+With a folder of `.jinja` files, those instead, into OUT: `DISTILL_TEMPLATES=OUT cargo test --release --workspace --lib
+templates_render` then tells which of them differ.
 """
 
 import datetime
 import json
 import pathlib
+import sys
 
 import snippets
 from transformers.utils import chat_template_utils
@@ -28,6 +32,7 @@ TOKENS = {
     "qwen": ("", "<|im_end|>"), "llama": ("<|begin_of_text|>", "<|eot_id|>"), "smollm2": ("<|im_start|>", "<|im_end|>"),
     "chatml": ("", "<|im_end|>"),
 }
+FOREIGN = [pathlib.Path(argument).resolve() for argument in sys.argv[1:]]
 
 
 def message(role, content):
@@ -74,12 +79,14 @@ EXPRESSIONS = [
 ]
 
 cases = []
-for path in sorted([*(HERE / "templates").glob("*.jinja"), *SHIPPED.glob("*.jinja")]):
-    source = path.read_text()
-    bos, eos = next(tokens for prefix, tokens in TOKENS.items() if path.name.startswith(prefix))
+shipped = [*(HERE / "templates").glob("*.jinja"), *SHIPPED.glob("*.jinja")]
+for path in sorted(FOREIGN[0].glob("*.jinja") if FOREIGN else shipped):
+    # As it is: reading text would change the ends of lines.
+    source = path.read_bytes().decode()
+    bos, eos = ("<s>", "</s>") if FOREIGN else next(tokens for prefix, tokens in TOKENS.items() if path.name.startswith(prefix))
     for name, conversation in CONVERSATIONS.items():
         for prompt in (False, True):
-            case = {"template": str(path.relative_to(HERE.parent.parent)), "conversation": name, "bos": bos, "eos": eos, "prompt": prompt}
+            case = {"template": str(path if FOREIGN else path.relative_to(HERE.parent.parent)), "conversation": name, "bos": bos, "eos": eos, "prompt": prompt}
             masked = "generation" in source and not prompt
             try:
                 texts, ranges = render_jinja_template(
@@ -92,7 +99,8 @@ for path in sorted([*(HERE / "templates").glob("*.jinja"), *SHIPPED.glob("*.jinj
                 case["error"] = str(error)
             cases.append(case)
 
-for source in ["{{ " + expression + " }}\n" for expression in EXPRESSIONS + snippets.EXPRESSIONS] + snippets.SOURCES:
+snippet_sources = ["{{ " + expression + " }}\n" for expression in EXPRESSIONS + snippets.EXPRESSIONS] + snippets.SOURCES
+for source in [] if FOREIGN else snippet_sources:
     case = {"source": source, "conversation": "unicode", "bos": "", "eos": "", "prompt": False, "generation": None}
     try:
         case["text"] = render_jinja_template([CONVERSATIONS["unicode"]], chat_template=source, bos_token="", eos_token="")[0][0]
@@ -101,5 +109,5 @@ for source in ["{{ " + expression + " }}\n" for expression in EXPRESSIONS + snip
     cases.append(case)
 
 out = {"conversations": CONVERSATIONS, "cases": cases}
-(HERE / "templates.json").write_text(json.dumps(out, ensure_ascii=False, indent=1) + "\n")
+(FOREIGN[1] if FOREIGN else HERE / "templates.json").write_text(json.dumps(out, ensure_ascii=False, indent=1) + "\n")
 print(len(cases), "renderings,", sum("error" in case for case in cases), "of them errors")

@@ -1,7 +1,7 @@
 //! Other people's Parquet: named columns read as text, whatever they are stored as. Nothing in it is trusted.
 
 use crate::error::DatasetError;
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, RecordBatch, cast::AsArray, types};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, cast::AsArray, types};
 use arrow_schema::{DataType, FieldRef, Schema};
 use distill_files::open_regular;
 use parquet::{
@@ -11,31 +11,31 @@ use parquet::{
             ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
         },
     },
-    file::metadata::ColumnChunkMetaData,
+    errors::ParquetError,
 };
 use std::{
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+mod guard;
+
 /// Rows that are decoded at once.
 const BATCH_ROWS: usize = 256;
-/// A column of a row group that unpacks to more than this, and to more than [`MAX_RATIO`] times what is stored, is no data:
-/// text packs to a tenth at best, and what repeats stays packed in a dictionary.
-const MAX_UNPACKED: i64 = 256 << 20;
-const MAX_RATIO: i64 = 500;
-
 /// The text of a value, which is not null.
 type TextAt = fn(&ArrayRef, usize) -> String;
 
 /// Rows of a foreign Parquet file: for each wanted column its text, or nothing where it is null.
 pub struct TextRows {
     path: PathBuf,
-    columns: Vec<String>,
-    reader: ParquetRecordBatchReader,
+    columns: Vec<(String, TextAt)>,
+    /// Nothing after an error.
+    reader: Option<ParquetRecordBatchReader>,
     /// What is decoded, its columns in the wanted order, and its next row. Texts are made row by row: one that a dictionary
     /// repeats is in memory once.
-    batch: Vec<(ArrayRef, TextAt)>,
+    batch: Vec<ArrayRef>,
     next: usize,
 }
 
@@ -43,63 +43,27 @@ impl TextRows {
     /// Opens a file; `columns` are top-level columns.
     ///
     /// # Errors
-    /// When it is not Parquet, would unpack to a multiple that no data has, or lacks a column: the message lists those
-    /// that are there.
+    /// When it is not Parquet, would unpack to a multiple that no data has, has another kind of data in a column than text
+    /// or numbers, or lacks it: the message lists those that are there.
     pub fn open(path: &Path, columns: &[&str]) -> Result<TextRows, DatasetError> {
         let file = open_regular(path).map_err(DatasetError::io("open", path))?;
-        let wrong = |message: String| DatasetError::Parquet { path: path.to_owned(), message };
-        let options = ArrowReaderOptions::new();
-        let metadata = ArrowReaderMetadata::load(&file, options).map_err(|error| wrong(error.to_string()))?;
-        let known: Vec<String> = metadata.schema().fields().iter().map(|field| field.name().clone()).collect();
-        for column in columns {
-            if !known.iter().any(|name| name == column) {
-                return Err(wrong(format!("expected a column `{column}`, found {}", known.join(", "))));
-            }
-        }
-        for group in metadata.metadata().row_groups() {
-            let wanted = |column: &&ColumnChunkMetaData| {
-                column.column_path().parts().first().is_some_and(|root| columns.contains(&root.as_str()))
-            };
-            for column in group.columns().iter().filter(wanted) {
-                let (packed, unpacked) = (column.compressed_size().max(1), column.uncompressed_size());
-                if unpacked > MAX_UNPACKED && unpacked / packed > MAX_RATIO {
-                    let name = column.column_path().string();
-                    return Err(wrong(format!(
-                        "column `{name}`: {packed} bytes that unpack to {unpacked} are refused, at most {MAX_RATIO} times as many are expected"
-                    )));
-                }
-            }
-        }
-        let views = metadata.schema().fields().iter().map(|field| match field.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
-            _ => field.clone(),
-        });
-        let schema = Schema::new(views.collect::<Vec<FieldRef>>());
-        let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
-        let viewed = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options);
-        // Nested columns may not have another type: none of these is read as text.
-        let metadata = viewed.unwrap_or(metadata);
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
-        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-        let reader = builder
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(|error| wrong(error.to_string()))?;
-        let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-        Ok(TextRows { path: path.to_owned(), columns, reader, batch: Vec::new(), next: 0 })
+        let opened = unharmed(|| reader(file, columns));
+        let (columns, reader) = opened.map_err(|message| DatasetError::Parquet { path: path.to_owned(), message })?;
+        Ok(TextRows { path: path.to_owned(), columns, reader: Some(reader), batch: Vec::new(), next: 0 })
     }
 
-    fn columns(&self, batch: &RecordBatch) -> Result<Vec<(ArrayRef, TextAt)>, DatasetError> {
-        let wrong = |message: String| DatasetError::Parquet { path: self.path.clone(), message };
-        let column = |name: &String| {
-            let array = batch.column_by_name(name).ok_or_else(|| wrong(format!("column `{name}` is gone")))?;
-            let text_at = reading(array.data_type()).ok_or_else(|| {
-                wrong(format!("column `{name}`: expected text or numbers, found {}", array.data_type()))
-            })?;
-            Ok((array.clone(), text_at))
+    /// Decodes the next rows; whether there are any.
+    fn decode(&mut self) -> Result<bool, String> {
+        let Some(mut reader) = self.reader.take() else { return Ok(false) };
+        let Some(batch) = unharmed(|| reader.next().transpose().map_err(|error| error.to_string()))? else {
+            return Ok(false);
         };
-        self.columns.iter().map(column).collect()
+        let column = |(name, _): &(String, TextAt)| {
+            batch.column_by_name(name).cloned().ok_or_else(|| format!("column `{name}` is gone"))
+        };
+        self.batch = self.columns.iter().map(column).collect::<Result<_, _>>()?;
+        (self.reader, self.next) = (Some(reader), 0);
+        Ok(true)
     }
 }
 
@@ -107,19 +71,68 @@ impl Iterator for TextRows {
     type Item = Result<Vec<Option<String>>, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.batch.first().is_none_or(|(column, _)| self.next == column.len()) {
-            let batch = self.reader.next()?.map_err(|error| error.to_string());
-            let batch = batch.map_err(|message| DatasetError::Parquet { path: self.path.clone(), message });
-            match batch.and_then(|batch| self.columns(&batch)) {
-                Ok(columns) => (self.batch, self.next) = (columns, 0),
-                Err(error) => return Some(Err(error)),
+        while self.batch.first().is_none_or(|column| self.next == column.len()) {
+            match self.decode() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(message) => {
+                    self.batch.clear();
+                    return Some(Err(DatasetError::Parquet { path: self.path.clone(), message }));
+                }
             }
         }
         let row = self.next;
         self.next += 1;
-        let text = |(column, text_at): &(ArrayRef, TextAt)| (!column.is_null(row)).then(|| text_at(column, row));
-        Some(Ok(self.batch.iter().map(text).collect()))
+        let text = |(column, (_, text_at)): (&ArrayRef, &(String, TextAt))| {
+            (!column.is_null(row)).then(|| text_at(column, row))
+        };
+        Some(Ok(self.batch.iter().zip(&self.columns).map(text).collect()))
     }
+}
+
+/// A panic in the reader, which some numbers that no writer makes lead to, as an error.
+fn unharmed<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("the reader stumbled over it".to_owned()))
+}
+
+/// The reader of those columns, and how the text of each is read.
+fn reader(file: File, columns: &[&str]) -> Result<(Vec<(String, TextAt)>, ParquetRecordBatchReader), String> {
+    let text = |error: ParquetError| error.to_string();
+    guard::footer(&file).map_err(text)?;
+    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(text)?;
+    for group in metadata.metadata().row_groups() {
+        for column in group.columns() {
+            let root = column.column_path().parts().first();
+            if root.is_some_and(|root| columns.contains(&root.as_str())) {
+                guard::column(&file, column).map_err(text)?;
+            }
+        }
+    }
+    let views = metadata.schema().fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        _ => field.clone(),
+    });
+    let schema = Schema::new(views.collect::<Vec<FieldRef>>());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    let viewed = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options);
+    // Nested columns may not have another type: none of these is read as text.
+    let metadata = viewed.unwrap_or(metadata);
+    let fields = metadata.schema().fields();
+    let wanted = columns.iter().map(|column| {
+        let field = fields.iter().find(|field| field.name() == column).ok_or_else(|| {
+            let known: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+            format!("expected a column `{column}`, found {}", known.join(", "))
+        })?;
+        let kind = field.data_type();
+        let text_at =
+            reading(kind).ok_or_else(|| format!("column `{column}`: expected text or numbers, found {kind}"))?;
+        Ok(((*column).to_owned(), text_at))
+    });
+    let wanted = wanted.collect::<Result<_, String>>()?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(text)?;
+    Ok((wanted, reader))
 }
 
 /// How the text of a column of that type is read, where it has one.
@@ -142,13 +155,12 @@ fn reading(kind: &DataType) -> Option<TextAt> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use arrow_array::{StringArray, builder::StringBuilder};
+    use arrow_array::{RecordBatch, StringArray, builder::StringBuilder};
     use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
-    use std::fs::File;
 
-    fn written(dir: &Path, column: ArrayRef, dictionary: bool) -> PathBuf {
+    pub(super) fn written(dir: &Path, column: ArrayRef, dictionary: bool) -> PathBuf {
         let path = dir.join("foreign.parquet");
         let batch = RecordBatch::try_from_iter([("text", column)]).expect("a batch");
         let properties = WriterProperties::builder()
@@ -183,7 +195,7 @@ mod tests {
         // 200 rows of 1.25 MiB each would be 250 MiB.
         let row = rows.next().expect("a row").expect("text");
         assert_eq!(row, [Some(long)]);
-        let held: usize = rows.batch.iter().map(|(column, _)| column.get_buffer_memory_size()).sum();
+        let held: usize = rows.batch.iter().map(|column| column.get_buffer_memory_size()).sum();
         assert!(held < 10 << 20, "{held} bytes are held");
     }
 }

@@ -108,7 +108,16 @@ impl Dataset {
     /// # Errors
     /// `Checksum` for the first file that differs.
     pub fn verify(&self) -> Result<(), DatasetError> {
-        self.manifest.files.iter().try_for_each(|info| self.verified.check(&self.dir.join(&info.file), info))
+        self.verify_those(|_| true)
+    }
+
+    /// Checks the files whose names are wanted.
+    ///
+    /// # Errors
+    /// As [`Dataset::verify`].
+    pub fn verify_those(&self, wanted: impl Fn(&str) -> bool) -> Result<(), DatasetError> {
+        let mut files = self.manifest.files.iter().filter(|info| wanted(&info.file));
+        files.try_for_each(|info| self.verified.check(&self.dir.join(&info.file), info))
     }
 
     /// How many rows it holds.

@@ -86,13 +86,14 @@ impl Reservations {
     pub fn try_reserve(&self, name: &str) -> Result<Reserve, DatasetError> {
         let folder = self.folder(name);
         for _ in 0..MAX_STEPS {
+            // Most names are free.
+            if self.place(&folder)? {
+                return Ok(Reserve::Reserved);
+            }
             match self.holder(&folder)? {
                 Holder::Me => return Ok(Reserve::Mine),
-                Holder::Nobody => {
-                    if self.place(&folder)? {
-                        return Ok(Reserve::Reserved);
-                    }
-                }
+                // Freed just now.
+                Holder::Nobody => {}
                 Holder::Other(id) => match self.owner.liveness(&id)? {
                     Liveness::Dead => drop(remove(&folder.join(id))?),
                     liveness => return Ok(Reserve::HeldBy { holder: self.owner.describe(&id), liveness }),

@@ -14,7 +14,7 @@ fn session(root: &Path, mode: Mode, seed: u64) -> Session {
         recipe: "test.toml".into(),
         overrides: vec![],
         seed,
-        store: root.join("store"),
+        store: "store".to_owned(),
         stages: vec![],
     };
     Session::new(mode, Store::new(root.join("store")), &root.join("runs"), "cpu", record, Reporter::Silent)

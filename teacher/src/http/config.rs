@@ -26,6 +26,16 @@ impl Api {
     }
 }
 
+/// A field of a request that some hosts refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Omit {
+    /// `seed`: answers cannot be drawn again then, by anybody.
+    Seed,
+    /// `stream_options`: tokens are counted here then, where the host does not tell them unasked.
+    StreamOptions,
+}
+
 /// An OpenAI-compatible endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -46,6 +56,9 @@ pub struct HttpTeacherConfig {
     /// A GBNF grammar that constrains the output, where the server takes one (llama.cpp).
     #[serde(default)]
     pub grammar: Option<String>,
+    /// Fields of a request that are left out.
+    #[serde(default)]
+    pub omit: Vec<Omit>,
     /// Most requests in flight.
     #[serde(default = "concurrency")]
     pub concurrency: u32,

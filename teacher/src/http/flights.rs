@@ -8,8 +8,9 @@
 
 use super::{
     HttpTeacher,
+    body::Live,
     pace::{Breaker, Failure, MAX_PAUSE, Pace},
-    response::{Attempt, Ending, Live},
+    response::{Attempt, Ending},
 };
 use crate::{Queue, Request, TeacherError};
 use distill_dataset::{Cancel, Digest};

@@ -1,7 +1,9 @@
 //! An OpenAI-compatible endpoint as a teacher. This file makes one attempt at one request; `flights.rs` makes many at
 //! once, again where that helps, at the pace that the server sets (`pace.rs`).
 
+mod body;
 mod config;
+mod events;
 mod flights;
 mod pace;
 mod response;
@@ -10,11 +12,12 @@ mod retry_after;
 mod tests;
 mod wire;
 
-pub use config::{Api, ApiKey, HttpTeacherConfig};
+pub use config::{Api, ApiKey, HttpTeacherConfig, Omit};
 
 use crate::{Complete, Completion, Cost, Identity, Queue, Request, TeacherError};
+use body::Live;
 use distill_dataset::{Cancel, Message, TurnFormat};
-use response::{Attempt, Ending, Live, read};
+use response::{Attempt, Ending, read};
 use std::time::Duration;
 
 /// Messages → prompt, or why not.

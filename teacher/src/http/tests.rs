@@ -482,6 +482,60 @@ fn what_changes_an_answer_changes_who_answers_and_a_url_does_not() {
     }
 }
 
+/// A server that sends these very bytes to whoever asks, and keeps the connection.
+fn serve_bytes(bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(&bytes);
+            held.push(stream);
+        }
+    });
+    url
+}
+
+#[test]
+fn a_body_that_is_packed_is_read() {
+    // As `gzip` packs it: {"choices":[{"message":{"content":"42"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}
+    let packed = include_bytes!("packed.json.gz");
+    let length = packed.len();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n");
+    let url = serve_bytes([head.as_bytes(), packed].concat());
+    let answers = ask(&HttpTeacher::new(config(url), None, None).expect("a teacher"), 1).expect("answers");
+    let completion = answers[&0].as_ref().expect("a completion");
+    assert_eq!((completion.text.as_str(), completion.completion_tokens), ("42", 2));
+}
+
+#[test]
+fn an_answer_that_ended_is_not_waited_for_nor_bought_again() {
+    let (_, _, text) = stream(&[r#"{"choices":[{"delta":{"content":"42"},"finish_reason":"stop"}]}"#]);
+    // The length promises more.
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100000\r\n\r\n";
+    let config = HttpTeacherConfig {
+        idle_timeout_s: 1,
+        max_retries: 0,
+        ..config(serve_bytes((head.to_owned() + &text).into()))
+    };
+    let answers = ask(&HttpTeacher::new(config, None, None).expect("a teacher"), 1).expect("answers");
+    let completion = answers[&0].as_ref().expect("a completion");
+    assert_eq!(completion.text, "42");
+    assert!(completion.estimated, "nobody told the tokens");
+}
+
+#[test]
+fn fields_that_a_host_refuses_are_left_out() {
+    let (url, _) = serve(|_, body| {
+        assert!(body.get("seed").is_none() && body.get("stream_options").is_none(), "{body}");
+        assert_eq!(body["stream"], true);
+        whole()
+    });
+    let config = HttpTeacherConfig { omit: vec![Omit::Seed, Omit::StreamOptions], ..config(url) };
+    assert!(ask(&HttpTeacher::new(config, None, None).expect("a teacher"), 1).expect("answers")[&0].is_ok());
+}
+
 #[test]
 fn whatever_a_server_sends_without_end_is_cut_by_name() {
     let cases: [Behaviour; 3] = [

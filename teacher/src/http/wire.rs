@@ -1,9 +1,11 @@
-//! The bytes of the protocol: request bodies out, stream chunks in. OpenAI's chat and completions calls, as vLLM, SGLang
-//! and llama.cpp speak them.
+//! The bytes of the protocol: request bodies out, completions in. OpenAI's chat and completions calls, as hosts speak
+//! them: what the official client reads is read, whatever the kinds of its values.
 
-use super::{Api, HttpTeacherConfig, Render};
+use super::{Api, HttpTeacherConfig, Omit, Render};
 use crate::Request;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::{Map, Value};
+use std::fmt;
 
 #[derive(Serialize)]
 pub(super) struct Body<'a> {
@@ -16,9 +18,11 @@ pub(super) struct Body<'a> {
     top_p: f32,
     max_tokens: u32,
     /// Servers take 32-bit seeds.
-    seed: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u32>,
     stream: bool,
-    stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grammar: Option<&'a str>,
 }
@@ -48,6 +52,7 @@ pub(super) fn body<'a>(
             (Some(request.messages.iter().map(turn).collect()), None)
         }
     };
+    let sent = |field| !config.omit.contains(&field);
     Ok(Body {
         model: &config.model,
         messages,
@@ -55,51 +60,348 @@ pub(super) fn body<'a>(
         temperature: request.sampling.temperature,
         top_p: request.sampling.top_p,
         max_tokens: request.sampling.max_new_tokens,
-        seed: (request.seed & 0x7fff_ffff) as u32,
+        seed: sent(Omit::Seed).then_some((request.seed & 0x7fff_ffff) as u32),
         stream: true,
-        stream_options: StreamOptions { include_usage: true },
+        stream_options: sent(Omit::StreamOptions).then_some(StreamOptions { include_usage: true }),
         grammar: config.grammar.as_deref(),
     })
 }
 
-/// One chunk of a stream, or a whole answer of a server that does not stream.
-#[derive(Deserialize)]
+/// One chunk of a stream, or a whole answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Chunk {
-    #[serde(default)]
-    pub(super) model: Option<String>,
-    #[serde(default)]
-    pub(super) choices: Vec<Choice>,
-    #[serde(default)]
-    pub(super) usage: Option<Usage>,
-    /// Some hosts report errors inside a 200.
-    #[serde(default)]
-    pub(super) error: Option<serde_json::Value>,
+    pub(super) model: Text,
+    pub(super) choices: List,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) usage: Usage,
+    /// Some hosts report errors inside a 200: as a field, or as the whole.
+    error: Option<Value>,
+    object: Text,
+    message: Option<Value>,
+    detail: Option<Value>,
+    code: Option<Value>,
 }
 
-#[derive(Deserialize)]
+impl Chunk {
+    /// Reads one. What Python's `json` reads and JSON does not have is put right first.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn read(bytes: &[u8]) -> Result<Chunk, String> {
+        // A list would be taken for the fields in their order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err("expected an object".to_owned());
+        }
+        let error = match serde_json::from_slice(bytes) {
+            Ok(chunk) => return Ok(chunk),
+            Err(error) => error.to_string(),
+        };
+        let mended = mended(bytes);
+        // Through a value, in which the last of two fields of one name counts.
+        let value = serde_json::from_slice::<Value>(mended.as_deref().unwrap_or(bytes)).map_err(|_| error)?;
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    /// The error that it tells.
+    pub(super) fn take_error(&mut self) -> Option<Value> {
+        if let Some(error) = self.error.take().filter(|error| !error.is_null()) {
+            return Some(error);
+        }
+        let whole = self.object.text == "error" || self.choices.0.is_none();
+        if !whole || self.message.is_none() && self.detail.is_none() {
+            return None;
+        }
+        let mut error = Map::new();
+        for (name, value) in [("code", &mut self.code), ("message", &mut self.message), ("detail", &mut self.detail)] {
+            error.extend(value.take().map(|value| (name.to_owned(), value)));
+        }
+        Some(Value::Object(error))
+    }
+}
+
+/// The choices, of which one was asked for; nothing where the field is missing or null.
+#[derive(Debug, Default)]
+pub(super) struct List(pub(super) Option<Vec<Choice>>);
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<List, D::Error> {
+        Option::deserialize(deserializer).map(List)
+    }
+}
+
+/// One of the choices.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Choice {
-    #[serde(default, alias = "message")]
-    pub(super) delta: Option<Delta>,
-    #[serde(default)]
-    pub(super) text: Option<String>,
-    #[serde(default)]
-    pub(super) finish_reason: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    delta: Delta,
+    #[serde(deserialize_with = "or_default")]
+    message: Delta,
+    text: Text,
+    pub(super) finish_reason: Text,
 }
 
-#[derive(Default, Deserialize)]
-pub(super) struct Delta {
-    #[serde(default)]
-    pub(super) content: Option<String>,
-    #[serde(default)]
-    pub(super) reasoning: Option<String>,
-    #[serde(default)]
-    pub(super) reasoning_content: Option<String>,
+impl Choice {
+    /// Reasoning and text that it adds, where so much has come `before`. A whole message counts where there was no piece
+    /// of it: some hosts end a stream by repeating all.
+    pub(super) fn into_parts(self, before: bool) -> (String, String) {
+        let delta = self.delta.into_parts();
+        let is_empty = |parts: &(String, String)| parts.0.is_empty() && parts.1.is_empty();
+        let (reasoning, mut content) = if is_empty(&delta) && !before { self.message.into_parts() } else { delta };
+        content.push_str(&self.text.text);
+        (reasoning, content)
+    }
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Delta {
+    content: Text,
+    reasoning: Text,
+    reasoning_content: Text,
+}
+
+impl Delta {
+    fn into_parts(self) -> (String, String) {
+        // Both names may be there, one of them empty or both with the same.
+        let named = if self.reasoning.text.is_empty() { self.reasoning_content } else { self.reasoning };
+        (named.text + &named.thinking + &self.content.thinking, self.content.text)
+    }
+}
+
+/// Tokens, as far as they are told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Usage {
-    #[serde(default)]
-    pub(super) prompt_tokens: u32,
-    #[serde(default)]
-    pub(super) completion_tokens: u32,
+    pub(super) prompt_tokens: Count,
+    pub(super) completion_tokens: Count,
+}
+
+/// A number of tokens: an integer, a float, digits as text, or nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Count(pub(super) Option<u32>);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Count, D::Error> {
+        let number = match Value::deserialize(deserializer)? {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        // Rounded to what a count can be.
+        Ok(Count(number.filter(|number| *number >= 0.0).map(|number| number as u32)))
+    }
+}
+
+/// Text: a string, nothing, or a list of parts, some of which may be thinking.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) thinking: String,
+}
+
+impl Text {
+    fn of(value: Value) -> Text {
+        let mut text = Text::default();
+        match value {
+            Value::Null => {}
+            Value::String(string) => text.text = string,
+            Value::Array(parts) => parts.into_iter().for_each(|part| text.add(part)),
+            Value::Object(part) => {
+                // A finish reason may be an object that names its type.
+                let named = part.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+                text.add(Value::Object(part));
+                if text == Text::default() {
+                    text.text = named;
+                }
+            }
+            other => text.text = other.to_string(),
+        }
+        text
+    }
+
+    fn add(&mut self, part: Value) {
+        let Value::Object(mut part) = part else {
+            return self.text.push_str(&Text::of(part).text);
+        };
+        let thinking = part.remove("thinking").map(Text::of).unwrap_or_default();
+        self.thinking += &(thinking.text + &thinking.thinking);
+        self.text += &part.remove("text").map(Text::of).unwrap_or_default().text;
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text { text: text.to_owned(), ..Text::default() })
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Text, E> {
+                Ok(Text { text, ..Text::default() })
+            }
+
+            fn visit_unit<E>(self) -> Result<Text, E> {
+                Ok(Text::default())
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Text, E> {
+                Ok(Text::of(value.into()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Text, E> {
+                Ok(Text::of(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Text, E> {
+                Ok(Text::of(value.into()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Text, E> {
+                Ok(Text::of(value.into()))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Text, A::Error> {
+                Value::deserialize(de::value::SeqAccessDeserializer::new(list)).map(Text::of)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Text, A::Error> {
+                Value::deserialize(de::value::MapAccessDeserializer::new(map)).map(Text::of)
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A struct that may be null.
+fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// JSON as Python's `json` writes it: `NaN` and infinities become null, half of a surrogate pair the mark of what cannot
+/// be shown. Nothing where there is none of these.
+fn mended(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut at, mut quoted, mut changed) = (0, false, false);
+    let hex = |at: usize| {
+        let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let taken = match (quoted, rest[0]) {
+            (_, b'"') => {
+                quoted = !quoted;
+                1
+            }
+            (true, b'\\') => match hex(at) {
+                Some(0xd800..=0xdbff) if hex(at + 6).is_some_and(|low| (0xdc00..=0xdfff).contains(&low)) => 12,
+                Some(0xd800..=0xdfff) => {
+                    out.extend_from_slice(b"\\ufffd");
+                    (at, changed) = (at + 6, true);
+                    continue;
+                }
+                _ => 2.min(rest.len()),
+            },
+            (false, b'N' | b'I' | b'-') => {
+                let words: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+                if let Some(word) = words.iter().find(|word| rest.starts_with(word)) {
+                    out.extend_from_slice(b"null");
+                    (at, changed) = (at + word.len(), true);
+                    continue;
+                }
+                1
+            }
+            _ => 1,
+        };
+        out.extend_from_slice(&rest[..taken]);
+        at += taken;
+    }
+    changed.then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(json: &str) -> (String, String) {
+        let chunk = Chunk::read(json.as_bytes()).unwrap_or_else(|error| panic!("{json}: {error}"));
+        let choice = chunk.choices.0.into_iter().flatten().next().expect("a choice");
+        choice.into_parts(false)
+    }
+
+    #[test]
+    fn text_is_read_in_every_form_that_hosts_give_it() {
+        for (delta, reasoning, content) in [
+            (r#"{"content":"a"}"#, "", "a"),
+            (r#"{"content":null,"reasoning":"r"}"#, "r", ""),
+            (r#"{"reasoning":"","reasoning_content":"r","content":""}"#, "r", ""),
+            (r#"{"reasoning":"r","reasoning_content":"r"}"#, "r", ""),
+            (r#"{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#, "", "ab"),
+            (r#"{"content":["a","b"]}"#, "", "ab"),
+            (
+                r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"r"}]},{"type":"text","text":"a"}]}"#,
+                "r",
+                "a",
+            ),
+            (r#"{"content":[{"type":"image_url","image_url":{"url":"x"}}]}"#, "", ""),
+            (r#"{"content":42}"#, "", "42"),
+            (r#"{"content":"a","content":"b"}"#, "", "b"),
+            (r#"{"content":"\ud83d"}"#, "", "\u{fffd}"),
+            (r#"{"content":"\ud83d\ude42\\ud83d"}"#, "", "🙂\\ud83d"),
+        ] {
+            let expected = (reasoning.to_owned(), content.to_owned());
+            assert_eq!(parts(&format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#)), expected, "{delta}");
+            assert_eq!(parts(&format!(r#"{{"choices":[{{"message":{delta},"delta":null}}]}}"#)), expected, "{delta}");
+        }
+        assert_eq!(parts(r#"{"choices":[{"delta":{"content":"a"},"message":{"content":"all"}}]}"#).1, "a");
+        assert_eq!(parts(r#"{"choices":[{"text":"a","logprobs":[NaN,-Infinity,"NaN"]}]}"#).1, "a");
+    }
+
+    #[test]
+    fn counts_are_read_in_every_form_that_hosts_give_them() {
+        for (found, expected) in [
+            ("12", Some(12)),
+            ("12.0", Some(12)),
+            ("\"12\"", Some(12)),
+            ("null", None),
+            ("-1", None),
+            ("1e30", Some(u32::MAX)),
+            ("{}", None),
+        ] {
+            let chunk = Chunk::read(format!(r#"{{"usage":{{"completion_tokens":{found}}}}}"#).as_bytes());
+            assert_eq!(chunk.expect("a chunk").usage.completion_tokens.0, expected, "{found}");
+        }
+        assert!(Chunk::read(br#"{"usage":null,"choices":null,"model":null}"#).expect("a chunk").choices.0.is_none());
+    }
+
+    #[test]
+    fn errors_are_found_as_a_field_and_as_the_whole() {
+        for (json, expected) in [
+            (r#"{"error":{"message":"full"}}"#, Some("full")),
+            (r#"{"error":"full"}"#, Some("full")),
+            (r#"{"object":"error","message":"full","code":429}"#, Some("429")),
+            (r#"{"detail":"full"}"#, Some("full")),
+            (r#"{"choices":[],"error":null}"#, None),
+            (r#"{"choices":[],"message":"hello"}"#, None),
+            (r#"{"usage":{}}"#, None),
+        ] {
+            let error = Chunk::read(json.as_bytes()).expect("a chunk").take_error().map(|error| error.to_string());
+            assert_eq!(error.is_some(), expected.is_some(), "{json}");
+            assert!(expected.is_none_or(|word| error.expect("an error").contains(word)), "{json}");
+        }
+        for bad in ["", "[]", "3", "{\"choices\":3}", "{", "<html>"] {
+            assert!(Chunk::read(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
 }

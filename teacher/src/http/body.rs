@@ -1,0 +1,469 @@
+//! The body of a response that began well → an answer. A stream of events or one JSON object, told apart by how it begins
+//! and not by what its headers say. Nothing here waits: bytes are pushed in as they come.
+
+use super::{
+    Api, ApiKey,
+    events::{Events, Stop},
+    response::{Answer, Ending, ending_of, refusal},
+    wire::Chunk,
+};
+use crate::Cost;
+use distill_dataset::{FinishReason, TurnFormat};
+use std::{
+    cell::{Cell, RefCell},
+    ops::ControlFlow,
+};
+
+/// Most characters of a server's message that are repeated.
+const MAX_MESSAGE: usize = 300;
+/// Most bytes of an answer, or of a body in one piece: longer ones are an attack or a bug.
+const MAX_BYTES: usize = 1 << 26;
+/// Most bytes of one event of a stream.
+const MAX_EVENT: usize = 1 << 22;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What has arrived of an answer, shared with those who watch it. What leaves it has no key in it.
+#[derive(Default)]
+pub(super) struct Live {
+    /// What must never be repeated.
+    key: Option<ApiKey>,
+    /// Tokens of the prompt, about.
+    pub(super) prompt_estimate: Cell<u64>,
+    /// Whether the server has begun to work on it.
+    pub(super) begun: Cell<bool>,
+    admitted: Cell<bool>,
+    parts: RefCell<Parts>,
+}
+
+impl Live {
+    /// In which that key is never repeated.
+    pub(super) fn without(key: Option<ApiKey>) -> Live {
+        Live { key, ..Live::default() }
+    }
+
+    /// Whether a first piece of an answer has arrived since this was asked last.
+    pub(super) fn take_admitted(&self) -> bool {
+        self.admitted.take()
+    }
+
+    /// What it cost so far, dollars aside: what the server says, else what arrived of it.
+    pub(super) fn cost(&self) -> Cost {
+        let parts = self.parts.borrow();
+        // A piece is about a token, unless a host sends larger ones: of four bytes, then.
+        let bytes = parts.reasoning.len() + parts.content.len();
+        let (told, pieces) = (parts.usage, parts.pieces.max(bytes as u64 / 4));
+        // Some hosts tell none where there were some.
+        let completion = told.1.filter(|count| *count > 0 || pieces == 0);
+        if !self.begun.get() {
+            return Cost::default();
+        }
+        Cost {
+            prompt_tokens: told.0.map_or_else(|| self.prompt_estimate.get(), u64::from),
+            completion_tokens: completion.map_or(pieces, u64::from),
+            usd: 0.0,
+            estimated: told.0.is_none() || completion.is_none(),
+        }
+    }
+
+    /// What has arrived.
+    pub(super) fn text(&self, api: Api) -> String {
+        let parts = self.parts.borrow();
+        let text = match api {
+            Api::Completions => parts.content.clone(),
+            Api::Chat => join(&parts.reasoning, &parts.content, FinishReason::Length),
+        };
+        self.without_key(text, true)
+    }
+
+    /// An answer without the key, should the server repeat it; `cut` where it may end within.
+    fn without_key(&self, text: String, cut: bool) -> String {
+        match &self.key {
+            Some(key) => key.redact_answer(&text, cut),
+            None => text,
+        }
+    }
+
+    /// As much of a server's words as is told to people, without the key. It goes before they are cut: half a key is one, too.
+    pub(super) fn quoted(&self, text: &str) -> String {
+        let clean = self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.redact(text));
+        clean.chars().take(MAX_MESSAGE).collect()
+    }
+
+    fn take(&self, bytes: &[u8]) -> ControlFlow<Ending> {
+        let mut chunk = match Chunk::read(bytes) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                let found = self.quoted(&String::from_utf8_lossy(bytes));
+                let message = self.quoted(&format!("expected a completion as JSON: {error}"));
+                return ControlFlow::Break(Ending::Broken("incomplete", format!("{message}, found {found}")));
+            }
+        };
+        if let Some(error) = chunk.take_error() {
+            return ControlFlow::Break(self.parts.borrow().failed(&error, |text| self.quoted(text)));
+        }
+        self.parts.borrow_mut().take(chunk)?;
+        self.admitted.set(true);
+        ControlFlow::Continue(())
+    }
+
+    fn finish(&self, api: Api) -> Ending {
+        match self.parts.borrow().finish(api) {
+            Ending::Done(answer) => Ending::Done(Box::new(Answer {
+                text: self.without_key(answer.text, answer.finish_reason != FinishReason::Stop),
+                finish_name: answer.finish_name.map(|name| self.quoted(&name)),
+                model: self.quoted(&answer.model),
+                ..*answer
+            })),
+            other => other,
+        }
+    }
+}
+
+/// A body so far.
+pub(super) struct Body<'l> {
+    api: Api,
+    live: &'l Live,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Nothing but white space yet, and perhaps the beginning of a byte-order mark.
+    Unknown(Vec<u8>),
+    Json(Vec<u8>),
+    Stream(Events),
+}
+
+impl Kind {
+    /// The kind of a body that begins so.
+    fn of(first: u8) -> Kind {
+        match first {
+            // As `data`, `event`, `id`, `retry` and comments do.
+            b'd' | b'e' | b'i' | b'r' | b':' => Kind::Stream(Events::new(MAX_EVENT)),
+            _ => Kind::Json(Vec::new()),
+        }
+    }
+}
+
+impl Body<'_> {
+    /// A body of which nothing has arrived.
+    pub(super) fn new(api: Api, live: &Live) -> Body<'_> {
+        Body { api, live, kind: Kind::Unknown(Vec::new()) }
+    }
+
+    /// Takes the next bytes; the end, where they bring it.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Ending> {
+        match &mut self.kind {
+            Kind::Unknown(before) => {
+                before.extend_from_slice(bytes);
+                let start = before.trim_ascii_start();
+                let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
+                let kind = match start.first() {
+                    None if before.len() > MAX_EVENT => return Some(too_long(MAX_EVENT)),
+                    Some(_) if !BYTE_ORDER_MARK.starts_with(start) => Kind::of(start[0]),
+                    _ => return None,
+                };
+                let start = start.to_vec();
+                self.kind = kind;
+                self.push(&start)
+            }
+            Kind::Json(whole) => {
+                let room = MAX_BYTES - whole.len();
+                whole.extend_from_slice(&bytes[..room.min(bytes.len())]);
+                (bytes.len() > room).then(|| too_long(MAX_BYTES))
+            }
+            Kind::Stream(events) => {
+                let (live, api) = (self.live, self.api);
+                ended(events.push(bytes, &mut |data| take(live, api, data)))
+            }
+        }
+    }
+
+    /// The end of the body.
+    pub(super) fn end(mut self) -> Ending {
+        let (live, api) = (self.live, self.api);
+        let last = match &mut self.kind {
+            Kind::Unknown(_) => Some(Ending::Broken("incomplete", "expected a completion, found nothing".to_owned())),
+            Kind::Json(whole) => live.take(whole).break_value(),
+            Kind::Stream(events) => ended(events.end(&mut |data| take(live, api, data))),
+        };
+        last.unwrap_or_else(|| live.finish(api))
+    }
+
+    /// It broke off, or fell silent. An answer that had said why it ended is whole.
+    pub(super) fn broken(self, reason: &'static str, message: &str) -> Ending {
+        match self.live.finish(self.api) {
+            Ending::Done(answer) => Ending::Done(answer),
+            _ => Ending::Broken(reason, self.live.quoted(message)),
+        }
+    }
+
+    /// Whether the answer has said why it ended, so that little can follow.
+    pub(super) fn is_answered(&self) -> bool {
+        self.live.parts.borrow().finish_reason.is_some()
+    }
+}
+
+/// Takes an event of a stream.
+fn take(live: &Live, api: Api, data: &[u8]) -> ControlFlow<Ending> {
+    match data.trim_ascii() {
+        b"" => ControlFlow::Continue(()),
+        // Some hosts put more behind it.
+        data if data.starts_with(b"[DONE]") => ControlFlow::Break(live.finish(api)),
+        data => live.take(data),
+    }
+}
+
+fn ended(flow: ControlFlow<Stop<Ending>>) -> Option<Ending> {
+    match flow.break_value()? {
+        Stop::TooLong => Some(too_long(MAX_EVENT)),
+        Stop::Enough(ending) => Some(ending),
+    }
+}
+
+fn too_long(most: usize) -> Ending {
+    Ending::Unanswerable("answer-too-long", format!("expected at most {most} bytes in one piece"))
+}
+
+/// What has arrived so far.
+#[derive(Default)]
+struct Parts {
+    reasoning: String,
+    content: String,
+    finish_reason: Option<String>,
+    model: String,
+    /// Tokens of the prompt and of the completion, as told last.
+    usage: (Option<u32>, Option<u32>),
+    pieces: u64,
+}
+
+impl Parts {
+    /// Adds a chunk.
+    fn take(&mut self, chunk: Chunk) -> ControlFlow<Ending> {
+        let (prompt, completion) = (chunk.usage.prompt_tokens.0, chunk.usage.completion_tokens.0);
+        self.usage = (prompt.or(self.usage.0), completion.or(self.usage.1));
+        if self.model.is_empty() {
+            self.model = chunk.model.text;
+        }
+        let Some(mut choice) = chunk.choices.0.into_iter().flatten().next() else { return ControlFlow::Continue(()) };
+        let finish = std::mem::take(&mut choice.finish_reason.text);
+        // Some hosts give the reason before the end as text that says nothing.
+        if !matches!(finish.as_str(), "" | "null" | "None") {
+            self.finish_reason = Some(finish);
+        }
+        let (reasoning, content) = choice.into_parts(self.pieces > 0);
+        for (piece, whole) in [(reasoning, &mut self.reasoning), (content, &mut self.content)] {
+            self.pieces += u64::from(!piece.is_empty());
+            whole.push_str(&piece);
+        }
+        if self.reasoning.len() + self.content.len() > MAX_BYTES {
+            return ControlFlow::Break(too_long(MAX_BYTES));
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// An error that a server tells inside a 200; `quoted` is what people are told of a server's words.
+    fn failed(&self, error: &serde_json::Value, quoted: impl Fn(&str) -> String) -> Ending {
+        let body = error.to_string();
+        let text = quoted(&body);
+        let code = error.get("code").and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()));
+        match code.and_then(|code| u16::try_from(code).ok()) {
+            Some(code) if code >= 300 && (code < 500 || self.pieces == 0) => ending_of(code, &body, text, None),
+            _ if refusal(0, &body) != "refused" => Ending::Unanswerable(refusal(0, &body), text),
+            _ if self.pieces == 0 => Ending::Server(text, None),
+            _ => Ending::Broken("incomplete", text),
+        }
+    }
+
+    /// The answer, if the server said why it ended. A reason that no host is known by is kept under its own name.
+    fn finish(&self, api: Api) -> Ending {
+        let Some(name) = self.finish_reason.as_deref() else {
+            return Ending::Broken("incomplete", "the stream ended without a finish reason".to_owned());
+        };
+        let (finish_reason, finish_name) = match Finish::of(name) {
+            Finish::Reason(reason) => (reason, None),
+            Finish::Aborted => return Ending::Broken("incomplete", format!("the server gave up: `{name}`")),
+            Finish::Unknown => (FinishReason::Unknown, Some(name.to_owned())),
+        };
+        let text = match api {
+            Api::Completions => self.content.clone(),
+            Api::Chat => join(&self.reasoning, &self.content, finish_reason),
+        };
+        Ending::Done(Box::new(Answer { text, finish_reason, finish_name, model: self.model.clone() }))
+    }
+}
+
+/// What a host's name for the end of an answer means.
+enum Finish {
+    Reason(FinishReason),
+    /// The server gave up on it.
+    Aborted,
+    Unknown,
+}
+
+impl Finish {
+    /// Names as documented, in any case: OpenAI and vLLM (`stop`, `length`, `content_filter`, `abort`), Text Generation
+    /// Inference (`eos_token`, `stop_sequence`), Mistral (`model_length`, `error`), Gemini (`STOP`, `MAX_TOKENS`, `SAFETY`…),
+    /// Anthropic (`end_turn`, `max_tokens`, `refusal`), Cohere (`COMPLETE`), Together (`eos`), Zhipu (`sensitive`,
+    /// `network_error`).
+    fn of(name: &str) -> Finish {
+        match name.to_ascii_lowercase().as_str() {
+            "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" | "complete" => {
+                Finish::Reason(FinishReason::Stop)
+            }
+            "length" | "max_tokens" | "model_length" => Finish::Reason(FinishReason::Length),
+            "content_filter" | "safety" | "refusal" | "sensitive" | "recitation" | "blocklist"
+            | "prohibited_content" => Finish::Reason(FinishReason::ContentFilter),
+            "abort" | "error" | "network_error" => Finish::Aborted,
+            _ => Finish::Unknown,
+        }
+    }
+}
+
+/// Puts reasoning that came apart back before the answer. Reasoning that the token limit cut stays open.
+fn join(reasoning: &str, content: &str, finish_reason: FinishReason) -> String {
+    // Servers that take reasoning out of the text take these tags.
+    let format = TurnFormat::default();
+    if content.is_empty() && !reasoning.is_empty() && finish_reason != FinishReason::Stop {
+        return format.opened(reasoning);
+    }
+    format.join(reasoning, content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a body comes to that arrives in pieces of that size, and what it cost.
+    fn read(text: &[u8], piece: usize) -> (Ending, Cost) {
+        let live = Live::default();
+        live.begun.set(true);
+        let mut body = Body::new(Api::Chat, &live);
+        let early = text.chunks(piece).find_map(|bytes| body.push(bytes));
+        (early.unwrap_or_else(|| body.end()), live.cost())
+    }
+
+    /// The same, whatever the pieces: text, finish reason and the host's own name for it.
+    fn answer(text: &str) -> (String, FinishReason, Option<String>) {
+        let mut found: Vec<_> = (1..=text.len())
+            .map(|piece| match read(text.as_bytes(), piece).0 {
+                Ending::Done(answer) => (answer.text, answer.finish_reason, answer.finish_name),
+                Ending::Broken(_, message) => panic!("{text}, by {piece}: {message}"),
+                _ => panic!("{text}, by {piece}: no answer"),
+            })
+            .collect();
+        found.dedup();
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        found.remove(0)
+    }
+
+    const PIECE: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"4\"}}]}\n\n";
+    const LAST: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"2\"},\"finish_reason\":\"stop\"}]}\n\n";
+
+    #[test]
+    fn what_the_official_client_reads_is_read() {
+        let cases = [
+            format!("{PIECE}{LAST}data: [DONE]\n\n"),
+            format!("\u{feff}{PIECE}{LAST}data:[DONE] \n\n"),
+            format!("\n\n: ping\n\ndata:\n\nevent: message\n{PIECE}data: \n\n{LAST}"),
+            format!("{PIECE}{LAST}").trim_end().to_owned(),
+            format!("{PIECE}{LAST}").replace('\n', "\r\n"),
+            // A finish reason that says nothing, before and behind the one that does.
+            format!("{}{LAST}{}", PIECE.replace("}}]", "},\"finish_reason\":\"\"}]"), "data: {\"choices\":[{\"finish_reason\":null}]}\n\n"),
+            // The whole, said once more.
+            format!("{PIECE}{}", LAST.replace("\"delta\"", "\"message\":{\"content\":\"42\"},\"delta\"")),
+            " \n{\"choices\":[{\"message\":{\"content\":\"42\"},\"finish_reason\":\"stop\"}]}\n".to_owned(),
+            "\u{feff}{\"choices\":[{\"message\":{\"content\":[{\"text\":\"42\"}]},\"finish_reason\":{\"type\":\"stop\"}}],\"usage\":null}".to_owned(),
+            "{\"choices\":[{\"text\":\"42\",\"finish_reason\":\"stop\",\"logprobs\":[NaN]}],\"choices\":[{\"text\":\"42\",\"finish_reason\":\"stop\"}]}".to_owned(),
+        ];
+        for text in cases {
+            assert_eq!(answer(&text), ("42".to_owned(), FinishReason::Stop, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_host_s_name_for_an_end_is_understood_or_kept() {
+        for (names, expected) in [
+            (["stop", "eos_token", "STOP", "COMPLETE"], Some(FinishReason::Stop)),
+            (["length", "model_length", "MAX_TOKENS", "max_tokens"], Some(FinishReason::Length)),
+            (["content_filter", "SAFETY", "sensitive", "refusal"], Some(FinishReason::ContentFilter)),
+            (["insufficient_system_resource", "tool_calls", "7", "Stopp"], Some(FinishReason::Unknown)),
+            (["abort", "error", "network_error", "ABORT"], None),
+        ] {
+            for name in names {
+                let text = LAST.replace("stop", name);
+                match (read(text.as_bytes(), 9).0, expected) {
+                    (Ending::Done(found), Some(expected)) => {
+                        assert_eq!(found.finish_reason, expected, "{name}");
+                        let kept = expected == FinishReason::Unknown;
+                        assert_eq!(found.finish_name, kept.then(|| name.to_owned()));
+                    }
+                    (Ending::Broken("incomplete", message), None) => assert!(message.contains(name), "{message}"),
+                    _ => panic!("{name}: another ending"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_are_as_told_and_counted_where_they_are_not() {
+        let usage =
+            |usage: &str| format!("{PIECE}{LAST}data: {{\"choices\":[],\"usage\":{usage}}}\n\ndata: [DONE]\n\n");
+        for (told, prompt, completion, estimated) in [
+            (r#"{"prompt_tokens":11,"completion_tokens":5}"#, 11, 5, false),
+            (r#"{"prompt_tokens":11.0,"completion_tokens":"5"}"#, 11, 5, false),
+            (r#"{"prompt_tokens":11,"completion_tokens":null}"#, 11, 2, true),
+            (r#"{"prompt_tokens":11,"completion_tokens":0}"#, 11, 2, true),
+            ("null", 0, 2, true),
+        ] {
+            let cost = read(usage(told).as_bytes(), 50).1;
+            let found = (cost.prompt_tokens, cost.completion_tokens, cost.estimated);
+            assert_eq!(found, (prompt, completion, estimated), "{told}");
+        }
+        let whole = format!(r#"{{"choices":[{{"text":"{}","finish_reason":"stop"}}]}}"#, "four".repeat(100));
+        assert_eq!(read(whole.as_bytes(), 99).1.completion_tokens, 100, "one piece of a hundred tokens");
+    }
+
+    #[test]
+    fn what_is_no_completion_is_told_with_what_was_found() {
+        for (text, expected) in [
+            ("<html><body>Sign in</body></html>", "Sign in"),
+            ("upstream is gone", "upstream is gone"),
+            ("[1]", "expected a completion"),
+            ("data: <html>\n\n", "<html>"),
+            ("", "found nothing"),
+            (" \n ", "found nothing"),
+            ("{\"choices\":[]}", "without a finish reason"),
+            (PIECE, "without a finish reason"),
+        ] {
+            for piece in [1, 4, 100] {
+                match read(text.as_bytes(), piece).0 {
+                    Ending::Broken("incomplete", message) => assert!(message.contains(expected), "{text}: {message}"),
+                    _ => panic!("{text}: another ending"),
+                }
+            }
+        }
+        for (text, code) in [
+            (r#"{"object":"error","message":"no such model","code":404}"#, "no such model"),
+            (r#"{"error":{"code":"402","message":"no balance"}}"#, "no balance"),
+        ] {
+            match read(text.as_bytes(), 7).0 {
+                Ending::Fatal(message) => assert!(message.contains(code), "{message}"),
+                _ => panic!("{text}: another ending"),
+            }
+        }
+        assert!(
+            matches!(read(br#"{"detail":"out of memory"}"#, 7).0, Ending::Server(message, _) if message.contains("out of memory"))
+        );
+    }
+
+    #[test]
+    fn an_answer_that_had_ended_is_whole_though_the_stream_broke() {
+        for (text, whole) in [(format!("{PIECE}{LAST}"), true), (PIECE.to_owned(), false)] {
+            let live = Live::default();
+            let mut body = Body::new(Api::Chat, &live);
+            assert!(body.push(text.as_bytes()).is_none());
+            assert_eq!(body.is_answered(), whole);
+            assert_eq!(matches!(body.broken("timed-out", "silent"), Ending::Done(_)), whole);
+        }
+    }
+}
