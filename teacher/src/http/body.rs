@@ -456,6 +456,48 @@ mod tests {
         );
     }
 
+    /// 64-bit xorshift.
+    fn next(state: &mut u64) -> usize {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state as usize
+    }
+
+    #[test]
+    fn no_bytes_harm_the_reader_and_how_they_are_cut_changes_nothing() {
+        let sound = [
+            format!("\u{feff}: ping\n\n{PIECE}{LAST}data: [DONE]\n\n"),
+            r#"{"model":"é🙂","choices":[{"message":{"content":[{"text":"a\ud83d"}],"reasoning":null},"finish_reason":"stop"}],"usage":{"completion_tokens":5.0}}"#.to_owned(),
+            r#"data: {"error":{"code":"429","message":[NaN,{"a":"\\u"}]}}"#.to_owned(),
+        ];
+        let pieces: [&[u8]; 10] =
+            [b"\n\n", b"\r", b"data:", b"\"", b"{", b"\\", b"-Infinity", b"\\ud800", b"[[[[[[[[", b"\xef\xbb\xbf"];
+        let mut state = 17;
+        let (mut answers, mut others) = (0, 0);
+        for round in 0..30_000 {
+            let mut bytes = sound[round % sound.len()].clone().into_bytes();
+            for _ in 0..=next(&mut state) % 4 {
+                let at = next(&mut state) % bytes.len();
+                match next(&mut state) % 4 {
+                    0 => bytes[at] = next(&mut state) as u8,
+                    1 if bytes.len() > 1 => drop(bytes.remove(at)),
+                    1 | 2 => bytes.truncate(at.max(1)),
+                    _ => drop(bytes.splice(at..at, pieces[next(&mut state) % pieces.len()].iter().copied())),
+                }
+            }
+            let [whole, cut] = [bytes.len(), 1 + next(&mut state) % 5].map(|piece| match read(&bytes, piece).0 {
+                Ending::Done(answer) => Ok((answer.text, answer.finish_reason, answer.model)),
+                Ending::Broken(reason, message) => Err(format!("{reason}: {message}")),
+                Ending::Unanswerable(reason, message) => Err(format!("{reason}: {message}")),
+                Ending::Fatal(message) | Ending::Server(message, _) | Ending::Away { message, .. } => Err(message),
+            });
+            assert_eq!(whole, cut, "{:?}", String::from_utf8_lossy(&bytes));
+            if whole.is_ok() { answers += 1 } else { others += 1 }
+        }
+        assert!(answers > 1000 && others > 1000, "{answers} answers, {others} others");
+    }
+
     #[test]
     fn an_answer_that_had_ended_is_whole_though_the_stream_broke() {
         for (text, whole) in [(format!("{PIECE}{LAST}"), true), (PIECE.to_owned(), false)] {
