@@ -1,4 +1,4 @@
-//! An OpenAI-compatible endpoint in this process, for the binary to ask.
+//! An OpenAI-compatible endpoint in the process of a test, for the binary or the client to ask.
 
 use serde_json::Value;
 use std::{
@@ -11,16 +11,16 @@ use std::{
 pub(crate) struct Asked {
     /// Which it is of all, from 0.
     pub(crate) number: usize,
-    /// What came as the bearer's token.
+    /// What came as its authorisation.
     pub(crate) key: String,
     /// Its JSON.
     pub(crate) body: Value,
 }
 
-/// A response: its status line, headers of its own, each with its line break, and its JSON.
+/// A response: its status, headers of its own, and its body.
 pub(crate) struct Reply {
-    pub(crate) status: &'static str,
-    pub(crate) headers: String,
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) text: String,
 }
 
@@ -38,7 +38,8 @@ pub(crate) fn serve(reply: impl Fn(Asked) -> Reply + Send + Sync + 'static) -> S
     url
 }
 
-fn answer(stream: &TcpStream, number: usize, reply: &dyn Fn(Asked) -> Reply) -> std::io::Result<()> {
+/// Reads one HTTP/1.1 request, answers it and closes.
+pub(crate) fn answer(stream: &TcpStream, number: usize, reply: &dyn Fn(Asked) -> Reply) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let (mut length, mut key) = (0, String::new());
     loop {
@@ -46,9 +47,7 @@ fn answer(stream: &TcpStream, number: usize, reply: &dyn Fn(Asked) -> Reply) -> 
         reader.read_line(&mut line)?;
         match line.trim().split_once(": ") {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap_or(0),
-            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
-                key = value.trim_start_matches("Bearer ").to_owned();
-            }
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => value.clone_into(&mut key),
             None if line.trim().is_empty() => break,
             _ => {}
         }
@@ -57,7 +56,8 @@ fn answer(stream: &TcpStream, number: usize, reply: &dyn Fn(Asked) -> Reply) -> 
     reader.read_exact(&mut body)?;
     let Reply { status, headers, text } =
         reply(Asked { number, key, body: serde_json::from_slice(&body).expect("JSON") });
-    let head = format!("HTTP/1.1 {status}\r\n{headers}content-type: application/json\r\nconnection: close\r\n");
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!("HTTP/1.1 {status} Said\r\n{headers}connection: close\r\n");
     let mut stream = stream;
     stream.write_all(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes())
 }

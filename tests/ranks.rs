@@ -208,7 +208,8 @@ fn counting() -> (String, Counts) {
             "choices": [{"message": {"content": "<think>\nso\n</think>\n\n\\boxed{4}"}, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 5, "completion_tokens": 9},
         });
-        Reply { status: "200 OK", headers: String::new(), text: text.to_string() }
+        let headers = vec![("content-type", "application/json".to_owned())];
+        Reply { status: 200, headers, text: text.to_string() }
     });
     (url, counts)
 }

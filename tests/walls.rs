@@ -213,17 +213,19 @@ const KEY: &str = "sk-secret-0123456789abcdef";
 
 /// A server that repeats the key wherever it can, and gives a terminal orders.
 fn repeat(Asked { number, key, .. }: Asked) -> Reply {
+    let key = key.trim_start_matches("Bearer ");
     assert_eq!(key, KEY, "the key was sent, so that it can be repeated");
     let (status, text) = match number % 4 {
-        0 => ("400 Bad Request", format!("{}{key}\x1b[2J", "no ".repeat(96))),
-        1 => ("500 Internal Server Error", format!("{}{key}\x1b[2J", "no ".repeat(96))),
+        0 => (400, format!("{}{key}\x1b[2J", "no ".repeat(96))),
+        1 => (500, format!("{}{key}\x1b[2J", "no ".repeat(96))),
         _ => {
             let content = format!("<think>\nyour key is {key}\x1b[2J\n</think>\n\n\\boxed{{{key}}}");
             let choice = json!({"message": {"content": content}, "finish_reason": "stop"});
-            ("200 OK", json!({"model": format!("m {key}\x1b[2J"), "choices": [choice]}).to_string())
+            (200, json!({"model": format!("m {key}\x1b[2J"), "choices": [choice]}).to_string())
         }
     };
-    Reply { status, headers: format!("x-key: {key}\r\n"), text }
+    let headers = vec![("x-key", key.to_owned()), ("content-type", "application/json".to_owned())];
+    Reply { status, headers, text }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use std::{error::Error, path::Path};
 
 /// What `benches/scale.sh` asks for.
 const SAMPLING: SamplingParams = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 8192 };
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [problems, answers, model, samples, bytes] = &arguments[..] else {

@@ -32,7 +32,6 @@ TOKENS = {
     "qwen": ("", "<|im_end|>"), "llama": ("<|begin_of_text|>", "<|eot_id|>"), "smollm2": ("<|im_start|>", "<|im_end|>"),
     "chatml": ("", "<|im_end|>"),
 }
-FOREIGN = [pathlib.Path(argument).resolve() for argument in sys.argv[1:]]
 
 
 def message(role, content):
@@ -78,15 +77,25 @@ EXPRESSIONS = [
     "'a' in 'abc' and 'x' not in ['y']", "namespace(a=1).a", "[1, 2] | join('-')", "messages[1:] | length", "'%s' | format('x')", "tools is none and documents is none and unknown is not defined",
 ]
 
+ROOT = HERE.parent.parent
+if sys.argv[1:]:
+    folder, golden = (pathlib.Path(argument).resolve() for argument in sys.argv[1:])
+    templates = [(path, str(path), ("<s>", "</s>")) for path in folder.glob("*.jinja")]
+    snippet_sources = []
+else:
+    golden = HERE / "templates.json"
+    shipped = [*(HERE / "templates").glob("*.jinja"), *SHIPPED.glob("*.jinja")]
+    tokens_of = lambda path: next(tokens for prefix, tokens in TOKENS.items() if path.name.startswith(prefix))
+    templates = [(path, str(path.relative_to(ROOT)), tokens_of(path)) for path in shipped]
+    snippet_sources = ["{{ " + expression + " }}\n" for expression in EXPRESSIONS + snippets.EXPRESSIONS] + snippets.SOURCES
+
 cases = []
-shipped = [*(HERE / "templates").glob("*.jinja"), *SHIPPED.glob("*.jinja")]
-for path in sorted(FOREIGN[0].glob("*.jinja") if FOREIGN else shipped):
+for path, template, (bos, eos) in sorted(templates):
     # As it is: reading text would change the ends of lines.
     source = path.read_bytes().decode()
-    bos, eos = ("<s>", "</s>") if FOREIGN else next(tokens for prefix, tokens in TOKENS.items() if path.name.startswith(prefix))
     for name, conversation in CONVERSATIONS.items():
         for prompt in (False, True):
-            case = {"template": str(path if FOREIGN else path.relative_to(HERE.parent.parent)), "conversation": name, "bos": bos, "eos": eos, "prompt": prompt}
+            case = {"template": template, "conversation": name, "bos": bos, "eos": eos, "prompt": prompt}
             masked = "generation" in source and not prompt
             try:
                 texts, ranges = render_jinja_template(
@@ -99,8 +108,7 @@ for path in sorted(FOREIGN[0].glob("*.jinja") if FOREIGN else shipped):
                 case["error"] = str(error)
             cases.append(case)
 
-snippet_sources = ["{{ " + expression + " }}\n" for expression in EXPRESSIONS + snippets.EXPRESSIONS] + snippets.SOURCES
-for source in [] if FOREIGN else snippet_sources:
+for source in snippet_sources:
     case = {"source": source, "conversation": "unicode", "bos": "", "eos": "", "prompt": False, "generation": None}
     try:
         case["text"] = render_jinja_template([CONVERSATIONS["unicode"]], chat_template=source, bos_token="", eos_token="")[0][0]
@@ -109,5 +117,5 @@ for source in [] if FOREIGN else snippet_sources:
     cases.append(case)
 
 out = {"conversations": CONVERSATIONS, "cases": cases}
-(FOREIGN[1] if FOREIGN else HERE / "templates.json").write_text(json.dumps(out, ensure_ascii=False, indent=1) + "\n")
+golden.write_text(json.dumps(out, ensure_ascii=False, indent=1) + "\n")
 print(len(cases), "renderings,", sum("error" in case for case in cases), "of them errors")

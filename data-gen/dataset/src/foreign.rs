@@ -24,6 +24,7 @@ mod guard;
 
 /// Rows that are decoded at once.
 const BATCH_ROWS: usize = 256;
+
 /// The text of a value, which is not null.
 type TextAt = fn(&ArrayRef, usize) -> String;
 
@@ -160,7 +161,14 @@ pub(super) mod tests {
     use arrow_array::{RecordBatch, StringArray, builder::StringBuilder};
     use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
 
-    pub(super) fn written(dir: &Path, column: ArrayRef, dictionary: bool) -> PathBuf {
+    /// A file of 300 MiB of zeros, which packs to nearly nothing.
+    pub(super) fn bomb(dir: &Path) -> PathBuf {
+        let mut zeros = StringBuilder::new();
+        (0..300).for_each(|_| zeros.append_value("0".repeat(1 << 20)));
+        written(dir, Arc::new(zeros.finish()), false)
+    }
+
+    fn written(dir: &Path, column: ArrayRef, dictionary: bool) -> PathBuf {
         let path = dir.join("foreign.parquet");
         let batch = RecordBatch::try_from_iter([("text", column)]).expect("a batch");
         let properties = WriterProperties::builder()
@@ -178,9 +186,7 @@ pub(super) mod tests {
     #[test]
     fn what_unpacks_to_a_multiple_that_no_data_has_is_refused_unread() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut zeros = StringBuilder::new();
-        (0..300).for_each(|_| zeros.append_value("0".repeat(1 << 20)));
-        let path = written(dir.path(), Arc::new(zeros.finish()), false);
+        let path = bomb(dir.path());
         assert!(path.metadata().expect("a file").len() < 1 << 20, "expected a bomb");
         let error = TextRows::open(&path, &["text"]).err().expect("a refusal").to_string();
         assert!(error.contains("column `text`") && error.contains("refused"), "{error}");

@@ -3,7 +3,7 @@
 
 use super::{
     Api, ApiKey,
-    events::{Events, Stop},
+    events::{BYTE_ORDER_MARK, Events, Stop},
     response::{Answer, Ending, ending_of, refusal},
     wire::Chunk,
 };
@@ -20,7 +20,6 @@ const MAX_MESSAGE: usize = 300;
 const MAX_BYTES: usize = 1 << 26;
 /// Most bytes of one event of a stream.
 const MAX_EVENT: usize = 1 << 22;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What has arrived of an answer, shared with those who watch it. What leaves it has no key in it.
 #[derive(Default)]
@@ -159,7 +158,7 @@ impl Body<'_> {
                 let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
                 let kind = match start.first() {
                     None if before.len() > MAX_EVENT => return Some(too_long(MAX_EVENT)),
-                    Some(_) if !BYTE_ORDER_MARK.starts_with(start) => Kind::of(start[0]),
+                    Some(first) if !BYTE_ORDER_MARK.starts_with(start) => Kind::of(*first),
                     _ => return None,
                 };
                 let start = start.to_vec();
@@ -244,7 +243,7 @@ impl Parts {
         if self.model.is_empty() {
             self.model = chunk.model.text;
         }
-        let Some(mut choice) = chunk.choices.0.into_iter().flatten().next() else { return ControlFlow::Continue(()) };
+        let Some(mut choice) = chunk.choices.into_iter().flatten().next() else { return ControlFlow::Continue(()) };
         let finish = std::mem::take(&mut choice.finish_reason.text);
         // Some hosts give the reason before the end as text that says nothing.
         if !matches!(finish.as_str(), "" | "null" | "None") {

@@ -5,7 +5,8 @@
 
 use std::ops::ControlFlow;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// What some hosts begin a body with.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why a stream was not read to its end.
 pub(super) enum Stop<T> {

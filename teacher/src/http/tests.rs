@@ -6,7 +6,7 @@ use crate::ledger::Cost;
 use distill_dataset::{FinishReason, SamplingParams, TurnFormat};
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     ops::ControlFlow,
     sync::{
@@ -14,6 +14,11 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
+
+#[path = "../../../tests/endpoint.rs"]
+mod endpoint;
+
+use endpoint::Asked;
 
 /// A response: status, headers, body.
 type Reply = (u16, Vec<(&'static str, String)>, String);
@@ -29,54 +34,28 @@ struct Server {
 }
 
 impl Server {
-    /// Reads one HTTP/1.1 request, answers it and closes.
-    fn answer(&self, stream: &TcpStream) -> std::io::Result<()> {
-        let mut reader = BufReader::new(stream);
-        let (mut length, mut key) = (0, String::new());
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line)?;
-            match line.trim().split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.parse().unwrap_or(0)
-                }
-                Some((name, value)) if name.eq_ignore_ascii_case("authorization") => value.clone_into(&mut key),
-                None if line.trim().is_empty() => break,
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+    fn of(behaviour: Behaviour) -> Arc<Server> {
+        let zero = || AtomicUsize::new(0);
+        Arc::new(Server { behaviour, calls: zero(), now: zero(), peak: zero(), keys: Mutex::default() })
+    }
+
+    fn reply(&self, Asked { number, key, body }: Asked) -> endpoint::Reply {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.peak.fetch_max(now, Ordering::SeqCst);
         self.keys.lock().expect("a lock").push(key);
         std::thread::sleep(Duration::from_millis(5));
-        let (status, headers, text) = (self.behaviour)(call, &serde_json::from_slice(&body).expect("JSON"));
+        let (status, headers, text) = (self.behaviour)(number, &body);
         self.now.fetch_sub(1, Ordering::SeqCst);
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let head =
-            format!("HTTP/1.1 {status} Said\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n", text.len());
-        let mut stream = stream;
-        stream.write_all(head.as_bytes())?;
-        stream.write_all(text.as_bytes())
+        endpoint::Reply { status, headers, text }
     }
 }
 
 /// Starts a server; it ends with the test's process.
 fn serve(behaviour: Behaviour) -> (String, Arc<Server>) {
-    let zero = || AtomicUsize::new(0);
-    let server = Arc::new(Server { behaviour, calls: zero(), now: zero(), peak: zero(), keys: Mutex::default() });
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    let server = Server::of(behaviour);
     let serving = server.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let server = serving.clone();
-            std::thread::spawn(move || server.answer(&stream));
-        }
-    });
-    (url, server)
+    (endpoint::serve(move |asked| serving.reply(asked)), server)
 }
 
 fn config(url: String) -> HttpTeacherConfig {
@@ -155,6 +134,28 @@ fn stream(chunks: &[&str]) -> Reply {
 
 const STOP: &str = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
 const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":5}}"#;
+
+/// A server that sends these very bytes to whoever asks, and keeps the connection.
+fn serve_bytes(bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(&bytes);
+            held.push(stream);
+        }
+    });
+    url
+}
+
+/// A server that begins a stream and then falls silent: the length promises more.
+fn serve_beginning(chunks: &[&str]) -> String {
+    let (_, _, text) = stream(chunks);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100000\r\n\r\n";
+    serve_bytes((head.to_owned() + &text).into_bytes())
+}
 
 #[test]
 fn reasoning_is_found_in_all_three_places() {
@@ -294,19 +295,18 @@ fn an_endpoint_that_is_away_for_a_while_fails_nothing_and_is_said() {
 fn a_server_that_is_started_again_is_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    let zero = || AtomicUsize::new(0);
-    let behaviour: Behaviour = |_, _| whole();
-    let server = Arc::new(Server { behaviour, calls: zero(), now: zero(), peak: zero(), keys: Mutex::default() });
+    let server = Server::of(|_, _| whole());
+    let answer = move |stream: &TcpStream| endpoint::answer(stream, 0, &|asked| server.reply(asked));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten().take(5) {
-            server.answer(&stream).expect("an answer");
+            answer(&stream).expect("an answer");
         }
         drop(listener);
         std::thread::sleep(Duration::from_millis(1500));
         let listener = TcpListener::bind(address).expect("the same port");
         for stream in listener.incoming().flatten() {
-            let server = server.clone();
-            std::thread::spawn(move || server.answer(&stream));
+            let answer = answer.clone();
+            std::thread::spawn(move || answer(&stream));
         }
     });
     // A request that was under way when the server ended may have been read by it: those count.
@@ -409,19 +409,7 @@ fn a_stop_waits_for_what_is_in_flight_and_asks_nothing_more() {
 
 #[test]
 fn what_a_stop_cannot_wait_for_is_charged() {
-    // Two pieces, then silence: the length promises more.
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
-    std::thread::spawn(move || {
-        let mut held = Vec::new();
-        for mut stream in listener.incoming().flatten() {
-            let _ = stream.read(&mut [0; 4096]);
-            let (_, _, text) = super::tests::stream(&[r#"{"choices":[{"delta":{"content":"a"}}]}"#; 2]);
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100000\r\n\r\n";
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(text.as_bytes()));
-            held.push(stream);
-        }
-    });
+    let url = serve_beginning(&[r#"{"choices":[{"delta":{"content":"a"}}]}"#; 2]);
     let cancel = Cancel::default();
     let mut list = List { cancel_at: Some((0, cancel.clone())), drain: Duration::from_millis(500), ..List::of(1) };
     HttpTeacher::new(config(url), None, None).expect("a teacher").complete(&mut list, &cancel).expect("a stop");
@@ -482,21 +470,6 @@ fn what_changes_an_answer_changes_who_answers_and_a_url_does_not() {
     }
 }
 
-/// A server that sends these very bytes to whoever asks, and keeps the connection.
-fn serve_bytes(bytes: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
-    std::thread::spawn(move || {
-        let mut held = Vec::new();
-        for mut stream in listener.incoming().flatten() {
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(&bytes);
-            held.push(stream);
-        }
-    });
-    url
-}
-
 #[test]
 fn a_body_that_is_packed_is_read() {
     // As `gzip` packs it: {"choices":[{"message":{"content":"42"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}
@@ -511,14 +484,8 @@ fn a_body_that_is_packed_is_read() {
 
 #[test]
 fn an_answer_that_ended_is_not_waited_for_nor_bought_again() {
-    let (_, _, text) = stream(&[r#"{"choices":[{"delta":{"content":"42"},"finish_reason":"stop"}]}"#]);
-    // The length promises more.
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100000\r\n\r\n";
-    let config = HttpTeacherConfig {
-        idle_timeout_s: 1,
-        max_retries: 0,
-        ..config(serve_bytes((head.to_owned() + &text).into()))
-    };
+    let url = serve_beginning(&[r#"{"choices":[{"delta":{"content":"42"},"finish_reason":"stop"}]}"#]);
+    let config = HttpTeacherConfig { idle_timeout_s: 1, max_retries: 0, ..config(url) };
     let answers = ask(&HttpTeacher::new(config, None, None).expect("a teacher"), 1).expect("answers");
     let completion = answers[&0].as_ref().expect("a completion");
     assert_eq!(completion.text, "42");

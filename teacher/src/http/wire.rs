@@ -72,7 +72,8 @@ pub(super) fn body<'a>(
 #[serde(default)]
 pub(super) struct Chunk {
     pub(super) model: Text,
-    pub(super) choices: List,
+    /// One was asked for; nothing where the field is missing or null.
+    pub(super) choices: Option<Vec<Choice>>,
     #[serde(deserialize_with = "or_default")]
     pub(super) usage: Usage,
     /// Some hosts report errors inside a 200: as a field, or as the whole.
@@ -108,7 +109,7 @@ impl Chunk {
         if let Some(error) = self.error.take().filter(|error| !error.is_null()) {
             return Some(error);
         }
-        let whole = self.object.text == "error" || self.choices.0.is_none();
+        let whole = self.object.text == "error" || self.choices.is_none();
         if !whole || self.message.is_none() && self.detail.is_none() {
             return None;
         }
@@ -117,16 +118,6 @@ impl Chunk {
             error.extend(value.take().map(|value| (name.to_owned(), value)));
         }
         Some(Value::Object(error))
-    }
-}
-
-/// The choices, of which one was asked for; nothing where the field is missing or null.
-#[derive(Debug, Default)]
-pub(super) struct List(pub(super) Option<Vec<Choice>>);
-
-impl<'de> Deserialize<'de> for List {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<List, D::Error> {
-        Option::deserialize(deserializer).map(List)
     }
 }
 
@@ -336,7 +327,7 @@ mod tests {
 
     fn parts(json: &str) -> (String, String) {
         let chunk = Chunk::read(json.as_bytes()).unwrap_or_else(|error| panic!("{json}: {error}"));
-        let choice = chunk.choices.0.into_iter().flatten().next().expect("a choice");
+        let choice = chunk.choices.into_iter().flatten().next().expect("a choice");
         choice.into_parts(false)
     }
 
@@ -382,7 +373,7 @@ mod tests {
             let chunk = Chunk::read(format!(r#"{{"usage":{{"completion_tokens":{found}}}}}"#).as_bytes());
             assert_eq!(chunk.expect("a chunk").usage.completion_tokens.0, expected, "{found}");
         }
-        assert!(Chunk::read(br#"{"usage":null,"choices":null,"model":null}"#).expect("a chunk").choices.0.is_none());
+        assert!(Chunk::read(br#"{"usage":null,"choices":null,"model":null}"#).expect("a chunk").choices.is_none());
     }
 
     #[test]

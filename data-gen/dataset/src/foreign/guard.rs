@@ -284,8 +284,8 @@ impl Thrift<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{TextRows, foreign::tests::written};
-    use arrow_array::{Int64Array, RecordBatch, StringArray, builder::StringBuilder};
+    use crate::{TextRows, foreign::tests::bomb};
+    use arrow_array::{Int64Array, RecordBatch, StringArray};
     use parquet::{
         arrow::ArrowWriter,
         basic::Compression,
@@ -307,9 +307,7 @@ mod tests {
     #[test]
     fn a_footer_that_belittles_its_pages_is_not_believed() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut zeros = StringBuilder::new();
-        (0..300).for_each(|_| zeros.append_value("0".repeat(1 << 20)));
-        let path = written(dir.path(), Arc::new(zeros.finish()), false);
+        let path = bomb(dir.path());
         let file = File::open(&path).expect("a file");
         let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).expect("a footer");
         let data = metadata.row_groups()[0].column(0).compressed_size() as usize + 4;
