@@ -17,7 +17,7 @@ use crate::{
     verify::{self, Pace},
 };
 use anyhow::{Context, Result};
-use distill_dataset::{Cancel, Store};
+use distill_dataset::{Cancel, Interrupted, Store};
 use std::{
     io::{IsTerminal, Write},
     num::NonZeroUsize,
@@ -233,7 +233,7 @@ fn ending(error: &anyhow::Error) -> Ending {
             || matches!(cause.downcast_ref(), Some(distill_evaluate::EvaluateError::Budget { .. }))
     }) {
         Ending::Budget
-    } else if is(run::is_interruption) {
+    } else if is(|cause| cause.is::<Interrupted>()) {
         Ending::Interrupted
     } else {
         Ending::Failed

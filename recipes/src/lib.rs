@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod command;
 pub mod convert;
+mod data;
 pub mod doctor;
 pub mod identity;
 mod links;

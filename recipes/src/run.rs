@@ -3,6 +3,7 @@
 //! `problems → traces → measures → selection → export, examples → student → evaluation → published`
 
 use crate::{
+    data::{Data, manifests},
     preflight,
     recipe::{BaseConfig, ExportConfig, Recipe, StudentConfig},
     session::{Session, Slot, Spec, Work, ready},
@@ -12,11 +13,11 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SamplingConfig, SplitConfig, TRACES};
-use distill_dataset::{Dataset, Interrupted, Keyed, Manifest, Shard};
+use distill_dataset::{Dataset, Keyed, Shard};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
 use distill_filters::{EXAMPLES, EXPORT, FilterConfig, Inputs, SELECTION};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
-use distill_student::{Base, TRAINING, TrainError, TrainingConfig};
+use distill_student::{Base, TRAINING, TrainingConfig};
 use distill_teacher::Answers;
 use distill_teacher_local::{LocalTeacher, Precision};
 use std::rc::Rc;
@@ -317,32 +318,4 @@ fn publish(
         }))
     })?;
     Ok(())
-}
-
-/// What the later stages read together.
-struct Data<'a> {
-    problems: &'a [Slot],
-    traces: &'a [Slot],
-    selection: &'a Slot,
-}
-
-impl Data<'_> {
-    fn inputs(&self, spec: Spec) -> Spec {
-        spec.inputs("problems", self.problems).inputs("traces", self.traces).input("selection", self.selection)
-    }
-
-    fn lineage(&self) -> Result<Lineage> {
-        let selection = Some(self.selection.ready()?.manifest.clone());
-        let (problems, traces) = (manifests(self.problems)?, manifests(self.traces)?);
-        Ok(Lineage { problems, traces, selection, ..Lineage::default() })
-    }
-}
-
-fn manifests(slots: &[Slot]) -> Result<Vec<Manifest>> {
-    slots.iter().map(|slot| Ok(slot.ready()?.manifest.clone())).collect()
-}
-
-/// Whether an error says that somebody asked to stop.
-pub fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<Interrupted>() || matches!(cause.downcast_ref(), Some(TrainError::Interrupted))
 }

@@ -159,7 +159,7 @@ fn go_on(folder: &Path, scratch: &Path, max_tokens: u32, steps: u64) -> Result<S
     });
     let context = Context { cancel, ..context(scratch, progress) };
     match train(Base::new(&folder.join("base")), &[examples], &config(max_tokens), "cpu", &context, &out) {
-        Ok(_) | Err(TrainError::Interrupted) => {}
+        Ok(_) | Err(TrainError::Interrupted(_)) => {}
         Err(error) => return Err(error.into()),
     }
     let seen = seen.lock().map_err(|_| "a lock")?;

@@ -12,7 +12,7 @@ use crate::{
     shuffle,
 };
 use distill_chat::{Chat, ChatError, TokenisedExample};
-use distill_dataset::{Context, Dataset, Digest, Example};
+use distill_dataset::{Context, Dataset, Digest, Example, Interrupted};
 use rayon::prelude::*;
 use std::{io, sync::mpsc::sync_channel, thread};
 
@@ -124,7 +124,7 @@ fn each_batch(
         started.map_err(|error: io::Error| TrainError::io("start a thread that reads", "the examples")(error))?;
         for batch in receive {
             if context.cancel.is_cancelled() {
-                return Err(TrainError::Interrupted);
+                return Err(Interrupted.into());
             }
             each(batch?)?;
         }
@@ -159,7 +159,7 @@ fn tokenise(
             };
             let encoded: Option<Result<Vec<Encoded>, TrainError>> = piece.par_iter_mut().enumerate().map(one).collect();
             let encoded = encoded.transpose()?;
-            let Some(encoded) = encoded else { return Err(TrainError::Interrupted) };
+            let Some(encoded) = encoded else { return Err(Interrupted.into()) };
             for (row, encoded) in piece.iter().zip(encoded) {
                 write(row, &encoded, survey.holdout.contains(&row.problem_id), writer)?;
             }
@@ -171,7 +171,7 @@ fn tokenise(
         }
         Ok(())
     });
-    if matches!(outcome, Err(TrainError::Interrupted)) {
+    if matches!(outcome, Err(TrainError::Interrupted(_))) {
         // What is tokenised is kept.
         writer.commit()?;
     }

@@ -35,7 +35,7 @@ pub use train::{Prepared, prepare, train};
 
 use distill_chat::ChatError;
 use distill_checkpoint::CheckpointError;
-use distill_dataset::{DatasetError, Stage};
+use distill_dataset::{DatasetError, Interrupted, Stage};
 use distill_model::ModelError;
 use std::{io, path::PathBuf};
 
@@ -148,7 +148,7 @@ pub enum TrainError {
     },
     /// Asked to stop; the state is saved.
     #[error("interrupted")]
-    Interrupted,
+    Interrupted(#[from] Interrupted),
     /// The examples could not be read.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -166,7 +166,7 @@ pub enum TrainError {
 impl From<CheckpointError> for TrainError {
     fn from(error: CheckpointError) -> TrainError {
         match error {
-            CheckpointError::Interrupted => TrainError::Interrupted,
+            CheckpointError::Interrupted => Interrupted.into(),
             error => TrainError::Checkpoint(error),
         }
     }

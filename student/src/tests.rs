@@ -146,7 +146,7 @@ fn a_run_that_was_stopped_twice_ends_with_the_same_weights_and_metrics() {
     let scratch = bench.scratch("s-parts");
     for step in [5, 11] {
         let stopped = bench.train("parts", &config(), &stopping_at(step, &scratch));
-        assert!(matches!(stopped, Err(TrainError::Interrupted)));
+        assert!(matches!(stopped, Err(TrainError::Interrupted(_))));
     }
     let parts = bench.train("parts", &config(), &scratch).expect("the rest");
     assert!(whole == parts, "a resumed run must end with the very same weights");
@@ -279,7 +279,7 @@ fn saved_states_are_the_last_few() {
     let context = bench.scratch("s-few");
     for stop_at in [3, 5, 8, 11] {
         let stopped = bench.train("few", &config(), &stopping_at(stop_at, &context));
-        assert!(matches!(stopped, Err(TrainError::Interrupted)));
+        assert!(matches!(stopped, Err(TrainError::Interrupted(_))));
     }
     let saved: Vec<u64> = crate::state::saved(&context.scratch).into_iter().map(|(step, _)| step).collect();
     assert_eq!(saved, [8, 11]);
@@ -312,7 +312,7 @@ fn a_stop_inside_a_step_or_a_look_is_as_if_it_had_not_been() {
     // Before any step; after the step before a look, which is then owed; inside the step after.
     for context in [stopping_at_once(&scratch), stopping_at(4, &scratch), stopping_at_once(&scratch)] {
         let stopped = bench.run("parts", &config, &context);
-        assert!(matches!(stopped, Err(TrainError::Interrupted)), "{stopped:?}");
+        assert!(matches!(stopped, Err(TrainError::Interrupted(_))), "{stopped:?}");
     }
     bench.run("parts", &config, &scratch).expect("the rest");
     assert!(bench.weights("whole") == bench.weights("parts"), "the very same weights");
@@ -326,7 +326,7 @@ fn a_training_goes_on_whatever_now_says_how_to_run_it() {
     let whole = bench.train("whole", &config(), &bench.scratch("s-whole")).expect("a run");
     let scratch = bench.scratch("s-parts");
     let stopped = bench.train("parts", &config(), &stopping_at(7, &scratch));
-    assert!(matches!(stopped, Err(TrainError::Interrupted)));
+    assert!(matches!(stopped, Err(TrainError::Interrupted(_))));
     let first = std::sync::Arc::new(Mutex::new(None));
     let seen = first.clone();
     let progress = Progress::new(move |event| {
@@ -354,7 +354,7 @@ fn a_damaged_state_costs_the_steps_since_the_one_before() {
     let config = TrainingConfig { save_every_seconds: 0.0, keep_states: 100, ..config() };
     let whole = bench.train("whole", &config, &bench.scratch("s-whole")).expect("a run");
     let scratch = bench.scratch("s-damaged");
-    assert!(matches!(bench.train("parts", &config, &stopping_at(7, &scratch)), Err(TrainError::Interrupted)));
+    assert!(matches!(bench.train("parts", &config, &stopping_at(7, &scratch)), Err(TrainError::Interrupted(_))));
     let saved = crate::state::saved(&scratch.scratch);
     let (newest, before, earlier) = (&saved[saved.len() - 1], &saved[saved.len() - 2], &saved[saved.len() - 3]);
     // One bit of the newest is wrong, the one before is cut off.
@@ -396,7 +396,7 @@ fn a_run_that_ended_early_stays_ended_and_leaves_nothing_unfinished() {
     assert!(steps < 240, "training ended after {steps} steps");
     // Asked to stop at the very step after which it ends.
     let scratch = bench.scratch("s-parts");
-    assert!(matches!(bench.run("parts", &config, &stopping_at(steps, &scratch)), Err(TrainError::Interrupted)));
+    assert!(matches!(bench.run("parts", &config, &stopping_at(steps, &scratch)), Err(TrainError::Interrupted(_))));
     // And killed before while it wrote a state.
     let unfinished = scratch.scratch.join("step-00000003.tmp");
     fs::create_dir_all(&unfinished).expect("a folder");
@@ -474,7 +474,7 @@ fn surgery_changes_what_it_says_and_nothing_else() {
     let stopped = Cancel::default();
     stopped.cancel();
     let error = adapt(&base, &Surgery::default(), None, None, &stopped, &out).expect_err("a stop was asked for");
-    assert!(matches!(error, TrainError::Interrupted), "{error}");
+    assert!(matches!(error, TrainError::Interrupted(_)), "{error}");
 }
 
 #[test]

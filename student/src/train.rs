@@ -12,7 +12,7 @@ use crate::{
 };
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, ModelConfig};
-use distill_dataset::{Context, Curve, Dataset, Detail, Tally};
+use distill_dataset::{Context, Curve, Dataset, Detail, Interrupted, Tally};
 use distill_model::{AdamStep, Documents, Kind, LossOptions, Recompute};
 use std::{
     path::Path,
@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
                 self.save()?;
             }
             if stopping {
-                return Err(TrainError::Interrupted);
+                return Err(Interrupted.into());
             }
         }
         self.context.progress.end();
@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
 
     /// Saves the state where something was interrupted: the steps that are done are kept.
     fn saving_what_is_done(&mut self, outcome: Result<(), TrainError>) -> Result<(), TrainError> {
-        if matches!(outcome, Err(TrainError::Interrupted)) {
+        if matches!(outcome, Err(TrainError::Interrupted(_))) {
             self.save()?;
         }
         outcome
@@ -238,7 +238,7 @@ impl<'a> Run<'a> {
         for documents in &micro {
             if self.context.cancel.is_cancelled() {
                 self.learner.skip();
-                return Err(TrainError::Interrupted);
+                return Err(Interrupted.into());
             }
             self.learner.accumulate(documents, options, recompute);
             self.journal.count(documents);
@@ -292,7 +292,7 @@ impl<'a> Run<'a> {
         let (mut weight, mut sum) = (0.0, 0.0);
         for bins in batch::micro_batches(&bins, self.micro_batch_size(), held_out) {
             if self.context.cancel.is_cancelled() {
-                return Err(TrainError::Interrupted);
+                return Err(Interrupted.into());
             }
             let documents = batch::documents(bins, held_out)?;
             weight += documents.weight();

@@ -121,7 +121,7 @@ fn tokens_do_not_depend_on_interruptions() {
         let (whole, parts) = (bench.scratch(&format!("w-{name}")), bench.scratch(&format!("p-{name}")));
         let expected = bench.prepare(&examples, &config, &whole).expect("tokens");
         let stopped = bench.prepare(&examples, &config, &stopping_at(2048, &parts));
-        assert!(matches!(stopped, Err(TrainError::Interrupted)), "{name}: {stopped:?}");
+        assert!(matches!(stopped, Err(TrainError::Interrupted(_))), "{name}: {stopped:?}");
         let state = fs::read_to_string(parts.scratch.join("tokens/state.json"));
         // While answers are looked through, nothing is tokenised yet.
         let kept = state.is_ok_and(|state| state.contains("\"rows-in\":2048"));
@@ -155,7 +155,7 @@ fn damaged_tokens_are_an_error_and_then_made_anew() {
     let whole = bench.train("whole", &config(), &bench.scratch("s-whole")).expect("a run");
     let scratch = bench.scratch("s-damaged");
     let stopped = bench.train("parts", &config(), &stopping_at(7, &scratch));
-    assert!(matches!(stopped, Err(TrainError::Interrupted)));
+    assert!(matches!(stopped, Err(TrainError::Interrupted(_))));
     let path = scratch.scratch.join("tokens/data");
     let mut bytes = fs::read(&path).expect("tokens");
     let middle = bytes.len() / 2;
