@@ -149,8 +149,8 @@ fn a_default_does_not_change_without_its_stages_version() {
     let value = |config: &dyn Fn() -> serde_json::Result<serde_json::Value>| config().expect("JSON");
     pin(distill_data_gen::SOURCE, value(&|| serde_json::to_value(distill_data_gen::FileConfig::unset())));
     pin(distill_data_gen::TRACES, value(&|| serde_json::to_value(distill_data_gen::SamplingConfig::unset())));
-    for kind in distill_filters::FilterConfig::KINDS {
-        let text = match *kind {
+    for kind in distill_filters::FilterConfig::kinds() {
+        let text = match kind {
             "verify" | "vote" => serde_json::json!({"on-unknown": "keep"}),
             _ => serde_json::json!({}),
         };

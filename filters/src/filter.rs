@@ -7,9 +7,14 @@ use serde::{Deserialize, Serialize};
 use std::{ops::Range, path::Path};
 
 /// One filter. Its measures are a table of their own, one row for each trace.
-pub trait Filter: Sync {
+pub trait Filter: Send + Sync {
     /// The stage that measures: its folder in the store, and the version of the measurement's code.
     fn stage(&self) -> Stage;
+
+    /// Whether it is a verifier: what it accepts is called verified.
+    fn verifies(&self) -> bool {
+        false
+    }
 
     /// Checks the ranges.
     ///

@@ -6,7 +6,7 @@
 //!
 //! Every stage here is a map over the shards of the traces ([`Inputs::unit`]). A unit uses all cores, holds a few row groups at a
 //! time, and writes one shard beside the traces' own, so that tables are read in lock step. A filter is one file
-//! (configuration, measurement, decision, reasons) and its lines in `list.rs`.
+//! (configuration, measurement, decision, reasons) and its line in `list.rs`.
 
 mod duplicates;
 mod examples;

@@ -1,56 +1,98 @@
-//! The list of filters. Adding one adds its file and its lines here.
+//! The list of filters. Adding one adds its file and its line here.
 
 use crate::{DuplicatesConfig, Filter, FormatConfig, LengthConfig, VerifyConfig, VoteConfig};
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{
+        Error,
+        value::{self, UnitDeserializer},
+    },
+};
+use serde_json::{Map, Value};
+use std::{fmt, sync::Arc};
+
+/// How the configuration of a filter is read, by its kind.
+type Reader<D, E> = (&'static str, fn(D) -> Result<FilterConfig, E>);
+
+fn list<'de, D: Deserializer<'de>>() -> Vec<Reader<D, D::Error>> {
+    vec![
+        ("format", read::<FormatConfig, D>),
+        ("length", read::<LengthConfig, D>),
+        ("duplicates", read::<DuplicatesConfig, D>),
+        ("verify", read::<VerifyConfig, D>),
+        ("vote", read::<VoteConfig, D>),
+    ]
+}
+
+fn read<'de, T: Filter + Serialize + Deserialize<'de> + 'static, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<FilterConfig, D::Error> {
+    FilterConfig::new(T::deserialize(deserializer)?).map_err(D::Error::custom)
+}
 
 /// One filter, as a recipe lists it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum FilterConfig {
-    /// Is it whole?
-    Format(FormatConfig),
-    /// Is it too short or too long?
-    Length(LengthConfig),
-    /// Was the same said before?
-    Duplicates(DuplicatesConfig),
-    /// Is the answer right?
-    Verify(VerifyConfig),
-    /// Does it say what most answers to its problem say?
-    Vote(VoteConfig),
+#[derive(Clone)]
+pub struct FilterConfig {
+    /// With its kind.
+    settings: Map<String, Value>,
+    filter: Arc<dyn Filter>,
 }
 
 impl FilterConfig {
+    /// A filter with its settings. Its kind is the name of its stage.
+    ///
+    /// # Errors
+    /// When the settings are no table.
+    pub fn new<T: Filter + Serialize + 'static>(config: T) -> Result<FilterConfig, serde_json::Error> {
+        let mut settings = Map::from_iter([("kind".to_owned(), config.stage().name.into())]);
+        settings.extend(serde_json::from_value::<Map<String, Value>>(serde_json::to_value(&config)?)?);
+        Ok(FilterConfig { settings, filter: Arc::new(config) })
+    }
+
     /// The kinds a recipe may name.
-    pub const KINDS: &'static [&'static str] = &["format", "length", "duplicates", "verify", "vote"];
+    pub fn kinds() -> Vec<&'static str> {
+        list::<UnitDeserializer<value::Error>>().into_iter().map(|(kind, _)| kind).collect()
+    }
 
     /// Reads the configuration of a filter of that kind.
     ///
     /// # Errors
     /// When there is no such kind, or what the deserializer says.
     pub fn deserialize_as<'de, D: Deserializer<'de>>(kind: &str, deserializer: D) -> Result<FilterConfig, D::Error> {
-        Ok(match kind {
-            "format" => FilterConfig::Format(Deserialize::deserialize(deserializer)?),
-            "length" => FilterConfig::Length(Deserialize::deserialize(deserializer)?),
-            "duplicates" => FilterConfig::Duplicates(Deserialize::deserialize(deserializer)?),
-            "verify" => FilterConfig::Verify(Deserialize::deserialize(deserializer)?),
-            "vote" => FilterConfig::Vote(Deserialize::deserialize(deserializer)?),
-            other => return Err(D::Error::unknown_variant(other, FilterConfig::KINDS)),
-        })
+        match list().into_iter().find(|(known, _)| *known == kind) {
+            Some((_, read)) => read(deserializer),
+            None => {
+                let known = FilterConfig::kinds().join(", ");
+                Err(D::Error::custom(format!("expected a filter of {known}, found `{kind}`")))
+            }
+        }
     }
 
     /// The filter itself.
     pub fn filter(&self) -> &dyn Filter {
-        match self {
-            FilterConfig::Format(config) => config,
-            FilterConfig::Length(config) => config,
-            FilterConfig::Duplicates(config) => config,
-            FilterConfig::Verify(config) => config,
-            FilterConfig::Vote(config) => config,
-        }
+        &*self.filter
     }
 
     /// Its kind, as recipes write it.
     pub fn kind(&self) -> &'static str {
-        self.filter().stage().name
+        self.filter.stage().name
+    }
+}
+
+impl PartialEq for FilterConfig {
+    fn eq(&self, other: &FilterConfig) -> bool {
+        self.settings == other.settings
+    }
+}
+
+impl fmt::Debug for FilterConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
+}
+
+impl Serialize for FilterConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.settings.serialize(serializer)
     }
 }

@@ -120,7 +120,7 @@ impl<'f> Counts<'f> {
             }
             step.entered += 1;
             decision.outcomes.push(outcome);
-            verified |= matches!(filter, FilterConfig::Verify(_)) && outcome == Outcome::Accept;
+            verified |= filter.filter().verifies() && outcome == Outcome::Accept;
             if !goes_on {
                 *step.dropped.entry(reason.clone()).or_default() += 1;
                 *self.rejected.entry(format!("{}: {reason}", filter.kind())).or_default() += 1;

@@ -7,6 +7,7 @@ use distill_verify::{
     Policy,
     code::{Judges, Launcher, Options, Tools},
 };
+use serde::Serialize;
 use std::{cell::Cell, collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 fn problem(index: u32) -> Problem {
@@ -68,12 +69,16 @@ fn cases() -> Vec<(Trace, &'static str)> {
     ]
 }
 
+fn listed(config: impl Filter + Serialize + 'static) -> FilterConfig {
+    FilterConfig::new(config).expect("a table")
+}
+
 fn filters(on_unknown: OnUnknown) -> Vec<FilterConfig> {
     vec![
-        FilterConfig::Format(FormatConfig::default()),
-        FilterConfig::Length(LengthConfig { min_tokens: 10, max_tokens: Some(50) }),
-        FilterConfig::Duplicates(DuplicatesConfig::default()),
-        FilterConfig::Verify(VerifyConfig { on_unknown, policy: Policy::default() }),
+        listed(FormatConfig::default()),
+        listed(LengthConfig { min_tokens: 10, max_tokens: Some(50) }),
+        listed(DuplicatesConfig::default()),
+        listed(VerifyConfig { on_unknown, policy: Policy::default() }),
     ]
 }
 
@@ -307,7 +312,7 @@ fn pool() -> (Vec<Problem>, Vec<Vec<Trace>>) {
 #[test]
 fn nothing_depends_on_how_the_traces_are_cut_nor_on_kills() {
     let vote = VoteConfig { min_share: 0.4, on_unknown: OnUnknown::Keep, policy: Policy::default() };
-    let filters: Vec<FilterConfig> = filters(OnUnknown::Keep).into_iter().chain([FilterConfig::Vote(vote)]).collect();
+    let filters: Vec<FilterConfig> = filters(OnUnknown::Keep).into_iter().chain([listed(vote)]).collect();
     let run = |shard_rows, kill_after| {
         let (problems, sources) = pool();
         let bench = Bench::of(problems, sources, shard_rows);
@@ -370,7 +375,7 @@ fn what_is_asked_depends_on_the_problems_reference() {
         Trace { problem_id: id, ..trace(index as u32, 0, &format!("<think>x</think>{turn}"), 9, FinishReason::Stop) }
     });
     let bench = Bench::of(problems, vec![traces.collect()], 3);
-    let filter = FilterConfig::Verify(VerifyConfig { on_unknown: OnUnknown::Keep, policy: Policy::default() });
+    let filter = listed(VerifyConfig { on_unknown: OnUnknown::Keep, policy: Policy::default() });
     let verdicts: BTreeMap<String, Verified> = rows(&bench.measure(&filter, usize::MAX))
         .into_iter()
         .map(|row: Verified| (row.trace_id.clone(), row))
@@ -388,7 +393,7 @@ fn a_majority_labels_what_nobody_knows() {
     let traces = (0_u32..).zip(turns).map(|(index, turn)| trace(1, index, turn, 9, FinishReason::Stop));
     let bench = Bench::of(problems, vec![traces.collect()], usize::MAX);
     let vote = |min_share| VoteConfig { min_share, on_unknown: OnUnknown::Reject, policy: Policy::default() };
-    let table = bench.measure(&FilterConfig::Vote(vote(0.5)), usize::MAX);
+    let table = bench.measure(&listed(vote(0.5)), usize::MAX);
     let measures: Vec<Voted> = rows(&table);
     let verdicts: Vec<_> = measures.iter().map(|measure| measure.verdict).collect();
     let (pass, fail, unknown) = (Verdict::Pass, Verdict::Fail, Verdict::Unknown);

@@ -103,6 +103,10 @@ impl Filter for VerifyConfig {
         Stage { name: "verify", version: 1 }
     }
 
+    fn verifies(&self) -> bool {
+        true
+    }
+
     fn keyed(&self) -> Keyed {
         Keyed::default().nest("policy", Keyed::of(&self.policy, &Policy::default()))
     }

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SamplingConfig, SplitConfig, TRACES};
 use distill_dataset::{Dataset, Keyed, Shard};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
-use distill_filters::{EXAMPLES, EXPORT, FilterConfig, Inputs, SELECTION};
+use distill_filters::{EXAMPLES, EXPORT, Inputs, SELECTION};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainingConfig};
 use distill_teacher::Answers;
@@ -156,7 +156,7 @@ fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[S
             .label(format!("measure-{}-{}", index + 1, config.kind()))
             .inputs("problems", problems)
             .inputs("traces", traces);
-        let (judges, tools) = verify::judges_for(config, problems.iter().filter_map(Slot::get));
+        let (judges, tools) = verify::judges_for(filter, problems.iter().filter_map(Slot::get));
         if let Some(tools) = tools {
             spec = spec.outside("tools", tools);
         }
@@ -168,7 +168,7 @@ fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[S
                 Ok(filter.measure(&inputs.unit(unit)?, context, out)?)
             }))
         })?;
-        if matches!(config, FilterConfig::Verify(_)) {
+        if filter.verifies() {
             verdicts = Some(table.clone());
         }
         measures.push(table);

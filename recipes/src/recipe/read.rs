@@ -244,13 +244,13 @@ fn read_filter(value: Value<'_>, what: &str, diagnostics: &mut Diagnostics) -> O
             diagnostics.push(
                 span,
                 format!("`{what}` lacks the key `kind`"),
-                Some(format!("one of {}", FilterConfig::KINDS.join(", "))),
+                Some(format!("one of {}", FilterConfig::kinds().join(", "))),
             );
             return None;
         }
     };
-    if !FilterConfig::KINDS.contains(&kind.as_str()) {
-        unknown_choice("filter", &kind, FilterConfig::KINDS, kind_span, diagnostics);
+    if !FilterConfig::kinds().contains(&kind.as_str()) {
+        unknown_choice("filter", &kind, &FilterConfig::kinds(), kind_span, diagnostics);
         return None;
     }
     let read = |value: Value<'_>| FilterConfig::deserialize_as(&kind, Values(value));

@@ -4,7 +4,7 @@ use super::{json, wrong};
 use crate::cli::VerifyCodeArgs;
 use anyhow::Result;
 use distill_dataset::{Dataset, Detail, Digest, TurnFormat};
-use distill_filters::FilterConfig;
+use distill_filters::Filter;
 use distill_verify::code::{Code, Judges, Language, Launcher, Layer, Options, Tests, Tools};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -59,14 +59,14 @@ pub fn launcher() -> Launcher {
 /// The judges of a run's filter, and what decides their verdicts beside trace and problem: the tools that run tests, and
 /// their limits. Tools are looked for where problems have tests only, since that takes other programs' time.
 pub fn judges_for<'d>(
-    filter: &FilterConfig,
+    filter: &dyn Filter,
     problems: impl IntoIterator<Item = &'d Dataset>,
 ) -> (Judges, Option<String>) {
     let has_tests = |dataset: &Dataset| match &dataset.manifest.tally.detail {
         Detail::Problems { references, .. } => references.contains_key("tests"),
         _ => false,
     };
-    let runs = matches!(filter, FilterConfig::Verify(_)) && problems.into_iter().any(has_tests);
+    let runs = filter.verifies() && problems.into_iter().any(has_tests);
     let tools = if runs { Tools::find(None) } else { Tools::default() };
     let options = Options::new(launcher(), Arc::new(tools));
     let decides = runs.then(|| {
