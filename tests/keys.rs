@@ -4,8 +4,9 @@
 use distill::{
     progress::Reporter,
     recipe::Recipe,
+    record::RunRecord,
     run,
-    session::{Mode, RunRecord, Session},
+    session::{Mode, Session},
 };
 use distill_dataset::Store;
 use std::{collections::BTreeMap, fs, path::Path};

@@ -177,6 +177,22 @@ fn a_byte_that_changed_in_the_store_is_never_shown() {
             fs::write(&path, &sound).expect("the file as it was");
         }
     }
+    // So is the run's own record, wherever in it.
+    let record = runs.join("run.json");
+    let sound = fs::read(&record).expect("the record");
+    for at in (0..sound.len()).step_by(sound.len() / 20) {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        fs::write(&record, &bytes).expect("a changed record");
+        for command in ["show", "status", "report"] {
+            let output = distill(dir.path(), &[command, "quickstart"]);
+            // A space between its parts may be any other.
+            let same = serde_json::from_slice::<Value>(&bytes).ok() == serde_json::from_slice::<Value>(&sound).ok();
+            assert_eq!(output.status.success(), same, "{command}, byte {at}: {}", said(&output));
+            assert!(same || said(&output).contains("run.json"), "{command}, byte {at}: {}", said(&output));
+        }
+    }
+    fs::write(&record, &sound).expect("the record as it was");
     // A page that somebody changed is written again.
     let report = runs.join("report.html");
     let write = || distill(dir.path(), &["report", "quickstart"]).status.success();

@@ -6,11 +6,12 @@ use crate::{
     progress::Reporter,
     rank,
     recipe::{Recipe, diagnostic::RecipeError},
+    record::{self, RunRecord},
     rendered::Marks,
     report,
     run::{self, Until},
     serve,
-    session::{Mode, RunRecord, Session},
+    session::{Mode, Session},
     show, status, talk,
     teachers::Secrets,
     terminal::{printable, printable_json},
@@ -199,12 +200,12 @@ fn folder(args: &RunArgs) -> Result<PathBuf> {
     let given = Path::new(&args.run);
     let name = given.file_stem().unwrap_or_default();
     let candidates = [args.runs.join(&args.run), given.to_owned(), args.runs.join(name)];
-    let found = candidates.iter().find(|folder| folder.join("run.json").is_file());
+    let found = candidates.iter().find(|folder| folder.join(record::FILE).is_file());
     found.cloned().with_context(|| {
         format!(
             "no run `{}`: expected {}\nhint: `distill run RECIPE` makes it",
             args.run,
-            candidates[0].join("run.json").display()
+            candidates[0].join(record::FILE).display()
         )
     })
 }

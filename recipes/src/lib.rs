@@ -13,6 +13,7 @@ mod preflight;
 pub mod progress;
 pub mod rank;
 pub mod recipe;
+pub mod record;
 pub mod rendered;
 pub mod report;
 pub mod run;

@@ -2,7 +2,8 @@
 
 use crate::{
     recipe::{BaseConfig, Recipe, TeacherConfig},
-    session::{Session, State},
+    record::State,
+    session::Session,
     teachers::Teacher,
 };
 use anyhow::Result;

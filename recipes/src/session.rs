@@ -5,13 +5,19 @@
 //! this rank, and the manifest is written by whoever finds all of them done. When only a plan is wanted, nothing is run
 //! and what is missing stays pending, with everything behind it.
 
-use crate::{identity::Outside, links::link, progress::Reporter, run::Until};
+use crate::{
+    identity::Outside,
+    links::link,
+    progress::Reporter,
+    record::{RunRecord, StageRecord, State},
+    run::Until,
+};
 use anyhow::{Context as _, Result};
 use distill_dataset::{
     Cancel, Claim, Claimed, Context, Dataset, Input, Keyed, Manifest, Owner, Stage, StageDir, StageTime, Store, Tally,
     stage_key, timestamp, write_whole,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -164,48 +170,6 @@ impl Default for Rank {
     fn default() -> Rank {
         Rank { rank: 0, world: 1 }
     }
-}
-
-/// How a stage stands in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// Its manifest was there already.
-    Found,
-    /// This run made it.
-    Made,
-    /// It is not there yet.
-    Pending,
-}
-
-/// One stage of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StageRecord {
-    /// What it is called in this run.
-    pub label: String,
-    /// The stage's name.
-    pub stage: String,
-    /// Its key; empty while its inputs are not known.
-    pub key: String,
-    /// How it stands.
-    pub state: State,
-}
-
-/// What a recipe's latest run uses: `runs/<recipe>/run.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunRecord {
-    /// The recipe's name.
-    pub name: String,
-    /// The recipe's file, for people: what is no UTF-8 is replaced.
-    pub recipe: String,
-    /// The `--set` overrides.
-    pub overrides: Vec<String>,
-    /// The seed.
-    pub seed: u64,
-    /// The store, for people.
-    pub store: String,
-    /// The stages in order.
-    pub stages: Vec<StageRecord>,
 }
 
 /// A run in progress.
@@ -394,7 +358,7 @@ impl Session {
             return Ok(());
         }
         fs::create_dir_all(&self.folder).with_context(|| format!("cannot create {}", self.folder.display()))?;
-        write_whole(&self.folder.join("run.json"), serde_json::to_string_pretty(&self.record)?.as_bytes())?;
+        self.record.write(&self.folder)?;
         if !key.is_empty() && state != State::Pending {
             link(&self.folder.join(&spec.label), self.store.stage(spec.stage.name, key).path())?;
         }

@@ -1,9 +1,6 @@
 //! Where a run stands, for people and for programs, and the few lines that end a run.
 
-use crate::{
-    session::{Session, State},
-    view::View,
-};
+use crate::{record::State, session::Session, view::View};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::{fmt::Write, path::Path};

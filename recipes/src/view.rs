@@ -1,12 +1,9 @@
 //! A run as it stands on disk: its record, and the manifests that its links lead to. What status, report and show read.
 
-use crate::session::{RunRecord, StageRecord, State};
-use anyhow::{Context, Result};
-use distill_dataset::{Dataset, Detail, Funnel, Manifest, Score, read_regular_text};
+use crate::record::{RunRecord, StageRecord, State};
+use anyhow::Result;
+use distill_dataset::{Dataset, Detail, Funnel, Manifest, Score};
 use std::path::{Path, PathBuf};
-
-/// Most bytes of a run's record.
-const MAX_RECORD: u64 = 1 << 26;
 
 /// A run.
 pub struct View {
@@ -24,10 +21,7 @@ impl View {
     /// # Errors
     /// When its record or a manifest cannot be read.
     pub fn read(folder: &Path) -> Result<View> {
-        let path = folder.join("run.json");
-        let text = read_regular_text(&path, MAX_RECORD).with_context(|| format!("cannot read {}", path.display()))?;
-        let record: RunRecord =
-            serde_json::from_str(&text).with_context(|| format!("{} is not the record of a run", path.display()))?;
+        let record = RunRecord::read(folder)?;
         let stages = record.stages.iter().map(|stage| Ok((stage.clone(), dataset(folder, stage)?)));
         let stages = stages.collect::<Result<_>>()?;
         Ok(View { folder: folder.to_owned(), record, stages })

@@ -20,6 +20,7 @@ use std::{
     sync::Arc,
 };
 
+mod delta;
 mod guard;
 
 /// Rows that are decoded at once.

@@ -1,7 +1,11 @@
 //! Stages are skipped, re-run and resumed by their keys alone.
 
-use super::{Mode, Rank, RunRecord, Session, Slot, Spec, State, Work};
-use crate::{progress::Reporter, run::Until};
+use super::{Mode, Rank, Session, Slot, Spec, Work};
+use crate::{
+    progress::Reporter,
+    record::{RunRecord, State},
+    run::Until,
+};
 use anyhow::{Result, bail};
 use distill_dataset::{
     Dataset, Keyed, Message, Problem, Reference, ShardWriter, Split, Stage, Store, Tally, problem_id,

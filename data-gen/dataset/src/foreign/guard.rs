@@ -5,7 +5,9 @@
 //! in Thrift's [compact protocol](https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md), of which
 //! only the few fields that matter here are understood.
 
+use super::delta;
 use parquet::{
+    basic::Type,
     errors::{ParquetError, Result},
     file::metadata::ColumnChunkMetaData,
 };
@@ -114,29 +116,45 @@ pub(super) fn column(file: &File, column: &ColumnChunkMetaData) -> Result<()> {
         return Err(wrong(format!("column `{}`: it would lie outside of the file", name())));
     };
     // What its footer says may be less than what its pages do.
-    let mut unpacked = 0;
+    let (mut unpacked, mut delta) = (0, false);
     while at < end {
-        let page = page(file, at, end).map_err(|error| match error {
+        let (length, page) = page(file, at, end).map_err(|error| match error {
             ParquetError::General(message) => wrong(format!("column `{}`, a page at byte {at}: {message}", name())),
             other => other,
         })?;
-        (at, unpacked) = (at + page.0, unpacked + page.1);
+        (at, unpacked, delta) =
+            (at + length, unpacked + page.unpacked, delta || delta::ENCODINGS.contains(&page.encoding));
+    }
+    // What its pages do may be less than what the lengths in them do.
+    if delta && column.column_type() == Type::BYTE_ARRAY {
+        let of_pages = delta::unpacked(file, column).map_err(|error| wrong(format!("column `{}`: {error}", name())))?;
+        unpacked = unpacked.max(of_pages);
     }
     plausible(column.compressed_size(), unpacked).map_err(|message| wrong(format!("column `{}`: {message}", name())))
 }
 
-/// Bytes of the page that begins there, with its header, and bytes that it unpacks to: `PageHeader`, whose field 2 is the size that the page unpacks to, and field 3 the
-/// size that is stored behind the header.
-fn page(file: &File, at: u64, end: u64) -> Result<(u64, i64)> {
+/// What a page's header says.
+struct PageHeader {
+    /// Bytes that the page unpacks to: field 2.
+    unpacked: i64,
+    /// Bytes that are stored behind the header: field 3.
+    packed: i64,
+    /// The number of its values' encoding: field 2 of `DataPageHeader`, field 5, or 4 of `DataPageHeaderV2`, field 8. A
+    /// dictionary's is plain.
+    encoding: i64,
+}
+
+/// The header of the page that begins there, and the bytes of the page with its header.
+fn page(file: &File, at: u64, end: u64) -> Result<(u64, PageHeader)> {
     let mut room = HEADER_BYTES.0;
     loop {
         let mut bytes = vec![0; room.min(end - at) as usize];
         file.read_exact_at(&mut bytes, at)?;
         let mut thrift = Thrift(&bytes);
         match page_header(&mut thrift) {
-            Ok((unpacked, packed)) => {
-                plausible(packed, unpacked).map_err(wrong)?;
-                return Ok(((bytes.len() - thrift.0.len()) as u64 + packed as u64, unpacked));
+            Ok(page) => {
+                plausible(page.packed, page.unpacked).map_err(wrong)?;
+                return Ok(((bytes.len() - thrift.0.len()) as u64 + page.packed as u64, page));
             }
             Err(Stop::Short) if room < HEADER_BYTES.1.min(end - at) => room *= 8,
             Err(stop) => return Err(wrong(format!("its header {}", stop.what()))),
@@ -144,16 +162,30 @@ fn page(file: &File, at: u64, end: u64) -> Result<(u64, i64)> {
     }
 }
 
-fn page_header(thrift: &mut Thrift<'_>) -> Read<(i64, i64)> {
-    let (mut last, mut unpacked, mut packed) = (0, -1, -1);
+fn page_header(thrift: &mut Thrift<'_>) -> Read<PageHeader> {
+    let (mut last, mut page) = (0, PageHeader { unpacked: -1, packed: -1, encoding: 0 });
     while let Some((field, kind)) = thrift.field(&mut last)? {
         match (field, kind) {
-            (2, I32) => unpacked = thrift.integer()?,
-            (3, I32) => packed = thrift.integer()?,
+            (2, I32) => page.unpacked = thrift.integer()?,
+            (3, I32) => page.packed = thrift.integer()?,
+            (5, STRUCT) => page.encoding = data_page_header(thrift, 2)?,
+            (8, STRUCT) => page.encoding = data_page_header(thrift, 4)?,
             _ => thrift.skip(kind, MAX_DEPTH)?,
         }
     }
-    if unpacked < 0 || packed < 0 { Err(Stop::Nonsense("has no sizes")) } else { Ok((unpacked, packed)) }
+    if page.unpacked < 0 || page.packed < 0 { Err(Stop::Nonsense("has no sizes")) } else { Ok(page) }
+}
+
+/// The encoding in a data page's header, where it is that field.
+fn data_page_header(thrift: &mut Thrift<'_>, encoding: i64) -> Read<i64> {
+    let (mut last, mut found) = (0, 0);
+    while let Some((field, kind)) = thrift.field(&mut last)? {
+        match (field == encoding, kind) {
+            (true, I32) => found = thrift.integer()?,
+            _ => thrift.skip(kind, MAX_DEPTH)?,
+        }
+    }
+    Ok(found)
 }
 
 fn plausible(packed: i64, unpacked: i64) -> std::result::Result<(), String> {
@@ -166,7 +198,7 @@ fn plausible(packed: i64, unpacked: i64) -> std::result::Result<(), String> {
 }
 
 /// Why reading stopped.
-enum Stop {
+pub(super) enum Stop {
     /// There are no more bytes.
     Short,
     /// This is wrong with what was read.
@@ -174,7 +206,7 @@ enum Stop {
 }
 
 impl Stop {
-    fn what(&self) -> &'static str {
+    pub(super) fn what(&self) -> &'static str {
         match self {
             Stop::Short => "ends early",
             Stop::Nonsense(what) => what,
@@ -182,29 +214,29 @@ impl Stop {
     }
 }
 
-type Read<T> = std::result::Result<T, Stop>;
+pub(super) type Read<T> = std::result::Result<T, Stop>;
 
 /// What is left to be read.
-struct Thrift<'b>(&'b [u8]);
+pub(super) struct Thrift<'b>(pub(super) &'b [u8]);
 
 const I32: u8 = 5;
 const LIST: u8 = 9;
 const STRUCT: u8 = 12;
 
 impl Thrift<'_> {
-    fn byte(&mut self) -> Read<u8> {
+    pub(super) fn byte(&mut self) -> Read<u8> {
         let (byte, rest) = self.0.split_first().ok_or(Stop::Short)?;
         self.0 = rest;
         Ok(*byte)
     }
 
-    fn pass(&mut self, bytes: u64) -> Read<()> {
+    pub(super) fn pass(&mut self, bytes: u64) -> Read<()> {
         let rest = usize::try_from(bytes).ok().and_then(|bytes| self.0.get(bytes..));
         self.0 = rest.ok_or(Stop::Short)?;
         Ok(())
     }
 
-    fn unsigned(&mut self) -> Read<u64> {
+    pub(super) fn unsigned(&mut self) -> Read<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -216,7 +248,7 @@ impl Thrift<'_> {
         Err(Stop::Nonsense("has a number without end"))
     }
 
-    fn integer(&mut self) -> Read<i64> {
+    pub(super) fn integer(&mut self) -> Read<i64> {
         let value = self.unsigned()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
