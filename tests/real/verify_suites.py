@@ -76,7 +76,11 @@ def math_verify(binary, root):
 
 def golds(binary, qwen, gsm8k):
     def rows(name):
-        return [json.loads(line) for line in (qwen / f"evaluation/data/{name}/test.jsonl").read_text().splitlines()]
+        path = qwen / f"evaluation/data/{name}/test.jsonl"
+        if not path.exists():
+            print(f"{name}: left out, the checkout has no {path.name} of it")
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines()]
 
     def boxed(text):
         start = text.rindex("\\boxed{") + len("\\boxed{")
@@ -100,7 +104,7 @@ def golds(binary, qwen, gsm8k):
             sets[f"GSM8K {part}"] = [json.loads(line)["answer"].split("#### ")[1] for line in text.splitlines()]
     # What no reading fits; a gold that is read is compared with it and found to be another, or of another kind.
     unreadable = "\\frac{17}{19}+\\mathfrak{Q}"
-    for name, answers in sets.items():
+    for name, answers in ((name, answers) for name, answers in sets.items() if answers):
         same = judge(binary, [{"gold": gold, "answer": gold} for gold in answers])
         probe = judge(binary, [{"gold": gold, "answer": unreadable} for gold in answers])
         good = sum(a["verdict"] == "equal" and b["reason"] != "gold-unread" for a, b in zip(same, probe))
