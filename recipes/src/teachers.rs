@@ -122,15 +122,13 @@ impl Teacher {
             }
             Kind::Http(known) => {
                 let config = &known.0;
-                let key = match &config.api_key_env {
-                    None => None,
-                    Some(name) => match secrets(name) {
-                        Some(key) => Some(ApiKey::new(key)),
-                        None => bail!(
-                            "the environment variable {name} is not set\nhint: `api-key-env` names it; export it before the run"
-                        ),
-                    },
+                let key = |name: &String| match secrets(name) {
+                    Some(key) => Ok(ApiKey::new(key)),
+                    None => bail!(
+                        "the environment variable {name} is not set\nhint: `api-key-env` names it; export it before the run"
+                    ),
                 };
+                let own = config.api_key_env.as_ref().map(key).transpose()?;
                 let render = config.chat.as_ref().map(|dir| {
                     let chat = load_chat(dir)?;
                     let (template_hash, turn) = (chat.template_hash().to_owned(), chat.turn().clone());
@@ -139,7 +137,11 @@ impl Teacher {
                     });
                     anyhow::Ok(Render { template_hash, turn, render })
                 });
-                Ok(Box::new(HttpTeacher::new(config.endpoint.clone(), key, render.transpose()?)?))
+                let mut teacher = HttpTeacher::new(config.endpoint.clone(), own, render.transpose()?)?;
+                for name in config.endpoint.places().iter().filter_map(|place| place.api_key_env.as_ref()) {
+                    teacher = teacher.with_key(name, &key(name)?);
+                }
+                Ok(Box::new(teacher))
             }
         }
     }

@@ -59,6 +59,11 @@ pub trait Queue {
     /// freed), so it is asked again; all is done when there is none and nothing is in flight.
     fn next(&mut self) -> Option<Request>;
 
+    /// The model that responses named so far, where that is known: another one's answers are not wanted.
+    fn model(&self) -> Option<String> {
+        None
+    }
+
     /// Takes the outcome of a request. `Break` asks the teacher to stop: nothing more is pulled, what is in flight is
     /// dropped.
     fn deliver(&mut self, id: u64, outcome: Result<Completion, TeacherError>) -> ControlFlow<()>;

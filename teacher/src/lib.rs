@@ -14,7 +14,7 @@ mod writer;
 
 pub use answers::{Answer, Answers, Kept, UNKNOWN, trace};
 pub use complete::{Complete, Completion, Queue, Request, TeacherError};
-pub use http::{Api, ApiKey, HttpTeacher, HttpTeacherConfig, Omit, Render, RenderPrompt};
+pub use http::{Api, ApiKey, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Render, RenderPrompt};
 pub use identity::Identity;
 pub use ledger::{Budget, Charge, Charges, Cost, Exceeded, Ledger, Most};
 pub use pump::{Ask, Asks, Order, PumpError, Pumped, pump};

@@ -457,6 +457,10 @@ impl Queue for Pump<'_, '_> {
         Some(request)
     }
 
+    fn model(&self) -> Option<String> {
+        self.model.clone()
+    }
+
     fn deliver(&mut self, id: u64, outcome: Result<Completion, TeacherError>) -> ControlFlow<()> {
         let Some((ask, most)) = self.in_flight.remove(&id) else { return ControlFlow::Continue(()) };
         match outcome {

@@ -227,6 +227,8 @@ fn too_long(most: usize) -> Ending {
 #[derive(Default)]
 struct Parts {
     reasoning: String,
+    /// Where that came.
+    place: Option<&'static str>,
     content: String,
     finish_reason: Option<String>,
     model: String,
@@ -249,8 +251,11 @@ impl Parts {
         if !matches!(finish.as_str(), "" | "null" | "None") {
             self.finish_reason = Some(finish);
         }
-        let (reasoning, content) = choice.into_parts(self.pieces > 0);
-        for (piece, whole) in [(reasoning, &mut self.reasoning), (content, &mut self.content)] {
+        let added = choice.into_piece(self.pieces > 0);
+        if !added.reasoning.is_empty() {
+            self.place = Some(added.place);
+        }
+        for (piece, whole) in [(added.reasoning, &mut self.reasoning), (added.content, &mut self.content)] {
             self.pieces += u64::from(!piece.is_empty());
             whole.push_str(&piece);
         }
@@ -287,7 +292,9 @@ impl Parts {
             Api::Completions => self.content.clone(),
             Api::Chat => join(&self.reasoning, &self.content, finish_reason),
         };
-        Ending::Done(Box::new(Answer { text, finish_reason, finish_name, model: self.model.clone() }))
+        let opened = || self.content.trim_start().starts_with(&TurnFormat::default().open).then_some("the text");
+        let reasoning = self.place.or_else(opened);
+        Ending::Done(Box::new(Answer { text, finish_reason, finish_name, model: self.model.clone(), reasoning }))
     }
 }
 

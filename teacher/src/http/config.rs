@@ -36,12 +36,39 @@ pub enum Omit {
     StreamOptions,
 }
 
-/// An OpenAI-compatible endpoint.
+/// One of several places where a model is served. What it leaves out is as the teacher has it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EndpointConfig {
+    /// Its base, e.g. `http://gpu-1:8000/v1`.
+    pub url: String,
+    /// Most requests in flight there.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+    /// Most requests that are sent there in a minute.
+    #[serde(default)]
+    pub requests_per_minute: Option<u32>,
+    /// Most tokens, of prompts and answers, that are asked of it in a minute.
+    #[serde(default)]
+    pub tokens_per_minute: Option<u64>,
+    /// The environment variable that holds its key. A key goes to no other endpoint.
+    #[serde(default)]
+    pub api_key_env: Option<String>,
+    /// US dollars for a million tokens of prompt and of completion there.
+    #[serde(default)]
+    pub usd_per_million_tokens: Option<[f64; 2]>,
+}
+
+/// An OpenAI-compatible teacher, behind one endpoint or several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct HttpTeacherConfig {
     /// Its base, e.g. `http://127.0.0.1:8000/v1`.
+    #[serde(default)]
     pub url: String,
+    /// In place of `url`: the endpoints that serve the model.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointConfig>,
     /// The model's name there.
     pub model: String,
     /// The model's revision, where the host states one: part of every sample's identity.
@@ -59,9 +86,15 @@ pub struct HttpTeacherConfig {
     /// Fields of a request that are left out.
     #[serde(default)]
     pub omit: Vec<Omit>,
-    /// Most requests in flight.
+    /// Most requests in flight, at each endpoint.
     #[serde(default = "concurrency")]
     pub concurrency: u32,
+    /// Most requests that are sent in a minute, to each endpoint.
+    #[serde(default)]
+    pub requests_per_minute: Option<u32>,
+    /// Most tokens, of prompts and answers, that are asked in a minute of each endpoint.
+    #[serde(default)]
+    pub tokens_per_minute: Option<u64>,
     /// How often a request is tried again.
     #[serde(default = "max_retries")]
     pub max_retries: u32,
@@ -99,45 +132,63 @@ impl HttpTeacherConfig {
     /// Which key, expected and found.
     pub fn check(&self) -> Result<(), String> {
         let mut wrong = Vec::new();
-        match reqwest::Url::parse(&self.url).ok().filter(|url| ["http", "https"].contains(&url.scheme())) {
-            None => {
-                wrong.push(format!("`url`: expected http://… or https://…, found {:?}", without_secrets(&self.url)))
+        match (self.url.is_empty(), self.endpoints.is_empty()) {
+            (true, true) => {
+                wrong.push("`url`: expected http://… or https://…, or `endpoints`, found neither".to_owned())
             }
-            // A call's path is put behind it, and what stands there is told in every message.
-            Some(url) if url.query().is_some() || url.fragment().is_some() => wrong.push(
-                "`url`: expected no `?` or `#` in it (`api-key-env` names a key's environment variable)".to_owned(),
-            ),
-            Some(url) if !url.username().is_empty() || url.password().is_some() => wrong.push(
-                "`url`: expected no user or password in it (`api-key-env` names a key's environment variable)"
-                    .to_owned(),
-            ),
-            Some(_) => {}
+            (false, false) => wrong.push("expected `url` or `endpoints`, found both".to_owned()),
+            _ => {}
+        }
+        let places = self.places();
+        for (number, place) in places.iter().enumerate() {
+            wrong.extend(wrong_url(&place.url));
+            if places[..number].iter().any(|other| other.url == place.url) {
+                wrong.push(format!(
+                    "`endpoints`: expected each of them once, found {} again",
+                    without_secrets(&place.url)
+                ));
+            }
         }
         if self.model.is_empty() {
             wrong.push("`model`: expected the model's name, found nothing".to_owned());
         }
-        for (key, found, most) in [
-            ("concurrency", u64::from(self.concurrency), 4096),
-            ("timeout-s", self.timeout_s, 1 << 20),
-            ("idle-timeout-s", self.idle_timeout_s, 1 << 20),
-        ] {
+        let mut in_range =
+            vec![("timeout-s", self.timeout_s, 1 << 20), ("idle-timeout-s", self.idle_timeout_s, 1 << 20)];
+        for place in &places {
+            let [requests, concurrency] =
+                [place.requests_per_minute, place.concurrency].map(|count| count.map(u64::from));
+            in_range.extend(concurrency.map(|found| ("concurrency", found, 4096)));
+            in_range.extend(requests.map(|found| ("requests-per-minute", found, 1 << 32)));
+            in_range.extend(place.tokens_per_minute.map(|found| ("tokens-per-minute", found, 1 << 40)));
+            let prices = place.usd_per_million_tokens.iter().flatten();
+            wrong.extend(
+                prices
+                    .filter(|price| price.is_nan() || **price < 0.0)
+                    .map(|price| format!("`usd-per-million-tokens`: expected 0 or more, found {price}")),
+            );
+        }
+        for (key, found, most) in in_range {
             if found == 0 || found > most {
                 wrong.push(format!("`{key}`: expected 1 to {most}, found {found}"));
             }
         }
-        if let Some(price) = self.usd_per_million_tokens.iter().find(|price| price.is_nan() || **price < 0.0) {
-            wrong.push(format!("`usd-per-million-tokens`: expected 0 or more, found {price}"));
-        }
+        wrong.dedup();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
-    /// Where requests go.
-    pub(crate) fn endpoint(&self) -> String {
-        let call = match self.api {
-            Api::Chat => "chat/completions",
-            Api::Completions => "completions",
+    /// The endpoints, each with everything said of it.
+    pub fn places(&self) -> Vec<EndpointConfig> {
+        let one = EndpointConfig { url: self.url.clone(), ..EndpointConfig::default() };
+        let places = if self.endpoints.is_empty() { std::slice::from_ref(&one) } else { &self.endpoints };
+        let whole = |place: &EndpointConfig| EndpointConfig {
+            url: place.url.trim_end_matches('/').to_owned(),
+            concurrency: place.concurrency.or(Some(self.concurrency)),
+            requests_per_minute: place.requests_per_minute.or(self.requests_per_minute),
+            tokens_per_minute: place.tokens_per_minute.or(self.tokens_per_minute),
+            api_key_env: place.api_key_env.clone(),
+            usd_per_million_tokens: place.usd_per_million_tokens.or(Some(self.usd_per_million_tokens)),
         };
-        format!("{}/{call}", self.url.trim_end_matches('/'))
+        places.iter().map(whole).collect()
     }
 
     /// Name, revision and grammar. Not where it stands: a model may move. Names the folder of its answers as well, so that
@@ -166,6 +217,23 @@ impl HttpTeacherConfig {
             served_as: self.served_as.clone(),
         }
     }
+}
+
+/// What is wrong with an endpoint's URL.
+fn wrong_url(text: &str) -> Option<String> {
+    let url = reqwest::Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    Some(match url {
+        None if text.is_empty() => return None,
+        None => format!("`url`: expected http://… or https://…, found {:?}", without_secrets(text)),
+        // A call's path is put behind it, and what stands there is told in every message.
+        Some(url) if url.query().is_some() || url.fragment().is_some() => {
+            "`url`: expected no `?` or `#` in it (`api-key-env` names a key's environment variable)".to_owned()
+        }
+        Some(url) if !url.username().is_empty() || url.password().is_some() => {
+            "`url`: expected no user or password in it (`api-key-env` names a key's environment variable)".to_owned()
+        }
+        Some(_) => return None,
+    })
 }
 
 /// A URL that is refused, without what may be a secret in it: user and password, and all behind `?`.

@@ -1,16 +1,20 @@
-//! The requests in flight: sent as the pace and the endpoint allow, tried again where that helps, waited for when a stop
-//! was asked for.
+//! The requests in flight: sent as pace and endpoints allow, tried again where that helps, waited for when a stop was
+//! asked for.
 //!
 //! Four things are kept apart. A request that cannot be answered is delivered as such. One that the server breaks on, or
-//! whose answer breaks off, is tried again so many times. An endpoint that is away (nobody listens, 502, 503, 504, 429) is
-//! waited for, however long, and costs no request a try. A refusal that holds for every request (401, 402, 403, 404) ends
-//! the asking; what is in flight comes to its end first.
+//! whose answer breaks off, is tried again so many times. An endpoint that is away (nobody listens, 502, 503, 504, 429)
+//! costs no request a try: another one takes it, and where there is none, it is waited for, however long. An endpoint that
+//! refuses every request (401, 402, 403, 404), or answers as another than before, is asked nothing more; where it is the
+//! last, that ends the asking, and what is in flight comes to its end first.
 
 use super::{
     HttpTeacher,
     body::Live,
-    pace::{Breaker, Failure, MAX_PAUSE, Pace},
-    response::{Attempt, Ending},
+    metrics::{self, Told},
+    pace::{Failure, MAX_PAUSE},
+    prompt_estimate,
+    response::{Answer, Attempt, Ending},
+    route::{Room, Route, choose},
 };
 use crate::{Queue, Request, TeacherError};
 use distill_dataset::{Cancel, Digest};
@@ -32,25 +36,50 @@ const FIRST_TRIES: u32 = 3;
 /// A request and how often it was tried.
 struct Work {
     request: Request,
+    /// Digest of its prompt: requests that share it go to one endpoint.
+    prompt: u64,
     /// Tries that count against it.
     tries: u32,
-    /// Tries that the endpoint was away for.
+    /// Tries that an endpoint was away for.
     missed: u32,
+    /// The endpoint that it failed at last.
+    failed_at: Option<usize>,
+}
+
+impl Work {
+    fn of(request: Request) -> Work {
+        let mut prompt = Digest::new("prompt");
+        for message in &request.messages {
+            prompt.field(message.role.as_str()).field(&message.content);
+        }
+        Work { request, prompt: prompt.finish_u64(), tries: 0, missed: 0, failed_at: None }
+    }
 }
 
 type Landing = (Work, Attempt);
 
+/// A request that was sent.
+struct Flight {
+    /// What has arrived of it.
+    live: Rc<Live>,
+    /// The route that it took.
+    route: usize,
+    /// Tokens that it is expected to take.
+    expected: f64,
+}
+
 struct Flights<'a> {
     teacher: &'a HttpTeacher,
+    routes: Vec<Route<'a>>,
     now: FuturesUnordered<LocalBoxFuture<'a, Landing>>,
-    /// What has arrived of each.
-    live: HashMap<u64, Rc<Live>>,
+    in_air: HashMap<u64, Flight>,
     /// To be tried again, not before then.
     waiting: VecDeque<(Work, Instant)>,
-    pace: Pace,
-    breaker: Breaker,
-    /// The request that finds out whether the endpoint is back.
-    probe: Option<u64>,
+    /// Looks at the routes' metrics, and when the next are due.
+    looks: FuturesUnordered<LocalBoxFuture<'a, (usize, Told)>>,
+    next_look: Instant,
+    /// The model that answered so far.
+    model: Option<String>,
     fatal: Option<TeacherError>,
     remarked: Option<Instant>,
 }
@@ -59,12 +88,13 @@ struct Flights<'a> {
 pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError> {
     let mut flights = Flights {
         teacher,
+        routes: teacher.endpoints.iter().map(Route::new).collect(),
         now: FuturesUnordered::new(),
-        live: HashMap::new(),
+        in_air: HashMap::new(),
         waiting: VecDeque::new(),
-        pace: Pace::new(teacher.config.concurrency),
-        breaker: Breaker::default(),
-        probe: None,
+        looks: FuturesUnordered::new(),
+        next_look: Instant::now() + metrics::EVERY,
+        model: queue.model(),
         fatal: None,
         remarked: None,
     };
@@ -90,14 +120,14 @@ pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &C
             let count = flights.now.len();
             flights.remark(queue, || format!("the endpoint refuses; {count} in flight are waited for"));
         }
-        let landed = if flights.now.is_empty() {
-            tokio::time::sleep(TICK).await;
-            None
-        } else {
-            tokio::select! {
-                landed = flights.now.next() => landed,
-                () = tokio::time::sleep(TICK) => None,
+        flights.ask_loads();
+        let landed = tokio::select! {
+            Some(landed) = flights.now.next() => Some(landed),
+            Some((route, told)) = flights.looks.next() => {
+                flights.take_load(route, told);
+                None
             }
+            () = tokio::time::sleep(TICK) => None,
         };
         flights.look(queue);
         if let Some((work, attempt)) = landed
@@ -112,47 +142,87 @@ impl<'a> Flights<'a> {
     /// Sends what may be sent now; whether the queue had nothing more.
     fn dispatch(&mut self, queue: &mut dyn Queue) -> bool {
         loop {
-            let room = match self.breaker.away() {
-                Some(away) => self.probe.is_none() && Instant::now() >= away.next,
-                None => self.now.len() < self.pace.limit(),
-            };
-            if !room {
+            let now = Instant::now();
+            let rooms: Vec<Room> = self.routes.iter_mut().map(|route| route.room(now)).collect();
+            if rooms.iter().all(|room| *room == Room::None) {
                 return false;
             }
             // A probe does not wait for its own pause as well.
-            let due = |(_, at): &(Work, Instant)| self.breaker.away().is_some() || Instant::now() >= *at;
-            let ready = self.waiting.iter().position(due);
+            let is_probe = rooms.contains(&Room::Probe);
+            let ready = self.waiting.iter().position(|(_, at)| is_probe || now >= *at);
             let work = match ready {
                 Some(at) => self.waiting.remove(at).map(|(work, _)| work),
-                None => queue.next().map(|request| Work { request, tries: 0, missed: 0 }),
+                None => queue.next().map(Work::of),
             };
             let Some(work) = work else { return true };
-            if self.breaker.away().is_some() {
-                self.probe = Some(work.request.id);
-            }
-            let live = Rc::new(Live::without(self.teacher.key.clone()));
-            self.live.insert(work.request.id, live.clone());
-            let teacher = self.teacher;
-            let flight = async move {
-                let attempt = teacher.attempt(&work.request, &live).await;
-                (work, attempt)
-            };
-            self.now.push(flight.boxed_local());
+            let Some(index) = choose(&self.routes, &rooms, work.prompt, work.failed_at) else { return false };
+            self.send(work, index, rooms[index]);
         }
     }
 
-    /// Looks at first bytes, which say that the endpoint is there, and says how long it has been away.
-    fn look(&mut self, queue: &mut dyn Queue) {
-        if self.live.values().any(|live| live.take_admitted()) {
-            self.reached(queue);
+    fn send(&mut self, work: Work, index: usize, room: Room) {
+        let (id, route) = (work.request.id, &mut self.routes[index]);
+        if room == Room::Probe {
+            route.probe = Some(id);
         }
-        let Some(away) = self.breaker.away() else { return };
+        route.in_flight += 1;
+        let expected = route.rates.take(prompt_estimate(&work.request), work.request.sampling.max_new_tokens);
+        let live = Rc::new(Live::without(route.endpoint.key.clone()));
+        self.in_air.insert(id, Flight { live: live.clone(), route: index, expected });
+        let (teacher, endpoint) = (self.teacher, route.endpoint);
+        let flight = async move {
+            let attempt = teacher.attempt(endpoint, &work.request, &live).await;
+            (work, attempt)
+        };
+        self.now.push(flight.boxed_local());
+    }
+
+    /// Asks the servers that tell it for their load, every now and then.
+    fn ask_loads(&mut self) {
         let now = Instant::now();
-        let (since, next) = (now.duration_since(away.since).as_secs(), away.next.saturating_duration_since(now));
-        let trying = self.probe.is_some();
-        let why = self.teacher.say(away.why.lines().next().unwrap_or_default());
+        if now < self.next_look || !self.looks.is_empty() {
+            return;
+        }
+        self.next_look = now + metrics::EVERY;
+        for (index, route) in self.routes.iter().enumerate().filter(|(_, route)| route.tells_load && route.is_there()) {
+            let (client, url) = (&self.teacher.client, &route.endpoint.place.url);
+            self.looks.push(async move { (index, metrics::look(client, url).await) }.boxed_local());
+        }
+    }
+
+    fn take_load(&mut self, index: usize, told: Told) {
+        let route = &mut self.routes[index];
+        match told {
+            Told::Load(load) => {
+                route.load = Some(load);
+                if load.is_full() {
+                    route.pace.refused();
+                }
+            }
+            Told::NotNow => route.load = None,
+            Told::Never => route.tells_load = false,
+        }
+    }
+
+    /// Looks at first bytes, which say that an endpoint is there, and says how long others have been away.
+    fn look(&mut self, queue: &mut dyn Queue) {
+        let admitted = self.in_air.values().filter(|flight| flight.live.take_admitted()).map(|flight| flight.route);
+        let mut admitted: Vec<usize> = admitted.collect();
+        admitted.dedup();
+        admitted.into_iter().for_each(|route| self.reached(route, queue));
+        let now = Instant::now();
+        let open = self.routes.iter().filter(|route| route.closed.is_none());
+        let away: Vec<_> = open.filter_map(|route| Some((route, route.breaker.away()?))).collect();
+        let Some((route, first)) = away.iter().min_by_key(|(_, away)| away.since) else { return };
+        let (since, next) = (now.duration_since(first.since).as_secs(), first.next.saturating_duration_since(now));
+        let trying = route.probe.is_some();
+        let why = self.teacher.say(route.endpoint, first.why.lines().next().unwrap_or_default());
         let next = if trying { "tried now".to_owned() } else { format!("next try in {} s", next.as_secs() + 1) };
-        self.remark(queue, || format!("the endpoint has been away for {since} s, {next} ({why})"));
+        let (count, of) = (away.len(), self.routes.len());
+        self.remark(queue, || match of {
+            1 => format!("the endpoint has been away for {since} s, {next} ({why})"),
+            _ => format!("{count} of {of} endpoints away, one has been away for {since} s, {next} ({why})"),
+        });
     }
 
     fn remark(&mut self, queue: &mut dyn Queue, remark: impl FnOnce() -> String) {
@@ -162,53 +232,64 @@ impl<'a> Flights<'a> {
         }
     }
 
-    fn reached(&mut self, queue: &mut dyn Queue) {
-        if self.breaker.away().is_some() {
+    fn reached(&mut self, index: usize, queue: &mut dyn Queue) {
+        let was_away = self.routes[index].breaker.away().is_some();
+        self.routes[index].breaker.reached();
+        self.routes[index].probe = None;
+        if was_away && self.routes.iter().all(|route| route.breaker.away().is_none()) {
             queue.say("");
             self.remarked = None;
         }
-        self.breaker.reached();
-        self.probe = None;
     }
 
     /// Takes the end of an attempt.
     fn land(&mut self, mut work: Work, attempt: Attempt, queue: &mut dyn Queue, cancel: &Cancel) -> ControlFlow<()> {
         let id = work.request.id;
-        self.live.remove(&id);
-        let probe = self.probe == Some(id);
-        if probe {
-            self.probe = None;
-        }
+        let Some(Flight { route: index, expected, .. }) = self.in_air.remove(&id) else {
+            return ControlFlow::Continue(());
+        };
         let Attempt { ending, cost, text } = attempt;
-        let max_tries = self.teacher.config.max_retries + 1;
+        let teacher = self.teacher;
+        let route = &mut self.routes[index];
+        let probe = route.probe.take_if(|probe| *probe == id).is_some();
+        route.in_flight -= 1;
+        route.rates.settle(expected, &cost);
+        let endpoint = route.endpoint;
+        let max_tries = teacher.config.max_retries + 1;
         let (message, wait, reason) = match ending {
             Ending::Done(answer) => {
-                self.reached(queue);
-                self.pace.succeeded();
-                return queue.deliver(id, Ok(self.teacher.complete_answer(*answer, &cost)));
+                self.reached(index, queue);
+                self.routes[index].pace.succeeded();
+                let Some(other) = self.is_another(index, &answer) else {
+                    return queue.deliver(id, Ok(teacher.complete_answer(*answer, &cost)));
+                };
+                self.close(index, other);
+                (String::new(), Some(Duration::ZERO), None)
             }
             Ending::Unanswerable(reason, message) => {
-                self.reached(queue);
-                let message = self.teacher.say(&message);
+                self.reached(index, queue);
+                let message = teacher.say(endpoint, &message);
                 return queue.deliver(id, Err(TeacherError::Unanswerable { reason, message, text, cost }));
             }
             Ending::Fatal(message) => {
-                self.fatal.get_or_insert(TeacherError::Refused(self.teacher.say(&message)));
-                return ControlFlow::Continue(());
+                self.close(index, teacher.say(endpoint, &message));
+                (String::new(), Some(Duration::ZERO), None)
             }
             Ending::Away { message, wait, busy } => {
                 if busy {
-                    self.pace.refused();
+                    self.routes[index].pace.refused();
                 }
                 work.missed += 1;
-                self.away(&work, probe, &message, wait, busy);
+                self.away(&work, index, probe, Missed { message: &message, wait, busy });
+                // Others take it at once.
+                let others = self.routes.iter().enumerate().any(|(other, route)| other != index && route.is_there());
+                let wait = if others { Some(Duration::ZERO) } else { wait };
                 (message, wait, None)
             }
             Ending::Server(message, wait) => {
                 // In a storm, only the probe tells of its own request.
-                work.tries += u32::from(probe || self.breaker.away().is_none());
-                let failure = Failure { request: id, on_request: true, wait, why: &message };
-                self.breaker.failed(&failure, probe, Instant::now());
+                work.tries += u32::from(probe || self.routes[index].breaker.away().is_none());
+                self.routes[index].failed(&Failure { request: id, on_request: true, wait, why: &message }, probe);
                 (message, wait, None)
             }
             Ending::Broken(reason, message) => {
@@ -216,9 +297,10 @@ impl<'a> Flights<'a> {
                 (message, None, Some(reason))
             }
         };
+        work.failed_at = Some(index);
         if work.tries >= max_tries {
             let tries = work.tries;
-            let message = self.teacher.say(&format!("gave up after {tries} tries: {message}"));
+            let message = teacher.say(endpoint, &format!("gave up after {tries} tries: {message}"));
             let error = match reason {
                 Some(reason) => TeacherError::Unanswerable { reason, message, text, cost },
                 None => TeacherError::Failed(message),
@@ -233,35 +315,85 @@ impl<'a> Flights<'a> {
         ControlFlow::Continue(())
     }
 
-    /// The endpoint did not take a request.
-    fn away(&mut self, work: &Work, probe: bool, message: &str, wait: Option<Duration>, busy: bool) {
-        let failure = Failure { request: work.request.id, on_request: false, wait, why: message };
-        self.breaker.failed(&failure, probe, Instant::now());
-        let endpoint = self.teacher.config.endpoint();
-        let probes = self.breaker.away().map_or(0, |away| away.probes);
+    /// Why an answer is another's than those before; nothing where it is not, or where no other endpoint is there to
+    /// take its place: whoever asks decides then.
+    fn is_another(&mut self, index: usize, answer: &Answer) -> Option<String> {
+        let named = Some(&answer.model).filter(|model| !model.is_empty());
+        let model = match (&self.model, named) {
+            (Some(expected), Some(found)) if expected != found => {
+                Some(format!("expected answers of the model `{expected}`, found one of `{found}`"))
+            }
+            _ => None,
+        };
+        let route = &mut self.routes[index];
+        let moved = match (route.reasoning, answer.reasoning) {
+            (Some(before), Some(now)) if before != now => Some(format!(
+                "its reasoning came in {before} so far, and comes in {now} now: the server was changed during the run"
+            )),
+            _ => None,
+        };
+        let others = self.routes.iter().enumerate().any(|(other, route)| other != index && route.closed.is_none());
+        if let Some(why) = model.or(moved).filter(|_| others) {
+            return Some(self.teacher.say(self.routes[index].endpoint, &why));
+        }
+        self.routes[index].reasoning = answer.reasoning.or(self.routes[index].reasoning);
+        self.model = self.model.take().or_else(|| named.cloned());
+        None
+    }
+
+    /// Asks nothing more of an endpoint. Where it was the last, nothing more is asked at all.
+    fn close(&mut self, index: usize, why: String) {
+        if self.routes.len() > 1 {
+            tracing::warn!("nothing more is asked of this endpoint in this run: {why}");
+        }
+        self.routes[index].closed.get_or_insert(why);
+        if self.routes.iter().all(|route| route.closed.is_some()) {
+            let why: Vec<&str> = self.routes.iter().filter_map(|route| route.closed.as_deref()).collect();
+            self.fatal.get_or_insert(TeacherError::Refused(why.join("\n")));
+        }
+    }
+
+    /// An endpoint did not take a request.
+    fn away(&mut self, work: &Work, index: usize, probe: bool, missed: Missed<'_>) {
+        let Missed { message, wait, busy } = missed;
+        let route = &mut self.routes[index];
+        route.failed(&Failure { request: work.request.id, on_request: false, wait, why: message }, probe);
+        let probes = route.breaker.away().map_or(0, |away| away.probes);
+        route.missing |= !busy && (work.missed >= FIRST_TRIES || probes >= FIRST_TRIES - 1);
+        let endpoint = route.endpoint;
+        let open = || self.routes.iter().filter(|route| route.closed.is_none());
         // A wrong URL is not waited for.
-        if !busy && !self.breaker.was_reached() && (work.missed >= FIRST_TRIES || probes >= FIRST_TRIES - 1) {
+        if open().all(|route| route.missing && !route.breaker.was_reached()) {
+            let at = endpoint.call(self.teacher.config.api);
             let message =
-                format!("nobody answers at {endpoint}: {message}\nhint: is the server running, and is `url` right?");
+                format!("nobody answers at {at}: {message}\nhint: is the server running, and is `url` right?");
             self.fatal.get_or_insert(TeacherError::Unreachable(message));
         }
-        let (Some(away), Some(most)) = (self.breaker.away(), self.teacher.config.max_wait_s) else { return };
-        if away.next.duration_since(away.since) > Duration::from_secs(most) {
+        let Some(most) = self.teacher.config.max_wait_s else { return };
+        if open().all(|route| route.away_for().is_some_and(|away| away > Duration::from_secs(most))) {
             let asked = wait.map_or(String::new(), |wait| format!("; it asks to wait {} s", wait.as_secs()));
             let message = format!(
                 "{message}{asked}, longer than `max-wait-s` = {most} allows\nhint: answers so far are kept; run the same command again later, or raise `max-wait-s`"
             );
-            self.fatal.get_or_insert(TeacherError::Unreachable(self.teacher.say(&message)));
+            self.fatal.get_or_insert(TeacherError::Unreachable(self.teacher.say(endpoint, &message)));
         }
     }
 
     /// Drops what is in flight: what had arrived of it was paid for.
     fn abandon(&mut self, queue: &mut dyn Queue) {
         self.now.clear();
-        for (id, live) in self.live.drain() {
-            queue.charge(id, self.teacher.cost(&live));
+        for (id, flight) in self.in_air.drain() {
+            queue.charge(id, self.teacher.cost(self.routes[flight.route].endpoint, &flight.live));
         }
     }
+}
+
+/// How an endpoint did not take a request.
+struct Missed<'m> {
+    message: &'m str,
+    wait: Option<Duration>,
+    /// It is there, and full.
+    busy: bool,
 }
 
 /// Exponential, with a share that depends on the request, so that retries do not come in step.

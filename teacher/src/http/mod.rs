@@ -1,18 +1,22 @@
-//! An OpenAI-compatible endpoint as a teacher. This file makes one attempt at one request; `flights.rs` makes many at
-//! once, again where that helps, at the pace that the server sets (`pace.rs`).
+//! OpenAI-compatible endpoints as a teacher. This file makes one attempt at one request; `flights.rs` makes many at once,
+//! again where that helps, at one of several endpoints (`route.rs`), at the pace that each sets (`pace.rs`, `rates.rs`,
+//! `metrics.rs`).
 
 mod body;
 mod config;
 mod events;
 mod flights;
+mod metrics;
 mod pace;
+mod rates;
 mod response;
 mod retry_after;
+mod route;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-pub use config::{Api, ApiKey, HttpTeacherConfig, Omit};
+pub use config::{Api, ApiKey, EndpointConfig, HttpTeacherConfig, Omit};
 
 use crate::{Complete, Completion, Cost, Identity, Queue, Request, TeacherError};
 use body::Live;
@@ -33,19 +37,44 @@ pub struct Render {
     pub render: RenderPrompt,
 }
 
-/// An endpoint.
+/// One place where the model is served.
+struct Endpoint {
+    /// What is said of it.
+    place: EndpointConfig,
+    key: Option<ApiKey>,
+}
+
+impl Endpoint {
+    /// Where requests go.
+    fn call(&self, api: Api) -> String {
+        let call = match api {
+            Api::Chat => "chat/completions",
+            Api::Completions => "completions",
+        };
+        format!("{}/{call}", self.place.url)
+    }
+
+    /// US dollars for so many tokens.
+    fn price(&self, prompt: f64, completion: f64) -> f64 {
+        let [input, output] = self.place.usd_per_million_tokens.unwrap_or_default();
+        (prompt * input + completion * output) / 1e6
+    }
+}
+
+/// A model behind one endpoint or several.
 pub struct HttpTeacher {
     config: HttpTeacherConfig,
-    key: Option<ApiKey>,
+    endpoints: Vec<Endpoint>,
     render: Option<Render>,
     client: reqwest::Client,
 }
 
 impl HttpTeacher {
-    /// A teacher behind `config.url`. Nothing is sent yet.
+    /// A teacher behind the endpoints of `config`. `key` goes to those that name no variable of their own; the keys of
+    /// the others are given with [`HttpTeacher::with_key`]. Nothing is sent yet.
     ///
     /// # Errors
-    /// When the URL is not one, or `/completions` is wanted without a template.
+    /// When a URL is not one, or `/completions` is wanted without a template.
     pub fn new(
         config: HttpTeacherConfig,
         key: Option<ApiKey>,
@@ -67,16 +96,24 @@ impl HttpTeacher {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| TeacherError::Refused(error.to_string()))?;
-        Ok(HttpTeacher { config, key, render, client })
+        let endpoint =
+            |place: EndpointConfig| Endpoint { key: key.clone().filter(|_| place.api_key_env.is_none()), place };
+        let endpoints = config.places().into_iter().map(endpoint).collect();
+        Ok(HttpTeacher { config, endpoints, render, client })
+    }
+
+    /// The teacher with the key that the environment variable `name` holds, for the endpoints that name it.
+    pub fn with_key(mut self, name: &str, key: &ApiKey) -> HttpTeacher {
+        let named = self.endpoints.iter_mut().filter(|endpoint| endpoint.place.api_key_env.as_deref() == Some(name));
+        named.for_each(|endpoint| endpoint.key = Some(key.clone()));
+        self
     }
 
     /// One attempt at one request; what arrives shows in `live` as it does.
-    async fn attempt(&self, request: &Request, live: &Live) -> Attempt {
-        let prompt: usize = request.messages.iter().map(|message| message.content.len() + 16).sum();
-        // Four bytes to a token, about.
-        live.prompt_estimate.set(prompt as u64 / 4);
-        let ending = self.send(request, live).await;
-        let cost = self.cost(live);
+    async fn attempt(&self, endpoint: &Endpoint, request: &Request, live: &Live) -> Attempt {
+        live.prompt_estimate.set(prompt_estimate(request));
+        let ending = self.send(endpoint, request, live).await;
+        let cost = self.cost(endpoint, live);
         let text = match ending {
             Ending::Done(_) => String::new(),
             _ => live.text(self.config.api),
@@ -84,13 +121,13 @@ impl HttpTeacher {
         Attempt { ending, cost, text }
     }
 
-    async fn send(&self, request: &Request, live: &Live) -> Ending {
+    async fn send(&self, endpoint: &Endpoint, request: &Request, live: &Live) -> Ending {
         let body = match wire::body(&self.config, request, self.render.as_ref()) {
             Ok(body) => body,
             Err(message) => return Ending::Unanswerable("not-renderable", message),
         };
-        let mut call = self.client.post(self.config.endpoint()).json(&body);
-        if let Some(key) = &self.key {
+        let mut call = self.client.post(endpoint.call(self.config.api)).json(&body);
+        if let Some(key) = &endpoint.key {
             call = key.authorise(call);
         }
         let idle = Duration::from_secs(self.config.idle_timeout_s);
@@ -115,11 +152,9 @@ impl HttpTeacher {
     }
 
     /// What an attempt cost, with its price.
-    fn cost(&self, live: &Live) -> Cost {
+    fn cost(&self, endpoint: &Endpoint, live: &Live) -> Cost {
         let cost = live.cost();
-        let [input, output] = self.config.usd_per_million_tokens;
-        let usd = (cost.prompt_tokens as f64 * input + cost.completion_tokens as f64 * output) / 1e6;
-        Cost { usd, ..cost }
+        Cost { usd: endpoint.price(cost.prompt_tokens as f64, cost.completion_tokens as f64), ..cost }
     }
 
     fn complete_answer(&self, answer: response::Answer, cost: &Cost) -> Completion {
@@ -138,10 +173,15 @@ impl HttpTeacher {
     }
 
     /// A message with the endpoint's name and never the key.
-    fn say(&self, message: &str) -> String {
-        let message = format!("{}: {message}", self.config.endpoint());
-        self.key.as_ref().map_or(message.clone(), |key| key.redact(&message))
+    fn say(&self, endpoint: &Endpoint, message: &str) -> String {
+        let message = format!("{}: {message}", endpoint.call(self.config.api));
+        endpoint.key.as_ref().map_or(message.clone(), |key| key.redact(&message))
     }
+}
+
+/// Tokens of a prompt: four bytes each, about.
+fn prompt_estimate(request: &Request) -> u64 {
+    request.messages.iter().map(|message| message.content.len() + 16).sum::<usize>() as u64 / 4
 }
 
 impl Complete for HttpTeacher {
@@ -150,10 +190,10 @@ impl Complete for HttpTeacher {
     }
 
     fn max_cost_usd(&self, request: &Request) -> f64 {
-        let [input, output] = self.config.usd_per_million_tokens;
         // A token is at least a byte.
         let prompt: usize = request.messages.iter().map(|message| message.content.len() + 16).sum();
-        (prompt as f64 * input + f64::from(request.sampling.max_new_tokens) * output) / 1e6
+        let most = f64::from(request.sampling.max_new_tokens);
+        self.endpoints.iter().map(|endpoint| endpoint.price(prompt as f64, most)).fold(0.0, f64::max)
     }
 
     fn complete(&self, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError> {

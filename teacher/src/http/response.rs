@@ -58,6 +58,8 @@ pub(super) struct Answer {
     pub(super) finish_reason: FinishReason,
     pub(super) finish_name: Option<String>,
     pub(super) model: String,
+    /// Where its reasoning came, if there was some.
+    pub(super) reasoning: Option<&'static str>,
 }
 
 /// Reads a response to its end.

@@ -17,6 +17,7 @@ use std::{
 
 #[path = "../../../tests/endpoint.rs"]
 mod endpoint;
+mod several;
 
 use endpoint::Asked;
 
@@ -72,6 +73,8 @@ struct List {
     /// Cancelled when so many requests were handed out.
     cancel_at: Option<(u64, Cancel)>,
     drain: Duration,
+    /// The model that answered before.
+    model: Option<String>,
 }
 
 impl List {
@@ -94,6 +97,10 @@ impl Queue for List {
             sampling: SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 64 },
             seed: 7 + self.left,
         })
+    }
+
+    fn model(&self) -> Option<String> {
+        self.model.clone()
     }
 
     fn deliver(&mut self, id: u64, outcome: Result<Completion, TeacherError>) -> ControlFlow<()> {

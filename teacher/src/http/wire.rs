@@ -136,12 +136,28 @@ pub(super) struct Choice {
 impl Choice {
     /// Reasoning and text that it adds, where so much has come `before`. A whole message counts where there was no piece
     /// of it: some hosts end a stream by repeating all.
-    pub(super) fn into_parts(self, before: bool) -> (String, String) {
-        let delta = self.delta.into_parts();
-        let is_empty = |parts: &(String, String)| parts.0.is_empty() && parts.1.is_empty();
-        let (reasoning, mut content) = if is_empty(&delta) && !before { self.message.into_parts() } else { delta };
-        content.push_str(&self.text.text);
-        (reasoning, content)
+    pub(super) fn into_piece(self, before: bool) -> Piece {
+        let mut piece = self.delta.into_piece();
+        if piece.is_empty() && !before {
+            piece = self.message.into_piece();
+        }
+        piece.content.push_str(&self.text.text);
+        piece
+    }
+}
+
+/// What a chunk adds to an answer.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    pub(super) reasoning: String,
+    pub(super) content: String,
+    /// Where the reasoning came.
+    pub(super) place: &'static str,
+}
+
+impl Piece {
+    fn is_empty(&self) -> bool {
+        self.reasoning.is_empty() && self.content.is_empty()
     }
 }
 
@@ -154,10 +170,15 @@ struct Delta {
 }
 
 impl Delta {
-    fn into_parts(self) -> (String, String) {
+    fn into_piece(self) -> Piece {
         // Both names may be there, one of them empty or both with the same.
-        let named = if self.reasoning.text.is_empty() { self.reasoning_content } else { self.reasoning };
-        (named.text + &named.thinking + &self.content.thinking, self.content.text)
+        let (named, place) = match (self.reasoning.text.is_empty(), self.reasoning_content.text.is_empty()) {
+            (true, false) => (self.reasoning_content, "`reasoning_content`"),
+            (true, true) => (self.reasoning, "parts of the text"),
+            (false, _) => (self.reasoning, "`reasoning`"),
+        };
+        let reasoning = named.text + &named.thinking + &self.content.thinking;
+        Piece { reasoning, content: self.content.text, place }
     }
 }
 
@@ -328,7 +349,8 @@ mod tests {
     fn parts(json: &str) -> (String, String) {
         let chunk = Chunk::read(json.as_bytes()).unwrap_or_else(|error| panic!("{json}: {error}"));
         let choice = chunk.choices.into_iter().flatten().next().expect("a choice");
-        choice.into_parts(false)
+        let piece = choice.into_piece(false);
+        (piece.reasoning, piece.content)
     }
 
     #[test]
