@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 completion_tokens,
                 ..Completion::default()
             };
-            answers.charge(&ask.id, completion.cost(), false)?;
+            answers.charge(&ask.id, answers.number(), completion.cost(), false)?;
             let asked = identity.asked(&SAMPLING, None);
             let trace = Box::new(trace(&ask, completion, &identity, SAMPLING));
             answers.keep(&Kept::Answered { asked, trace })?;

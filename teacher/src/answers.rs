@@ -1,9 +1,14 @@
 //! What was ever asked of a teacher, in the store that all runs share: `<dir>/answers` holds what came of every sample,
-//! `<dir>/charges` what every attempt at one cost. Both are journals: an entry survives the end of this process at once.
+//! `<dir>/charges` what every attempt at one cost: both are journals. `<dir>/partial` is a spool, of answers that are on
+//! their way. What is in any of them survives the end of this process at once.
 
-use crate::{Charge, Charges, Cost, Identity, pump::Ask};
+use crate::{
+    Charge, Charges, Cost, Identity, Partial,
+    partial::{Spooled, assemble},
+    pump::Ask,
+};
 use distill_dataset::{
-    Context, DatasetError, Digest, Entry, Journal, Owner, Reservations, Reserve, SamplingParams, Trace,
+    Context, DatasetError, Digest, Entry, Journal, Owner, Reservations, Reserve, SamplingParams, Spool, Trace,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -90,11 +95,21 @@ pub enum Answer {
     },
 }
 
+/// What is there of a sample whose answer has not ended.
+#[derive(Debug, Default)]
+pub(crate) struct BrokenOff {
+    /// What was received, if anything was.
+    pub(crate) partial: Option<Partial>,
+    /// Attempts that were interrupted before they were charged: their numbers, and what they cost.
+    pub(crate) owed: Vec<(String, Cost)>,
+}
+
 /// The answers of one teacher, and what they cost.
 pub struct Answers {
     dir: PathBuf,
     answers: RwLock<Journal<Kept>>,
     charges: RwLock<Journal<Charge>>,
+    partial: Mutex<Spool>,
     /// Where several processes buy from one list.
     reservations: Option<Reservations>,
     reserved: Mutex<HashSet<String>>,
@@ -110,6 +125,7 @@ impl Answers {
     pub fn open(dir: &Path) -> Result<Answers, DatasetError> {
         let answers = RwLock::new(Journal::open(&dir.join("answers"))?);
         let charges = RwLock::new(Journal::open(&dir.join("charges"))?);
+        let partial = Mutex::new(Spool::open(&dir.join("partial"))?);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let opening = Digest::new("opening")
             .field(&since.as_nanos().to_string())
@@ -117,7 +133,10 @@ impl Answers {
             .field(&format!("{:?}", std::thread::current().id()))
             .finish_u64();
         let numbers = (opening, AtomicU64::new(0));
-        Ok(Answers { dir: dir.to_owned(), answers, charges, reservations: None, reserved: Mutex::default(), numbers })
+        let (dir, reserved) = (dir.to_owned(), Mutex::default());
+        let answers = Answers { dir, answers, charges, partial, reservations: None, reserved, numbers };
+        answers.partial().sweep(|id| !answers.contains(id))?;
+        Ok(answers)
     }
 
     /// As [`Answers::open`], for one of several processes that buy into them: each sample is reserved in
@@ -183,6 +202,46 @@ impl Answers {
         self.write().refresh()
     }
 
+    /// Sees which answers were on their way to other processes.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn refresh_partial(&self) -> Result<(), DatasetError> {
+        self.partial().refresh()
+    }
+
+    /// Keeps a piece of an answer that is on its way.
+    pub(crate) fn spool(&self, id: &str, piece: &Spooled) -> Result<(), DatasetError> {
+        let json = serde_json::to_vec(piece).map_err(|error| self.unreadable(&error))?;
+        self.partial().append(id, &json)
+    }
+
+    /// What was received of a sample whose answer has not ended, and what the attempts at it cost that were interrupted
+    /// before they were charged.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn interrupted(&self, id: &str) -> Result<BrokenOff, DatasetError> {
+        if !self.partial().contains(id) {
+            return Ok(BrokenOff::default());
+        }
+        let pieces = self.partial().get(id)?;
+        // One that another version wrote is no reason not to go on: it is asked for again.
+        let pieces = pieces.iter().filter_map(|json| serde_json::from_slice::<Spooled>(json).ok()).collect();
+        let (partial, mut owed) = assemble(pieces);
+        let charged: HashSet<String> = self.entries(id)?.into_iter().map(|charge| charge.number).collect();
+        owed.retain(|(number, cost)| !charged.contains(number) && *cost != Cost::default());
+        Ok(BrokenOff { partial: Some(partial).filter(|partial| !partial.text.is_empty()), owed })
+    }
+
+    fn partial(&self) -> std::sync::MutexGuard<'_, Spool> {
+        self.partial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unreadable(&self, error: &serde_json::Error) -> DatasetError {
+        DatasetError::Journal { path: self.dir.clone(), message: error.to_string() }
+    }
+
     /// Reads the outcomes of those samples, so that what is damaged counts as not there, and is asked again. People are
     /// told of it.
     ///
@@ -226,10 +285,18 @@ impl Answers {
     /// # Errors
     /// When the journal cannot be read.
     pub fn charges(&self, id: &str) -> Result<Charges, DatasetError> {
-        let journal = self.charges.read().unwrap_or_else(PoisonError::into_inner);
         let mut charges = Charges::default();
-        journal.entries(id)?.iter().for_each(|charge| charges.add(charge));
+        let entries = self.entries(id)?;
+        for (index, charge) in entries.iter().enumerate() {
+            if !entries[index + 1..].iter().any(|later| later.number == charge.number) {
+                charges.add(charge);
+            }
+        }
         Ok(charges)
+    }
+
+    fn entries(&self, id: &str) -> Result<Vec<Charge>, DatasetError> {
+        self.charges.read().unwrap_or_else(PoisonError::into_inner).entries(id)
     }
 
     /// The model that a teacher's responses named first.
@@ -256,17 +323,27 @@ impl Answers {
     /// # Errors
     /// When the disk refuses.
     pub fn keep(&self, kept: &Kept) -> Result<(), DatasetError> {
-        self.write().append(kept)
+        self.write().append(kept)?;
+        match kept {
+            Kept::Answered { trace, .. } => self.partial().forget(&trace.id),
+            Kept::Unanswered { id, .. } => self.partial().forget(id),
+            Kept::Model { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// A number that no other attempt has.
+    pub fn number(&self) -> String {
+        let (opening, next) = &self.numbers;
+        format!("{opening:016x}-{}", next.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Keeps what an attempt at a sample cost.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn charge(&self, sample: &str, cost: Cost, wasted: bool) -> Result<(), DatasetError> {
+    pub fn charge(&self, sample: &str, number: String, cost: Cost, wasted: bool) -> Result<(), DatasetError> {
         let mut journal = self.charges.write().unwrap_or_else(PoisonError::into_inner);
-        let (opening, next) = &self.numbers;
-        let number = format!("{opening:016x}-{}", next.fetch_add(1, Ordering::Relaxed));
         journal.append_more(&Charge { sample: sample.to_owned(), number, wasted, cost })
     }
 
@@ -287,7 +364,7 @@ impl Answers {
         }
         // An earlier attempt at this may have ended between the two.
         if self.charges(&trace.id)?.attempts == 0 {
-            self.charge(&trace.id, cost, false)?;
+            self.charge(&trace.id, self.number(), cost, false)?;
         }
         self.keep(&Kept::Answered { asked, trace: Box::new(trace) })
     }
@@ -318,11 +395,14 @@ impl Answers {
 
 /// The record of an answer to `ask`.
 pub fn trace(ask: &Ask, completion: crate::Completion, identity: &Identity, sampling: SamplingParams) -> Trace {
-    let segment = distill_dataset::Segment {
-        num_bytes: completion.text.len() as u32,
+    let before: u32 = completion.earlier.iter().map(|segment| segment.num_bytes).sum();
+    let earlier: u32 = completion.earlier.iter().map(|segment| segment.num_tokens).sum();
+    let mut segments = completion.earlier;
+    segments.push(distill_dataset::Segment {
+        num_bytes: (completion.text.len() as u32).saturating_sub(before),
         num_tokens: completion.completion_tokens,
         finish_reason: completion.finish_reason,
-    };
+    });
     Trace {
         id: ask.id.clone(),
         problem_id: ask.problem_id.clone(),
@@ -330,14 +410,15 @@ pub fn trace(ask: &Ask, completion: crate::Completion, identity: &Identity, samp
         format: identity.turn.clone(),
         text: completion.text,
         finish_reason: completion.finish_reason,
-        segments: vec![segment],
+        segments,
         teacher: identity.teacher.clone(),
         response_model: completion.response_model,
         template_hash: identity.template_hash.clone(),
         sampling,
         seed: ask.seed,
-        prompt_tokens: completion.prompt_tokens,
-        completion_tokens: completion.completion_tokens,
+        // Behind a seam, the answer so far is in the prompt.
+        prompt_tokens: completion.prompt_tokens.saturating_sub(earlier),
+        completion_tokens: completion.completion_tokens.saturating_add(earlier),
         token_ids: completion.token_ids,
         cost_usd: completion.cost_usd,
         finish_name: completion.finish_name,

@@ -1,7 +1,7 @@
 //! The trait between those who ask (sampling, evaluation) and those who answer (endpoints, the local engine).
 
-use crate::{Cost, Identity};
-use distill_dataset::{Cancel, FinishReason, Message, SamplingParams};
+use crate::{Cost, Identity, Partial, Piece};
+use distill_dataset::{Cancel, FinishReason, Message, SamplingParams, Segment};
 use std::{ops::ControlFlow, time::Duration};
 
 /// One sample asked for.
@@ -15,6 +15,8 @@ pub struct Request {
     pub sampling: SamplingParams,
     /// Seed of this very sample: the answer depends on (model, messages, sampling, seed) and on nothing else in flight.
     pub seed: u64,
+    /// What was received of its answer before, where the teacher [`continues`](Complete::continues).
+    pub partial: Option<Partial>,
 }
 
 /// One sample, as generated.
@@ -29,8 +31,10 @@ pub struct Completion {
     pub response_model: String,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
-    /// Tokens generated, end-of-turn included.
+    /// Tokens generated, end-of-turn included, by the last generation alone.
     pub completion_tokens: u32,
+    /// The generations before it, which it went on from.
+    pub earlier: Vec<Segment>,
     /// The generated tokens, where known.
     pub token_ids: Option<Vec<u32>>,
     /// What it cost, in US dollars.
@@ -42,7 +46,7 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// What it cost.
+    /// What the last generation cost.
     pub fn cost(&self) -> Cost {
         Cost {
             prompt_tokens: u64::from(self.prompt_tokens),
@@ -68,11 +72,17 @@ pub trait Queue {
     /// dropped.
     fn deliver(&mut self, id: u64, outcome: Result<Completion, TeacherError>) -> ControlFlow<()>;
 
-    /// Takes what an attempt cost that brought no answer. False asks the teacher to forget the request: it is not to be
-    /// tried again now, and nothing is delivered for it.
-    fn charge(&mut self, _id: u64, _cost: Cost) -> bool {
+    /// Takes what an attempt cost that brought no answer, and what is there of one that is to be gone on from. False asks
+    /// the teacher to forget the request: it is not to be tried again now, and nothing is delivered for it.
+    fn charge(&mut self, _id: u64, _cost: Cost, _partial: Option<&Partial>) -> bool {
         true
     }
+
+    /// Takes what arrived of an answer since the piece before, so that it is not lost when this process is.
+    fn spool(&mut self, _id: u64, _piece: Piece) {}
+
+    /// Takes note that what arrived of an answer is not to be gone on from.
+    fn discard(&mut self, _id: u64) {}
 
     /// Takes a remark for people, such as how long an endpoint has been away; an empty one takes it back.
     fn say(&mut self, _remark: &str) {}
@@ -87,6 +97,11 @@ pub trait Queue {
 pub trait Complete: Sync {
     /// Who it is.
     fn identity(&self) -> Identity;
+
+    /// Whether it goes on from a part of an answer.
+    fn continues(&self) -> bool {
+        false
+    }
 
     /// The most that one attempt at a request may cost, in US dollars: reserved before it is sent.
     fn max_cost_usd(&self, _request: &Request) -> f64 {

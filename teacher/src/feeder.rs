@@ -72,6 +72,10 @@ fn feed_all(
             }
             thread::sleep(TICK);
         }
+        // Whoever takes over a sample goes on from what the other had received.
+        if let Err(error) = answers.refresh_partial() {
+            return send(wanted, Err(error));
+        }
         later = hand_over(later, answers, wanted)?;
     }
     Ok(())
@@ -92,13 +96,27 @@ fn hand_over(asks: Vec<Ask>, answers: &Answers, wanted: Wanted<'_>) -> Result<Ve
         return send(wanted, Err(error)).map(|()| Vec::new());
     }
     for ask in mine {
-        let known = answers.contains(&ask.id);
-        if known && let Err(error) = answers.release(&ask.id) {
-            return send(wanted, Err(error)).map(|()| Vec::new());
+        match prepare(ask, answers) {
+            Ok(fed) => send(wanted, Ok(fed))?,
+            Err(error) => return send(wanted, Err(error)).map(|()| Vec::new()),
         }
-        send(wanted, Ok(if known { Fed::Known } else { Fed::Ask(ask) }))?;
     }
     Ok(later)
+}
+
+/// Readies a sample that is this process's to buy: what was received of it by a process that was interrupted is gone on
+/// from, and what that cost is charged.
+fn prepare(mut ask: Ask, answers: &Answers) -> Result<Fed, DatasetError> {
+    if answers.contains(&ask.id) {
+        answers.release(&ask.id)?;
+        return Ok(Fed::Known);
+    }
+    let broken_off = answers.interrupted(&ask.id)?;
+    for (number, cost) in broken_off.owed {
+        answers.charge(&ask.id, number, cost, false)?;
+    }
+    ask.partial = broken_off.partial;
+    Ok(Fed::Ask(ask))
 }
 
 fn send(wanted: Wanted<'_>, fed: Result<Fed, DatasetError>) -> Result<(), Ended> {

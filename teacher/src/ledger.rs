@@ -32,7 +32,8 @@ impl Cost {
 pub struct Charge {
     /// The sample that was asked for.
     pub sample: String,
-    /// What no other attempt has: two that cost the same are two.
+    /// The attempt's own number. Of two charges of one attempt the later one counts: the first was made of what had
+    /// arrived when it was interrupted.
     pub number: String,
     /// Whether it brought no answer.
     pub wasted: bool,

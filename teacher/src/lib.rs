@@ -9,12 +9,14 @@ mod feeder;
 mod http;
 mod identity;
 mod ledger;
+mod partial;
 mod pump;
 mod writer;
 
 pub use answers::{Answer, Answers, Kept, UNKNOWN, trace};
 pub use complete::{Complete, Completion, Queue, Request, TeacherError};
-pub use http::{Api, ApiKey, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Render, RenderPrompt};
+pub use http::{Api, ApiKey, Continuation, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Render, RenderPrompt};
 pub use identity::Identity;
 pub use ledger::{Budget, Charge, Charges, Cost, Exceeded, Ledger, Most};
+pub use partial::{Partial, Piece};
 pub use pump::{Ask, Asks, Order, PumpError, Pumped, pump};

@@ -7,10 +7,11 @@
 //! teacher that refuses end the asking, not the answers: what is in flight is taken and kept.
 
 use crate::{
-    Answers, Budget, Charges, Complete, Completion, Cost, Exceeded, Identity, Ledger, Most, Queue, Request,
-    TeacherError,
+    Answers, Budget, Charges, Complete, Completion, Cost, Exceeded, Identity, Ledger, Most, Partial, Piece, Queue,
+    Request, TeacherError,
     feeder::{self, AHEAD, Fed},
-    writer::{self, Ack, End, Job},
+    partial::Spooled,
+    writer::{self, Ack, Attempt, Charged, End, Job},
 };
 use distill_dataset::{Context, DatasetError, Digest, Interrupted, Message, Problem, SamplingParams, trace_id};
 use std::{
@@ -48,6 +49,8 @@ pub struct Ask {
     pub seed: u64,
     /// Whether the seed is part of the identity.
     pub seeded: bool,
+    /// What was received of it before this process began.
+    pub partial: Option<Partial>,
 }
 
 impl Ask {
@@ -72,7 +75,7 @@ impl Ask {
 
     fn new(problem: &Problem, sample_index: u32, id: String, seed: u64) -> Ask {
         let (problem_id, messages) = (problem.id.clone(), problem.messages.clone());
-        Ask { id, problem_id, sample_index, messages, seed, seeded: false }
+        Ask { id, problem_id, sample_index, messages, seed, seeded: false, partial: None }
     }
 }
 
@@ -175,6 +178,7 @@ pub fn pump(
         let mut pump = Pump {
             order,
             teacher,
+            answers,
             context,
             wanted,
             again: VecDeque::new(),
@@ -249,6 +253,8 @@ fn survey(order: &Order<'_>, answers: &Answers, context: &Context) -> Result<Sur
         if order.budget.is_limited() {
             let charges = answers.charges(&ask.id)?;
             survey.spent.all.add(&charges.all);
+            // What was on its way when a process was killed was paid for, too.
+            answers.interrupted(&ask.id)?.owed.iter().for_each(|(_, cost)| survey.spent.all.add(cost));
         }
         if is_known {
             known.push(ask.id);
@@ -270,12 +276,12 @@ fn survey(order: &Order<'_>, answers: &Answers, context: &Context) -> Result<Sur
 struct Pump<'a, 'o> {
     order: &'a Order<'o>,
     teacher: &'a dyn Complete,
+    answers: &'a Answers,
     context: &'a Context,
     wanted: Receiver<Result<Fed, DatasetError>>,
     /// Pulled, and not affordable when it was last looked at.
     again: VecDeque<Ask>,
-    /// What is asked, with what is reserved for it.
-    in_flight: HashMap<u64, (Ask, Most)>,
+    in_flight: HashMap<u64, InFlight>,
     next_id: u64,
     ledger: Ledger,
     jobs: SyncSender<Job>,
@@ -283,12 +289,29 @@ struct Pump<'a, 'o> {
     /// Jobs that are not acknowledged, and their bytes.
     pending: (usize, usize),
     /// Refusals from before the first answer: they are kept once it is known that the teacher answers at all.
-    held: Vec<Job>,
+    held: Vec<Attempt>,
     answered: bool,
     model: Option<String>,
     tally: Pumped,
     stop: Option<PumpError>,
     remark: String,
+}
+
+/// A sample that is asked for.
+struct InFlight {
+    ask: Ask,
+    /// What is reserved for the attempt.
+    most: Most,
+    /// The attempt's number.
+    number: String,
+    /// How many pieces of its answer were spooled.
+    num_pieces: u32,
+}
+
+impl InFlight {
+    fn charged(&self, cost: Cost, wasted: bool) -> Option<Charged> {
+        (cost != Cost::default()).then(|| Charged { number: self.number.clone(), cost, wasted })
+    }
 }
 
 impl Pump<'_, '_> {
@@ -382,8 +405,30 @@ impl Pump<'_, '_> {
         None
     }
 
+    /// The most tokens that are left of a sample's limit. One at least: it tells how an answer ended that was cut at the
+    /// limit before that was told.
+    fn left(&self, ask: &Ask) -> u64 {
+        let before = ask.partial.as_ref().map_or(0, Partial::num_tokens);
+        u64::from(self.order.sampling.max_new_tokens.saturating_sub(before).max(1))
+    }
+
+    /// Nobody goes on from what was spooled of this attempt.
+    fn discard_piece(&mut self, flight: &InFlight) {
+        if flight.num_pieces == 0 {
+            return;
+        }
+        let (attempt, index) = (flight.number.clone(), flight.num_pieces);
+        let (reasoning, content, cost) = (String::new(), String::new(), Cost::default());
+        let spooled = Spooled { attempt, index, reasoning, content, cost, discarded: true };
+        self.keep(Job::Piece(flight.ask.id.clone(), Box::new(spooled)));
+    }
+
+    fn keep_attempt(&mut self, attempt: Attempt) {
+        self.keep(Job::Attempt(Box::new(attempt)));
+    }
+
     /// Takes an answer; the model that it names must be the one that answered so far.
-    fn take_answer(&mut self, ask: Ask, completion: Completion) {
+    fn take_answer(&mut self, flight: InFlight, completion: Completion) {
         let cost = completion.cost();
         let named = Some(completion.response_model.clone()).filter(|model| !model.is_empty());
         match (&self.model, &named) {
@@ -391,41 +436,44 @@ impl Pump<'_, '_> {
                 let (expected, found) = (expected.clone(), found.clone());
                 self.stop.get_or_insert(PumpError::Model { expected, found });
                 // It is another sample than the one that was asked for, and paid for all the same.
-                self.keep(Job { ask, charge: Some((cost, true)), end: End::Nothing });
+                self.discard_piece(&flight);
+                let charge = flight.charged(cost, true);
+                self.keep_attempt(Attempt { ask: flight.ask, charge, end: End::Nothing });
                 return;
             }
             _ => {}
         }
         let first = if self.model.is_none() { named.clone() } else { None };
         self.model = self.model.take().or(named);
-        self.keep(Job { ask, charge: Some((cost, false)), end: End::Answered(Box::new(completion), first) });
+        let charge = Some(Charged { number: flight.number, cost, wasted: false });
+        self.keep_attempt(Attempt { ask: flight.ask, charge, end: End::Answered(Box::new(completion), first) });
         self.answered = true;
         self.take_refusals();
     }
 
     /// Keeps the refusals that were held until something was answered.
     fn take_refusals(&mut self) {
-        for job in std::mem::take(&mut self.held) {
-            self.keep(job);
+        for attempt in std::mem::take(&mut self.held) {
+            self.keep_attempt(attempt);
         }
     }
 
     /// Forgets them: they may be the question's fault. What they cost stays.
     fn forget_refusals(&mut self) {
-        for job in std::mem::take(&mut self.held) {
+        for attempt in std::mem::take(&mut self.held) {
             self.tally.unanswered -= 1;
-            if job.charge.is_some() {
-                self.keep(Job { end: End::Nothing, ..job });
+            if attempt.charge.is_some() {
+                self.keep_attempt(Attempt { end: End::Nothing, ..attempt });
             }
         }
     }
 
-    fn refuse(&mut self, job: Job, message: &str) {
+    fn refuse(&mut self, attempt: Attempt, message: &str) {
         self.tally.unanswered += 1;
         if self.answered {
-            return self.keep(job);
+            return self.keep_attempt(attempt);
         }
-        self.held.push(job);
+        self.held.push(attempt);
         if self.held.len() >= MOST_REFUSALS {
             self.forget_refusals();
             let message = format!(
@@ -439,10 +487,14 @@ impl Pump<'_, '_> {
 impl Queue for Pump<'_, '_> {
     fn next(&mut self) -> Option<Request> {
         self.take_acks();
-        let ask = self.pull()?;
+        let mut ask = self.pull()?;
         let (sampling, messages) = (self.order.sampling, ask.messages.clone());
-        let request = Request { id: self.next_id, messages, sampling, seed: ask.seed };
-        let most = Most { tokens: u64::from(sampling.max_new_tokens), usd: self.teacher.max_cost_usd(&request) };
+        if !self.teacher.continues() {
+            ask.partial = None;
+        }
+        let partial = ask.partial.clone();
+        let request = Request { id: self.next_id, messages, sampling, seed: ask.seed, partial };
+        let most = Most { tokens: self.left(&ask), usd: self.teacher.max_cost_usd(&request) };
         if let Err(limit) = self.ledger.reserve(most) {
             self.again.push_front(ask);
             // What is in flight may turn out cheaper than reserved.
@@ -452,7 +504,8 @@ impl Queue for Pump<'_, '_> {
             }
             return None;
         }
-        self.in_flight.insert(self.next_id, (ask, most));
+        let flight = InFlight { ask, most, number: self.answers.number(), num_pieces: 0 };
+        self.in_flight.insert(self.next_id, flight);
         self.next_id += 1;
         Some(request)
     }
@@ -462,17 +515,18 @@ impl Queue for Pump<'_, '_> {
     }
 
     fn deliver(&mut self, id: u64, outcome: Result<Completion, TeacherError>) -> ControlFlow<()> {
-        let Some((ask, most)) = self.in_flight.remove(&id) else { return ControlFlow::Continue(()) };
+        let Some(flight) = self.in_flight.remove(&id) else { return ControlFlow::Continue(()) };
+        let most = flight.most;
         match outcome {
             Ok(completion) => {
                 self.ledger.settle(most, &completion.cost());
-                self.take_answer(ask, completion);
+                self.take_answer(flight, completion);
             }
             Err(TeacherError::Unanswerable { reason, message, text, cost }) => {
                 self.ledger.settle(most, &cost);
-                let charge = (cost != Cost::default()).then_some((cost, true));
+                let charge = flight.charged(cost, true);
                 let end = End::Unanswered(reason, message.clone(), text);
-                self.refuse(Job { ask, charge, end }, &message);
+                self.refuse(Attempt { ask: flight.ask, charge, end }, &message);
             }
             Err(error) => {
                 self.ledger.release(most);
@@ -491,18 +545,42 @@ impl Queue for Pump<'_, '_> {
         }
     }
 
-    fn charge(&mut self, id: u64, cost: Cost) -> bool {
-        let Some((ask, most)) = self.in_flight.remove(&id) else { return false };
-        self.ledger.settle(most, &cost);
-        if cost != Cost::default() {
-            self.keep(Job { ask: ask.clone(), charge: Some((cost, true)), end: End::Nothing });
+    fn charge(&mut self, id: u64, cost: Cost, partial: Option<&Partial>) -> bool {
+        let Some(mut flight) = self.in_flight.remove(&id) else { return false };
+        self.ledger.settle(flight.most, &cost);
+        // What is gone on from is not wasted.
+        if let Some(charge) = flight.charged(cost, !self.teacher.continues()) {
+            self.keep_attempt(Attempt { ask: flight.ask.clone(), charge: Some(charge), end: End::Nothing });
         }
-        if self.ledger.reserve(most).is_err() {
-            self.again.push_back(ask);
+        flight.ask.partial = partial.cloned();
+        flight.most.tokens = self.left(&flight.ask);
+        if self.ledger.reserve(flight.most).is_err() {
+            self.again.push_back(flight.ask);
             return false;
         }
-        self.in_flight.insert(id, (ask, most));
+        let number = self.answers.number();
+        self.in_flight.insert(id, InFlight { number, num_pieces: 0, ..flight });
         true
+    }
+
+    fn spool(&mut self, id: u64, piece: Piece) {
+        let continues = self.teacher.continues();
+        let Some(flight) = self.in_flight.get_mut(&id) else { return };
+        let index = flight.num_pieces;
+        flight.num_pieces += 1;
+        let text = |text: String| if continues { text } else { String::new() };
+        let (reasoning, content) = (text(piece.reasoning), text(piece.content));
+        let (attempt, cost) = (flight.number.clone(), piece.cost);
+        let spooled = Spooled { attempt, index, reasoning, content, cost, discarded: false };
+        let job = Job::Piece(flight.ask.id.clone(), Box::new(spooled));
+        self.keep(job);
+    }
+
+    fn discard(&mut self, id: u64) {
+        if let Some(flight) = self.in_flight.remove(&id) {
+            self.discard_piece(&flight);
+            self.in_flight.insert(id, flight);
+        }
     }
 
     fn say(&mut self, remark: &str) {

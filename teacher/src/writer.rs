@@ -1,7 +1,7 @@
 //! The thread that writes: answers become records and JSON, and reach the disk, away from the loop that reads streams.
 //! It acknowledges in the order in which it was handed things.
 
-use crate::{Answers, Completion, Cost, Identity, Kept, answers::trace, pump::Ask};
+use crate::{Answers, Completion, Cost, Identity, Kept, answers::trace, partial::Spooled, pump::Ask};
 use distill_dataset::{DatasetError, SamplingParams};
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, Sender},
@@ -11,12 +11,28 @@ use std::{
 /// Longest time that something waits to be synced to the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 
-/// Something to be written: what an attempt cost, then what came of it.
-pub(crate) struct Job {
+/// Something to be written.
+pub(crate) enum Job {
+    /// What came of an attempt.
+    Attempt(Box<Attempt>),
+    /// A piece of an answer to a sample, which is on its way.
+    Piece(String, Box<Spooled>),
+}
+
+/// What an attempt cost, and what came of it.
+pub(crate) struct Attempt {
     pub(crate) ask: Ask,
-    /// What the attempt cost, and whether it brought no answer.
-    pub(crate) charge: Option<(Cost, bool)>,
+    pub(crate) charge: Option<Charged>,
     pub(crate) end: End,
+}
+
+/// What an attempt cost.
+pub(crate) struct Charged {
+    /// The attempt's number.
+    pub(crate) number: String,
+    pub(crate) cost: Cost,
+    /// Whether it brought nothing.
+    pub(crate) wasted: bool,
 }
 
 /// What came of an attempt.
@@ -32,14 +48,18 @@ pub(crate) enum End {
 impl Job {
     /// About its size in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let end = match &self.end {
+        let attempt = match self {
+            Job::Attempt(attempt) => attempt,
+            Job::Piece(_, piece) => return 256 + piece.reasoning.len() + piece.content.len(),
+        };
+        let end = match &attempt.end {
             End::Answered(completion, _) => {
                 completion.text.len() + completion.token_ids.as_ref().map_or(0, |ids| 4 * ids.len())
             }
             End::Unanswered(_, message, text) => message.len() + text.len(),
             End::Nothing => 0,
         };
-        512 + end + self.ask.messages.iter().map(|message| message.content.len()).sum::<usize>()
+        512 + end + attempt.ask.messages.iter().map(|message| message.content.len()).sum::<usize>()
     }
 }
 
@@ -63,9 +83,16 @@ pub(crate) fn write(
     loop {
         let result = match jobs.recv_timeout(SYNC_EVERY) {
             Ok(job) => {
-                let (bytes, sample) = (job.bytes(), !matches!(job.end, End::Nothing));
-                unsynced.since.get_or_insert_with(Instant::now);
-                unsynced.samples.extend(sample.then(|| job.ask.id.clone()));
+                let bytes = job.bytes();
+                let done = match &job {
+                    Job::Attempt(attempt) if !matches!(attempt.end, End::Nothing) => Some(attempt.ask.id.clone()),
+                    _ => None,
+                };
+                if matches!(job, Job::Attempt(_)) {
+                    unsynced.since.get_or_insert_with(Instant::now);
+                }
+                let sample = done.is_some();
+                unsynced.samples.extend(done);
                 // Nobody listens only when the loop has ended; what is paid for is written all the same.
                 keep(answers, identity, sampling, job).map(|()| drop(acks.send(Ack::Kept { bytes, sample })))
             }
@@ -107,10 +134,13 @@ impl Unsynced {
 }
 
 fn keep(answers: &Answers, identity: &Identity, sampling: SamplingParams, job: Job) -> Result<(), DatasetError> {
-    let Job { ask, charge, end } = job;
+    let Attempt { ask, charge, end } = match job {
+        Job::Attempt(attempt) => *attempt,
+        Job::Piece(id, piece) => return answers.spool(&id, &piece),
+    };
     // First what it cost: an answer without its charge would be free to a budget.
-    if let Some((cost, wasted)) = charge {
-        answers.charge(&ask.id, cost, wasted)?;
+    if let Some(Charged { number, cost, wasted }) = charge {
+        answers.charge(&ask.id, number, cost, wasted)?;
     }
     let asked = identity.asked(&sampling, ask.seeded.then_some(ask.seed));
     match end {

@@ -38,6 +38,9 @@ mod read;
 mod sealed;
 mod sealer;
 mod segment;
+mod spool;
+
+pub use spool::Spool;
 
 use crate::{context::Context, error::DatasetError, process::Process};
 use sealed::{Block, key_digest, seal};

@@ -144,6 +144,8 @@ pub enum FinishReason {
     ContentFilter,
     /// The endpoint gave a reason that is none of these; `Trace::finish_name` has it.
     Unknown,
+    /// It broke off, and was gone on with: of a segment that another one follows.
+    Broken,
 }
 
 impl FinishReason {
@@ -160,6 +162,7 @@ impl FinishReason {
             FinishReason::Context => "context",
             FinishReason::ContentFilter => "content-filter",
             FinishReason::Unknown => "unknown",
+            FinishReason::Broken => "broken",
         }
     }
 }

@@ -2,12 +2,12 @@
 //! and not by what its headers say. Nothing here waits: bytes are pushed in as they come.
 
 use super::{
-    Api, ApiKey,
+    ApiKey,
     events::{BYTE_ORDER_MARK, Events, Stop},
     response::{Answer, Ending, ending_of, refusal},
     wire::Chunk,
 };
-use crate::Cost;
+use crate::{Cost, Partial, Piece, partial::go_on};
 use distill_dataset::{FinishReason, TurnFormat};
 use std::{
     cell::{Cell, RefCell},
@@ -32,12 +32,16 @@ pub(super) struct Live {
     pub(super) begun: Cell<bool>,
     admitted: Cell<bool>,
     parts: RefCell<Parts>,
+    /// What was received before, which this goes on from.
+    before: Option<Partial>,
+    /// Bytes of reasoning and of content that were handed out in pieces.
+    spooled: Cell<(usize, usize)>,
 }
 
 impl Live {
-    /// In which that key is never repeated.
-    pub(super) fn without(key: Option<ApiKey>) -> Live {
-        Live { key, ..Live::default() }
+    /// An answer that goes on from what was received before. That key is never repeated in it.
+    pub(super) fn new(key: Option<ApiKey>, before: Option<Partial>) -> Live {
+        Live { key, before, ..Live::default() }
     }
 
     /// Whether a first piece of an answer has arrived since this was asked last.
@@ -64,14 +68,34 @@ impl Live {
         }
     }
 
-    /// What has arrived.
-    pub(super) fn text(&self, api: Api) -> String {
+    /// All that is there, with what was received before.
+    pub(super) fn text(&self) -> String {
+        self.without_key(self.parts.borrow().text(self.before(), false), true)
+    }
+
+    fn before(&self) -> &str {
+        self.before.as_ref().map_or("", |partial| &partial.text)
+    }
+
+    /// What arrived since the last piece; nothing where nothing did. All of it where it is the `last` piece, else nothing
+    /// that may be the beginning of the key.
+    pub(super) fn piece(&self, last: bool) -> Option<Piece> {
         let parts = self.parts.borrow();
-        let text = match api {
-            Api::Completions => parts.content.clone(),
-            Api::Chat => join(&parts.reasoning, &parts.content, FinishReason::Length),
+        let (mut reasoning, mut content) = self.spooled.get();
+        let next = |whole: &str, from: &mut usize| {
+            let held = if last { 0 } else { self.key.as_ref().map_or(0, |key| key.begun_in(&whole[*from..])) };
+            let piece = &whole[*from..whole.len() - held];
+            *from += piece.len();
+            self.without_key(piece.to_owned(), last)
         };
-        self.without_key(text, true)
+        let piece = (next(&parts.reasoning, &mut reasoning), next(&parts.content, &mut content));
+        drop(parts);
+        self.spooled.set((reasoning, content));
+        (!piece.0.is_empty() || !piece.1.is_empty()).then(|| Piece {
+            reasoning: piece.0,
+            content: piece.1,
+            cost: self.cost(),
+        })
     }
 
     /// An answer without the key, should the server repeat it; `cut` where it may end within.
@@ -105,8 +129,8 @@ impl Live {
         ControlFlow::Continue(())
     }
 
-    fn finish(&self, api: Api) -> Ending {
-        match self.parts.borrow().finish(api) {
+    fn finish(&self) -> Ending {
+        match self.parts.borrow().finish(self.before()) {
             Ending::Done(answer) => Ending::Done(Box::new(Answer {
                 text: self.without_key(answer.text, answer.finish_reason != FinishReason::Stop),
                 finish_name: answer.finish_name.map(|name| self.quoted(&name)),
@@ -120,7 +144,6 @@ impl Live {
 
 /// A body so far.
 pub(super) struct Body<'l> {
-    api: Api,
     live: &'l Live,
     kind: Kind,
 }
@@ -145,8 +168,8 @@ impl Kind {
 
 impl Body<'_> {
     /// A body of which nothing has arrived.
-    pub(super) fn new(api: Api, live: &Live) -> Body<'_> {
-        Body { api, live, kind: Kind::Unknown(Vec::new()) }
+    pub(super) fn new(live: &Live) -> Body<'_> {
+        Body { live, kind: Kind::Unknown(Vec::new()) }
     }
 
     /// Takes the next bytes; the end, where they bring it.
@@ -171,26 +194,26 @@ impl Body<'_> {
                 (bytes.len() > room).then(|| too_long(MAX_BYTES))
             }
             Kind::Stream(events) => {
-                let (live, api) = (self.live, self.api);
-                ended(events.push(bytes, &mut |data| take(live, api, data)))
+                let live = self.live;
+                ended(events.push(bytes, &mut |data| take(live, data)))
             }
         }
     }
 
     /// The end of the body.
     pub(super) fn end(mut self) -> Ending {
-        let (live, api) = (self.live, self.api);
+        let live = self.live;
         let last = match &mut self.kind {
             Kind::Unknown(_) => Some(Ending::Broken("incomplete", "expected a completion, found nothing".to_owned())),
             Kind::Json(whole) => live.take(whole).break_value(),
-            Kind::Stream(events) => ended(events.end(&mut |data| take(live, api, data))),
+            Kind::Stream(events) => ended(events.end(&mut |data| take(live, data))),
         };
-        last.unwrap_or_else(|| live.finish(api))
+        last.unwrap_or_else(|| live.finish())
     }
 
     /// It broke off, or fell silent. An answer that had said why it ended is whole.
     pub(super) fn broken(self, reason: &'static str, message: &str) -> Ending {
-        match self.live.finish(self.api) {
+        match self.live.finish() {
             Ending::Done(answer) => Ending::Done(answer),
             _ => Ending::Broken(reason, self.live.quoted(message)),
         }
@@ -203,11 +226,11 @@ impl Body<'_> {
 }
 
 /// Takes an event of a stream.
-fn take(live: &Live, api: Api, data: &[u8]) -> ControlFlow<Ending> {
+fn take(live: &Live, data: &[u8]) -> ControlFlow<Ending> {
     match data.trim_ascii() {
         b"" => ControlFlow::Continue(()),
         // Some hosts put more behind it.
-        data if data.starts_with(b"[DONE]") => ControlFlow::Break(live.finish(api)),
+        data if data.starts_with(b"[DONE]") => ControlFlow::Break(live.finish()),
         data => live.take(data),
     }
 }
@@ -278,8 +301,13 @@ impl Parts {
         }
     }
 
+    /// All that is there, after what was received before.
+    fn text(&self, before: &str, ended: bool) -> String {
+        go_on(before, &self.reasoning, &self.content, ended)
+    }
+
     /// The answer, if the server said why it ended. A reason that no host is known by is kept under its own name.
-    fn finish(&self, api: Api) -> Ending {
+    fn finish(&self, before: &str) -> Ending {
         let Some(name) = self.finish_reason.as_deref() else {
             return Ending::Broken("incomplete", "the stream ended without a finish reason".to_owned());
         };
@@ -288,10 +316,7 @@ impl Parts {
             Finish::Aborted => return Ending::Broken("incomplete", format!("the server gave up: `{name}`")),
             Finish::Unknown => (FinishReason::Unknown, Some(name.to_owned())),
         };
-        let text = match api {
-            Api::Completions => self.content.clone(),
-            Api::Chat => join(&self.reasoning, &self.content, finish_reason),
-        };
+        let text = self.text(before, finish_reason == FinishReason::Stop);
         let opened = || self.content.trim_start().starts_with(&TurnFormat::default().open).then_some("the text");
         let reasoning = self.place.or_else(opened);
         Ending::Done(Box::new(Answer { text, finish_reason, finish_name, model: self.model.clone(), reasoning }))
@@ -325,16 +350,6 @@ impl Finish {
     }
 }
 
-/// Puts reasoning that came apart back before the answer. Reasoning that the token limit cut stays open.
-fn join(reasoning: &str, content: &str, finish_reason: FinishReason) -> String {
-    // Servers that take reasoning out of the text take these tags.
-    let format = TurnFormat::default();
-    if content.is_empty() && !reasoning.is_empty() && finish_reason != FinishReason::Stop {
-        return format.opened(reasoning);
-    }
-    format.join(reasoning, content)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,7 +358,7 @@ mod tests {
     fn read(text: &[u8], piece: usize) -> (Ending, Cost) {
         let live = Live::default();
         live.begun.set(true);
-        let mut body = Body::new(Api::Chat, &live);
+        let mut body = Body::new(&live);
         let early = text.chunks(piece).find_map(|bytes| body.push(bytes));
         (early.unwrap_or_else(|| body.end()), live.cost())
     }
@@ -508,7 +523,7 @@ mod tests {
     fn an_answer_that_had_ended_is_whole_though_the_stream_broke() {
         for (text, whole) in [(format!("{PIECE}{LAST}"), true), (PIECE.to_owned(), false)] {
             let live = Live::default();
-            let mut body = Body::new(Api::Chat, &live);
+            let mut body = Body::new(&live);
             assert!(body.push(text.as_bytes()).is_none());
             assert_eq!(body.is_answered(), whole);
             assert_eq!(matches!(body.broken("timed-out", "silent"), Ending::Done(_)), whole);

@@ -26,6 +26,23 @@ impl Api {
     }
 }
 
+/// How a server is told to go on from a part of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Continuation {
+    /// Not at all: an answer that breaks off is asked for anew.
+    None,
+    /// `/completions`: the part is behind the prompt.
+    Prompt,
+    /// `/chat/completions`: the part is a last message of the assistant, as vLLM and SGLang take it with
+    /// `continue_final_message`.
+    ContinueFinalMessage,
+    /// The same with nothing said of it, as llama.cpp takes it.
+    AssistantTurn,
+    /// The same with `prefix` set in the message, as DeepSeek's beta takes it.
+    Prefix,
+}
+
 /// A field of a request that some hosts refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -86,6 +103,9 @@ pub struct HttpTeacherConfig {
     /// Fields of a request that are left out.
     #[serde(default)]
     pub omit: Vec<Omit>,
+    /// How it goes on from a part of an answer: `prompt` for completions, else `none` unless something is said.
+    #[serde(default)]
+    pub continuation: Option<Continuation>,
     /// Most requests in flight, at each endpoint.
     #[serde(default = "concurrency")]
     pub concurrency: u32,
@@ -149,6 +169,17 @@ impl HttpTeacherConfig {
                 ));
             }
         }
+        let fits = match self.continues_by() {
+            Continuation::None => true,
+            Continuation::Prompt => self.api == Api::Completions,
+            _ => self.api == Api::Chat,
+        };
+        if !fits {
+            wrong.push(
+                "`continuation`: expected `prompt` or `none` with `api = \"completions\"`, and one of the others with `chat`"
+                    .to_owned(),
+            );
+        }
         if self.model.is_empty() {
             wrong.push("`model`: expected the model's name, found nothing".to_owned());
         }
@@ -174,6 +205,14 @@ impl HttpTeacherConfig {
         }
         wrong.dedup();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+
+    /// How it goes on from a part of an answer.
+    pub(crate) fn continues_by(&self) -> Continuation {
+        self.continuation.unwrap_or(match self.api {
+            Api::Completions => Continuation::Prompt,
+            Api::Chat => Continuation::None,
+        })
     }
 
     /// The endpoints, each with everything said of it.
@@ -273,6 +312,12 @@ impl ApiKey {
             (true, false) => answer.replace(&self.0, KEY),
             (true, true) => self.without_beginning(answer, SECRET),
         }
+    }
+
+    /// Bytes at the end of a text that are the key's beginning.
+    pub(crate) fn begun_in(&self, text: &str) -> usize {
+        let mut begun = (1..self.0.len()).rev().filter_map(|length| self.0.get(..length));
+        begun.find(|beginning| text.ends_with(beginning)).map_or(0, str::len)
     }
 
     fn without_beginning(&self, text: &str, shortest: usize) -> String {

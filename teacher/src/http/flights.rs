@@ -16,7 +16,7 @@ use super::{
     response::{Answer, Attempt, Ending},
     route::{Room, Route, choose},
 };
-use crate::{Queue, Request, TeacherError};
+use crate::{Complete, Queue, Request, TeacherError};
 use distill_dataset::{Cancel, Digest};
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use std::{
@@ -30,6 +30,10 @@ use std::{
 const TICK: Duration = Duration::from_millis(100);
 /// How often a remark is repeated while one waits.
 const REMARK: Duration = Duration::from_secs(1);
+/// How often what has arrived of an answer is handed on.
+const SPOOL_EVERY: Duration = Duration::from_secs(1);
+/// An attempt that brought so many tokens is no failure where the next goes on from them.
+const PROGRESS: u64 = 64;
 /// So many tries tell, at the very start, that nobody is there.
 const FIRST_TRIES: u32 = 3;
 
@@ -66,6 +70,8 @@ struct Flight {
     route: usize,
     /// Tokens that it is expected to take.
     expected: f64,
+    /// When what had arrived was handed on last.
+    spooled: Instant,
 }
 
 struct Flights<'a> {
@@ -130,6 +136,7 @@ pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &C
             () = tokio::time::sleep(TICK) => None,
         };
         flights.look(queue);
+        flights.spool(queue);
         if let Some((work, attempt)) = landed
             && flights.land(work, attempt, queue, cancel).is_break()
         {
@@ -167,8 +174,8 @@ impl<'a> Flights<'a> {
         }
         route.in_flight += 1;
         let expected = route.rates.take(prompt_estimate(&work.request), work.request.sampling.max_new_tokens);
-        let live = Rc::new(Live::without(route.endpoint.key.clone()));
-        self.in_air.insert(id, Flight { live: live.clone(), route: index, expected });
+        let live = Rc::new(Live::new(route.endpoint.key.clone(), work.request.partial.clone()));
+        self.in_air.insert(id, Flight { live: live.clone(), route: index, expected, spooled: Instant::now() });
         let (teacher, endpoint) = (self.teacher, route.endpoint);
         let flight = async move {
             let attempt = teacher.attempt(endpoint, &work.request, &live).await;
@@ -225,6 +232,17 @@ impl<'a> Flights<'a> {
         });
     }
 
+    /// Hands on what has arrived, every now and then.
+    fn spool(&mut self, queue: &mut dyn Queue) {
+        let now = Instant::now();
+        for (id, flight) in self.in_air.iter_mut().filter(|(_, flight)| now >= flight.spooled + SPOOL_EVERY) {
+            flight.spooled = now;
+            if let Some(piece) = flight.live.piece(false) {
+                queue.spool(*id, piece);
+            }
+        }
+    }
+
     fn remark(&mut self, queue: &mut dyn Queue, remark: impl FnOnce() -> String) {
         if self.remarked.is_none_or(|at| at.elapsed() >= REMARK) {
             self.remarked = Some(Instant::now());
@@ -245,7 +263,7 @@ impl<'a> Flights<'a> {
     /// Takes the end of an attempt.
     fn land(&mut self, mut work: Work, attempt: Attempt, queue: &mut dyn Queue, cancel: &Cancel) -> ControlFlow<()> {
         let id = work.request.id;
-        let Some(Flight { route: index, expected, .. }) = self.in_air.remove(&id) else {
+        let Some(Flight { route: index, expected, live, .. }) = self.in_air.remove(&id) else {
             return ControlFlow::Continue(());
         };
         let Attempt { ending, cost, text } = attempt;
@@ -256,15 +274,25 @@ impl<'a> Flights<'a> {
         route.rates.settle(expected, &cost);
         let endpoint = route.endpoint;
         let max_tries = teacher.config.max_retries + 1;
+        let mut is_another = false;
         let (message, wait, reason) = match ending {
             Ending::Done(answer) => {
                 self.reached(index, queue);
                 self.routes[index].pace.succeeded();
                 let Some(other) = self.is_another(index, &answer) else {
-                    return queue.deliver(id, Ok(teacher.complete_answer(*answer, &cost)));
+                    let before = work.request.partial;
+                    return queue.deliver(id, Ok(teacher.complete_answer(*answer, &cost, before)));
                 };
                 self.close(index, other);
+                is_another = true;
                 (String::new(), Some(Duration::ZERO), None)
+            }
+            Ending::Unanswerable(_, message) if cost.completion_tokens == 0 && work.request.partial.is_some() => {
+                // It may be the part that is refused: the next attempt begins anew.
+                self.reached(index, queue);
+                work.request.partial = None;
+                work.tries += 1;
+                (message, Some(Duration::ZERO), None)
             }
             Ending::Unanswerable(reason, message) => {
                 self.reached(index, queue);
@@ -293,7 +321,8 @@ impl<'a> Flights<'a> {
                 (message, wait, None)
             }
             Ending::Broken(reason, message) => {
-                work.tries += 1;
+                let progress = teacher.continues() && cost.completion_tokens >= PROGRESS;
+                work.tries = if progress { 0 } else { work.tries + 1 };
                 (message, None, Some(reason))
             }
         };
@@ -307,8 +336,16 @@ impl<'a> Flights<'a> {
             };
             return queue.deliver(id, Err(error));
         }
+        if let Some(piece) = live.piece(true) {
+            queue.spool(id, piece);
+        }
+        if is_another {
+            queue.discard(id);
+        } else if teacher.continues() && cost.completion_tokens > 0 {
+            work.request.partial = Some(work.request.partial.unwrap_or_default().and(text, cost.completion_tokens));
+        }
         tracing::debug!(request = id, tries = work.tries, missed = work.missed, message, "retry");
-        if queue.charge(id, cost) && !cancel.is_cancelled() && self.fatal.is_none() {
+        if queue.charge(id, cost, work.request.partial.as_ref()) && !cancel.is_cancelled() && self.fatal.is_none() {
             let pause = wait.unwrap_or_else(|| backoff(work.tries + work.missed, work.request.seed));
             self.waiting.push_back((work, Instant::now() + pause));
         }
@@ -383,7 +420,10 @@ impl<'a> Flights<'a> {
     fn abandon(&mut self, queue: &mut dyn Queue) {
         self.now.clear();
         for (id, flight) in self.in_air.drain() {
-            queue.charge(id, self.teacher.cost(self.routes[flight.route].endpoint, &flight.live));
+            if let Some(piece) = flight.live.piece(true) {
+                queue.spool(id, piece);
+            }
+            queue.charge(id, self.teacher.cost(self.routes[flight.route].endpoint, &flight.live), None);
         }
     }
 }

@@ -16,9 +16,9 @@ mod route;
 mod tests;
 mod wire;
 
-pub use config::{Api, ApiKey, EndpointConfig, HttpTeacherConfig, Omit};
+pub use config::{Api, ApiKey, Continuation, EndpointConfig, HttpTeacherConfig, Omit};
 
-use crate::{Complete, Completion, Cost, Identity, Queue, Request, TeacherError};
+use crate::{Complete, Completion, Cost, Identity, Partial, Queue, Request, TeacherError};
 use body::Live;
 use distill_dataset::{Cancel, Message, TurnFormat};
 use response::{Attempt, Ending, read};
@@ -116,7 +116,7 @@ impl HttpTeacher {
         let cost = self.cost(endpoint, live);
         let text = match ending {
             Ending::Done(_) => String::new(),
-            _ => live.text(self.config.api),
+            _ => live.text(),
         };
         Attempt { ending, cost, text }
     }
@@ -144,7 +144,7 @@ impl HttpTeacher {
             Ok(Ok(response)) => response,
         };
         let whole = Duration::from_secs(self.config.timeout_s);
-        let reading = read(response, self.config.api, idle, live);
+        let reading = read(response, idle, live);
         match tokio::time::timeout(whole, reading).await {
             Ok(ending) => ending,
             Err(_) => Ending::Broken("timed-out", format!("not finished within {} s", whole.as_secs())),
@@ -157,7 +157,7 @@ impl HttpTeacher {
         Cost { usd: endpoint.price(cost.prompt_tokens as f64, cost.completion_tokens as f64), ..cost }
     }
 
-    fn complete_answer(&self, answer: response::Answer, cost: &Cost) -> Completion {
+    fn complete_answer(&self, answer: response::Answer, cost: &Cost, before: Option<Partial>) -> Completion {
         let tokens = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         Completion {
             text: answer.text,
@@ -166,6 +166,7 @@ impl HttpTeacher {
             response_model: answer.model,
             prompt_tokens: tokens(cost.prompt_tokens),
             completion_tokens: tokens(cost.completion_tokens),
+            earlier: before.map_or_else(Vec::new, |partial| partial.segments),
             token_ids: None,
             cost_usd: cost.usd,
             estimated: cost.estimated,
@@ -181,7 +182,8 @@ impl HttpTeacher {
 
 /// Tokens of a prompt: four bytes each, about.
 fn prompt_estimate(request: &Request) -> u64 {
-    request.messages.iter().map(|message| message.content.len() + 16).sum::<usize>() as u64 / 4
+    let before = request.partial.as_ref().map_or(0, |partial| u64::from(partial.num_tokens()));
+    request.messages.iter().map(|message| message.content.len() + 16).sum::<usize>() as u64 / 4 + before
 }
 
 impl Complete for HttpTeacher {
@@ -189,9 +191,14 @@ impl Complete for HttpTeacher {
         self.config.asked(self.render.as_ref().map(|render| (render.template_hash.as_str(), &render.turn)))
     }
 
+    fn continues(&self) -> bool {
+        self.config.continues_by() != Continuation::None
+    }
+
     fn max_cost_usd(&self, request: &Request) -> f64 {
         // A token is at least a byte.
-        let prompt: usize = request.messages.iter().map(|message| message.content.len() + 16).sum();
+        let before = request.partial.as_ref().map_or(0, |partial| partial.text.len());
+        let prompt = request.messages.iter().map(|message| message.content.len() + 16).sum::<usize>() + before;
         let most = f64::from(request.sampling.max_new_tokens);
         self.endpoints.iter().map(|endpoint| endpoint.price(prompt as f64, most)).fold(0.0, f64::max)
     }

@@ -2,7 +2,6 @@
 //! merely stopped, what arrived is kept and charged.
 
 use super::{
-    Api,
     body::{Body, Live},
     retry_after,
 };
@@ -31,7 +30,7 @@ pub(super) struct Attempt {
     pub(super) ending: Ending,
     /// What it cost, answered or not.
     pub(super) cost: Cost,
-    /// What arrived of an answer that broke off.
+    /// All that is there of an answer that broke off, with what was received before.
     pub(super) text: String,
 }
 
@@ -63,13 +62,13 @@ pub(super) struct Answer {
 }
 
 /// Reads a response to its end.
-pub(super) async fn read(mut response: Response, api: Api, idle: Duration, live: &Live) -> Ending {
+pub(super) async fn read(mut response: Response, idle: Duration, live: &Live) -> Ending {
     let status = response.status();
     if !status.is_success() {
         return refuse(status, response, idle, live).await;
     }
     live.begun.set(true);
-    let mut body = Body::new(api, live);
+    let mut body = Body::new(live);
     loop {
         let patience = if body.is_answered() { idle.min(AFTERWARDS) } else { idle };
         match tokio::time::timeout(patience, response.chunk()).await {

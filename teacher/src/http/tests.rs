@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+mod continuation;
 #[path = "../../../tests/endpoint.rs"]
 mod endpoint;
 mod several;
@@ -73,6 +74,9 @@ struct List {
     /// Cancelled when so many requests were handed out.
     cancel_at: Option<(u64, Cancel)>,
     drain: Duration,
+    /// What was received before.
+    partial: Option<Partial>,
+    pieces: Vec<(u64, crate::Piece)>,
     /// The model that answered before.
     model: Option<String>,
 }
@@ -96,6 +100,7 @@ impl Queue for List {
             messages: vec![Message::user(format!("question {}", self.left))],
             sampling: SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 64 },
             seed: 7 + self.left,
+            partial: self.partial.clone(),
         })
     }
 
@@ -108,11 +113,15 @@ impl Queue for List {
         ControlFlow::Continue(())
     }
 
-    fn charge(&mut self, id: u64, cost: Cost) -> bool {
+    fn charge(&mut self, id: u64, cost: Cost, _: Option<&Partial>) -> bool {
         if cost != Cost::default() {
             self.charges.push((id, cost));
         }
         true
+    }
+
+    fn spool(&mut self, id: u64, piece: crate::Piece) {
+        self.pieces.push((id, piece));
     }
 
     fn say(&mut self, remark: &str) {

@@ -1,8 +1,9 @@
 //! The bytes of the protocol: request bodies out, completions in. OpenAI's chat and completions calls, as hosts speak
 //! them: what the official client reads is read, whatever the kinds of its values.
 
-use super::{Api, HttpTeacherConfig, Omit, Render};
-use crate::Request;
+use super::{Api, Continuation, HttpTeacherConfig, Omit, Render};
+use crate::{Partial, Request};
+use distill_dataset::{Digest, Role};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -25,12 +26,18 @@ pub(super) struct Body<'a> {
     stream_options: Option<StreamOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grammar: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    add_generation_prompt: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continue_final_message: Option<bool>,
 }
 
 #[derive(Serialize)]
 struct Turn<'a> {
     role: &'static str,
     content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -44,14 +51,24 @@ pub(super) fn body<'a>(
     request: &'a Request,
     render: Option<&Render>,
 ) -> Result<Body<'a>, String> {
+    let partial = request.partial.as_ref();
+    let by = partial.map(|_| config.continues_by());
     let (messages, prompt) = match (config.api, render) {
-        (Api::Completions, Some(render)) => (None, Some((render.render)(&request.messages)?)),
+        (Api::Completions, Some(render)) => {
+            let prompt = (render.render)(&request.messages)?;
+            (None, Some(prompt + partial.map_or("", |partial| &partial.text)))
+        }
         _ => {
-            let turn =
-                |message: &'a distill_dataset::Message| Turn { role: message.role.as_str(), content: &message.content };
-            (Some(request.messages.iter().map(turn).collect()), None)
+            let said = request.messages.iter().map(|message| (message.role, message.content.as_str()));
+            let begun = partial.map(|partial| (Role::Assistant, partial.text.as_str()));
+            let turn = |(role, content): (Role, &'a str)| {
+                let prefix = (role == Role::Assistant && by == Some(Continuation::Prefix)).then_some(true);
+                Turn { role: role.as_str(), content, prefix }
+            };
+            (Some(said.chain(begun).map(turn).collect()), None)
         }
     };
+    let goes_on = by == Some(Continuation::ContinueFinalMessage);
     let sent = |field| !config.omit.contains(&field);
     Ok(Body {
         model: &config.model,
@@ -59,12 +76,23 @@ pub(super) fn body<'a>(
         prompt,
         temperature: request.sampling.temperature,
         top_p: request.sampling.top_p,
-        max_tokens: request.sampling.max_new_tokens,
-        seed: sent(Omit::Seed).then_some((request.seed & 0x7fff_ffff) as u32),
+        max_tokens: request.sampling.max_new_tokens.saturating_sub(partial.map_or(0, Partial::num_tokens)).max(1),
+        seed: sent(Omit::Seed).then_some(seed(request)),
         stream: true,
         stream_options: sent(Omit::StreamOptions).then_some(StreamOptions { include_usage: true }),
         grammar: config.grammar.as_deref(),
+        add_generation_prompt: goes_on.then_some(false),
+        continue_final_message: goes_on.then_some(true),
     })
+}
+
+/// The seed of a generation: behind a seam another one, so that the same draws do not come again.
+fn seed(request: &Request) -> u32 {
+    let seed = match request.partial.as_ref().map_or(0, |partial| partial.segments.len()) {
+        0 => request.seed,
+        seam => Digest::new("seam").field(&request.seed.to_string()).field(&seam.to_string()).finish_u64(),
+    };
+    (seed & 0x7fff_ffff) as u32
 }
 
 /// One chunk of a stream, or a whole answer.

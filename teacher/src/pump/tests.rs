@@ -57,7 +57,7 @@ impl Complete for Fake {
                     }),
                     Reaction::Break(tokens) => {
                         let cost = Cost { completion_tokens: tokens, estimated: true, ..Cost::default() };
-                        if queue.charge(request.id, cost) {
+                        if queue.charge(request.id, cost, None) {
                             continue;
                         }
                         break;
