@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What each crate may depend on among ours.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     (
         "distill",
         &[
@@ -34,6 +34,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         "distill-teacher-local",
         &["distill-dataset", "distill-teacher", "distill-chat", "distill-checkpoint", "distill-model"],
     ),
+    ("distill-simulator", &[]),
     ("distill-filters", &["distill-dataset", "distill-verify"]),
     ("distill-verify", &["distill-sandbox"]),
     ("distill-sandbox", &[]),

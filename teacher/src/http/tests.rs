@@ -19,6 +19,7 @@ mod continuation;
 #[path = "../../../tests/endpoint.rs"]
 mod endpoint;
 mod several;
+mod simulated;
 
 use endpoint::Asked;
 

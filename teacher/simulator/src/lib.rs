@@ -1,0 +1,17 @@
+//! A server that answers as a teacher's does, over HTTP/1.1 on the loopback, and fails as they do: for the tests of the
+//! client and of whole runs, and for benchmarks. It keeps a log of what it sent, token for token.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `POST /v1/completions`, `POST /v1/chat/completions` | an [`Answer`] to the request's seed, or the rest of the one that its prompt ends in a part of |
+//! | `GET /v1/models` | its model |
+//! | `GET /metrics` | its load, as vLLM tells it |
+//! | `GET /log` | what it sent, a [`Served`] a line |
+
+mod answer;
+mod script;
+mod serve;
+
+pub use answer::Answer;
+pub use script::{Fault, Script};
+pub use serve::{Served, Simulator, serve_forever};

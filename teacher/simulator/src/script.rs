@@ -1,0 +1,118 @@
+//! How the simulated server behaves: how fast, for how many, and which of its requests come to harm.
+
+use crate::answer::mix;
+use serde::{Deserialize, Serialize};
+
+/// How it behaves.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The model that it names.
+    pub model: String,
+    /// Least and most tokens of an answer.
+    pub lengths: (usize, usize),
+    /// Tokens a second of each stream; nothing where they come as fast as they can.
+    pub rate: Option<f64>,
+    /// Requests at once; further ones are refused with 503.
+    pub admitted: usize,
+    /// Share of requests that come to harm.
+    pub harmed: f64,
+    /// Kinds of harm, drawn evenly.
+    pub faults: Vec<Fault>,
+    /// Decides which requests come to which harm.
+    pub seed: u64,
+}
+
+impl Default for Script {
+    /// An honest server.
+    fn default() -> Script {
+        Script {
+            model: "sim".to_owned(),
+            lengths: (20, 60),
+            rate: None,
+            admitted: usize::MAX,
+            harmed: 0.0,
+            faults: Fault::ALL.to_vec(),
+            seed: 0,
+        }
+    }
+}
+
+/// What goes wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The connection is closed at once.
+    Shut,
+    /// The connection is reset in the midst of the stream.
+    Reset,
+    /// The stream ends in its midst, in good order.
+    Cut,
+    /// The stream falls silent for half a second.
+    Stall,
+    /// The stream falls silent for ever.
+    Hang,
+    /// The head comes a second late.
+    SlowHead,
+    /// Bytes come a few at a time, cut inside of letters.
+    Dribble,
+    /// Comments between the pieces.
+    KeepAlive,
+    /// A comment of a mebibyte.
+    HugeLine,
+    /// No `[DONE]`.
+    NoDone,
+    /// No usage.
+    NoUsage,
+    /// 500.
+    Broken,
+    /// 502.
+    BadGateway,
+    /// 503.
+    Unavailable,
+    /// 429 with nothing said.
+    Busy,
+    /// 429 with `Retry-After: 0.2`.
+    BusyShort,
+    /// 429 with `Retry-After` as a date, a second away.
+    BusyDate,
+    /// An error inside a 200, before anything else.
+    ErrorAtOnce,
+    /// An error inside a 200, in the midst of the stream.
+    ErrorAmidst,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 19] = [
+        Fault::Shut,
+        Fault::Reset,
+        Fault::Cut,
+        Fault::Stall,
+        Fault::Hang,
+        Fault::SlowHead,
+        Fault::Dribble,
+        Fault::KeepAlive,
+        Fault::HugeLine,
+        Fault::NoDone,
+        Fault::NoUsage,
+        Fault::Broken,
+        Fault::BadGateway,
+        Fault::Unavailable,
+        Fault::Busy,
+        Fault::BusyShort,
+        Fault::BusyDate,
+        Fault::ErrorAtOnce,
+        Fault::ErrorAmidst,
+    ];
+}
+
+impl Script {
+    /// What goes wrong with the request of that number.
+    pub(crate) fn fault(&self, number: u64) -> Option<Fault> {
+        let draw = mix(self.seed << 32 ^ number);
+        if self.faults.is_empty() || (draw >> 40) as f64 / (1_u64 << 24) as f64 >= self.harmed {
+            return None;
+        }
+        Some(self.faults[draw as usize % self.faults.len()])
+    }
+}
