@@ -24,12 +24,14 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "distill-evaluate",
             "distill-publish",
             "distill-verify",
+            // For tests.
+            "distill-simulator",
         ],
     ),
     ("distill-data-gen", &["distill-dataset", "distill-teacher"]),
     ("distill-files", &[]),
     ("distill-dataset", &["distill-files"]),
-    ("distill-teacher", &["distill-dataset"]),
+    ("distill-teacher", &["distill-dataset", "distill-simulator"]),
     (
         "distill-teacher-local",
         &["distill-dataset", "distill-teacher", "distill-chat", "distill-checkpoint", "distill-model"],

@@ -5,6 +5,7 @@ mod cli;
 mod convert;
 mod endpoint;
 mod keys;
+mod kills;
 mod path;
 mod ranks;
 mod verify_code;

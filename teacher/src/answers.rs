@@ -4,7 +4,7 @@
 
 use crate::{
     Charge, Charges, Cost, Identity, Partial,
-    partial::{Spooled, assemble},
+    partial::{Spooled, assemble, merge},
     pump::Ask,
 };
 use distill_dataset::{
@@ -125,7 +125,7 @@ impl Answers {
     pub fn open(dir: &Path) -> Result<Answers, DatasetError> {
         let answers = RwLock::new(Journal::open(&dir.join("answers"))?);
         let charges = RwLock::new(Journal::open(&dir.join("charges"))?);
-        let partial = Mutex::new(Spool::open(&dir.join("partial"))?);
+        let partial = Mutex::new(Spool::open(&dir.join("partial"), merge)?);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let opening = Digest::new("opening")
             .field(&since.as_nanos().to_string())
@@ -210,10 +210,13 @@ impl Answers {
         self.partial().refresh()
     }
 
-    /// Keeps a piece of an answer that is on its way.
-    pub(crate) fn spool(&self, id: &str, piece: &Spooled) -> Result<(), DatasetError> {
-        let json = serde_json::to_vec(piece).map_err(|error| self.unreadable(&error))?;
-        self.partial().append(id, &json)
+    /// Keeps pieces of answers that are on their way, each with its sample.
+    pub(crate) fn spool(&self, pieces: &[(String, Spooled)]) -> Result<(), DatasetError> {
+        let encoded: Result<Vec<_>, serde_json::Error> =
+            pieces.iter().map(|(id, piece)| Ok((id.as_str(), serde_json::to_vec(piece)?))).collect();
+        let path = self.dir.clone();
+        let encoded = encoded.map_err(|error| DatasetError::Journal { path, message: error.to_string() })?;
+        self.partial().append(&encoded)
     }
 
     /// What was received of a sample whose answer has not ended, and what the attempts at it cost that were interrupted
@@ -225,10 +228,7 @@ impl Answers {
         if !self.partial().contains(id) {
             return Ok(BrokenOff::default());
         }
-        let pieces = self.partial().get(id)?;
-        // One that another version wrote is no reason not to go on: it is asked for again.
-        let pieces = pieces.iter().filter_map(|json| serde_json::from_slice::<Spooled>(json).ok()).collect();
-        let (partial, mut owed) = assemble(pieces);
+        let (partial, mut owed) = assemble(&self.partial().get(id)?);
         let charged: HashSet<String> = self.entries(id)?.into_iter().map(|charge| charge.number).collect();
         owed.retain(|(number, cost)| !charged.contains(number) && *cost != Cost::default());
         Ok(BrokenOff { partial: Some(partial).filter(|partial| !partial.text.is_empty()), owed })
@@ -236,10 +236,6 @@ impl Answers {
 
     fn partial(&self) -> std::sync::MutexGuard<'_, Spool> {
         self.partial.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn unreadable(&self, error: &serde_json::Error) -> DatasetError {
-        DatasetError::Journal { path: self.dir.clone(), message: error.to_string() }
     }
 
     /// Reads the outcomes of those samples, so that what is damaged counts as not there, and is asked again. People are

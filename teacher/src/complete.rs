@@ -78,8 +78,8 @@ pub trait Queue {
         true
     }
 
-    /// Takes what arrived of an answer since the piece before, so that it is not lost when this process is.
-    fn spool(&mut self, _id: u64, _piece: Piece) {}
+    /// Takes what arrived of answers since the pieces before, so that it is not lost when this process is.
+    fn spool(&mut self, _pieces: Vec<(u64, Piece)>) {}
 
     /// Takes note that what arrived of an answer is not to be gone on from.
     fn discard(&mut self, _id: u64) {}

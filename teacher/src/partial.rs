@@ -3,7 +3,6 @@
 use crate::Cost;
 use distill_dataset::{FinishReason, Segment, TurnFormat};
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
 
 /// What was received of an answer so far: the teacher goes on from it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,54 +39,77 @@ pub struct Piece {
     pub cost: Cost,
 }
 
-/// A piece as it is spooled.
-#[derive(Serialize, Deserialize)]
+/// Pieces of one attempt as they are spooled. Names are short: there are many of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spooled {
     /// The attempt's number, which its charge has too.
+    #[serde(rename = "a")]
     pub(crate) attempt: String,
-    /// Which of the attempt's pieces, from 0.
-    pub(crate) index: u32,
+    /// The first and the last of these pieces, from 0.
+    #[serde(rename = "p")]
+    pub(crate) pieces: (u32, u32),
+    #[serde(rename = "r", default, skip_serializing_if = "String::is_empty")]
     pub(crate) reasoning: String,
+    #[serde(rename = "c", default, skip_serializing_if = "String::is_empty")]
     pub(crate) content: String,
+    #[serde(rename = "t")]
     pub(crate) cost: Cost,
     /// The attempt's text is not to be gone on from.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) discarded: bool,
 }
 
-/// What is put together from the pieces of a sample: the text, and what each attempt cost.
-pub(crate) fn assemble(pieces: Vec<Spooled>) -> (Partial, Vec<(String, Cost)>) {
-    struct Attempt {
-        reasoning: String,
-        content: String,
-        cost: Cost,
-        discarded: bool,
+impl Spooled {
+    fn add(&mut self, next: Spooled) {
+        if next.pieces.0 == self.pieces.1 + 1 {
+            self.reasoning += &next.reasoning;
+            self.content += &next.content;
+        } else if next.pieces.0 <= self.pieces.0 && next.pieces.1 > self.pieces.1 {
+            // The same pieces and more.
+            (self.reasoning, self.content) = (next.reasoning, next.content);
+        } else {
+            // These are there already, or some before them are lost.
+            return;
+        }
+        self.pieces.1 = next.pieces.1;
+        self.discarded |= next.discarded;
+        if !next.discarded {
+            self.cost = next.cost;
+        }
     }
-    let mut order: Vec<String> = Vec::new();
-    let mut attempts: HashMap<String, Attempt> = HashMap::new();
-    let mut seen = HashSet::new();
+}
+
+/// All that there is of each attempt, in their order.
+fn attempts(pieces: impl IntoIterator<Item = Spooled>) -> Vec<Spooled> {
+    let mut attempts: Vec<Spooled> = Vec::new();
     for piece in pieces {
-        if !seen.insert((piece.attempt.clone(), piece.index)) {
-            continue;
+        match attempts.iter_mut().find(|attempt| attempt.attempt == piece.attempt) {
+            Some(attempt) => attempt.add(piece),
+            None => attempts.push(piece),
         }
-        let attempt = attempts.entry(piece.attempt.clone()).or_insert_with(|| {
-            order.push(piece.attempt.clone());
-            Attempt { reasoning: String::new(), content: String::new(), cost: Cost::default(), discarded: false }
-        });
-        attempt.discarded |= piece.discarded;
-        attempt.reasoning += &piece.reasoning;
-        attempt.content += &piece.content;
-        attempt.cost = piece.cost;
     }
-    let mut partial = Partial::default();
-    let mut costs = Vec::new();
-    for number in order {
-        let Some(Attempt { reasoning, content, cost, discarded }) = attempts.remove(&number) else { continue };
-        let text = go_on(&partial.text, &reasoning, &content, false);
-        if text.len() > partial.text.len() && !discarded {
-            partial = partial.and(text, cost.completion_tokens);
+    attempts
+}
+
+/// The pieces that were spooled. One that another version wrote is no reason not to go on: it is left out.
+fn read(payloads: &[Vec<u8>]) -> impl Iterator<Item = Spooled> {
+    payloads.iter().filter_map(|json| serde_json::from_slice(json).ok())
+}
+
+/// One piece of each attempt.
+pub(crate) fn merge(payloads: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    attempts(read(&payloads)).iter().filter_map(|attempt| serde_json::to_vec(attempt).ok()).collect()
+}
+
+/// What is put together from the pieces of a sample: the text, and what each attempt cost.
+pub(crate) fn assemble(payloads: &[Vec<u8>]) -> (Partial, Vec<(String, Cost)>) {
+    let (mut partial, mut costs) = (Partial::default(), Vec::new());
+    for attempt in attempts(read(payloads)) {
+        let text = go_on(&partial.text, &attempt.reasoning, &attempt.content, false);
+        if text.len() > partial.text.len() && !attempt.discarded {
+            partial = partial.and(text, attempt.cost.completion_tokens);
         }
-        costs.push((number, cost));
+        costs.push((attempt.attempt, attempt.cost));
     }
     (partial, costs)
 }
@@ -149,30 +171,45 @@ mod tests {
         assert_eq!(go_on("step 1\n</thi", "", "nk>\n\n42", true), "step 1\n</think>\n\n42");
     }
 
-    #[test]
-    fn pieces_are_put_together_each_once_with_what_each_attempt_cost() {
-        let piece = |attempt: &str, index, reasoning: &str, content: &str, tokens| Spooled {
+    fn piece(attempt: &str, pieces: (u32, u32), reasoning: &str, content: &str, tokens: u64) -> Vec<u8> {
+        let spooled = Spooled {
             attempt: attempt.to_owned(),
-            index,
+            pieces,
             reasoning: reasoning.to_owned(),
             content: content.to_owned(),
             cost: Cost { completion_tokens: tokens, ..Cost::default() },
             discarded: attempt == "other",
         };
-        let (partial, costs) = assemble(vec![
-            piece("other", 0, "of another model", "", 9),
-            piece("1", 0, "ab", "", 2),
-            piece("1", 1, "c", "", 3),
-            piece("1", 1, "c", "", 3),
-            piece("2", 0, "d", "4", 2),
-            piece("3", 0, "", "", 0),
-            piece("2", 1, "", "2", 3),
-        ]);
-        assert_eq!(partial.text, "<think>\nabcd\n</think>\n\n42");
-        assert_eq!(partial.num_tokens(), 6);
-        let bytes: u32 = partial.segments.iter().map(|segment| segment.num_bytes).sum();
-        assert_eq!((partial.segments.len(), bytes as usize), (2, partial.text.len()));
-        let costs: Vec<_> = costs.iter().map(|(number, cost)| (number.as_str(), cost.completion_tokens)).collect();
-        assert_eq!(costs, [("other", 9), ("1", 3), ("2", 3), ("3", 0)]);
+        serde_json::to_vec(&spooled).expect("JSON")
+    }
+
+    #[test]
+    fn pieces_are_put_together_each_once_with_what_each_attempt_cost() {
+        let pieces = vec![
+            piece("other", (0, 0), "of another model", "", 9),
+            piece("1", (0, 0), "ab", "", 2),
+            piece("1", (1, 1), "c", "", 3),
+            piece("1", (0, 1), "abc", "", 3),
+            piece("1", (1, 1), "c", "", 3),
+            piece("2", (0, 0), "d", "4", 2),
+            piece("3", (0, 0), "", "", 0),
+            piece("2", (1, 1), "", "2", 3),
+            b"another version's".to_vec(),
+        ];
+        // Merged once, twice, and beside what they were merged from.
+        let merged = merge(pieces.clone());
+        assert_eq!(merged.len(), 4);
+        for pieces in [pieces.clone(), merged.clone(), merge(merged.clone()), [pieces, merged].concat()] {
+            let (partial, costs) = assemble(&pieces);
+            assert_eq!(partial.text, "<think>\nabcd\n</think>\n\n42");
+            assert_eq!(partial.num_tokens(), 6);
+            let bytes: u32 = partial.segments.iter().map(|segment| segment.num_bytes).sum();
+            assert_eq!((partial.segments.len(), bytes as usize), (2, partial.text.len()));
+            let costs: Vec<_> = costs.iter().map(|(number, cost)| (number.as_str(), cost.completion_tokens)).collect();
+            assert_eq!(costs, [("other", 9), ("1", 3), ("2", 3), ("3", 0)]);
+        }
+        // A piece that is lost costs those behind it.
+        let (partial, _) = assemble(&[piece("1", (0, 0), "a", "", 1), piece("1", (2, 2), "c", "", 3)]);
+        assert_eq!((partial.text.as_str(), partial.num_tokens()), ("<think>\na", 1));
     }
 }

@@ -309,6 +309,18 @@ struct InFlight {
 }
 
 impl InFlight {
+    /// What arrived since the piece before, for the spool.
+    fn spooled(&mut self, reasoning: String, content: String, cost: Cost, discarded: bool) -> (String, Spooled) {
+        let (attempt, pieces) = (self.number.clone(), (self.num_pieces, self.num_pieces));
+        self.num_pieces += 1;
+        (self.ask.id.clone(), Spooled { attempt, pieces, reasoning, content, cost, discarded })
+    }
+
+    /// Nobody goes on from what was spooled of this attempt. Its charge says what it cost.
+    fn discarded(&mut self) -> Job {
+        Job::Pieces(vec![self.spooled(String::new(), String::new(), Cost::default(), true)])
+    }
+
     fn charged(&self, cost: Cost, wasted: bool) -> Option<Charged> {
         (cost != Cost::default()).then(|| Charged { number: self.number.clone(), cost, wasted })
     }
@@ -412,23 +424,12 @@ impl Pump<'_, '_> {
         u64::from(self.order.sampling.max_new_tokens.saturating_sub(before).max(1))
     }
 
-    /// Nobody goes on from what was spooled of this attempt.
-    fn discard_piece(&mut self, flight: &InFlight) {
-        if flight.num_pieces == 0 {
-            return;
-        }
-        let (attempt, index) = (flight.number.clone(), flight.num_pieces);
-        let (reasoning, content, cost) = (String::new(), String::new(), Cost::default());
-        let spooled = Spooled { attempt, index, reasoning, content, cost, discarded: true };
-        self.keep(Job::Piece(flight.ask.id.clone(), Box::new(spooled)));
-    }
-
     fn keep_attempt(&mut self, attempt: Attempt) {
         self.keep(Job::Attempt(Box::new(attempt)));
     }
 
     /// Takes an answer; the model that it names must be the one that answered so far.
-    fn take_answer(&mut self, flight: InFlight, completion: Completion) {
+    fn take_answer(&mut self, mut flight: InFlight, completion: Completion) {
         let cost = completion.cost();
         let named = Some(completion.response_model.clone()).filter(|model| !model.is_empty());
         match (&self.model, &named) {
@@ -436,7 +437,8 @@ impl Pump<'_, '_> {
                 let (expected, found) = (expected.clone(), found.clone());
                 self.stop.get_or_insert(PumpError::Model { expected, found });
                 // It is another sample than the one that was asked for, and paid for all the same.
-                self.discard_piece(&flight);
+                let discarded = flight.discarded();
+                self.keep(discarded);
                 let charge = flight.charged(cost, true);
                 self.keep_attempt(Attempt { ask: flight.ask, charge, end: End::Nothing });
                 return;
@@ -563,23 +565,24 @@ impl Queue for Pump<'_, '_> {
         true
     }
 
-    fn spool(&mut self, id: u64, piece: Piece) {
+    fn spool(&mut self, pieces: Vec<(u64, Piece)>) {
         let continues = self.teacher.continues();
-        let Some(flight) = self.in_flight.get_mut(&id) else { return };
-        let index = flight.num_pieces;
-        flight.num_pieces += 1;
         let text = |text: String| if continues { text } else { String::new() };
-        let (reasoning, content) = (text(piece.reasoning), text(piece.content));
-        let (attempt, cost) = (flight.number.clone(), piece.cost);
-        let spooled = Spooled { attempt, index, reasoning, content, cost, discarded: false };
-        let job = Job::Piece(flight.ask.id.clone(), Box::new(spooled));
-        self.keep(job);
+        let mut spooled = Vec::with_capacity(pieces.len());
+        for (id, piece) in pieces {
+            let Some(flight) = self.in_flight.get_mut(&id) else { continue };
+            let (reasoning, content) = (text(piece.reasoning), text(piece.content));
+            spooled.push(flight.spooled(reasoning, content, piece.cost, false));
+        }
+        if !spooled.is_empty() {
+            self.keep(Job::Pieces(spooled));
+        }
     }
 
     fn discard(&mut self, id: u64) {
-        if let Some(flight) = self.in_flight.remove(&id) {
-            self.discard_piece(&flight);
-            self.in_flight.insert(id, flight);
+        if let Some(flight) = self.in_flight.get_mut(&id) {
+            let discarded = flight.discarded();
+            self.keep(discarded);
         }
     }
 

@@ -15,8 +15,8 @@ const SYNC_EVERY: Duration = Duration::from_secs(2);
 pub(crate) enum Job {
     /// What came of an attempt.
     Attempt(Box<Attempt>),
-    /// A piece of an answer to a sample, which is on its way.
-    Piece(String, Box<Spooled>),
+    /// Pieces of answers that are on their way, each with its sample.
+    Pieces(Vec<(String, Spooled)>),
 }
 
 /// What an attempt cost, and what came of it.
@@ -50,7 +50,9 @@ impl Job {
     pub(crate) fn bytes(&self) -> usize {
         let attempt = match self {
             Job::Attempt(attempt) => attempt,
-            Job::Piece(_, piece) => return 256 + piece.reasoning.len() + piece.content.len(),
+            Job::Pieces(pieces) => {
+                return pieces.iter().map(|(_, piece)| 256 + piece.reasoning.len() + piece.content.len()).sum();
+            }
         };
         let end = match &attempt.end {
             End::Answered(completion, _) => {
@@ -136,7 +138,7 @@ impl Unsynced {
 fn keep(answers: &Answers, identity: &Identity, sampling: SamplingParams, job: Job) -> Result<(), DatasetError> {
     let Attempt { ask, charge, end } = match job {
         Job::Attempt(attempt) => *attempt,
-        Job::Piece(id, piece) => return answers.spool(&id, &piece),
+        Job::Pieces(pieces) => return answers.spool(&pieces),
     };
     // First what it cost: an answer without its charge would be free to a budget.
     if let Some(Charged { number, cost, wasted }) = charge {

@@ -40,7 +40,7 @@ mod sealer;
 mod segment;
 mod spool;
 
-pub use spool::Spool;
+pub use spool::{Merge, Spool};
 
 use crate::{context::Context, error::DatasetError, process::Process};
 use sealed::{Block, key_digest, seal};

@@ -28,7 +28,7 @@ pub use digest::{Digest, digest_file, seeded_rank};
 pub use distill_files::{copy_fresh, create_fresh, open_regular, read_regular, read_regular_text};
 pub use error::DatasetError;
 pub use foreign::TextRows;
-pub use journal::{Damage, Entry, Journal, Spool};
+pub use journal::{Damage, Entry, Journal, Merge, Spool};
 pub use manifest::{Input, Manifest, ShardInfo, StageTime, timestamp};
 pub use owner::{Liveness, Owner};
 pub use put::put_if_absent;

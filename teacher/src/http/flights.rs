@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often a remark is repeated while one waits.
 const REMARK: Duration = Duration::from_secs(1);
 /// How often what has arrived of an answer is handed on.
-const SPOOL_EVERY: Duration = Duration::from_secs(1);
+const SPOOL_EVERY: Duration = Duration::from_millis(250);
 /// An attempt that brought so many tokens is no failure where the next goes on from them.
 const PROGRESS: u64 = 64;
 /// So many tries tell, at the very start, that nobody is there.
@@ -234,12 +234,13 @@ impl<'a> Flights<'a> {
 
     /// Hands on what has arrived, every now and then.
     fn spool(&mut self, queue: &mut dyn Queue) {
-        let now = Instant::now();
+        let (now, mut pieces) = (Instant::now(), Vec::new());
         for (id, flight) in self.in_air.iter_mut().filter(|(_, flight)| now >= flight.spooled + SPOOL_EVERY) {
             flight.spooled = now;
-            if let Some(piece) = flight.live.piece(false) {
-                queue.spool(*id, piece);
-            }
+            pieces.extend(flight.live.piece(false).map(|piece| (*id, piece)));
+        }
+        if !pieces.is_empty() {
+            queue.spool(pieces);
         }
     }
 
@@ -337,7 +338,7 @@ impl<'a> Flights<'a> {
             return queue.deliver(id, Err(error));
         }
         if let Some(piece) = live.piece(true) {
-            queue.spool(id, piece);
+            queue.spool(vec![(id, piece)]);
         }
         if is_another {
             queue.discard(id);
@@ -421,7 +422,7 @@ impl<'a> Flights<'a> {
         self.now.clear();
         for (id, flight) in self.in_air.drain() {
             if let Some(piece) = flight.live.piece(true) {
-                queue.spool(id, piece);
+                queue.spool(vec![(id, piece)]);
             }
             queue.charge(id, self.teacher.cost(self.routes[flight.route].endpoint, &flight.live), None);
         }

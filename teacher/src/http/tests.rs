@@ -121,8 +121,8 @@ impl Queue for List {
         true
     }
 
-    fn spool(&mut self, id: u64, piece: crate::Piece) {
-        self.pieces.push((id, piece));
+    fn spool(&mut self, pieces: Vec<(u64, crate::Piece)>) {
+        self.pieces.extend(pieces);
     }
 
     fn say(&mut self, remark: &str) {

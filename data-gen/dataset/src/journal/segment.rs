@@ -157,6 +157,23 @@ impl Writer {
     /// # Errors
     /// When it is too long or the disk refuses; what was there before stays whole.
     pub(super) fn append(&mut self, key: &str, json: &[u8]) -> Result<(u64, u32), DatasetError> {
+        let mut frame = Vec::new();
+        let place = self.encode(key, json, &mut frame)?;
+        self.write(&frame).map(|()| place)
+    }
+
+    /// Appends entries at once; their places.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn append_all(&mut self, entries: &[(&str, Vec<u8>)]) -> Result<Vec<(u64, u32)>, DatasetError> {
+        let mut frames = Vec::new();
+        let places = entries.iter().map(|(key, json)| self.encode(key, json, &mut frames)).collect::<Result<_, _>>()?;
+        self.write(&frames).map(|()| places)
+    }
+
+    /// Adds an entry's frame to those that are written next; its place.
+    fn encode(&self, key: &str, json: &[u8], frames: &mut Vec<u8>) -> Result<(u64, u32), DatasetError> {
         if key.len() > MAX_KEY || json.len() > MAX_PAYLOAD {
             let (most, found) = ((MAX_KEY, MAX_PAYLOAD), (key.len(), json.len()));
             let message = format!(
@@ -165,15 +182,19 @@ impl Writer {
             );
             return Err(DatasetError::Journal { path: self.path.clone(), message });
         }
-        let frame = frame::encode(ENTRY, key.as_bytes(), json);
-        if let Err(error) = self.file.write_all_at(&frame, self.end) {
+        let at = self.end + frames.len() as u64;
+        frames.extend(frame::encode(ENTRY, key.as_bytes(), json));
+        Ok((at, (HEADER + key.len() + json.len()) as u32))
+    }
+
+    fn write(&mut self, frames: &[u8]) -> Result<(), DatasetError> {
+        if let Err(error) = self.file.write_all_at(frames, self.end) {
             // The next frame is written at the same place, whether or not this half of one goes away.
             let _ = self.file.set_len(self.end);
             return Err(DatasetError::io("write", &self.path)(error));
         }
-        let at = self.end;
-        self.end += frame.len() as u64;
-        Ok((at, (HEADER + key.len() + json.len()) as u32))
+        self.end += frames.len() as u64;
+        Ok(())
     }
 
     /// Syncs and unlocks it, to be sealed under the name that this returns.
