@@ -1,0 +1,45 @@
+"""The official client, with asyncio: as many streams at once, every piece's text joined. Prints tokens and seconds."""
+
+import asyncio
+import json
+import sys
+import time
+
+import httpx
+from openai import AsyncOpenAI
+
+url, streams, tokens, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+pieces = 0
+
+
+async def one(client, seed):
+    global pieces
+    text = []
+    stream = await client.completions.create(
+        model="sim", prompt=f"What is {seed}?", seed=seed, max_tokens=tokens, stream=True,
+        stream_options={"include_usage": True},
+    )
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].text:
+            text.append(chunk.choices[0].text)
+            pieces += 1
+    return "".join(text)
+
+
+async def main():
+    limits = httpx.Limits(max_connections=streams, max_keepalive_connections=streams)
+    http = httpx.AsyncClient(limits=limits, timeout=600)
+    client = AsyncOpenAI(base_url=url, api_key="none", http_client=http, max_retries=0)
+    start = time.monotonic()
+    tasks = [asyncio.create_task(one(client, seed)) for seed in range(streams)]
+    # It may need far longer than the answers take: what it reads in that time counts.
+    done, pending = await asyncio.wait(tasks, timeout=seconds)
+    for task in done:
+        task.result()
+    print(json.dumps({"tokens": pieces, "seconds": time.monotonic() - start, "done": len(done)}), flush=True)
+    sys.stdout.flush()
+    import os
+    os._exit(0)
+
+
+asyncio.run(main())
