@@ -10,7 +10,7 @@ use distill_dataset::DatasetError;
 use std::{sync::mpsc::SyncSender, thread, time::Duration};
 
 /// Samples read ahead.
-pub(crate) const AHEAD: usize = 64;
+pub(crate) const AHEAD: usize = 256;
 /// Samples reserved together: what the others kept is looked at once for all of them.
 const BATCH: usize = 32;
 /// How often samples that others have are looked at again, in ticks.

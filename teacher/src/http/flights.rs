@@ -28,6 +28,8 @@ use std::{
 
 /// How often cancellation, pauses and first bytes are looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// How soon the queue is asked again when it had nothing though there was room; twice as long each time.
+const FIRST_TICK: Duration = Duration::from_millis(2);
 /// How often a remark is repeated while one waits.
 const REMARK: Duration = Duration::from_secs(1);
 /// How often what has arrived of an answer is handed on.
@@ -104,10 +106,16 @@ pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &C
         fatal: None,
         remarked: None,
     };
-    let mut deadline = None;
+    let (mut deadline, mut tick) = (None, FIRST_TICK);
     loop {
         let stopping = flights.fatal.is_some() || cancel.is_cancelled();
+        let before = flights.now.len();
         let exhausted = !stopping && flights.dispatch(queue);
+        tick = match (exhausted, flights.now.len() > before) {
+            (true, true) => FIRST_TICK,
+            (true, false) => (2 * tick).min(TICK),
+            (false, _) => TICK,
+        };
         if flights.now.is_empty() && (stopping || exhausted && flights.waiting.is_empty()) {
             return flights.fatal.map_or(Ok(()), Err);
         }
@@ -133,7 +141,7 @@ pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &C
                 flights.take_load(route, told);
                 None
             }
-            () = tokio::time::sleep(TICK) => None,
+            () = tokio::time::sleep(tick) => None,
         };
         flights.look(queue);
         flights.spool(queue);
