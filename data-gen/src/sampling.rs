@@ -24,6 +24,10 @@ pub struct SamplingConfig {
     pub top_p: f32,
     /// Limit on generated tokens.
     pub max_new_tokens: u32,
+    /// A lower limit with which samples were bought before: those that it cut are gone on from, the others are taken as they
+    /// are. It decides rows: without it, all are drawn anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<u32>,
     /// Share of samples that may fail after every retry before the stage does: it decides rows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_failed_share: f64,
@@ -54,6 +58,7 @@ impl SamplingConfig {
             temperature: -1.0,
             top_p: one(),
             max_new_tokens: 0,
+            continues: None,
             max_failed_share: 0.0,
             budget_tokens: None,
             budget_usd: None,
@@ -73,6 +78,10 @@ impl SamplingConfig {
         wrong.extend(self.params().check().err());
         if !(0.0..=1.0).contains(&self.max_failed_share) {
             wrong.push(format!("`max-failed-share`: expected 0 to 1, found {}", self.max_failed_share));
+        }
+        if let Some(shorter) = self.continues.filter(|shorter| *shorter == 0 || *shorter >= self.max_new_tokens) {
+            let limit = self.max_new_tokens;
+            wrong.push(format!("`continues`: expected a limit below `max-new-tokens` = {limit}, found {shorter}"));
         }
         if let Some(usd) = self.budget_usd.filter(|usd| usd.is_nan() || *usd < 0.0) {
             wrong.push(format!("`budget-usd`: expected 0 or more, found {usd}"));
@@ -209,7 +218,11 @@ fn wanted<'a>(config: &'a SamplingConfig, problems: &'a [Shard], identity: &'a I
     Box::new(training(problems).flat_map(move |problem| -> Box<dyn Iterator<Item = _>> {
         match problem {
             Ok(problem) => {
-                let ask = move |index| Ok(Ask::sample(&problem, index, identity, &sampling));
+                let shorter = config.continues.map(|limit| SamplingParams { max_new_tokens: limit, ..sampling });
+                let ask = move |index| {
+                    let shorter = shorter.map(|sampling| identity.sample_id(&problem.id, &sampling, index));
+                    Ok(Ask { shorter, ..Ask::sample(&problem, index, identity, &sampling) })
+                };
                 Box::new((0..config.samples_per_problem).map(ask))
             }
             Err(error) => Box::new(std::iter::once(Err(error))),

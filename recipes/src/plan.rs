@@ -81,7 +81,11 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<
     let Some(sampling) = &source.sampling else { return Ok(None) };
     let Some(teacher) = Teacher::of(source, &session.outside)? else { return Ok(None) };
     let price = match &source.teacher {
-        TeacherConfig::Http(config) => config.endpoint.usd_per_million_tokens[1],
+        TeacherConfig::Http(config) => {
+            let places = config.endpoint.places();
+            // The dearest may have to do it all.
+            places.iter().map(|place| place.usd_per_million_tokens.unwrap_or_default()[1]).fold(0.0, f64::max)
+        }
         TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => 0.0,
     };
     let label = if index == 0 { "problems".to_owned() } else { format!("problems-{}", index + 1) };

@@ -3,10 +3,10 @@
 //! looked for once more in what the others kept.
 
 use crate::{
-    Answers,
+    Answer, Answers, Identity, Kept, Partial,
     pump::{Ask, Asks},
 };
-use distill_dataset::DatasetError;
+use distill_dataset::{DatasetError, FinishReason, SamplingParams, Trace};
 use std::{sync::mpsc::SyncSender, thread, time::Duration};
 
 /// Samples read ahead.
@@ -27,6 +27,15 @@ pub(crate) enum Fed {
     Waiting(usize),
 }
 
+/// Where samples are bought, and as what.
+pub(crate) struct Place<'a> {
+    pub(crate) answers: &'a Answers,
+    pub(crate) identity: &'a Identity,
+    pub(crate) sampling: SamplingParams,
+    /// Whether the teacher goes on from a part of an answer.
+    pub(crate) continues: bool,
+}
+
 /// Nobody takes anything any more.
 struct Ended;
 
@@ -36,18 +45,18 @@ type Wanted<'a> = &'a SyncSender<Result<Fed, DatasetError>>;
 pub(crate) fn feed(
     asks: Asks<'_>,
     missing: &[bool],
-    answers: &Answers,
+    place: &Place<'_>,
     has_ended: &dyn Fn() -> bool,
     wanted: Wanted<'_>,
 ) {
     // Ended: the loop has its own reasons.
-    let _ = feed_all(asks, missing, answers, has_ended, wanted);
+    let _ = feed_all(asks, missing, place, has_ended, wanted);
 }
 
 fn feed_all(
     asks: Asks<'_>,
     missing: &[bool],
-    answers: &Answers,
+    place: &Place<'_>,
     has_ended: &dyn Fn() -> bool,
     wanted: Wanted<'_>,
 ) -> Result<(), Ended> {
@@ -60,10 +69,10 @@ fn feed_all(
             Ok(_) => {}
         }
         if batch.len() == BATCH {
-            later.extend(hand_over(std::mem::take(&mut batch), answers, wanted)?);
+            later.extend(hand_over(std::mem::take(&mut batch), place, wanted)?);
         }
     }
-    later.extend(hand_over(batch, answers, wanted)?);
+    later.extend(hand_over(batch, place, wanted)?);
     while !later.is_empty() {
         send(wanted, Ok(Fed::Waiting(later.len())))?;
         for _ in 0..PATIENCE {
@@ -73,16 +82,17 @@ fn feed_all(
             thread::sleep(TICK);
         }
         // Whoever takes over a sample goes on from what the other had received.
-        if let Err(error) = answers.refresh_partial() {
+        if let Err(error) = place.answers.refresh_partial() {
             return send(wanted, Err(error));
         }
-        later = hand_over(later, answers, wanted)?;
+        later = hand_over(later, place, wanted)?;
     }
     Ok(())
 }
 
 /// Sends those samples that are this process's to buy, and returns those that others have.
-fn hand_over(asks: Vec<Ask>, answers: &Answers, wanted: Wanted<'_>) -> Result<Vec<Ask>, Ended> {
+fn hand_over(asks: Vec<Ask>, place: &Place<'_>, wanted: Wanted<'_>) -> Result<Vec<Ask>, Ended> {
+    let answers = place.answers;
     let mut later = Vec::new();
     let mut mine = Vec::new();
     for ask in asks {
@@ -96,7 +106,7 @@ fn hand_over(asks: Vec<Ask>, answers: &Answers, wanted: Wanted<'_>) -> Result<Ve
         return send(wanted, Err(error)).map(|()| Vec::new());
     }
     for ask in mine {
-        match prepare(ask, answers) {
+        match prepare(ask, place) {
             Ok(fed) => send(wanted, Ok(fed))?,
             Err(error) => return send(wanted, Err(error)).map(|()| Vec::new()),
         }
@@ -104,19 +114,40 @@ fn hand_over(asks: Vec<Ask>, answers: &Answers, wanted: Wanted<'_>) -> Result<Ve
     Ok(later)
 }
 
-/// Readies a sample that is this process's to buy: what was received of it by a process that was interrupted is gone on
-/// from, and what that cost is charged.
-fn prepare(mut ask: Ask, answers: &Answers) -> Result<Fed, DatasetError> {
-    if answers.contains(&ask.id) {
+/// Readies a sample that is this process's to buy: what was received of it by a process that was interrupted, or with a
+/// lower limit, is gone on from, and what an interrupted attempt cost is charged.
+fn prepare(mut ask: Ask, place: &Place<'_>) -> Result<Fed, DatasetError> {
+    let answers = place.answers;
+    let mut is_known = answers.contains(&ask.id);
+    if !is_known {
+        let broken_off = answers.interrupted(&ask.id)?;
+        for (number, cost) in broken_off.owed {
+            answers.charge(&ask.id, number, cost, false)?;
+        }
+        ask.partial = broken_off.partial;
+        if ask.partial.is_none() && place.continues {
+            is_known = take_shorter(&mut ask, place)?;
+        }
+    }
+    if is_known {
         answers.release(&ask.id)?;
         return Ok(Fed::Known);
     }
-    let broken_off = answers.interrupted(&ask.id)?;
-    for (number, cost) in broken_off.owed {
-        answers.charge(&ask.id, number, cost, false)?;
-    }
-    ask.partial = broken_off.partial;
     Ok(Fed::Ask(ask))
+}
+
+/// Takes what came of the same sample with a lower limit; whether that is all of it.
+fn take_shorter(ask: &mut Ask, place: &Place<'_>) -> Result<bool, DatasetError> {
+    let Some(shorter) = &ask.shorter else { return Ok(false) };
+    let Some(Answer::Answered(trace)) = place.answers.get(shorter)? else { return Ok(false) };
+    if trace.finish_reason == FinishReason::Length {
+        ask.partial = Some(Partial { text: trace.text, segments: trace.segments });
+        return Ok(false);
+    }
+    let asked = place.identity.asked(&place.sampling, ask.seeded.then_some(ask.seed));
+    let trace = Box::new(Trace { id: ask.id.clone(), sampling: place.sampling, ..*trace });
+    place.answers.keep(&Kept::Answered { asked, trace })?;
+    Ok(true)
 }
 
 fn send(wanted: Wanted<'_>, fed: Result<Fed, DatasetError>) -> Result<(), Ended> {

@@ -51,6 +51,8 @@ pub struct Ask {
     pub seeded: bool,
     /// What was received of it before this process began.
     pub partial: Option<Partial>,
+    /// The same sample with a lower limit: what came of it is taken, and gone on from where that limit cut it.
+    pub shorter: Option<String>,
 }
 
 impl Ask {
@@ -75,7 +77,7 @@ impl Ask {
 
     fn new(problem: &Problem, sample_index: u32, id: String, seed: u64) -> Ask {
         let (problem_id, messages) = (problem.id.clone(), problem.messages.clone());
-        Ask { id, problem_id, sample_index, messages, seed, seeded: false, partial: None }
+        Ask { id, problem_id, sample_index, messages, seed, seeded: false, partial: None, shorter: None }
     }
 }
 
@@ -173,7 +175,8 @@ pub fn pump(
         let (missing, identity) = (&survey.missing, &identity);
         let (ended, cancel) = (&ended, &context.cancel);
         let has_ended = move || ended.load(Ordering::Relaxed) || cancel.is_cancelled();
-        scope.spawn(move || feeder::feed((order.asks)(), missing, answers, &has_ended, &feed));
+        let place = feeder::Place { answers, identity, sampling: order.sampling, continues: teacher.continues() };
+        scope.spawn(move || feeder::feed((order.asks)(), missing, &place, &has_ended, &feed));
         let writer = scope.spawn(move || writer::write(answers, identity, order.sampling, &to_write, &written));
         let mut pump = Pump {
             order,

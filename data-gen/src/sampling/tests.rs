@@ -169,6 +169,7 @@ fn config(samples_per_problem: u32) -> SamplingConfig {
         temperature: 0.6,
         top_p: 0.95,
         max_new_tokens: 20,
+        continues: None,
         max_failed_share: 0.0,
         budget_tokens: None,
         budget_usd: None,

@@ -8,7 +8,8 @@ use super::{
 use crate::Cost;
 use distill_dataset::FinishReason;
 use reqwest::{Response, StatusCode};
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
+use tokio::time::{Instant, sleep};
 
 /// How long one waits for usage and the end of a stream, once the answer has said why it ended.
 const AFTERWARDS: Duration = Duration::from_secs(10);
@@ -69,15 +70,31 @@ pub(super) async fn read(mut response: Response, idle: Duration, live: &Live) ->
     }
     live.begun.set(true);
     let mut body = Body::new(live);
+    // One timer for all pieces: it is set again when it has rung, not with each of them.
+    let (mut last, mut bell) = (Instant::now(), pin!(sleep(idle)));
     loop {
         let patience = if body.is_answered() { idle.min(AFTERWARDS) } else { idle };
-        match tokio::time::timeout(patience, response.chunk()).await {
-            Err(_) => return body.broken("timed-out", &silent(idle)),
-            Ok(Err(error)) => {
+        if bell.deadline() > last + patience {
+            bell.as_mut().reset(last + patience);
+        }
+        let piece = tokio::select! {
+            biased;
+            piece = response.chunk() => piece,
+            () = &mut bell => {
+                if Instant::now() >= last + patience {
+                    return body.broken("timed-out", &silent(idle));
+                }
+                bell.as_mut().reset(last + patience);
+                continue;
+            }
+        };
+        last = Instant::now();
+        match piece {
+            Err(error) => {
                 return body.broken("incomplete", &format!("the stream broke: {}", super::source_of(&error)));
             }
-            Ok(Ok(None)) => return body.end(),
-            Ok(Ok(Some(piece))) => {
+            Ok(None) => return body.end(),
+            Ok(Some(piece)) => {
                 if let Some(ending) = body.push(&piece) {
                     return ending;
                 }
