@@ -169,3 +169,33 @@ fn a_chat_that_can_be_gone_on_from_is() {
         assert_eq!(trace.text, Simulated::of((trace.seed & 0x7fff_ffff) as u32, LENGTHS).text());
     }
 }
+
+#[test]
+fn what_a_lower_limit_cut_is_gone_on_from_and_the_rest_is_taken_as_it_is() {
+    let simulator = Simulator::start(Script { lengths: LENGTHS, ..Script::default() }).expect("a server");
+    let dir = place(&simulator.url(), 60, "");
+    let run = |sets: &[&str]| {
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        let output = sampling(dir.path(), &sets).output().expect("the binary runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        traces(dir.path())
+    };
+    let short = run(&["sources.0.sampling.max-new-tokens=120"]);
+    let cut = short.iter().filter(|trace| trace.finish_reason == FinishReason::Length).count();
+    assert!((20..100).contains(&cut), "{cut} of {} are cut", short.len());
+    let long = run(&["sources.0.sampling.continues=120"]);
+    let seams = long.iter().filter(|trace| trace.segments.len() == 2).count();
+    assert_eq!((long.len(), seams), (short.len(), cut));
+    let answers: BTreeMap<(&str, u32), &Trace> =
+        short.iter().map(|trace| ((trace.problem_id.as_str(), trace.sample_index), trace)).collect();
+    let mut tokens = 0;
+    for trace in &long {
+        let before = answers[&(trace.problem_id.as_str(), trace.sample_index)];
+        assert!(trace.text.starts_with(&before.text) && trace.finish_reason == FinishReason::Stop);
+        assert_eq!(trace.text, Simulated::of((before.seed & 0x7fff_ffff) as u32, LENGTHS).text());
+        tokens += trace.completion_tokens as usize;
+    }
+    let sent: usize = simulator.log().iter().map(|served| served.sent).sum();
+    assert_eq!(sent, tokens, "each token was bought once");
+    assert_eq!(run(&["sources.0.sampling.continues=120"]), long, "and is there");
+}

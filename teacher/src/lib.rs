@@ -6,6 +6,7 @@
 mod answers;
 mod complete;
 mod feeder;
+mod gauge;
 mod http;
 mod identity;
 mod ledger;

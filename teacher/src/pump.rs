@@ -10,6 +10,7 @@ use crate::{
     Answers, Budget, Charges, Complete, Completion, Cost, Exceeded, Identity, Ledger, Most, Partial, Piece, Queue,
     Request, TeacherError,
     feeder::{self, AHEAD, Fed},
+    gauge::Gauge,
     partial::Spooled,
     writer::{self, Ack, Attempt, Charged, End, Job},
 };
@@ -22,7 +23,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, channel, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Jobs that the writer may be behind. More are in flight at most: whoever hands over one then waits.
@@ -188,6 +189,7 @@ pub fn pump(
             in_flight: HashMap::new(),
             next_id: 0,
             ledger: Ledger::new(order.budget, survey.spent.all),
+            gauge: Gauge::new(Instant::now()),
             jobs,
             acks,
             pending: (0, 0),
@@ -287,6 +289,7 @@ struct Pump<'a, 'o> {
     in_flight: HashMap<u64, InFlight>,
     next_id: u64,
     ledger: Ledger,
+    gauge: Gauge,
     jobs: SyncSender<Job>,
     acks: Receiver<Ack>,
     /// Jobs that are not acknowledged, and their bytes.
@@ -309,6 +312,8 @@ struct InFlight {
     number: String,
     /// How many pieces of its answer were spooled.
     num_pieces: u32,
+    /// Tokens of it that were counted.
+    counted: u64,
 }
 
 impl InFlight {
@@ -360,7 +365,7 @@ impl Pump<'_, '_> {
     }
 
     fn tell(&self) {
-        let mut notes = Vec::new();
+        let mut notes = vec![self.gauge.told(self.in_flight.len(), self.ledger.spent(), &self.order.budget)];
         if !self.remark.is_empty() {
             notes.push(self.remark.clone());
         }
@@ -370,6 +375,13 @@ impl Pump<'_, '_> {
             }
         }
         self.context.progress.advance(self.tally.done, notes.join(", "));
+    }
+
+    /// Counts tokens that arrived, and tells people now and then.
+    fn count(&mut self, arrived: u64) {
+        if self.gauge.take(arrived, Instant::now()) {
+            self.tell();
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -509,7 +521,7 @@ impl Queue for Pump<'_, '_> {
             }
             return None;
         }
-        let flight = InFlight { ask, most, number: self.answers.number(), num_pieces: 0 };
+        let flight = InFlight { ask, most, number: self.answers.number(), num_pieces: 0, counted: 0 };
         self.in_flight.insert(self.next_id, flight);
         self.next_id += 1;
         Some(request)
@@ -524,7 +536,12 @@ impl Queue for Pump<'_, '_> {
         let most = flight.most;
         match outcome {
             Ok(completion) => {
-                self.ledger.settle(most, &completion.cost());
+                let cost = completion.cost();
+                self.ledger.settle(most, &cost);
+                if completion.finish_reason.is_censored() {
+                    self.gauge.take_cut();
+                }
+                self.count(cost.completion_tokens.saturating_sub(flight.counted));
                 self.take_answer(flight, completion);
             }
             Err(TeacherError::Unanswerable { reason, message, text, cost }) => {
@@ -564,22 +581,25 @@ impl Queue for Pump<'_, '_> {
             return false;
         }
         let number = self.answers.number();
-        self.in_flight.insert(id, InFlight { number, num_pieces: 0, ..flight });
+        self.in_flight.insert(id, InFlight { number, num_pieces: 0, counted: 0, ..flight });
         true
     }
 
     fn spool(&mut self, pieces: Vec<(u64, Piece)>) {
         let continues = self.teacher.continues();
         let text = |text: String| if continues { text } else { String::new() };
-        let mut spooled = Vec::with_capacity(pieces.len());
+        let (mut spooled, mut arrived) = (Vec::with_capacity(pieces.len()), 0);
         for (id, piece) in pieces {
             let Some(flight) = self.in_flight.get_mut(&id) else { continue };
+            arrived += piece.cost.completion_tokens.saturating_sub(flight.counted);
+            flight.counted = piece.cost.completion_tokens;
             let (reasoning, content) = (text(piece.reasoning), text(piece.content));
             spooled.push(flight.spooled(reasoning, content, piece.cost, false));
         }
         if !spooled.is_empty() {
             self.keep(Job::Pieces(spooled));
         }
+        self.count(arrived);
     }
 
     fn discard(&mut self, id: u64) {

@@ -1,0 +1,111 @@
+//! What is told of a run while it goes on: tokens a second, in flight, cut, spent.
+
+use crate::{Budget, Cost};
+use std::{
+    collections::VecDeque,
+    fmt::Write,
+    time::{Duration, Instant},
+};
+
+/// Time over which a rate is told.
+const WINDOW: Duration = Duration::from_secs(10);
+/// How often a rate is noted.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Tokens that arrived, and when.
+pub(crate) struct Gauge {
+    tokens: u64,
+    notes: VecDeque<(Instant, u64)>,
+    /// Answers that the limit cut.
+    cut: u64,
+}
+
+impl Gauge {
+    pub(crate) fn new(now: Instant) -> Gauge {
+        Gauge { tokens: 0, notes: VecDeque::from([(now, 0)]), cut: 0 }
+    }
+
+    /// Takes tokens that arrived; whether it is time to tell people.
+    pub(crate) fn take(&mut self, tokens: u64, now: Instant) -> bool {
+        self.tokens += tokens;
+        if self.notes.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < EVERY) {
+            return false;
+        }
+        self.notes.push_back((now, self.tokens));
+        while self.notes.get(1).is_some_and(|(at, _)| now.saturating_duration_since(*at) >= WINDOW) {
+            self.notes.pop_front();
+        }
+        true
+    }
+
+    /// Takes an answer that the limit cut.
+    pub(crate) fn take_cut(&mut self) {
+        self.cut += 1;
+    }
+
+    /// Tokens a second over the last seconds; nothing before there are some.
+    fn rate(&self) -> Option<f64> {
+        let ((from, before), (to, after)) = (self.notes.front()?, self.notes.back()?);
+        let seconds = to.saturating_duration_since(*from).as_secs_f64();
+        (seconds > 0.0 && after > before).then(|| (after - before) as f64 / seconds)
+    }
+
+    /// All of it in a few words.
+    pub(crate) fn told(&self, in_flight: usize, spent: &Cost, budget: &Budget) -> String {
+        let mut text = format!("{in_flight} in flight");
+        // Writing into a string cannot fail.
+        if let Some(rate) = self.rate() {
+            let _ = write!(text, ", {} tokens/s", short(rate));
+        }
+        if spent.completion_tokens > 0 {
+            let _ = write!(text, ", {}", short(spent.completion_tokens as f64));
+            let _ = match budget.tokens {
+                Some(most) => write!(text, " of {} tokens", short(most as f64)),
+                None => write!(text, " tokens"),
+            };
+        }
+        let _ = match budget.usd {
+            Some(most) => write!(text, ", ${:.2} of ${most:.2}", spent.usd),
+            None if spent.usd > 0.0 => write!(text, ", ${:.2}", spent.usd),
+            None => Ok(()),
+        };
+        if self.cut > 0 {
+            let _ = write!(text, ", {} cut at the limit", self.cut);
+        }
+        text
+    }
+}
+
+/// A count in three or four characters.
+fn short(count: f64) -> String {
+    match count {
+        ..1e4 => format!("{count:.0}"),
+        1e4..1e6 => format!("{:.0}k", count / 1e3),
+        1e6..1e9 => format!("{:.1}M", count / 1e6),
+        _ => format!("{:.2}G", count / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_that_of_the_last_seconds() {
+        let start = Instant::now();
+        let mut gauge = Gauge::new(start);
+        assert_eq!(gauge.told(0, &Cost::default(), &Budget::default()), "0 in flight");
+        // 100 a second for a minute, then 1,000.
+        for tick in 1..=1500_u64 {
+            let tokens = if tick <= 1200 { 5 } else { 50 };
+            gauge.take(tokens, start + Duration::from_millis(50 * tick));
+        }
+        let spent = Cost { completion_tokens: 2_345_678, usd: 1.5, ..Cost::default() };
+        let budget = Budget { tokens: Some(10_000_000), usd: Some(20.0) };
+        gauge.take_cut();
+        assert_eq!(
+            gauge.told(64, &spent, &budget),
+            "64 in flight, 1000 tokens/s, 2.3M of 10.0M tokens, $1.50 of $20.00, 1 cut at the limit"
+        );
+    }
+}
