@@ -99,7 +99,7 @@ fn killed_again_and_again_under_every_fault_nothing_is_lost_and_nothing_bought_t
     let script = Script { lengths: LENGTHS, rate: Some(RATE), harmed: 0.3, seed: 5, ..Script::default() };
     let simulator = Simulator::start(script).expect("a server");
     // As many as one kill after the other takes about.
-    let dir = place(&simulator.url(), 60 + kills * 12, "");
+    let dir = place(&simulator.url(), 60 + kills * 5, "");
     let mut state = 11_u64;
     let mut killed = 0;
     for _ in 0..kills {
@@ -124,7 +124,7 @@ fn killed_again_and_again_under_every_fault_nothing_is_lost_and_nothing_bought_t
     }
     let answers = Answers::open(&samples(dir.path())).expect("answers");
     let traces = traces(dir.path());
-    assert_eq!(traces.len() as u32, 2 * (60 + kills * 12));
+    assert_eq!(traces.len() as u32, 2 * (60 + kills * 5));
     let (mut seams, mut again) = (0, 0);
     for trace in &traces {
         let answer = Simulated::of((trace.seed & 0x7fff_ffff) as u32, LENGTHS);

@@ -44,9 +44,10 @@ pub(crate) fn check(recipe: &Recipe, problems: &[Dataset], place: &Place, secret
 /// Every endpoint's key is at hand.
 fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
     for source in &recipe.sources {
-        if let TeacherConfig::Http(config) = &source.teacher
-            && let Some(name) = &config.api_key_env
-        {
+        let TeacherConfig::Http(config) = &source.teacher else { continue };
+        let places = config.endpoint.places();
+        let own = places.iter().filter_map(|place| place.api_key_env.as_ref());
+        for name in config.api_key_env.iter().chain(own) {
             ensure!(
                 secrets(name).is_some(),
                 "the environment variable {name} is not set\nhint: `api-key-env` names it; export it before the run"

@@ -69,30 +69,61 @@ impl Reporter {
     }
 }
 
+/// A bar on a terminal, and what it looks like now.
+struct Bar {
+    bar: ProgressBar,
+    task: String,
+    total: u64,
+    unit: &'static str,
+    /// Where it began: nothing can be told of the time that is left before it has moved on.
+    begun_at: Option<u64>,
+    /// Whether the time left and a note are shown.
+    shown: (bool, bool),
+}
+
+impl Bar {
+    fn advance(&mut self, done: u64, note: &str) {
+        let begun_at = *self.begun_at.get_or_insert(done);
+        let shown = (done > begun_at, !note.is_empty());
+        if shown != self.shown {
+            self.shown = shown;
+            self.bar.set_style(style(&self.task, self.total, self.unit, shown));
+        }
+        self.bar.set_position(done);
+        self.bar.set_message(on_one_line(note));
+    }
+}
+
+/// A note has a line of its own: beside the bar there is no room for it.
+fn style(task: &str, total: u64, unit: &str, (eta, note): (bool, bool)) -> ProgressStyle {
+    let note = if note { "\n    {wide_msg:.dim}" } else { "" };
+    let eta = if eta { "  {eta} left" } else { "" };
+    let template = match total {
+        0 => format!("  {{spinner}} {task:<10} {{human_pos}} {unit}  {{elapsed}}{note}"),
+        _ => format!("  {task:<10} {{bar:28.cyan/dim}} {{human_pos}}/{{human_len}} {unit}{eta}{note}"),
+    };
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("━╸─")
+}
+
 fn terminal() -> Progress {
-    let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    let bar: Mutex<Option<Bar>> = Mutex::new(None);
     Progress::new(move |event| {
         let Ok(mut bar) = bar.lock() else { return };
         match event {
             ProgressEvent::Begin { task, total, unit } => {
-                let template = match total {
-                    0 => format!("  {{spinner}} {task:<10} {{human_pos}} {unit}  {{elapsed}}  {{wide_msg:.dim}}"),
-                    _ => format!(
-                        "  {task:<10} {{bar:28.cyan/dim}} {{human_pos}}/{{human_len}} {unit}  {{eta}} left  {{wide_msg:.dim}}"
-                    ),
-                };
-                let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-                *bar = Some(ProgressBar::new(total).with_style(style.progress_chars("━╸─")));
+                let shown = (false, false);
+                let drawn = ProgressBar::new(total).with_style(style(&task, total, unit, shown));
+                *bar = Some(Bar { bar: drawn, task, total, unit, begun_at: None, shown });
             }
             ProgressEvent::Advance { done, note } => {
-                if let Some(bar) = &*bar {
-                    bar.set_position(done);
-                    bar.set_message(on_one_line(&note));
+                if let Some(bar) = &mut *bar {
+                    bar.advance(done, &note);
                 }
             }
             ProgressEvent::End => {
                 if let Some(bar) = bar.take() {
-                    bar.finish_and_clear();
+                    bar.bar.finish_and_clear();
                 }
             }
         }

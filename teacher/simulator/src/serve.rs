@@ -331,13 +331,12 @@ impl Call<'_> {
         if fault == Some(Fault::SlowHead) {
             sleep(Duration::from_secs(1)).await;
         }
-        let last = body["messages"].as_array().and_then(|turns| turns.last());
-        let prompt = match last {
-            Some(last) => last["content"].as_str(),
-            None => body["prompt"].as_str(),
+        let prompt = match body["messages"].as_array() {
+            Some(turns) => turns.iter().filter_map(|turn| turn["content"].as_str()).collect(),
+            None => body["prompt"].as_str().unwrap_or_default().to_owned(),
         };
         let seed = body["seed"].as_u64().unwrap_or_default() as u32;
-        let (answer, from) = self.begun(prompt.unwrap_or_default(), seed, &script);
+        let (answer, from) = self.begun(&prompt, seed, &script);
         let most = body["max_tokens"].as_u64().map_or(usize::MAX, |most| most as usize);
         let stream = Stream { call: self, script: &script, answer, from, most, fault };
         let mut served = Served { number: self.number, seed: answer.seed, from, sent: 0, ended: false, fault };
