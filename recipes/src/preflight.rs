@@ -5,7 +5,7 @@
 
 use crate::{
     recipe::{BaseConfig, Recipe, TeacherConfig},
-    teachers::Secrets,
+    teachers::{self, Secrets},
 };
 use anyhow::{Context, Result, ensure};
 use distill_chat::Chat;
@@ -48,10 +48,7 @@ fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
         let places = config.endpoint.places();
         let own = places.iter().filter_map(|place| place.api_key_env.as_ref());
         for name in config.api_key_env.iter().chain(own) {
-            ensure!(
-                secrets(name).is_some(),
-                "the environment variable {name} is not set\nhint: `api-key-env` names it; export it before the run"
-            );
+            teachers::key(name, secrets)?;
         }
     }
     Ok(())

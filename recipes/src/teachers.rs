@@ -4,7 +4,7 @@ use crate::{
     identity::Outside,
     recipe::{HttpConfig, SourceConfig, TeacherConfig},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use distill_chat::Chat;
 use distill_dataset::Keyed;
 use distill_teacher::{Api, ApiKey, Complete, HttpTeacher, Identity, Render};
@@ -122,13 +122,7 @@ impl Teacher {
             }
             Kind::Http(known) => {
                 let config = &known.0;
-                let key = |name: &String| match secrets(name) {
-                    Some(key) => Ok(ApiKey::new(key)),
-                    None => bail!(
-                        "the environment variable {name} is not set\nhint: `api-key-env` names it; export it before the run"
-                    ),
-                };
-                let own = config.api_key_env.as_ref().map(key).transpose()?;
+                let own = config.api_key_env.as_ref().map(|name| key(name, secrets)).transpose()?;
                 let render = config.chat.as_ref().map(|dir| {
                     let chat = load_chat(dir)?;
                     let (template_hash, turn) = (chat.template_hash().to_owned(), chat.turn().clone());
@@ -139,7 +133,7 @@ impl Teacher {
                 });
                 let mut teacher = HttpTeacher::new(config.endpoint.clone(), own, render.transpose()?)?;
                 for name in config.endpoint.places().iter().filter_map(|place| place.api_key_env.as_ref()) {
-                    teacher = teacher.with_key(name, &key(name)?);
+                    teacher = teacher.with_key(name, &key(name, secrets)?);
                 }
                 Ok(Box::new(teacher))
             }
@@ -151,6 +145,15 @@ impl Teacher {
 pub fn placement(device: &str, precision: Precision, max_new_tokens: u32) -> Placement<'_> {
     let limits = Limits::for_request(None, max_new_tokens as usize);
     Placement { precision, limits, ..Placement::on(device) }
+}
+
+/// The key that an environment variable holds.
+///
+/// # Errors
+/// When it is not set.
+pub(crate) fn key(name: &str, secrets: Secrets<'_>) -> Result<ApiKey> {
+    let hint = "hint: `api-key-env` names it; export it before the run";
+    secrets(name).map(ApiKey::new).with_context(|| format!("the environment variable {name} is not set\n{hint}"))
 }
 
 fn load_chat(dir: &Path) -> Result<Chat> {

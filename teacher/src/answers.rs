@@ -3,9 +3,8 @@
 //! their way. What is in any of them survives the end of this process at once.
 
 use crate::{
-    Charge, Charges, Cost, Identity, Partial,
+    Ask, Charge, Charges, Cost, Identity, Partial,
     partial::{Spooled, assemble, merge},
-    pump::Ask,
 };
 use distill_dataset::{
     Context, DatasetError, Digest, Entry, Journal, Owner, Reservations, Reserve, SamplingParams, Spool, Trace,

@@ -19,6 +19,15 @@ pub struct Request {
     pub partial: Option<Partial>,
 }
 
+impl Request {
+    /// The most tokens that are left of the limit. One at least: it tells how an answer ended that was cut at the limit
+    /// before that was told.
+    pub fn left(&self) -> u32 {
+        let before = self.partial.as_ref().map_or(0, Partial::num_tokens);
+        self.sampling.max_new_tokens.saturating_sub(before).max(1)
+    }
+}
+
 /// One sample, as generated.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Completion {

@@ -2,10 +2,7 @@
 //! where it is decided that a sample is to be bought: where several processes buy from one list, it is reserved here, and
 //! looked for once more in what the others kept.
 
-use crate::{
-    Answer, Answers, Identity, Kept, Partial,
-    pump::{Ask, Asks},
-};
+use crate::{Answer, Answers, Ask, Asks, Identity, Kept, Partial};
 use distill_dataset::{DatasetError, FinishReason, SamplingParams, Trace};
 use std::{sync::mpsc::SyncSender, thread, time::Duration};
 

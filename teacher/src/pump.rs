@@ -7,14 +7,14 @@
 //! teacher that refuses end the asking, not the answers: what is in flight is taken and kept.
 
 use crate::{
-    Answers, Budget, Charges, Complete, Completion, Cost, Exceeded, Identity, Ledger, Most, Partial, Piece, Queue,
-    Request, TeacherError,
+    Answers, Ask, Charges, Complete, Completion, Cost, Exceeded, Ledger, Most, Order, Partial, Piece, Queue, Request,
+    TeacherError,
     feeder::{self, AHEAD, Fed},
     gauge::Gauge,
     partial::Spooled,
     writer::{self, Ack, Attempt, Charged, End, Job},
 };
-use distill_dataset::{Context, DatasetError, Digest, Interrupted, Message, Problem, SamplingParams, trace_id};
+use distill_dataset::{Context, DatasetError, Interrupted};
 use std::{
     collections::{HashMap, VecDeque},
     ops::ControlFlow,
@@ -34,68 +34,6 @@ const MOST_PENDING: (usize, usize) = (1024, 64 << 20);
 const MOST_REFUSALS: usize = 16;
 /// How long one waits for the other threads before looking at cancellation again.
 const TICK: Duration = Duration::from_millis(50);
-
-/// One sample that is wanted.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    /// Its identity.
-    pub id: String,
-    /// The problem.
-    pub problem_id: String,
-    /// Which of the problem's samples, from 0.
-    pub sample_index: u32,
-    /// The conversation up to the answer.
-    pub messages: Vec<Message>,
-    /// The sampler's seed.
-    pub seed: u64,
-    /// Whether the seed is part of the identity.
-    pub seeded: bool,
-    /// What was received of it before this process began.
-    pub partial: Option<Partial>,
-    /// The same sample with a lower limit: what came of it is taken, and gone on from where that limit cut it.
-    pub shorter: Option<String>,
-}
-
-impl Ask {
-    /// A training sample. Its seed comes from its identity alone: the same sample, whichever run buys it.
-    pub fn sample(problem: &Problem, sample_index: u32, identity: &Identity, sampling: &SamplingParams) -> Ask {
-        let id = identity.sample_id(&problem.id, sampling, sample_index);
-        let seed = Digest::new("sample-seed").field(&id).finish_u64();
-        Ask::new(problem, sample_index, id, seed)
-    }
-
-    /// An attempt of an evaluation, with a seed that does not depend on who is asked.
-    pub fn attempt(
-        problem: &Problem,
-        sample_index: u32,
-        identity: &Identity,
-        sampling: &SamplingParams,
-        seed: u64,
-    ) -> Ask {
-        let id = trace_id(&problem.id, &identity.asked(sampling, Some(seed)), sample_index);
-        Ask { seeded: true, ..Ask::new(problem, sample_index, id, seed) }
-    }
-
-    fn new(problem: &Problem, sample_index: u32, id: String, seed: u64) -> Ask {
-        let (problem_id, messages) = (problem.id.clone(), problem.messages.clone());
-        Ask { id, problem_id, sample_index, messages, seed, seeded: false, partial: None, shorter: None }
-    }
-}
-
-/// Samples in the order in which they are asked for.
-pub type Asks<'a> = Box<dyn Iterator<Item = Result<Ask, DatasetError>> + 'a>;
-
-/// What is wanted.
-pub struct Order<'a> {
-    /// The samples; every call gives the same ones in the same order.
-    pub asks: &'a (dyn Fn() -> Asks<'a> + Sync),
-    /// What is asked of the sampler.
-    pub sampling: SamplingParams,
-    /// The most that these samples may cost, whenever they were bought.
-    pub budget: Budget,
-    /// What is being done, and what is counted, for people.
-    pub task: (&'static str, &'static str),
-}
 
 /// What came of an order.
 #[derive(Debug, Default)]
@@ -432,11 +370,12 @@ impl Pump<'_, '_> {
         None
     }
 
-    /// The most tokens that are left of a sample's limit. One at least: it tells how an answer ended that was cut at the
-    /// limit before that was told.
-    fn left(&self, ask: &Ask) -> u64 {
-        let before = ask.partial.as_ref().map_or(0, Partial::num_tokens);
-        u64::from(self.order.sampling.max_new_tokens.saturating_sub(before).max(1))
+    /// The request for a sample, and the most that it may cost.
+    fn request(&self, id: u64, ask: &Ask) -> (Request, Most) {
+        let (messages, partial) = (ask.messages.clone(), ask.partial.clone());
+        let request = Request { id, messages, sampling: self.order.sampling, seed: ask.seed, partial };
+        let most = Most { tokens: u64::from(request.left()), usd: self.teacher.max_cost_usd(&request) };
+        (request, most)
     }
 
     fn keep_attempt(&mut self, attempt: Attempt) {
@@ -505,13 +444,10 @@ impl Queue for Pump<'_, '_> {
     fn next(&mut self) -> Option<Request> {
         self.take_acks();
         let mut ask = self.pull()?;
-        let (sampling, messages) = (self.order.sampling, ask.messages.clone());
         if !self.teacher.continues() {
             ask.partial = None;
         }
-        let partial = ask.partial.clone();
-        let request = Request { id: self.next_id, messages, sampling, seed: ask.seed, partial };
-        let most = Most { tokens: self.left(&ask), usd: self.teacher.max_cost_usd(&request) };
+        let (request, most) = self.request(self.next_id, &ask);
         if let Err(limit) = self.ledger.reserve(most) {
             self.again.push_front(ask);
             // What is in flight may turn out cheaper than reserved.
@@ -575,7 +511,7 @@ impl Queue for Pump<'_, '_> {
             self.keep_attempt(Attempt { ask: flight.ask.clone(), charge: Some(charge), end: End::Nothing });
         }
         flight.ask.partial = partial.cloned();
-        flight.most.tokens = self.left(&flight.ask);
+        flight.most = self.request(id, &flight.ask).1;
         if self.ledger.reserve(flight.most).is_err() {
             self.again.push_back(flight.ask);
             return false;

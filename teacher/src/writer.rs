@@ -1,7 +1,7 @@
 //! The thread that writes: answers become records and JSON, and reach the disk, away from the loop that reads streams.
 //! It acknowledges in the order in which it was handed things.
 
-use crate::{Answers, Completion, Cost, Identity, Kept, answers::trace, partial::Spooled, pump::Ask};
+use crate::{Answers, Ask, Completion, Cost, Identity, Kept, answers::trace, partial::Spooled};
 use distill_dataset::{DatasetError, SamplingParams};
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, Sender},

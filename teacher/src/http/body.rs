@@ -77,8 +77,8 @@ impl Live {
         self.before.as_ref().map_or("", |partial| &partial.text)
     }
 
-    /// What arrived since the last piece; nothing where nothing did. All of it where it is the `last` piece, else nothing
-    /// that may be the beginning of the key.
+    /// What arrived since the last piece; nothing where nothing did, and dollars aside. All of it where it is the `last`
+    /// piece, else nothing that may be the beginning of the key.
     pub(super) fn piece(&self, last: bool) -> Option<Piece> {
         let parts = self.parts.borrow();
         let (mut reasoning, mut content) = self.spooled.get();

@@ -181,7 +181,7 @@ impl<'a> Flights<'a> {
             route.probe = Some(id);
         }
         route.in_flight += 1;
-        let expected = route.rates.take(prompt_estimate(&work.request), work.request.sampling.max_new_tokens);
+        let expected = route.rates.take(prompt_estimate(&work.request), work.request.left());
         let live = Rc::new(Live::new(route.endpoint.key.clone(), work.request.partial.clone()));
         self.in_air.insert(id, Flight { live: live.clone(), route: index, expected, spooled: Instant::now() });
         let (teacher, endpoint) = (self.teacher, route.endpoint);
@@ -208,13 +208,8 @@ impl<'a> Flights<'a> {
     fn take_load(&mut self, index: usize, told: Told) {
         let route = &mut self.routes[index];
         match told {
-            Told::Load(load) => {
-                route.load = Some(load);
-                if load.is_full() {
-                    route.pace.refused();
-                }
-            }
-            Told::NotNow => route.load = None,
+            Told::Load(load) if load.is_full() => route.pace.refused(),
+            Told::Load(_) | Told::NotNow => {}
             Told::Never => route.tells_load = false,
         }
     }
@@ -245,7 +240,8 @@ impl<'a> Flights<'a> {
         let (now, mut pieces) = (Instant::now(), Vec::new());
         for (id, flight) in self.in_air.iter_mut().filter(|(_, flight)| now >= flight.spooled + SPOOL_EVERY) {
             flight.spooled = now;
-            pieces.extend(flight.live.piece(false).map(|piece| (*id, piece)));
+            let endpoint = self.routes[flight.route].endpoint;
+            pieces.extend(self.teacher.piece(endpoint, &flight.live, false).map(|piece| (*id, piece)));
         }
         if !pieces.is_empty() {
             queue.spool(pieces);
@@ -345,7 +341,7 @@ impl<'a> Flights<'a> {
             };
             return queue.deliver(id, Err(error));
         }
-        if let Some(piece) = live.piece(true) {
+        if let Some(piece) = teacher.piece(endpoint, &live, true) {
             queue.spool(vec![(id, piece)]);
         }
         if is_another {
@@ -429,10 +425,11 @@ impl<'a> Flights<'a> {
     fn abandon(&mut self, queue: &mut dyn Queue) {
         self.now.clear();
         for (id, flight) in self.in_air.drain() {
-            if let Some(piece) = flight.live.piece(true) {
+            let endpoint = self.routes[flight.route].endpoint;
+            if let Some(piece) = self.teacher.piece(endpoint, &flight.live, true) {
                 queue.spool(vec![(id, piece)]);
             }
-            queue.charge(id, self.teacher.cost(self.routes[flight.route].endpoint, &flight.live), None);
+            queue.charge(id, self.teacher.cost(endpoint, &flight.live), None);
         }
     }
 }

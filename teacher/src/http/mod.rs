@@ -18,7 +18,7 @@ mod wire;
 
 pub use config::{Api, ApiKey, Continuation, EndpointConfig, HttpTeacherConfig, Omit};
 
-use crate::{Complete, Completion, Cost, Identity, Partial, Queue, Request, TeacherError};
+use crate::{Complete, Completion, Cost, Identity, Partial, Piece, Queue, Request, TeacherError};
 use body::Live;
 use distill_dataset::{Cancel, Message, TurnFormat};
 use response::{Attempt, Ending, read};
@@ -157,6 +157,11 @@ impl HttpTeacher {
         Cost { usd: endpoint.price(cost.prompt_tokens as f64, cost.completion_tokens as f64), ..cost }
     }
 
+    /// What arrived of an answer since the piece before, with what the attempt cost so far.
+    fn piece(&self, endpoint: &Endpoint, live: &Live, last: bool) -> Option<Piece> {
+        live.piece(last).map(|piece| Piece { cost: self.cost(endpoint, live), ..piece })
+    }
+
     fn complete_answer(&self, answer: response::Answer, cost: &Cost, before: Option<Partial>) -> Completion {
         let tokens = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         Completion {
@@ -180,10 +185,15 @@ impl HttpTeacher {
     }
 }
 
+/// Bytes of a conversation, with what marks its turns.
+fn message_bytes(request: &Request) -> usize {
+    request.messages.iter().map(|message| message.content.len() + 16).sum()
+}
+
 /// Tokens of a prompt: four bytes each, about.
 fn prompt_estimate(request: &Request) -> u64 {
     let before = request.partial.as_ref().map_or(0, |partial| u64::from(partial.num_tokens()));
-    request.messages.iter().map(|message| message.content.len() + 16).sum::<usize>() as u64 / 4 + before
+    message_bytes(request) as u64 / 4 + before
 }
 
 impl Complete for HttpTeacher {
@@ -198,8 +208,8 @@ impl Complete for HttpTeacher {
     fn max_cost_usd(&self, request: &Request) -> f64 {
         // A token is at least a byte.
         let before = request.partial.as_ref().map_or(0, |partial| partial.text.len());
-        let prompt = request.messages.iter().map(|message| message.content.len() + 16).sum::<usize>() + before;
-        let most = f64::from(request.sampling.max_new_tokens);
+        let prompt = message_bytes(request) + before;
+        let most = f64::from(request.left());
         self.endpoints.iter().map(|endpoint| endpoint.price(prompt as f64, most)).fold(0.0, f64::max)
     }
 

@@ -2,7 +2,6 @@
 
 use super::{
     Endpoint,
-    metrics::Load,
     pace::{Breaker, Failure, Pace},
     rates::Rates,
 };
@@ -22,9 +21,8 @@ pub(super) struct Route<'a> {
     pub(super) probe: Option<u64>,
     pub(super) rates: Rates,
     pub(super) in_flight: usize,
-    /// Whether it may tell its load, and what it told last.
+    /// Whether it may tell its load.
     pub(super) tells_load: bool,
-    pub(super) load: Option<Load>,
     /// Whether nobody was found there, several times.
     pub(super) missing: bool,
     /// Why nothing more is asked of it in this run.
@@ -56,7 +54,6 @@ impl<'a> Route<'a> {
             rates: Rates::new(place.requests_per_minute, place.tokens_per_minute, Instant::now()),
             in_flight: 0,
             tells_load: true,
-            load: None,
             missing: false,
             closed: None,
             reasoning: None,

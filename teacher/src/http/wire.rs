@@ -2,7 +2,7 @@
 //! them: what the official client reads is read, whatever the kinds of its values.
 
 use super::{Api, Continuation, HttpTeacherConfig, Omit, Render};
-use crate::{Partial, Request};
+use crate::Request;
 use distill_dataset::{Digest, Role};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
@@ -76,7 +76,7 @@ pub(super) fn body<'a>(
         prompt,
         temperature: request.sampling.temperature,
         top_p: request.sampling.top_p,
-        max_tokens: request.sampling.max_new_tokens.saturating_sub(partial.map_or(0, Partial::num_tokens)).max(1),
+        max_tokens: request.left(),
         seed: sent(Omit::Seed).then_some(seed(request)),
         stream: true,
         stream_options: sent(Omit::StreamOptions).then_some(StreamOptions { include_usage: true }),

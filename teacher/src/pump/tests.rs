@@ -1,8 +1,10 @@
 //! The loop against teachers that break, refuse, change and stop.
 
 use super::*;
-use crate::Answer;
-use distill_dataset::{Cancel, FinishReason, Owner, Progress, Reference, Split, problem_id};
+use crate::{Answer, Asks, Budget, Identity};
+use distill_dataset::{
+    Cancel, FinishReason, Message, Owner, Problem, Progress, Reference, SamplingParams, Split, problem_id,
+};
 use std::sync::{Arc, Mutex};
 
 /// What a fake does with a request for a problem, given how often it was asked that before.

@@ -5,13 +5,20 @@ use crate::Piece;
 
 const WHOLE: &str = "one two six ten ONE TWO SIX TEN 111 222";
 
+fn completions_at(url: String) -> HttpTeacherConfig {
+    HttpTeacherConfig { api: Api::Completions, ..config(url) }
+}
+
 fn completions(url: String) -> HttpTeacher {
+    teacher(completions_at(url))
+}
+
+fn teacher(config: HttpTeacherConfig) -> HttpTeacher {
     let render = Render {
         template_hash: "t".to_owned(),
         turn: TurnFormat::of_prompt("<think>\n"),
         render: Box::new(|messages| Ok(format!("Q {} A ", messages[0].content))),
     };
-    let config = HttpTeacherConfig { api: Api::Completions, ..config(url) };
     HttpTeacher::new(config, None, Some(render)).expect("a teacher")
 }
 
@@ -67,9 +74,11 @@ fn what_a_stop_cuts_is_spooled_and_the_next_process_goes_on_from_it() {
     let url = serve_beginning(&[r#"{"choices":[{"text":"one two "}]}"#, r#"{"choices":[{"text":"six "}]}"#]);
     let cancel = Cancel::default();
     let mut list = List { cancel_at: Some((0, cancel.clone())), drain: Duration::from_millis(500), ..List::of(1) };
-    completions(url).complete(&mut list, &cancel).expect("a stop");
+    let priced = HttpTeacherConfig { usd_per_million_tokens: [0.0, 1e6], ..completions_at(url) };
+    teacher(priced).complete(&mut list, &cancel).expect("a stop");
     let piece = spooled(&list);
     assert_eq!((piece.content.as_str(), piece.cost.completion_tokens), ("one two six ", 3));
+    assert!((piece.cost.usd - 3.0).abs() < 1e-9, "{}: a budget of dollars counts it after a kill", piece.cost.usd);
     let (url, _) = serve(|_, body| rest(&body["prompt"].as_str().expect("a prompt")["Q question 0 A ".len()..], 99));
     let partial = Partial::default().and(piece.content, piece.cost.completion_tokens);
     let mut list = List { partial: Some(partial), ..List::of(1) };

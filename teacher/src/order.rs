@@ -1,0 +1,66 @@
+//! What is wanted of a teacher: samples, in the order in which they are asked for.
+
+use crate::{Budget, Identity, Partial};
+use distill_dataset::{DatasetError, Digest, Message, Problem, SamplingParams, trace_id};
+
+/// One sample that is wanted.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Its identity.
+    pub id: String,
+    /// The problem.
+    pub problem_id: String,
+    /// Which of the problem's samples, from 0.
+    pub sample_index: u32,
+    /// The conversation up to the answer.
+    pub messages: Vec<Message>,
+    /// The sampler's seed.
+    pub seed: u64,
+    /// Whether the seed is part of the identity.
+    pub seeded: bool,
+    /// What was received of it before this process began.
+    pub partial: Option<Partial>,
+    /// The same sample with a lower limit: what came of it is taken, and gone on from where that limit cut it.
+    pub shorter: Option<String>,
+}
+
+impl Ask {
+    /// A training sample. Its seed comes from its identity alone: the same sample, whichever run buys it.
+    pub fn sample(problem: &Problem, sample_index: u32, identity: &Identity, sampling: &SamplingParams) -> Ask {
+        let id = identity.sample_id(&problem.id, sampling, sample_index);
+        let seed = Digest::new("sample-seed").field(&id).finish_u64();
+        Ask::new(problem, sample_index, id, seed)
+    }
+
+    /// An attempt of an evaluation, with a seed that does not depend on who is asked.
+    pub fn attempt(
+        problem: &Problem,
+        sample_index: u32,
+        identity: &Identity,
+        sampling: &SamplingParams,
+        seed: u64,
+    ) -> Ask {
+        let id = trace_id(&problem.id, &identity.asked(sampling, Some(seed)), sample_index);
+        Ask { seeded: true, ..Ask::new(problem, sample_index, id, seed) }
+    }
+
+    fn new(problem: &Problem, sample_index: u32, id: String, seed: u64) -> Ask {
+        let (problem_id, messages) = (problem.id.clone(), problem.messages.clone());
+        Ask { id, problem_id, sample_index, messages, seed, seeded: false, partial: None, shorter: None }
+    }
+}
+
+/// Samples in the order in which they are asked for.
+pub type Asks<'a> = Box<dyn Iterator<Item = Result<Ask, DatasetError>> + 'a>;
+
+/// What is wanted.
+pub struct Order<'a> {
+    /// The samples; every call gives the same ones in the same order.
+    pub asks: &'a (dyn Fn() -> Asks<'a> + Sync),
+    /// What is asked of the sampler.
+    pub sampling: SamplingParams,
+    /// The most that these samples may cost, whenever they were bought.
+    pub budget: Budget,
+    /// What is being done, and what is counted, for people.
+    pub task: (&'static str, &'static str),
+}
