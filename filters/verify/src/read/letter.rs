@@ -19,7 +19,8 @@ impl<'t> Parser<'t> {
         (plain && self.ahead(close + 1) == Some(&Kind::Bar)).then_some(close)
     }
 
-    /// Whether the fraction that begins here is a derivative: `d` before what stands above and below.
+    /// Whether the fraction that begins here is a derivative: `d` before what stands above and below. A sum below that
+    /// begins with `d`, as in `de+df+ef`, is one of products.
     pub(super) fn derives(&self) -> bool {
         let first = self.tokens.get(self.at + 1).map(|token| &token.kind);
         if !matches!(first, Some(Kind::Letter(name) | Kind::Unknown(name)) if name == "d" || name == "partial") {
@@ -37,7 +38,16 @@ impl<'t> Parser<'t> {
             first
                 && (next.is_none() && alone || matches!(next, Some(Kind::Letter(_) | Kind::Op('^') | Kind::Open('('))))
         };
-        differential(above, true) && differential(below, false)
+        let mut depth = 0_usize;
+        let is_sum = below.iter().any(|token| {
+            match token.kind {
+                Kind::Open(_) => depth += 1,
+                Kind::Close(_) => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            depth == 0 && matches!(token.kind, Kind::Op('+' | '-'))
+        });
+        differential(above, true) && differential(below, false) && !is_sum
     }
 
     /// The capital letter at a place.
