@@ -8,6 +8,7 @@ mod names;
 mod quantity;
 mod region;
 pub(crate) mod scalar;
+mod span;
 mod text;
 
 use crate::effort::Effort;
@@ -35,6 +36,11 @@ impl Finding {
     /// By convention, or as far as was looked.
     pub(crate) fn probable(verdict: Verdict, reason: &'static str) -> Finding {
         Finding { verdict, certainty: Certainty::Probable, reason }
+    }
+
+    /// As it is, but proven no more.
+    pub(crate) fn at_most_probable(self) -> Finding {
+        Finding { certainty: Certainty::Probable, ..self }
     }
 
     /// Not decided.
@@ -87,8 +93,18 @@ pub(crate) fn same(gold: &Value, answer: &Value, case: &Case<'_>) -> Finding {
             Finding::all([same(other, first, case), same(other, second, case)].into_iter())
         }
         (Value::Field(a), Value::Field(b)) if a != b => Finding::proven(Verdict::Unequal, "other-numbers"),
+        (Value::Span { value, parameters }, Value::Span { value: other, parameters: others }) => {
+            span::same((value, parameters), (other, others), case)
+        }
+        (Value::Span { .. }, _) | (_, Value::Span { .. }) => Finding::unknown("parameters"),
         (Family { value, parameter }, other) | (other, Family { value, parameter }) => {
             family((value, parameter), other, case)
+        }
+        (Named { value, .. }, Set { members, .. }) if matches!(**value, Named { .. }) && names::all(members) => {
+            names::lists(&names::each(gold), members, case).at_most_probable()
+        }
+        (Set { members, .. }, Named { value, .. }) if matches!(**value, Named { .. }) && names::all(members) => {
+            names::lists(members, &names::each(answer), case).at_most_probable()
         }
         (Named { name, value, sides }, Named { name: other, value: answer, sides: others }) => {
             names::same((name, value, sides), (other, answer, others), case)

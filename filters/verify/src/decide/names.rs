@@ -12,6 +12,13 @@ pub(super) fn same((name, gold, sides): Named<'_>, (other, answer, others): Name
     if name == other {
         return values(gold, answer, case);
     }
+    // a = b = 10 says it of a and of b.
+    if let Value::Named { name, value, sides } = gold {
+        return same((name, value, sides), (other, answer, others), case).at_most_probable();
+    }
+    if let Value::Named { name: other, value, sides: others } = answer {
+        return same((name, gold, sides), (other, value, others), case).at_most_probable();
+    }
     if let Some(found) = renamed((name, gold), (other, answer), case) {
         return found;
     }
@@ -117,6 +124,16 @@ fn renamed((name, gold): (&str, &Value), (other, answer): (&str, &Value), case: 
 /// Whether all members are named.
 pub(super) fn all(members: &[Value]) -> bool {
     !members.is_empty() && members.iter().all(|member| matches!(member, Value::Named { .. }))
+}
+
+/// `a = b = 10` as `a = 10, b = 10`.
+pub(super) fn each(mut value: &Value) -> Vec<Value> {
+    let mut names = Vec::new();
+    while let Value::Named { name, value: inner, .. } = value {
+        names.push(name.clone());
+        value = inner;
+    }
+    names.into_iter().map(|name| Value::Named { name, value: Box::new(value.clone()), sides: None }).collect()
 }
 
 /// Whether several members are named, each by another name.

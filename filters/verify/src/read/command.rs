@@ -103,6 +103,9 @@ impl Scanner<'_> {
             return self.negate(end);
         }
         if SILENT.contains(&name) {
+            if matches!(name, "quad" | "qquad") && self.environments == 0 {
+                self.gaps.push(self.out.len());
+            }
             if (name == "left" || name == "right" || name == "middle") && self.peek(0) == Some('.') {
                 self.at += 1;
             }

@@ -65,6 +65,9 @@ impl Reader {
         if let Some(statement) = self.statements(tokens)? {
             return Ok(statement);
         }
+        if let Some(span) = self.span(tokens) {
+            return Ok(span);
+        }
         if let Some(family) = self.family(tokens)? {
             return Ok(family);
         }
@@ -115,10 +118,13 @@ impl Reader {
     fn table(&mut self, parts: &[&[Token]]) -> Option<Value> {
         let each = parts.iter().map(|part| {
             let [label, value] = split(trimmed(part), |kind| *kind == Kind::Mark(':'))?.try_into().ok()?;
-            let value = self
-                .scalar(value)
-                .ok()
-                .filter(|value| matches!(value, Value::Scalar(scalar) if scalar.expr.as_number().is_some()))?;
+            let worded = matches!(trimmed(label), [Token { kind: Kind::Word(word), .. }] if word.len() > 3);
+            let value = self.value(value).ok().filter(|value| match value {
+                Value::Scalar(scalar) => scalar.expr.as_number().is_some(),
+                // domain: ℝ, range: [0, 1]
+                Value::Field(_) | Value::Interval(_) | Value::Union(_) | Value::Words(_) => worded,
+                _ => false,
+            })?;
             Some(Value::Named { name: name::name(label)?, value: Box::new(value), sides: None })
         });
         let members = each.collect::<Option<Vec<_>>>()?;
@@ -166,6 +172,40 @@ impl Reader {
         let read = parts.iter().map(|part| if dots(part) { Ok(None) } else { self.value(part).map(Some) });
         let members = read.collect::<Result<Vec<Option<Value>>, _>>()?;
         Ok(Value::Set { members: ellipsis::members(members), braced: false })
+    }
+
+    /// `(s, s + t, 1), s, t ∈ ℝ`
+    fn span(&mut self, tokens: &[Token]) -> Option<Value> {
+        let separates = |kind: &Kind| {
+            matches!(kind, Kind::Mark(',' | ';'))
+                || matches!(kind, Kind::Word(word) if word == "for" || word == "where" || word == "with")
+        };
+        if tokens.last().map(|token| &token.kind) != Some(&Kind::Field('R')) {
+            return None;
+        }
+        let parts = split(tokens, separates)?;
+        let (last, before) = parts.split_last()?;
+        let [head @ .., Token { kind: Kind::Relation(Relation::In), .. }, Token { kind: Kind::Field('R'), .. }] =
+            trimmed(last)
+        else {
+            return None;
+        };
+        let letter = |tokens: &[Token]| match trimmed(tokens) {
+            [Token { kind: Kind::Letter(_), .. }] | [Token { mark: Some('^'), .. }, ..] => name::name(tokens),
+            _ => None,
+        };
+        let mut parameters = vec![letter(head)?];
+        parameters
+            .extend(before.iter().rev().map_while(|part| if trimmed(part).is_empty() { None } else { letter(part) }));
+        parameters.reverse();
+        let behind = &parts[parts.len() - parameters.len()..];
+        let length = behind.iter().map(|part| part.len() + 1).sum::<usize>();
+        let value = self.value(tokens.get(..tokens.len().checked_sub(length)?)?).ok()?;
+        let point = match &value {
+            Value::Named { value, .. } => value,
+            value => value,
+        };
+        matches!(point, Value::Matrix(_) | Value::Tuple(_)).then(|| Value::Span { value: Box::new(value), parameters })
     }
 
     /// `…, k ∈ ℤ`
@@ -240,6 +280,13 @@ impl Reader {
             [Token { kind: Kind::Empty, .. }] => return Ok(Value::Set { members: Vec::new(), braced: true }),
             [Token { kind: Kind::Field(letter), .. }] => return Ok(Value::Field(*letter)),
             [Token { kind: Kind::Word(word), .. }] => return Ok(Value::Words(words::normal(word))),
+            // ℝ³
+            [Token { kind: Kind::Field(letter), .. }, Token { kind: Kind::Op('^'), .. }, power @ ..] => {
+                if let [Token { kind: Kind::Number(_), .. }] = ungrouped(power) {
+                    let power: String = power.iter().map(|token| name::spelled(&token.kind)).collect();
+                    return Ok(Value::Words(format!("space {letter} {power}")));
+                }
+            }
             _ => {}
         }
         if let Some(parts) = split(tokens, |kind| *kind == Kind::Mark('↔')) {
@@ -310,7 +357,11 @@ impl Reader {
                 Ok(Some(Value::Tuple(self.parts(&parts)?)))
             }
             ('[' | '(' | ']', ']' | ')' | '[') => {
-                let Some(parts) = split(inner, comma) else { return Ok(None) };
+                let Some(parts) = split(inner, comma) else {
+                    // [k = 4]
+                    let stated = inner.iter().any(|token| token.kind == Kind::Relation(Relation::Equal));
+                    return if stated { self.value(inner).map(Some) } else { Ok(None) };
+                };
                 if parts.iter().all(|part| bracketed(trimmed(part)).is_some_and(|(open, ..)| open == '[')) {
                     return self.nested(&parts).map(Some);
                 }
@@ -393,6 +444,14 @@ pub(super) fn integer_parameter(tokens: &[Token]) -> Option<String> {
             Some(name.clone())
         }
         _ => None,
+    }
+}
+
+/// What lies in a group, or the tokens as they are.
+fn ungrouped(tokens: &[Token]) -> &[Token] {
+    match bracketed(tokens) {
+        Some(('g', inner, _)) => inner,
+        _ => tokens,
     }
 }
 

@@ -87,6 +87,7 @@ pub(super) fn name(tokens: &[Token]) -> Option<String> {
             name(rest)
         }
         Kind::Letter(_) => label(tokens)
+            .or_else(|| hyphenated(tokens))
             .or_else(|| indexed(tokens))
             .or_else(|| called(tokens))
             .or_else(|| quotient(tokens))
@@ -98,7 +99,11 @@ pub(super) fn name(tokens: &[Token]) -> Option<String> {
         }),
         // E[X]
         Kind::Field(letter) => called(rest).map(|rest| format!("{letter}{rest}")).or_else(|| called(tokens)),
-        Kind::Open('g') if first.mark.is_some() => label(tokens),
+        Kind::Open('g') if first.mark.is_some() => label(tokens).or_else(|| match tokens {
+            // \hat{t}, as \hat t
+            [Token { mark: Some('^'), .. }, Token { kind: Kind::Letter(letter), .. }, _] => Some(letter.clone()),
+            _ => None,
+        }),
         Kind::Open('(') => together(tokens),
         Kind::Bar => within(tokens, |kind| *kind == Kind::Bar).map(|(inner, text)| match label(inner) {
             Some(label) => label,
@@ -183,6 +188,18 @@ fn label(tokens: &[Token]) -> Option<String> {
     let mark = tokens.first()?.mark;
     let short = run.chars().count() == 2 && mark.is_none();
     (run.chars().count() > 1).then(|| label_key(&run, if short { Some('—') } else { mark }))
+}
+
+/// P-value, x-intercept, z-score.
+fn hyphenated(tokens: &[Token]) -> Option<String> {
+    match tokens {
+        [
+            Token { kind: Kind::Letter(letter), .. },
+            Token { kind: Kind::Op('-'), space: false, .. },
+            Token { kind: Kind::Word(word), space: false, .. },
+        ] => Some(format!("{} {}", letter.to_lowercase(), word.to_lowercase())),
+        _ => None,
+    }
 }
 
 /// `x_1`, `a_{n+1}`, `S_{ABC}`, `f'`, `x_1'`.
@@ -347,6 +364,9 @@ fn in_words(tokens: &[Token]) -> Option<String> {
                 if !matches!(lower.as_str(), "the" | "a" | "an") {
                     said.push(lower);
                 }
+            }
+            Kind::Letter(letter) if tokens.get(at..at + 3).and_then(hyphenated).is_some() => {
+                said.push(letter.to_lowercase());
             }
             Kind::Letter(letter) => {
                 let belongs = tokens[..at].iter().rev().find_map(|before| match &before.kind {

@@ -93,6 +93,9 @@ impl Reader {
         let (first, last) = (trimmed(parts[0]), trimmed(parts[parts.len() - 1]));
         if let Some(name) = name(first) {
             let rest: Vec<&[Token]> = parts[1..].iter().map(|part| trimmed(part)).collect();
+            if let Some(value) = self.of_several(&rest, &signs[1..]) {
+                return Ok(Some(Value::Named { name, value: Box::new(value), sides: None }));
+            }
             let sides = match (expression(first, self.mode), expression(exact(&rest, &signs[1..]), self.mode)) {
                 (Ok(left), Ok(right)) => Some(Box::new((left, right))),
                 _ => None,
@@ -128,6 +131,15 @@ impl Reader {
             return Ok(Some(Value::Named { name, value: Box::new(value), sides: None }));
         }
         Ok(None)
+    }
+
+    /// `height = depth = 10` behind `width =`: one constant that several names have.
+    fn of_several(&mut self, rest: &[&[Token]], signs: &[Relation]) -> Option<Value> {
+        let (last, names) = rest.split_last().filter(|(_, names)| !names.is_empty())?;
+        let names = names.iter().map(|part| name(part)).collect::<Option<Vec<_>>>()?;
+        let value = self.constant(last).filter(|_| signs.iter().all(|sign| *sign == Relation::Equal))?;
+        let named = |value, name| Value::Named { name, value: Box::new(value), sides: None };
+        Some(names.into_iter().rev().fold(value, named))
     }
 
     /// Several values without a variable.

@@ -83,6 +83,7 @@ impl Reader {
             let token = &tokens[at];
             let begins = match &token.kind {
                 Kind::Word(_) | Kind::Degree | Kind::Currency(_) => true,
+                Kind::Open('(') => in_brackets(&tokens[at..]).is_some(),
                 // 5/hr
                 Kind::Op('/') => matches!(tokens.get(at + 1).map(|token| &token.kind), Some(Kind::Word(_))),
                 // $5k
@@ -110,7 +111,8 @@ impl Reader {
             };
             let expr = expression(strip_percent(head).0, self.mode).ok()?;
             let one = expr.as_number().is_some_and(One::is_one);
-            let (mut magnitude, mut rest) = (None::<BigRational>, &tokens[at..]);
+            let bracketed = in_brackets(&tokens[at..]);
+            let (mut magnitude, mut rest) = (None::<BigRational>, bracketed.unwrap_or(&tokens[at..]));
             while let [Token { kind: Kind::Word(word), .. }, following @ ..] = rest
                 && let Some(factor) = unit::magnitude(word, one)
             {
@@ -128,6 +130,9 @@ impl Reader {
                 }
                 _ => unit::unit(rest)?,
             };
+            if bracketed.is_some() && unit.unknown {
+                return None;
+            }
             unit.glued = self.mode.glued && matches!(token.kind, Kind::Letter(_)) && !token.space && !token.textual;
             Some(Tail { head, expr, magnitude, unit: Some(unit) })
         })
@@ -246,6 +251,17 @@ struct Tail<'t> {
     expr: Expr,
     magnitude: Option<BigRational>,
     unit: Option<Unit>,
+}
+
+/// The words in brackets that end `tokens`: `47.5 (pounds)`.
+fn in_brackets(tokens: &[Token]) -> Option<&[Token]> {
+    match tokens {
+        [Token { kind: Kind::Open('('), .. }, words @ .., Token { kind: Kind::Close(')'), .. }] => {
+            let word = |token: &Token| matches!(token.kind, Kind::Word(_) | Kind::Op('/' | '-'));
+            (!words.is_empty() && words.iter().all(word)).then_some(words)
+        }
+        _ => None,
+    }
 }
 
 /// `\mu m`, `k\Omega`

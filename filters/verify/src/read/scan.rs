@@ -24,9 +24,11 @@ pub(super) fn scan(mut chars: Vec<char>, commas: Commas) -> Result<(Vec<Token>, 
         mark: None,
         doubt: false,
         styled: false,
+        gaps: Vec::new(),
     };
     scanner.run(chars.len(), false)?;
     let (mut tokens, mut doubt) = (scanner.out, scanner.doubt);
+    doubt |= !scanner.gaps.is_empty() && apart(&mut tokens, &scanner.gaps);
     if tokens.iter().any(|token| token.kind == Kind::Break) {
         doubt |= broken(&mut tokens);
     }
@@ -52,6 +54,33 @@ fn broken(tokens: &mut Vec<Token>) -> bool {
     passed
 }
 
+/// Equations with a wide space between them, `y = x^2 \quad y = -x`, become a list of them. Whether they did.
+fn apart(tokens: &mut Vec<Token>, gaps: &[usize]) -> bool {
+    let ends: Vec<usize> = gaps.iter().copied().filter(|at| *at > 0 && *at < tokens.len()).collect();
+    let starts = [0].into_iter().chain(ends.iter().copied());
+    let equation = |part: &[Token]| {
+        let depth = part.iter().fold(0_i32, |depth, token| match token.kind {
+            Kind::Open(_) | Kind::Begin(_) => depth + 1,
+            Kind::Close(_) | Kind::End(_) => depth - 1,
+            _ => depth,
+        });
+        let named = matches!(part, [Token { kind: Kind::Letter(_), textual: false, .. }, ..]);
+        let stated =
+            part.iter().any(|token| matches!(token.kind, Kind::Relation(Relation::Equal | Relation::Congruent)));
+        let open = matches!(part.last().map(|token| &token.kind), Some(Kind::Op(_) | Kind::Relation(_)));
+        depth == 0 && named && stated && !open
+    };
+    if ends.is_empty()
+        || !starts.zip(ends.iter().copied().chain([tokens.len()])).all(|(from, to)| equation(&tokens[from..to]))
+    {
+        return false;
+    }
+    for at in ends.into_iter().rev() {
+        tokens.insert(at, Token::new(Kind::Mark(',')));
+    }
+    true
+}
+
 pub(super) struct Scanner<'t> {
     pub chars: &'t [char],
     pub at: usize,
@@ -67,6 +96,8 @@ pub(super) struct Scanner<'t> {
     pub doubt: bool,
     /// A styled group has just ended or begun: digits on both sides are one numeral.
     pub styled: bool,
+    /// Before which tokens a wide space stands.
+    pub gaps: Vec<usize>,
 }
 
 impl Scanner<'_> {
@@ -209,6 +240,9 @@ impl Scanner<'_> {
         if run.chars().count() == 1 {
             return self.push(Kind::Letter(run.to_owned()));
         }
+        if run == "sec" && self.is_second() {
+            return self.push(Kind::Word(run.to_owned()));
+        }
         if let Some((_, name)) = FUNCTIONS.iter().find(|(known, _)| *known == run) {
             return self.push(Kind::Function(*name));
         }
@@ -234,6 +268,19 @@ impl Scanner<'_> {
         }
         for letter in run.chars() {
             self.push(Kind::Letter(letter.to_string()));
+        }
+    }
+
+    /// Whether `sec` is the unit, as in `5 sec` and `ft/sec`: behind a number or below a unit, and no argument follows.
+    fn is_second(&self) -> bool {
+        let next = self.chars[self.at..].iter().find(|c| !c.is_whitespace() && !matches!(c, '$' | '}')).copied();
+        let argument = next.is_some_and(|c| c.is_alphanumeric() || matches!(c, '\\' | '('));
+        match self.out.as_slice() {
+            [.., Token { kind: Kind::Number(_), .. }] => !argument && next != Some('^'),
+            [.., unit, Token { kind: Kind::Op('/'), .. }] => {
+                !argument && (matches!(unit.kind, Kind::Word(_)) || unit.textual || unit.space)
+            }
+            _ => false,
         }
     }
 

@@ -53,25 +53,39 @@ impl Reader {
 
     /// `\begin{cases} x = 1 \\ y = 2 \end{cases}`: what all holds; with conditions beside them, values by case.
     pub(super) fn cases(&mut self, tokens: &[Token]) -> Result<Option<Value>, &'static str> {
+        // `\left\{ \begin{array}{ll} … \end{array} \right.` as well.
+        let (braced, tokens) = match tokens {
+            [Token { kind: Kind::Open('{'), .. }, rest @ .., Token { kind: Kind::Close('}'), .. }] => (true, rest),
+            _ => (false, tokens),
+        };
         let [Token { kind: Kind::Begin(name), .. }, inner @ .., Token { kind: Kind::End(_), .. }] = tokens else {
             return Ok(None);
         };
-        if !matches!(name.as_str(), "cases" | "aligned" | "align" | "gathered" | "dcases") {
+        let by_case = braced && name == "array" || !braced && matches!(name.as_str(), "cases" | "dcases");
+        if braced && !by_case || !by_case && !matches!(name.as_str(), "aligned" | "align" | "gathered") {
             return Ok(None);
         }
+        let says_if =
+            |token: &Token| matches!(&token.kind, Kind::Word(word) if matches!(word.as_str(), "if" | "for" | "when"));
         let rows: Vec<&[Token]> =
             inner.split(|token| token.kind == Kind::Row).map(trimmed).filter(|row| !row.is_empty()).collect();
         let relation = |row: &[Token]| row.iter().any(|token| is_relation(&token.kind));
+        let said = |row: &&[Token]| row.iter().any(says_if) || relation(row);
+        // A set of one array has no conditions.
+        if braced && !rows.iter().all(said) {
+            return Ok(None);
+        }
         let mut parts = Vec::new();
         for row in rows {
-            let columns: Vec<&[Token]> =
-                row.split(|token| token.kind == Kind::Ampersand).map(trimmed).filter(|part| !part.is_empty()).collect();
+            let columns: Vec<&[Token]> = row
+                .split(|token| token.kind == Kind::Ampersand)
+                .map(trimmed)
+                .filter(|part| !part.iter().all(says_if))
+                .collect();
             match columns.as_slice() {
-                [value, condition] if !relation(value) && name.ends_with("cases") => {
-                    let condition = condition
-                        .iter()
-                        .position(|token| !matches!(&token.kind, Kind::Word(word) if word == "if" || word == "for" || word == "when"))
-                        .map_or(*condition, |at| &condition[at..]);
+                [value, condition] if !relation(value) && by_case => {
+                    let condition =
+                        condition.iter().position(|token| !says_if(token)).map_or(*condition, |at| &condition[at..]);
                     parts.push(Value::Tuple(vec![self.value(value)?, self.value(condition)?]));
                 }
                 _ => {

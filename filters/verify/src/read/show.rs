@@ -80,6 +80,7 @@ impl Display for Value {
                 }
                 Ok(())
             }
+            Value::Span { value, parameters } => write!(f, "{value}, {} ∈ ℝ", parameters.join(", ")),
             Value::Family { value, parameter } => write!(f, "{value}, {parameter} ∈ ℤ"),
         }
     }

@@ -114,7 +114,11 @@ impl Unit {
     }
 
     fn times(&mut self, other: &Unit, power: i32) {
-        self.factor *= other.factor.clone().pow(power);
+        match power {
+            _ if other.factor.is_one() => {}
+            1 if self.factor.is_one() => self.factor.clone_from(&other.factor),
+            _ => self.factor *= other.factor.clone().pow(power),
+        }
         for (dimension, exponent) in &other.dimensions {
             let entry = self.dimensions.entry(dimension.clone()).or_default();
             *entry += exponent * power;
@@ -127,51 +131,67 @@ impl Unit {
 
 /// The unit that a word names, singular or plural, with or without a prefix.
 fn named(word: &str) -> Option<Unit> {
+    find(word).map(prefixed_by)
+}
+
+/// A unit, and the power of ten that a prefix makes of it.
+type Found = (&'static Unit, i32);
+
+fn find(word: &str) -> Option<Found> {
     // As it stands, before other forms of it are made.
     if let Some(unit) = listed(word, false) {
-        return Some(unit);
+        return Some((unit, 0));
     }
     let lower = if word.chars().count() > 1 { word.to_lowercase() } else { word.to_owned() };
     for form in [Some(word), Some(lower.as_str()).filter(|lower| *lower != word)].into_iter().flatten() {
         for form in [form, form.strip_suffix("es").unwrap_or(form), form.strip_suffix('s').unwrap_or(form)] {
             // A lone `s` is no plural.
             if !form.is_empty()
-                && let Some(unit) = listed(form, false).or_else(|| prefixed(form))
+                && let Some(found) = listed(form, false).map(|unit| (unit, 0)).or_else(|| prefixed(form))
             {
-                return Some(unit);
+                return Some(found);
             }
         }
     }
     None
 }
 
-/// The row of each name, and of each name that takes a prefix; the first of several.
-static BY_NAME: [LazyLock<HashMap<&str, &Row>>; 2] =
+/// Units by name, and those that take a prefix; the first of several of one name.
+static BY_NAME: [LazyLock<HashMap<&str, Unit>>; 2] =
     [LazyLock::new(|| by_name(false)), LazyLock::new(|| by_name(true))];
 
-fn by_name(prefix: bool) -> HashMap<&'static str, &'static Row> {
+fn by_name(prefix: bool) -> HashMap<&'static str, Unit> {
     let rows = UNITS.iter().rev().filter(|(.., prefixes)| *prefixes || !prefix);
-    rows.flat_map(|row| row.0.iter().map(move |name| (*name, row))).collect()
+    rows.flat_map(|row| row.0.iter().map(move |name| (*name, unit_of(row)))).collect()
 }
 
-fn listed(name: &str, prefix: bool) -> Option<Unit> {
-    let (_, above, below, dimensions, _) = BY_NAME[usize::from(prefix)].get(name)?;
+fn unit_of((_, above, below, dimensions, _): &Row) -> Unit {
     let factor = BigRational::new(BigInt::from(*above), BigInt::from(*below));
     let dimensions = dimensions.iter().map(|(name, power)| ((*name).to_owned(), *power)).collect();
-    Some(Unit { factor, dimensions, ..Unit::one() })
+    Unit { factor, dimensions, ..Unit::one() }
+}
+
+fn listed(name: &str, prefix: bool) -> Option<&'static Unit> {
+    BY_NAME[usize::from(prefix)].get(name)
 }
 
 /// `km`, `kilometer`: signs go with signs and words with words.
-fn prefixed(name: &str) -> Option<Unit> {
+fn prefixed(name: &str) -> Option<Found> {
     PREFIXES.iter().find_map(|(sign, word, power)| {
         let short = name
             .strip_prefix(sign)
             .filter(|rest| rest.chars().count() <= 2 || *rest == "mol" || *rest == "cal" || *rest == "Omega");
         let long = name.strip_prefix(word).filter(|rest| rest.chars().count() > 2);
-        let mut unit = listed(short.or(long)?, true)?;
-        unit.factor *= BigRational::from_integer(10.into()).pow(*power);
-        Some(unit)
+        Some((listed(short.or(long)?, true)?, *power))
     })
+}
+
+fn prefixed_by((unit, power): Found) -> Unit {
+    let mut unit = unit.clone();
+    if power != 0 {
+        unit.factor *= BigRational::from_integer(10.into()).pow(power);
+    }
+    unit
 }
 
 /// The currency that a word names.
@@ -187,7 +207,7 @@ pub(super) fn currency(word: &str) -> Option<Unit> {
 
 /// Whether a run of letters is a unit's name.
 pub(crate) fn is_unit(word: &str) -> bool {
-    word.len() > 1 && named(word).is_some()
+    word.len() > 1 && find(word).is_some()
 }
 
 /// Whether a short run of letters is a unit wherever it stands.
@@ -268,7 +288,9 @@ pub(crate) fn unit(tokens: &[Token]) -> Option<Unit> {
             Some(Token { kind: Kind::Letter(next) | Kind::Word(next), space, .. })
                 if (!space || word == "mu") && PREFIXES.iter().any(|(sign, ..)| *sign == word) =>
             {
-                prefixed(&format!("{word}{next}")).filter(|_| word == "mu" || next == "Omega" || !tokens[at].textual)
+                prefixed(&format!("{word}{next}"))
+                    .map(prefixed_by)
+                    .filter(|_| word == "mu" || next == "Omega" || !tokens[at].textual)
             }
             _ => None,
         };

@@ -77,6 +77,13 @@ pub(crate) enum Value {
         /// The formulas.
         formulas: Vec<Value>,
     },
+    /// A point for all real numbers that the parameters can be.
+    Span {
+        /// With the parameters in it.
+        value: Box<Value>,
+        /// The parameters.
+        parameters: Vec<String>,
+    },
     /// A value for every integer that the parameter can be.
     Family {
         /// With the parameter in it.
