@@ -97,12 +97,11 @@ fn rank(mut rows: Vec<Row>) -> usize {
     for column in 0..width {
         let Some(pivot) = (rank..rows.len()).find(|row| !rows[*row][column].is_zero()) else { continue };
         rows.swap(rank, pivot);
-        for row in rank + 1..rows.len() {
-            let factor = &rows[row][column] / &rows[rank][column];
-            for at in column..width {
-                let step = &factor * &rows[rank][at];
-                rows[row][at] -= step;
-            }
+        let (done, rest) = rows.split_at_mut(rank + 1);
+        let pivot = &done[rank];
+        for row in rest {
+            let factor = &row[column] / &pivot[column];
+            row.iter_mut().zip(pivot).for_each(|(entry, above)| *entry -= &factor * above);
         }
         rank += 1;
     }

@@ -62,7 +62,7 @@ impl Reader {
             return Ok(None);
         };
         let by_case = braced && name == "array" || !braced && matches!(name.as_str(), "cases" | "dcases");
-        if braced && !by_case || !by_case && !matches!(name.as_str(), "aligned" | "align" | "gathered") {
+        if !by_case && (braced || !matches!(name.as_str(), "aligned" | "align" | "gathered")) {
             return Ok(None);
         }
         let says_if =
