@@ -7,8 +7,8 @@ mod write;
 pub use legacy::{Holdings, OldAnswers, holdings};
 pub use write::{write_traces, write_worked_solutions};
 
-use distill_dataset::{Context, DatasetError, Interrupted, Problem, SamplingParams, Shard, Split, Stage};
-use distill_teacher::{Answers, Ask, Asks, Budget, Complete, Exceeded, Identity, Order, PumpError, TeacherError, pump};
+use distill_dataset::{Context, DatasetError, Digest, Interrupted, Problem, SamplingParams, Shard, Split, Stage};
+use distill_teacher::{Answers, Ask, Asks, Budget, Complete, Identity, Order, PumpError, TeacherError, pump};
 use serde::{Deserialize, Serialize};
 
 /// How a teacher is asked.
@@ -37,6 +37,12 @@ pub struct SamplingConfig {
     /// Most US dollars that this dataset may cost, broken attempts included.
     #[serde(default, skip_serializing)]
     pub budget_usd: Option<f64>,
+    /// Most hours in which this dataset is bought.
+    #[serde(default, skip_serializing)]
+    pub budget_hours: Option<f64>,
+    /// Most of those hours, times the GPUs that the teacher says are behind it.
+    #[serde(default, skip_serializing)]
+    pub budget_gpu_hours: Option<f64>,
 }
 
 /// The stage of a source's traces.
@@ -62,6 +68,8 @@ impl SamplingConfig {
             max_failed_share: 0.0,
             budget_tokens: None,
             budget_usd: None,
+            budget_hours: None,
+            budget_gpu_hours: None,
         }
     }
 
@@ -83,14 +91,25 @@ impl SamplingConfig {
             let limit = self.max_new_tokens;
             wrong.push(format!("`continues`: expected a limit below `max-new-tokens` = {limit}, found {shorter}"));
         }
-        if let Some(usd) = self.budget_usd.filter(|usd| usd.is_nan() || *usd < 0.0) {
-            wrong.push(format!("`budget-usd`: expected 0 or more, found {usd}"));
+        for (key, most) in [
+            ("budget-usd", self.budget_usd),
+            ("budget-hours", self.budget_hours),
+            ("budget-gpu-hours", self.budget_gpu_hours),
+        ] {
+            if let Some(found) = most.filter(|most| !most.is_finite() || *most < 0.0) {
+                wrong.push(format!("`{key}`: expected 0 or more, found {found}"));
+            }
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
     fn budget(&self) -> Budget {
-        Budget { tokens: self.budget_tokens, usd: self.budget_usd }
+        Budget {
+            tokens: self.budget_tokens,
+            usd: self.budget_usd,
+            hours: self.budget_hours,
+            gpu_hours: self.budget_gpu_hours,
+        }
     }
 
     /// What is asked of the sampler.
@@ -110,7 +129,7 @@ pub enum SamplingError {
         /// The budget in words.
         budget: String,
         /// The key that sets it.
-        key: &'static str,
+        key: String,
         /// Traces there.
         done: u64,
         /// Traces wanted.
@@ -153,10 +172,7 @@ impl From<PumpError> for SamplingError {
     fn from(error: PumpError) -> SamplingError {
         match error {
             PumpError::Budget { limit, done, total } => {
-                let key = match limit {
-                    Exceeded::Tokens(_) => "sampling.budget-tokens",
-                    Exceeded::Usd(_) => "sampling.budget-usd",
-                };
+                let key = format!("sampling.{}", limit.key());
                 SamplingError::Budget { budget: limit.to_string(), key, done, total }
             }
             PumpError::Interrupted(stop) => SamplingError::Interrupted(stop),
@@ -180,23 +196,23 @@ pub struct Bought {
     pub old: OldAnswers,
 }
 
-/// Asks `teacher` for every sample of the training problems in these shards that is not in `answers` yet. Answers that an older version
-/// paid for are adopted first.
+/// Asks `teacher` for every sample of the training problems in these shards, of all `whole` ones, that is not in `answers`
+/// yet. Answers that an older version paid for are adopted first. The budget is that of the whole dataset, whoever buys it.
 ///
 /// # Errors
 /// When nobody answers, the budget is reached, too many requests fail, or a stop was asked for. Answers are kept.
 pub fn buy(
     config: &SamplingConfig,
-    problems: &[Shard],
+    (problems, whole): (&[Shard], &[Shard]),
     teacher: &dyn Complete,
     answers: &Answers,
     context: &Context,
 ) -> Result<Bought, SamplingError> {
     let identity = teacher.identity();
     let old = legacy::adopt(config, problems, &identity, answers, context)?;
-    let asks = || wanted(config, problems, &identity);
-    let (sampling, budget) = (config.params(), config.budget());
-    let order = Order { asks: &asks, sampling, budget, task: ("sample", "traces") };
+    let (asks, all) = (|| wanted(config, problems, &identity), || wanted(config, whole, &identity));
+    let (sampling, budget, dataset) = (config.params(), config.budget(), dataset(config, whole, &identity));
+    let order = Order { asks: &asks, all: &all, dataset, sampling, budget, task: ("sample", "traces") };
     let pumped = pump(&order, teacher, answers, context)?;
     let most = (config.max_failed_share * pumped.total as f64) as u64;
     if pumped.failed > most {
@@ -204,6 +220,22 @@ pub fn buy(
         return Err(SamplingError::Failed { failed, total, most, first });
     }
     Ok(Bought { total: pumped.total, done: pumped.done, failed: pumped.failed, old })
+}
+
+/// A name of the samples of these problems: the same for all who buy them.
+fn dataset(config: &SamplingConfig, problems: &[Shard], identity: &Identity) -> String {
+    let mut digest = Digest::new("bought");
+    digest.field(&identity.digest()).field(&config.samples_per_problem.to_string());
+    for (name, value) in config.params().pairs() {
+        digest.field(&name).field(&value);
+    }
+    for shard in problems {
+        digest.field(&shard.num_rows().to_string());
+        for end in shard.span().iter().flatten() {
+            digest.field(end);
+        }
+    }
+    digest.finish_short()
 }
 
 /// The training problems of several shards, in their order.

@@ -31,6 +31,7 @@ pub(crate) struct Place {
 pub(crate) fn check(recipe: &Recipe, problems: &[Dataset], place: &Place, secrets: Secrets<'_>) -> Result<()> {
     let check = || {
         keys(recipe, secrets)?;
+        gpus(recipe)?;
         held_out(recipe, problems)?;
         licences(recipe, problems)?;
         if recipe.student.is_some() {
@@ -50,6 +51,19 @@ fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
         for name in config.api_key_env.iter().chain(own) {
             teachers::key(name, secrets)?;
         }
+    }
+    Ok(())
+}
+
+/// A budget of GPU-hours can be counted.
+fn gpus(recipe: &Recipe) -> Result<()> {
+    for (index, source) in recipe.sources.iter().enumerate() {
+        let limited = source.sampling.as_ref().is_some_and(|sampling| sampling.budget_gpu_hours.is_some());
+        let known = matches!(&source.teacher, TeacherConfig::Http(config) if config.endpoint.gpus.is_some());
+        ensure!(
+            known || !limited,
+            "`sources.{index}.sampling.budget-gpu-hours`: expected `gpus` in this source's `teacher.http`, found none\nhint: say how many GPUs are behind the endpoints, or use `budget-hours`"
+        );
     }
     Ok(())
 }

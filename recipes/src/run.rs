@@ -134,14 +134,14 @@ fn make_traces(
         let (complete, answers) =
             (teacher.open(&device, sampling.max_new_tokens, secrets)?, Rc::new(Answers::share(&answers, owner)?));
         let (identity, name) = (complete.identity(), teacher.name.clone());
-        let (wanted, bought) = (shards.clone(), answers.clone());
+        let (all, bought) = (shards.clone(), answers.clone());
         Ok(Work::map(shards.len(), move |unit, context, out| {
             let (unit, teacher) = ((&shards[unit], unit), (&identity, name.as_str()));
             Ok(distill_data_gen::write_traces(sampling, unit, teacher, &answers, &context.cancel, out)?)
         })
         .after(move |units, context| {
-            let wanted: Vec<Shard> = units.iter().map(|unit| wanted[*unit].clone()).collect();
-            distill_data_gen::buy(sampling, &wanted, &*complete, &bought, context)?;
+            let wanted: Vec<Shard> = units.iter().map(|unit| all[*unit].clone()).collect();
+            distill_data_gen::buy(sampling, (&wanted, &all), &*complete, &bought, context)?;
             Ok(())
         }))
     })

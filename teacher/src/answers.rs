@@ -3,11 +3,12 @@
 //! their way. What is in any of them survives the end of this process at once.
 
 use crate::{
-    Ask, Charge, Charges, Cost, Identity, Partial,
+    Ask, Asks, Charge, Charges, Cost, Identity, Partial,
     partial::{Spooled, assemble, merge},
 };
 use distill_dataset::{
-    Context, DatasetError, Digest, Entry, Journal, Owner, Reservations, Reserve, SamplingParams, Spool, Trace,
+    Cancel, Context, DatasetError, Digest, Entry, Journal, Liveness, Owner, Reservations, Reserve, SamplingParams,
+    Spool, Trace,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -17,8 +18,11 @@ use std::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
+
+/// How often one looks whether a lock is free.
+const LOCK_EVERY: Duration = Duration::from_millis(20);
 
 /// An entry of the journal of answers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -189,6 +193,64 @@ impl Answers {
         left.iter().try_for_each(|id| reservations.release(id).map(drop))
     }
 
+    /// Whose reservations these are, and that process in words.
+    pub(crate) fn owner(&self) -> (String, String) {
+        match &self.reservations {
+            Some(reservations) => {
+                let owner = reservations.owner();
+                (owner.id().to_owned(), owner.describe(owner.id()))
+            }
+            None => (String::new(), format!("process {}", std::process::id())),
+        }
+    }
+
+    /// Whether an owner may live.
+    pub(crate) fn lives(&self, owner: &str) -> Result<bool, DatasetError> {
+        match &self.reservations {
+            Some(reservations) => Ok(reservations.owner().liveness(owner)? != Liveness::Dead),
+            // There is no other.
+            None => Ok(false),
+        }
+    }
+
+    /// Does something that only one process does at a time; nothing where a stop was asked for meanwhile.
+    pub(crate) fn locked<T>(
+        &self,
+        name: &str,
+        cancel: &Cancel,
+        work: impl FnOnce() -> Result<T, DatasetError>,
+    ) -> Result<Option<T>, DatasetError> {
+        let Some(reservations) = &self.reservations else { return work().map(Some) };
+        while matches!(reservations.try_reserve(name)?, Reserve::HeldBy { .. }) {
+            if cancel.is_cancelled() {
+                return Ok(None);
+            }
+            std::thread::sleep(LOCK_EVERY);
+        }
+        let done = work();
+        reservations.release(name)?;
+        done.map(Some)
+    }
+
+    /// What all attempts at some samples cost, by the opening that made them: those that are charged, and those that
+    /// were on their way when a process was killed. A stop that was asked for ends it early.
+    pub(crate) fn spent(&self, asks: Asks<'_>, cancel: &Cancel) -> Result<BTreeMap<String, Cost>, DatasetError> {
+        let mut spent: BTreeMap<String, Cost> = BTreeMap::new();
+        let mut add = |number: &str, cost: &Cost| {
+            let opening = number.split('-').next().unwrap_or_default();
+            spent.entry(opening.to_owned()).or_default().add(cost);
+        };
+        for ask in asks {
+            if cancel.is_cancelled() {
+                break;
+            }
+            let id = ask?.id;
+            self.last_charges(&id)?.iter().for_each(|charge| add(&charge.number, &charge.cost));
+            self.interrupted(&id)?.owed.iter().for_each(|(number, cost)| add(number, cost));
+        }
+        Ok(spent)
+    }
+
     /// Sees what other processes kept since.
     ///
     /// # Errors
@@ -281,13 +343,20 @@ impl Answers {
     /// When the journal cannot be read.
     pub fn charges(&self, id: &str) -> Result<Charges, DatasetError> {
         let mut charges = Charges::default();
-        let entries = self.entries(id)?;
-        for (index, charge) in entries.iter().enumerate() {
-            if !entries[index + 1..].iter().any(|later| later.number == charge.number) {
-                charges.add(charge);
-            }
-        }
+        self.last_charges(id)?.iter().for_each(|charge| charges.add(charge));
         Ok(charges)
+    }
+
+    /// The charges of a sample, of two for one attempt the later one.
+    fn last_charges(&self, id: &str) -> Result<Vec<Charge>, DatasetError> {
+        let mut entries = self.entries(id)?;
+        let numbers: Vec<String> = entries.iter().map(|charge| charge.number.clone()).collect();
+        let mut at = 0;
+        entries.retain(|charge| {
+            at += 1;
+            !numbers[at..].contains(&charge.number)
+        });
+        Ok(entries)
     }
 
     fn entries(&self, id: &str) -> Result<Vec<Charge>, DatasetError> {
@@ -329,8 +398,12 @@ impl Answers {
 
     /// A number that no other attempt has.
     pub fn number(&self) -> String {
-        let (opening, next) = &self.numbers;
-        format!("{opening:016x}-{}", next.fetch_add(1, Ordering::Relaxed))
+        format!("{}-{}", self.opening(), self.numbers.1.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What all numbers of this opening begin with.
+    pub(crate) fn opening(&self) -> String {
+        format!("{:016x}", self.numbers.0)
     }
 
     /// Keeps what an attempt at a sample cost.

@@ -1,6 +1,6 @@
 //! The trait between those who ask (sampling, evaluation) and those who answer (endpoints, the local engine).
 
-use crate::{Cost, Identity, Partial, Piece};
+use crate::{Cost, EndpointSeen, Identity, Partial, Piece};
 use distill_dataset::{Cancel, FinishReason, Message, SamplingParams, Segment};
 use std::{ops::ControlFlow, time::Duration};
 
@@ -96,6 +96,9 @@ pub trait Queue {
     /// Takes a remark for people, such as how long an endpoint has been away; an empty one takes it back.
     fn say(&mut self, _remark: &str) {}
 
+    /// Takes how the endpoints stand.
+    fn see(&mut self, _endpoints: Vec<EndpointSeen>) {}
+
     /// How long requests in flight are waited for once a stop was asked for.
     fn drain_limit(&self) -> Duration {
         Duration::from_secs(30)
@@ -114,6 +117,11 @@ pub trait Complete: Sync {
 
     /// The most that one attempt at a request may cost, in US dollars: reserved before it is sent.
     fn max_cost_usd(&self, _request: &Request) -> f64 {
+        0.0
+    }
+
+    /// GPUs behind it, for a budget of GPU-hours; none where that is not known.
+    fn gpus(&self) -> f64 {
         0.0
     }
 

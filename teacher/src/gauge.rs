@@ -15,14 +15,16 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Tokens that arrived, and when.
 pub(crate) struct Gauge {
     tokens: u64,
-    notes: VecDeque<(Instant, u64)>,
+    prompt_tokens: u64,
+    /// When, tokens and tokens of prompts by then.
+    notes: VecDeque<(Instant, [u64; 2])>,
     /// Answers that the limit cut.
     cut: u64,
 }
 
 impl Gauge {
     pub(crate) fn new(now: Instant) -> Gauge {
-        Gauge { tokens: 0, notes: VecDeque::from([(now, 0)]), cut: 0 }
+        Gauge { tokens: 0, prompt_tokens: 0, notes: VecDeque::from([(now, [0; 2])]), cut: 0 }
     }
 
     /// Takes tokens that arrived; whether it is time to tell people.
@@ -31,11 +33,16 @@ impl Gauge {
         if self.notes.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < EVERY) {
             return false;
         }
-        self.notes.push_back((now, self.tokens));
+        self.notes.push_back((now, [self.tokens, self.prompt_tokens]));
         while self.notes.get(1).is_some_and(|(at, _)| now.saturating_duration_since(*at) >= WINDOW) {
             self.notes.pop_front();
         }
         true
+    }
+
+    /// Takes tokens of a prompt that was answered.
+    pub(crate) fn take_prompt(&mut self, tokens: u64) {
+        self.prompt_tokens += tokens;
     }
 
     /// Takes an answer that the limit cut.
@@ -43,18 +50,22 @@ impl Gauge {
         self.cut += 1;
     }
 
-    /// Tokens a second over the last seconds; nothing before there are some.
-    fn rate(&self) -> Option<f64> {
-        let ((from, before), (to, after)) = (self.notes.front()?, self.notes.back()?);
+    /// Tokens a second over the last seconds, and tokens of prompts.
+    pub(crate) fn rates(&self) -> (f64, f64) {
+        let (Some((from, before)), Some((to, after))) = (self.notes.front(), self.notes.back()) else {
+            return (0.0, 0.0);
+        };
         let seconds = to.saturating_duration_since(*from).as_secs_f64();
-        (seconds > 0.0 && after > before).then(|| (after - before) as f64 / seconds)
+        let rate = |at: usize| if seconds > 0.0 { (after[at] - before[at]) as f64 / seconds } else { 0.0 };
+        (rate(0), rate(1))
     }
 
     /// All of it in a few words.
     pub(crate) fn told(&self, in_flight: usize, spent: &Cost, budget: &Budget) -> String {
         let mut text = format!("{in_flight} in flight");
         // Writing into a string cannot fail.
-        if let Some(rate) = self.rate() {
+        let (rate, _) = self.rates();
+        if rate > 0.0 {
             let _ = write!(text, ", {} tokens/s", short(rate));
         }
         if spent.completion_tokens > 0 {
@@ -101,7 +112,7 @@ mod tests {
             gauge.take(tokens, start + Duration::from_millis(50 * tick));
         }
         let spent = Cost { completion_tokens: 2_345_678, usd: 1.5, ..Cost::default() };
-        let budget = Budget { tokens: Some(10_000_000), usd: Some(20.0) };
+        let budget = Budget { tokens: Some(10_000_000), usd: Some(20.0), ..Budget::default() };
         gauge.take_cut();
         assert_eq!(
             gauge.told(64, &spent, &budget),

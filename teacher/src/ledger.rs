@@ -76,11 +76,15 @@ pub struct Budget {
     pub tokens: Option<u64>,
     /// US dollars.
     pub usd: Option<f64>,
+    /// Hours in which anybody buys.
+    pub hours: Option<f64>,
+    /// Those hours, times the GPUs behind the teacher.
+    pub gpu_hours: Option<f64>,
 }
 
 impl Budget {
-    /// Whether there is a limit at all.
-    pub fn is_limited(&self) -> bool {
+    /// Whether what attempts cost is limited.
+    pub fn counts_costs(&self) -> bool {
         self.tokens.is_some() || self.usd.is_some()
     }
 }
@@ -92,6 +96,22 @@ pub enum Exceeded {
     Tokens(u64),
     /// That of dollars.
     Usd(f64),
+    /// That of hours.
+    Hours(f64),
+    /// That of GPU-hours.
+    GpuHours(f64),
+}
+
+impl Exceeded {
+    /// The key of a recipe that sets it.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Exceeded::Tokens(_) => "budget-tokens",
+            Exceeded::Usd(_) => "budget-usd",
+            Exceeded::Hours(_) => "budget-hours",
+            Exceeded::GpuHours(_) => "budget-gpu-hours",
+        }
+    }
 }
 
 impl std::fmt::Display for Exceeded {
@@ -99,12 +119,14 @@ impl std::fmt::Display for Exceeded {
         match self {
             Exceeded::Tokens(tokens) => write!(f, "{tokens} tokens"),
             Exceeded::Usd(usd) => write!(f, "${usd}"),
+            Exceeded::Hours(hours) => write!(f, "{hours} hours"),
+            Exceeded::GpuHours(hours) => write!(f, "{hours} GPU-hours"),
         }
     }
 }
 
 /// The most that attempts may cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Most {
     /// Tokens generated.
     pub tokens: u64,
@@ -112,10 +134,32 @@ pub struct Most {
     pub usd: f64,
 }
 
-/// What was spent and what is reserved, against a budget.
+impl Most {
+    /// No limit.
+    pub const ALL: Most = Most { tokens: u64::MAX, usd: f64::MAX };
+
+    /// Whether it is within `limit`.
+    pub fn fits(&self, limit: Most) -> bool {
+        self.tokens <= limit.tokens && self.usd <= limit.usd
+    }
+}
+
+impl From<Cost> for Most {
+    fn from(cost: Cost) -> Most {
+        Most { tokens: cost.completion_tokens, usd: cost.usd }
+    }
+}
+
+impl From<Most> for Cost {
+    fn from(most: Most) -> Cost {
+        Cost { completion_tokens: most.tokens, usd: most.usd, ..Cost::default() }
+    }
+}
+
+/// What was spent and what is reserved, against what was granted.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    budget: Budget,
+    granted: Most,
     spent: Cost,
     reserved: Most,
     /// Attempts under way.
@@ -123,17 +167,26 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger in which `spent` was spent already.
-    pub fn new(budget: Budget, spent: Cost) -> Ledger {
-        Ledger { budget, spent, reserved: Most::default(), open: 0 }
+    /// A ledger in which `spent` was spent already, of what is `granted` in all.
+    pub fn new(granted: Most, spent: Cost) -> Ledger {
+        Ledger { granted, spent, reserved: Most::default(), open: 0 }
+    }
+
+    /// So much is granted now.
+    pub fn grant(&mut self, granted: Most) {
+        self.granted = granted;
     }
 
     /// Reserves the most that an attempt may cost.
     ///
     /// # Errors
-    /// When it does not fit beside what was spent and what is reserved. What is reserved may turn out cheaper.
-    pub fn reserve(&mut self, most: Most) -> Result<(), Exceeded> {
-        self.fits(most)?;
+    /// When it does not fit beside what was spent and what is reserved: what is needed in all. What is reserved may turn out cheaper.
+    pub fn reserve(&mut self, most: Most) -> Result<(), Most> {
+        let used = self.used();
+        let need = Most { tokens: used.tokens.saturating_add(most.tokens), usd: used.usd + most.usd };
+        if !need.fits(self.granted) {
+            return Err(need);
+        }
         self.reserved.tokens += most.tokens;
         self.reserved.usd += most.usd;
         self.open += 1;
@@ -159,16 +212,10 @@ impl Ledger {
         &self.spent
     }
 
-    fn fits(&self, most: Most) -> Result<(), Exceeded> {
-        let tokens = self.spent.completion_tokens.saturating_add(self.reserved.tokens).saturating_add(most.tokens);
-        if let Some(limit) = self.budget.tokens.filter(|limit| tokens > *limit) {
-            return Err(Exceeded::Tokens(limit));
-        }
-        let usd = self.spent.usd + self.reserved.usd + most.usd;
-        match self.budget.usd.filter(|limit| usd > *limit) {
-            Some(limit) => Err(Exceeded::Usd(limit)),
-            None => Ok(()),
-        }
+    /// What was spent and what is reserved.
+    pub fn used(&self) -> Most {
+        let tokens = self.spent.completion_tokens.saturating_add(self.reserved.tokens);
+        Most { tokens, usd: self.spent.usd + self.reserved.usd }
     }
 }
 
@@ -179,20 +226,23 @@ mod tests {
     #[test]
     fn what_is_reserved_counts_until_it_is_settled_and_what_broke_counts_after() {
         let spent = Cost { completion_tokens: 10, ..Cost::default() };
-        let mut ledger = Ledger::new(Budget { tokens: Some(50), usd: None }, spent);
+        let mut ledger = Ledger::new(Most { tokens: 50, usd: 0.0 }, spent);
         let most = Most { tokens: 20, usd: 0.0 };
         ledger.reserve(most).expect("room");
         ledger.reserve(most).expect("room");
-        assert_eq!(ledger.reserve(most), Err(Exceeded::Tokens(50)), "10 spent, 40 reserved");
+        assert_eq!(ledger.reserve(most), Err(Most { tokens: 70, usd: 0.0 }), "10 spent, 40 reserved");
         ledger.settle(most, &Cost { completion_tokens: 20, ..Cost::default() });
-        assert_eq!(ledger.reserve(most), Err(Exceeded::Tokens(50)), "a broken attempt cost all that it could");
+        ledger.reserve(most).expect_err("a broken attempt cost all that it could");
         ledger.settle(most, &Cost::default());
         ledger.reserve(most).expect("the other cost nothing");
+        ledger.reserve(most).expect_err("nothing is left");
+        ledger.grant(Most { tokens: 70, usd: 0.0 });
+        ledger.reserve(most).expect("more was granted");
     }
 
     #[test]
     fn dollars_that_were_given_back_are_there_again() {
-        let mut ledger = Ledger::new(Budget { tokens: None, usd: Some(0.3) }, Cost::default());
+        let mut ledger = Ledger::new(Most { tokens: u64::MAX, usd: 0.3 }, Cost::default());
         let most = Most { tokens: 1, usd: 0.1 };
         for _ in 0..1000 {
             (0..2).for_each(|_| ledger.reserve(most).expect("room"));

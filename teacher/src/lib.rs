@@ -13,6 +13,8 @@ mod ledger;
 mod order;
 mod partial;
 mod pump;
+mod purse;
+mod seen;
 mod writer;
 
 pub use answers::{Answer, Answers, Kept, UNKNOWN, trace};
@@ -23,3 +25,5 @@ pub use ledger::{Budget, Charge, Charges, Cost, Exceeded, Ledger, Most};
 pub use order::{Ask, Asks, Order};
 pub use partial::{Partial, Piece};
 pub use pump::{PumpError, Pumped, pump};
+pub use purse::{Buyer, buyers, hours};
+pub use seen::{EndpointSeen, Seen};

@@ -57,6 +57,10 @@ pub type Asks<'a> = Box<dyn Iterator<Item = Result<Ask, DatasetError>> + 'a>;
 pub struct Order<'a> {
     /// The samples; every call gives the same ones in the same order.
     pub asks: &'a (dyn Fn() -> Asks<'a> + Sync),
+    /// The samples of the whole dataset, which others may buy too: its budget counts all of them.
+    pub all: &'a (dyn Fn() -> Asks<'a> + Sync),
+    /// A name of the dataset that is the same for all who buy it.
+    pub dataset: String,
     /// What is asked of the sampler.
     pub sampling: SamplingParams,
     /// The most that these samples may cost, whenever they were bought.

@@ -7,11 +7,12 @@
 //! teacher that refuses end the asking, not the answers: what is in flight is taken and kept.
 
 use crate::{
-    Answers, Ask, Charges, Complete, Completion, Cost, Exceeded, Ledger, Most, Order, Partial, Piece, Queue, Request,
-    TeacherError,
+    Answers, Ask, Complete, Completion, Cost, EndpointSeen, Exceeded, Ledger, Most, Order, Partial, Piece, Queue,
+    Request, Seen, TeacherError,
     feeder::{self, AHEAD, Fed},
     gauge::Gauge,
     partial::Spooled,
+    purse::{More, Purse, Wallet},
     writer::{self, Ack, Attempt, Charged, End, Job},
 };
 use distill_dataset::{Context, DatasetError, Interrupted};
@@ -34,6 +35,8 @@ const MOST_PENDING: (usize, usize) = (1024, 64 << 20);
 const MOST_REFUSALS: usize = 16;
 /// How long one waits for the other threads before looking at cancellation again.
 const TICK: Duration = Duration::from_millis(50);
+/// How often others are shown how it stands.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// What came of an order.
 #[derive(Debug, Default)]
@@ -106,6 +109,8 @@ pub fn pump(
     }
     let identity = teacher.identity();
     let model = answers.model(&identity)?;
+    let purse = Purse::open(order, answers, teacher.gpus(), &context.cancel)?;
+    let own = purse.own();
     let ended = AtomicBool::new(false);
     let result = thread::scope(|scope| {
         let (feed, wanted) = sync_channel(AHEAD);
@@ -116,6 +121,8 @@ pub fn pump(
         let has_ended = move || ended.load(Ordering::Relaxed) || cancel.is_cancelled();
         let place = feeder::Place { answers, identity, sampling: order.sampling, continues: teacher.continues() };
         scope.spawn(move || feeder::feed((order.asks)(), missing, &place, &has_ended, &feed));
+        let (wallet, keep) = Wallet::of(purse, cancel);
+        scope.spawn(keep);
         let writer = scope.spawn(move || writer::write(answers, identity, order.sampling, &to_write, &written));
         let mut pump = Pump {
             order,
@@ -126,8 +133,11 @@ pub fn pump(
             again: VecDeque::new(),
             in_flight: HashMap::new(),
             next_id: 0,
-            ledger: Ledger::new(order.budget, survey.spent.all),
+            ledger: Ledger::new(Most::default(), own),
+            wallet,
             gauge: Gauge::new(Instant::now()),
+            seen: Seen::default(),
+            seen_at: None,
             jobs,
             acks,
             pending: (0, 0),
@@ -146,8 +156,9 @@ pub fn pump(
             pump.forget_refusals();
         }
         ended.store(true, Ordering::Relaxed);
-        let Pump { jobs, acks, mut tally, mut stop, .. } = pump;
+        let Pump { jobs, acks, mut tally, mut stop, wallet, ledger, .. } = pump;
         drop(jobs);
+        wallet.end(*ledger.spent());
         let lost = writer.join().is_err();
         for ack in acks.try_iter() {
             match ack {
@@ -181,11 +192,10 @@ pub fn pump(
 struct Survey {
     missing: Vec<bool>,
     done: u64,
-    spent: Charges,
 }
 
 fn survey(order: &Order<'_>, answers: &Answers, context: &Context) -> Result<Survey, PumpError> {
-    let mut survey = Survey { missing: Vec::new(), done: 0, spent: Charges::default() };
+    let mut survey = Survey { missing: Vec::new(), done: 0 };
     let (mut known, mut places) = (Vec::new(), Vec::new());
     for ask in (order.asks)() {
         if context.cancel.is_cancelled() {
@@ -193,12 +203,6 @@ fn survey(order: &Order<'_>, answers: &Answers, context: &Context) -> Result<Sur
         }
         let ask = ask?;
         let is_known = answers.contains(&ask.id);
-        if order.budget.is_limited() {
-            let charges = answers.charges(&ask.id)?;
-            survey.spent.all.add(&charges.all);
-            // What was on its way when a process was killed was paid for, too.
-            answers.interrupted(&ask.id)?.owed.iter().for_each(|(_, cost)| survey.spent.all.add(cost));
-        }
         if is_known {
             known.push(ask.id);
             places.push(survey.missing.len());
@@ -227,7 +231,11 @@ struct Pump<'a, 'o> {
     in_flight: HashMap<u64, InFlight>,
     next_id: u64,
     ledger: Ledger,
+    wallet: Wallet,
     gauge: Gauge,
+    /// What is seen from outside, and when it was told last.
+    seen: Seen,
+    seen_at: Option<Instant>,
     jobs: SyncSender<Job>,
     acks: Receiver<Ack>,
     /// Jobs that are not acknowledged, and their bytes.
@@ -302,8 +310,11 @@ impl Pump<'_, '_> {
         }
     }
 
-    fn tell(&self) {
-        let mut notes = vec![self.gauge.told(self.in_flight.len(), self.ledger.spent(), &self.order.budget)];
+    fn tell(&mut self) {
+        self.show();
+        let mut spent = self.wallet.others();
+        spent.add(self.ledger.spent());
+        let mut notes = vec![self.gauge.told(self.in_flight.len(), &spent, &self.order.budget)];
         if !self.remark.is_empty() {
             notes.push(self.remark.clone());
         }
@@ -313,6 +324,26 @@ impl Pump<'_, '_> {
             }
         }
         self.context.progress.advance(self.tally.done, notes.join(", "));
+    }
+
+    /// Shows others how it stands, now and then.
+    fn show(&mut self) {
+        if self.seen_at.is_some_and(|at| at.elapsed() < SHOW_EVERY) {
+            return;
+        }
+        self.seen_at = Some(Instant::now());
+        let (tokens_per_s, prompt_tokens_per_s) = self.gauge.rates();
+        self.wallet.see(Seen {
+            done: self.tally.done,
+            total: self.tally.total,
+            in_flight: self.in_flight.len() as u64,
+            tokens_per_s,
+            prompt_tokens_per_s,
+            unanswered: self.tally.unanswered,
+            failed: self.tally.failed,
+            remark: self.remark.clone(),
+            ..self.seen.clone()
+        });
     }
 
     /// Counts tokens that arrived, and tells people now and then.
@@ -376,6 +407,32 @@ impl Pump<'_, '_> {
         let request = Request { id, messages, sampling: self.order.sampling, seed: ask.seed, partial };
         let most = Most { tokens: u64::from(request.left()), usd: self.teacher.max_cost_usd(&request) };
         (request, most)
+    }
+
+    /// Reserves the most that a new attempt may cost. Where that cannot be had and nothing is in flight, which may turn out
+    /// cheaper than reserved, the asking ends.
+    fn affords(&mut self, most: Most) -> bool {
+        let idle = self.in_flight.is_empty();
+        let limit = match self.wallet.over() {
+            Some(limit) => limit,
+            None => loop {
+                let Err(need) = self.ledger.reserve(most) else { return true };
+                match self.wallet.more(need, idle) {
+                    More::Granted(granted) => self.ledger.grant(granted),
+                    More::Asked => return false,
+                    More::Denied(limit) => break limit,
+                    More::Broken(error) => {
+                        self.stop = Some(error.into());
+                        return false;
+                    }
+                }
+            },
+        };
+        if idle {
+            let Pumped { done, total, .. } = self.tally;
+            self.stop.get_or_insert(PumpError::Budget { limit, done, total });
+        }
+        false
     }
 
     fn keep_attempt(&mut self, attempt: Attempt) {
@@ -448,15 +505,11 @@ impl Queue for Pump<'_, '_> {
             ask.partial = None;
         }
         let (request, most) = self.request(self.next_id, &ask);
-        if let Err(limit) = self.ledger.reserve(most) {
+        if !self.affords(most) {
             self.again.push_front(ask);
-            // What is in flight may turn out cheaper than reserved.
-            if self.in_flight.is_empty() {
-                let Pumped { done, total, .. } = self.tally;
-                self.stop.get_or_insert(PumpError::Budget { limit, done, total });
-            }
             return None;
         }
+        self.wallet.top_up(self.ledger.used(), most);
         let flight = InFlight { ask, most, number: self.answers.number(), num_pieces: 0, counted: 0 };
         self.in_flight.insert(self.next_id, flight);
         self.next_id += 1;
@@ -478,6 +531,9 @@ impl Queue for Pump<'_, '_> {
                     self.gauge.take_cut();
                 }
                 self.count(cost.completion_tokens.saturating_sub(flight.counted));
+                self.gauge.take_prompt(cost.prompt_tokens);
+                let end = completion.finish_name.as_deref().unwrap_or(completion.finish_reason.as_str());
+                self.seen.take(end, completion.completion_tokens);
                 self.take_answer(flight, completion);
             }
             Err(TeacherError::Unanswerable { reason, message, text, cost }) => {
@@ -506,6 +562,7 @@ impl Queue for Pump<'_, '_> {
     fn charge(&mut self, id: u64, cost: Cost, partial: Option<&Partial>) -> bool {
         let Some(mut flight) = self.in_flight.remove(&id) else { return false };
         self.ledger.settle(flight.most, &cost);
+        self.seen.retries += 1;
         // What is gone on from is not wasted.
         if let Some(charge) = flight.charged(cost, !self.teacher.continues()) {
             self.keep_attempt(Attempt { ask: flight.ask.clone(), charge: Some(charge), end: End::Nothing });
@@ -543,6 +600,11 @@ impl Queue for Pump<'_, '_> {
             let discarded = flight.discarded();
             self.keep(discarded);
         }
+    }
+
+    fn see(&mut self, endpoints: Vec<EndpointSeen>) {
+        self.seen.endpoints = endpoints;
+        self.show();
     }
 
     fn say(&mut self, remark: &str) {

@@ -145,7 +145,7 @@ impl Bench {
         let journal = self.root.path().join("samples");
         let shards = [only(problems)];
         let answers = Answers::open(&journal)?;
-        buy(config, &shards, fake, &answers, &context)?;
+        buy(config, (&shards, &shards), fake, &answers, &context)?;
         let tally = write_traces(config, (&shards[0], 0), (&fake.identity(), "name"), &answers, &context.cancel, &out)?;
         let rows = read(&out);
         Ok((tally, rows))
@@ -173,6 +173,8 @@ fn config(samples_per_problem: u32) -> SamplingConfig {
         max_failed_share: 0.0,
         budget_tokens: None,
         budget_usd: None,
+        budget_hours: None,
+        budget_gpu_hours: None,
     }
 }
 
@@ -230,7 +232,7 @@ fn a_budget_is_never_passed_and_raising_it_goes_on() {
     let tokens = SamplingConfig { budget_tokens: Some(105), ..config(4) };
     match bench.sample(&tokens, &problems, &fake) {
         Err(SamplingError::Budget { done, total, key, .. }) => {
-            assert_eq!((total, key), (40, "sampling.budget-tokens"));
+            assert_eq!((total, key.as_str()), (40, "sampling.budget-tokens"));
             assert_eq!(done as usize, fake.num_asked());
             assert_eq!(done, 9, "a tenth could have taken 20 tokens more");
         }
@@ -240,7 +242,7 @@ fn a_budget_is_never_passed_and_raising_it_goes_on() {
     let more = Fake::new();
     assert!(matches!(
         bench.sample(&usd, &problems, &more),
-        Err(SamplingError::Budget { key: "sampling.budget-usd", .. })
+        Err(SamplingError::Budget { key, .. }) if key == "sampling.budget-usd"
     ));
     assert!((fake.num_asked() + more.num_asked()) as f64 * 0.25 <= 5.0);
     let (tally, _) = bench.sample(&config(4), &problems, &Fake::new()).expect("all");

@@ -16,7 +16,7 @@ use distill_dataset::{
     Score, ShardWriter, Split, Stage, Tally, Verdict,
 };
 use distill_teacher::{
-    Answer, Answers, Ask, Asks, Budget, Charges, Complete, Exceeded, Identity, Order, PumpError, TeacherError, pump,
+    Answer, Answers, Ask, Asks, Budget, Charges, Complete, Identity, Order, PumpError, TeacherError, pump,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ impl EvaluationConfig {
     }
 
     fn budget(&self) -> Budget {
-        Budget { tokens: self.budget_tokens, usd: self.budget_usd }
+        Budget { tokens: self.budget_tokens, usd: self.budget_usd, ..Budget::default() }
     }
 
     /// What was done, in one line: only what the configuration, the problems and the judge make true.
@@ -137,7 +137,7 @@ pub enum EvaluateError {
         /// The budget in words.
         budget: String,
         /// The key that sets it.
-        key: &'static str,
+        key: String,
         /// Attempts there.
         done: u64,
         /// Attempts wanted.
@@ -161,10 +161,7 @@ impl From<PumpError> for EvaluateError {
     fn from(error: PumpError) -> EvaluateError {
         match error {
             PumpError::Budget { limit, done, total } => {
-                let key = match limit {
-                    Exceeded::Tokens(_) => "evaluation.budget-tokens",
-                    Exceeded::Usd(_) => "evaluation.budget-usd",
-                };
+                let key = format!("evaluation.{}", limit.key());
                 EvaluateError::Budget { budget: limit.to_string(), key, done, total }
             }
             PumpError::Interrupted(stop) => EvaluateError::Interrupted(stop),
@@ -241,7 +238,14 @@ pub fn ask(
         }))
     };
     let (sampling, budget) = (config.params(), config.budget());
-    pump(&Order { asks: &asks, sampling, budget, task: ("evaluate", "attempts") }, model, answers, context)?;
+    let attempts = [config.samples_per_problem.to_string(), held.len().to_string(), seed.to_string()];
+    let mut dataset = Digest::new("attempts");
+    dataset.field(&identity.digest());
+    for part in &attempts {
+        dataset.field(part);
+    }
+    let (all, dataset, task) = (&asks, dataset.finish_short(), ("evaluate", "attempts"));
+    pump(&Order { asks: &asks, all, dataset, sampling, budget, task }, model, answers, context)?;
     Ok(())
 }
 

@@ -153,7 +153,7 @@ fn what_a_paid_teacher_answered_is_bought_once_and_its_cost_is_told() {
     let half = EvaluationConfig { budget_usd: Some(3.0), ..config() };
     match judge("half", &half, &fake(12, usize::MAX)) {
         Err(EvaluateError::Budget { key, done, total, .. }) => {
-            assert_eq!((key, done, total), ("evaluation.budget-usd", 24, 60));
+            assert_eq!((key.as_str(), done, total), ("evaluation.budget-usd", 24, 60));
         }
         other => panic!("expected the budget to stop it, found {other:?}"),
     }

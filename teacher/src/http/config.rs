@@ -130,6 +130,9 @@ pub struct HttpTeacherConfig {
     /// US dollars for a million tokens of prompt and of completion.
     #[serde(default)]
     pub usd_per_million_tokens: [f64; 2],
+    /// GPUs behind all endpoints together, for a budget of GPU-hours.
+    #[serde(default)]
+    pub gpus: Option<f64>,
 }
 
 fn concurrency() -> u32 {
@@ -202,6 +205,9 @@ impl HttpTeacherConfig {
             if found == 0 || found > most {
                 wrong.push(format!("`{key}`: expected 1 to {most}, found {found}"));
             }
+        }
+        if let Some(gpus) = self.gpus.filter(|gpus| !gpus.is_finite() || *gpus <= 0.0) {
+            wrong.push(format!("`gpus`: expected more than 0, found {gpus}"));
         }
         wrong.dedup();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }

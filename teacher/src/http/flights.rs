@@ -90,6 +90,7 @@ struct Flights<'a> {
     model: Option<String>,
     fatal: Option<TeacherError>,
     remarked: Option<Instant>,
+    shown: Option<Instant>,
 }
 
 /// Answers everything in the queue.
@@ -105,6 +106,7 @@ pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &C
         model: queue.model(),
         fatal: None,
         remarked: None,
+        shown: None,
     };
     let (mut deadline, mut tick) = (None, FIRST_TICK);
     loop {
@@ -144,6 +146,7 @@ pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &C
             () = tokio::time::sleep(tick) => None,
         };
         flights.look(queue);
+        flights.show(queue);
         flights.spool(queue);
         if let Some((work, attempt)) = landed
             && flights.land(work, attempt, queue, cancel).is_break()
@@ -233,6 +236,15 @@ impl<'a> Flights<'a> {
             1 => format!("the endpoint has been away for {since} s, {next} ({why})"),
             _ => format!("{count} of {of} endpoints away, one has been away for {since} s, {next} ({why})"),
         });
+    }
+
+    /// Shows how the endpoints stand, every now and then.
+    fn show(&mut self, queue: &mut dyn Queue) {
+        if self.shown.is_some_and(|at| at.elapsed() < REMARK) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        queue.see(self.routes.iter().map(|route| route.seen(self.teacher)).collect());
     }
 
     /// Hands on what has arrived, every now and then.

@@ -205,6 +205,10 @@ impl Complete for HttpTeacher {
         self.config.continues_by() != Continuation::None
     }
 
+    fn gpus(&self) -> f64 {
+        self.config.gpus.unwrap_or_default()
+    }
+
     fn max_cost_usd(&self, request: &Request) -> f64 {
         // A token is at least a byte.
         let before = request.partial.as_ref().map_or(0, |partial| partial.text.len());

@@ -1,10 +1,11 @@
 //! One endpoint while it is asked: how much of it is in use, how fast it is asked and whether at all.
 
 use super::{
-    Endpoint,
+    Endpoint, HttpTeacher,
     pace::{Breaker, Failure, Pace},
     rates::Rates,
 };
+use crate::EndpointSeen;
 use distill_dataset::Digest;
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,22 @@ impl<'a> Route<'a> {
             Some(_) => Room::None,
             None if self.in_flight < self.pace.limit() && self.rates.has_room(now) => Room::Free,
             None => Room::None,
+        }
+    }
+
+    /// How it stands, for people.
+    pub(super) fn seen(&self, teacher: &HttpTeacher) -> EndpointSeen {
+        let (state, why) = match (&self.closed, self.breaker.away()) {
+            (Some(why), _) => ("closed", why.clone()),
+            (None, Some(away)) => ("away", teacher.say(self.endpoint, away.why.lines().next().unwrap_or_default())),
+            (None, None) => ("there", String::new()),
+        };
+        EndpointSeen {
+            url: self.endpoint.place.url.clone(),
+            in_flight: self.in_flight as u64,
+            limit: self.pace.limit() as u64,
+            state: state.to_owned(),
+            why,
         }
     }
 

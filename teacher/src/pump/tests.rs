@@ -115,7 +115,14 @@ fn ask(
     let asks = || -> Asks<'_> {
         Box::new((0..count).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING))))
     };
-    let order = Order { asks: &asks, sampling: SAMPLING, budget, task: ("sample", "traces") };
+    let order = Order {
+        asks: &asks,
+        all: &asks,
+        dataset: "all".to_owned(),
+        sampling: SAMPLING,
+        budget,
+        task: ("sample", "traces"),
+    };
     let (scratch, progress) = (answers.dir().to_owned(), Progress::hidden());
     pump(&order, teacher, answers, &Context { scratch, cancel: cancel.clone(), progress, seed: 1 })
 }
@@ -210,7 +217,7 @@ fn a_budget_counts_attempts_that_broke_in_this_run_and_in_later_ones() {
     let dir = folder();
     let broken =
         Fake::new(|text, before| if text == "0" && before < 3 { Reaction::Break(15) } else { Reaction::Answer("m") });
-    let budget = |tokens| Budget { tokens: Some(tokens), usd: None };
+    let budget = |tokens| Budget { tokens: Some(tokens), ..Budget::default() };
     // Three broken attempts at 15 and a whole one at 10, then one more at 10: nothing of 20 fits after that.
     match run(dir.path(), &broken, 8, budget(84)) {
         Err(PumpError::Budget { limit: Exceeded::Tokens(84), done, total: 8 }) => assert_eq!(done, 2),
@@ -233,7 +240,7 @@ fn a_budget_counts_attempts_that_broke_in_this_run_and_in_later_ones() {
 fn a_retry_that_the_budget_does_not_allow_is_not_made() {
     let dir = folder();
     let broken = Fake::new(|_, _| Reaction::Break(20));
-    match run(dir.path(), &broken, 1, Budget { tokens: Some(50), usd: None }) {
+    match run(dir.path(), &broken, 1, Budget { tokens: Some(50), ..Budget::default() }) {
         Err(PumpError::Budget { done: 0, .. }) => assert_eq!(broken.num_asked(), 2, "40 spent, 20 more are not there"),
         other => panic!("expected the budget to stop it, found {other:?}"),
     }
@@ -360,4 +367,103 @@ fn taking_an_answer_waits_for_no_journal() {
     });
     let delivered = delivered.recv_timeout(Duration::from_secs(60)).expect("answers are taken while the disk is busy");
     assert_eq!((delivered, pumping.join().expect("no panic")), (40, 40));
+}
+
+/// Buys one sample of each of `count` problems as an owner of its own.
+fn buy_as(dir: &std::path::Path, teacher: &dyn Complete, count: u32, budget: Budget) -> Result<Pumped, PumpError> {
+    let owner = Owner::register(&dir.join("owners"), Duration::from_secs(60)).expect("an owner");
+    let answers = Answers::share(&dir.join("samples"), Arc::new(owner)).expect("answers");
+    ask(teacher, &answers, count, budget, &Cancel::default())
+}
+
+fn spent_in(dir: &std::path::Path, ids: &[String]) -> u64 {
+    let answers = Answers::open(&dir.join("samples")).expect("answers");
+    ids.iter().map(|id| answers.charges(id).expect("charges").all.completion_tokens).sum()
+}
+
+#[test]
+fn several_who_buy_one_dataset_have_one_budget() {
+    let dir = folder();
+    let fakes = [0, 1, 2, 3].map(|_| Fake::new(|_, _| Reaction::Answer("m")));
+    let budget = Budget { tokens: Some(1500), ..Budget::default() };
+    thread::scope(|scope| {
+        for fake in &fakes {
+            let dir = dir.path();
+            scope.spawn(move || match buy_as(dir, fake, 1000, budget) {
+                Err(PumpError::Budget { limit: Exceeded::Tokens(1500), .. }) => {}
+                other => panic!("expected the budget to stop it, found {other:?}"),
+            });
+        }
+    });
+    let asked: usize = fakes.iter().map(Fake::num_asked).sum();
+    let spent = spent_in(dir.path(), &ids(&fakes[0], 1000));
+    assert_eq!(spent, 10 * asked as u64);
+    assert!(spent <= 1500, "{spent} tokens of 1500");
+    assert!(spent > 1300, "little of a budget may lie idle: {spent} of 1500");
+    // All have ended: what is left of it is there for the next, of whom 20 are reserved for 10.
+    let one = Fake::new(|_, _| Reaction::Answer("m"));
+    let error = buy_as(dir.path(), &one, 1000, budget).expect_err("the budget");
+    assert!(matches!(error, PumpError::Budget { .. }), "{error}");
+    assert!((1481..=1490).contains(&spent_in(dir.path(), &ids(&one, 1000))), "to one reservation");
+}
+
+#[test]
+fn what_was_granted_to_one_who_died_is_there_again_but_for_what_it_spent() {
+    let dir = folder();
+    let budget = Budget { tokens: Some(500), ..Budget::default() };
+    /// Takes its requests, answers a few, and is gone in the midst of it.
+    struct Dying;
+    impl Complete for Dying {
+        fn identity(&self) -> Identity {
+            Identity { teacher: "fake".to_owned(), ..Identity::default() }
+        }
+        fn complete(&self, queue: &mut dyn Queue, _: &Cancel) -> Result<(), TeacherError> {
+            for _ in 0..3 {
+                let request = queue.next().expect("a request");
+                let completion = Completion { text: "x".to_owned(), completion_tokens: 10, ..Completion::default() };
+                let _ = queue.deliver(request.id, Ok(completion));
+            }
+            Err(TeacherError::Local("gone".to_owned()))
+        }
+    }
+    buy_as(dir.path(), &Dying, 100, budget).expect_err("it is gone");
+    // As one that is killed leaves it: with a grant of all, and without its end.
+    let folder = dir.path().join("samples/buyers/all");
+    let (opening, mut buyer) = crate::buyers(&folder).expect("buyers").into_iter().next().expect("a buyer");
+    assert_eq!(buyer.spent.expect("an end").completion_tokens, 30);
+    (buyer.spent, buyer.granted.tokens) = (None, 500);
+    std::fs::write(folder.join(format!("{opening}.json")), serde_json::to_vec(&buyer).expect("JSON")).expect("a file");
+    let fake = Fake::new(|_, _| Reaction::Answer("m"));
+    buy_as(dir.path(), &fake, 100, budget).expect_err("the budget");
+    assert_eq!(fake.num_asked(), 46, "30 of 500 were spent; 46 more at 10 leave less than the 20 of a reservation");
+}
+
+#[test]
+fn hours_are_counted_once_however_many_buy_in_them_and_end_the_asking() {
+    let spans = [(0.0, 3600.0), (1800.0, 5400.0), (7200.0, 9000.0), (8000.0, 8500.0), (9.0, 8.0)];
+    assert!((crate::hours(spans) - 2.0).abs() < 1e-9);
+    let dir = folder();
+    struct Slow;
+    impl Complete for Slow {
+        fn identity(&self) -> Identity {
+            Identity { teacher: "fake".to_owned(), ..Identity::default() }
+        }
+        fn gpus(&self) -> f64 {
+            16.0
+        }
+        fn complete(&self, queue: &mut dyn Queue, _: &Cancel) -> Result<(), TeacherError> {
+            while let Some(request) = queue.next() {
+                thread::sleep(Duration::from_millis(20));
+                let completion = Completion { text: "x".to_owned(), completion_tokens: 10, ..Completion::default() };
+                let _ = queue.deliver(request.id, Ok(completion));
+            }
+            Ok(())
+        }
+    }
+    // About two seconds of sixteen GPUs.
+    let budget = Budget { gpu_hours: Some(32.0 / 3600.0), ..Budget::default() };
+    let error = buy_as(dir.path(), &Slow, 100_000, budget).expect_err("the budget");
+    assert!(matches!(error, PumpError::Budget { limit: Exceeded::GpuHours(_), done: 1.., .. }), "{error}");
+    let error = buy_as(dir.path(), &Slow, 100_000, budget).expect_err("the budget");
+    assert!(matches!(error, PumpError::Budget { done: 1.., .. }), "the hours of the run before count: {error}");
 }

@@ -43,7 +43,14 @@ fn sample(teacher: &HttpTeacher, dir: &std::path::Path, count: u32) -> (Pumped, 
     let asks = || -> Asks<'_> {
         Box::new((0..count).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING))))
     };
-    let order = Order { asks: &asks, sampling: SAMPLING, budget: Budget::default(), task: ("sample", "traces") };
+    let order = Order {
+        asks: &asks,
+        all: &asks,
+        dataset: "all".to_owned(),
+        sampling: SAMPLING,
+        budget: Budget::default(),
+        task: ("sample", "traces"),
+    };
     let (scratch, progress) = (dir.to_owned(), Progress::hidden());
     let context = Context { scratch, cancel: Cancel::default(), progress, seed: 1 };
     let pumped = pump(&order, teacher, &answers, &context).expect("answers");

@@ -1,0 +1,82 @@
+//! What can be seen of a run from outside while it goes on: by `distill status`, from another process.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How a run stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Seen {
+    /// Samples whose outcome is known.
+    pub done: u64,
+    /// Samples wanted by this process.
+    pub total: u64,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Tokens a second that arrived over the last seconds.
+    pub tokens_per_s: f64,
+    /// Tokens a second of prompts that were answered over the last seconds.
+    pub prompt_tokens_per_s: f64,
+    /// Answers of this run by why they ended.
+    pub ends: BTreeMap<String, u64>,
+    /// Answers of this run by the power of two, in tokens, that they are below.
+    pub lengths: BTreeMap<u32, u64>,
+    /// Samples that cannot be had.
+    pub unanswered: u64,
+    /// Samples that failed after every retry.
+    pub failed: u64,
+    /// Attempts that were made again.
+    pub retries: u64,
+    /// What is said of it, e.g. which endpoint is waited for.
+    pub remark: String,
+    /// The endpoints, where it asks some.
+    pub endpoints: Vec<EndpointSeen>,
+}
+
+/// How an endpoint stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct EndpointSeen {
+    /// Its base.
+    pub url: String,
+    /// Requests in flight there.
+    pub in_flight: u64,
+    /// As many as it takes now.
+    pub limit: u64,
+    /// `there`, `away` or `closed`.
+    pub state: String,
+    /// Why it is away or closed.
+    pub why: String,
+}
+
+impl Seen {
+    /// Takes an answer: why it ended, and how many tokens it has.
+    pub(crate) fn take(&mut self, end: &str, tokens: u32) {
+        *self.ends.entry(end.to_owned()).or_default() += 1;
+        *self.lengths.entry(tokens.saturating_add(1).checked_next_power_of_two().unwrap_or(u32::MAX)).or_default() += 1;
+    }
+
+    /// The share of this run's answers that a limit cut.
+    pub fn censored(&self) -> f64 {
+        let all: u64 = self.ends.values().sum();
+        let cut = self.ends.get("length").copied().unwrap_or_default();
+        if all == 0 { 0.0 } else { cut as f64 / all as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_counted_by_end_and_by_length() {
+        let mut seen = Seen::default();
+        for (end, tokens) in [("stop", 7), ("stop", 8), ("length", 4096), ("stop", u32::MAX)] {
+            seen.take(end, tokens);
+        }
+        assert_eq!(seen.ends, BTreeMap::from([("stop".to_owned(), 3), ("length".to_owned(), 1)]));
+        assert_eq!(seen.lengths.get(&8), Some(&1), "below eight");
+        assert_eq!(seen.lengths.get(&16), Some(&1), "eight itself is not");
+        assert!((seen.censored() - 0.25).abs() < 1e-9);
+    }
+}
