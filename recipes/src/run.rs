@@ -126,13 +126,14 @@ fn make_traces(
     let settings = Keyed::of(sampling, &SamplingConfig::unset()).nest("teacher", teacher.keyed());
     let spec = Spec::new(TRACES, &(sampling, &teacher.name), settings)?.label(label("traces", index));
     let (device, answers) = (session.device.clone(), session.store.samples(&teacher.folder()));
+    let name = format!("{}/{}", session.record.name, label("traces", index));
     let place = preflight::Place { device: session.device.clone(), store: session.store.root().to_owned() };
     session.stage(spec.input("problems", own), |owner| {
         preflight::check(recipe, &ready(problems)?, &place, secrets)?;
         teacher.plan(&device, sampling.max_new_tokens)?;
         let shards: Rc<Vec<Shard>> = Rc::new(own.ready()?.shards().collect());
-        let (complete, answers) =
-            (teacher.open(&device, sampling.max_new_tokens, secrets)?, Rc::new(Answers::share(&answers, owner)?));
+        let complete = teacher.open(&device, sampling.max_new_tokens, secrets)?;
+        let answers = Rc::new(Answers::share(&answers, owner)?.labelled(name));
         let (identity, name) = (complete.identity(), teacher.name.clone());
         let (all, bought) = (shards.clone(), answers.clone());
         Ok(Work::map(shards.len(), move |unit, context, out| {

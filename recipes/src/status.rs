@@ -1,6 +1,6 @@
 //! Where a run stands, for people and for programs, and the few lines that end a run.
 
-use crate::{record::State, session::Session, view::View};
+use crate::{buying::Buying, record::State, session::Session, view::View};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::{fmt::Write, path::Path};
@@ -25,6 +25,9 @@ pub fn render(folder: &Path, as_json: bool) -> Result<String> {
             ),
             None => writeln!(text, "  pending  {}", stage.label),
         };
+        if dataset.is_none() {
+            text.push_str(&Buying::of(&view, &stage.label)?.told());
+        }
     }
     text.push_str(&scores(&view));
     Ok(text)
@@ -37,6 +40,12 @@ fn as_value(view: &View) -> Value {
         .map(|(stage, dataset)| {
             let mut value =
                 json!({ "label": stage.label, "stage": stage.stage, "key": stage.key, "done": dataset.is_some() });
+            if dataset.is_none()
+                && let Ok(buying) = Buying::of(view, &stage.label)
+                && !buying.is_empty()
+            {
+                value["buying"] = buying.as_value();
+            }
             if let Some(dataset) = dataset {
                 value["digest"] = json!(dataset.manifest.digest);
                 value["time"] = json!(dataset.manifest.time);

@@ -44,7 +44,7 @@ impl Teacher {
             }
             TeacherConfig::Http(config) => {
                 // The template decides every prompt that is rendered here.
-                let chat = config.chat.as_deref().filter(|_| config.endpoint.api == Api::Completions);
+                let chat = config.chat.as_deref().filter(|_| config.endpoint.api() == Api::Completions);
                 let chat = chat.map(load_chat).transpose()?;
                 let asked = config.endpoint.asked(chat.as_ref().map(|chat| (chat.template_hash(), chat.turn())));
                 let (name, identity) = (config.endpoint.model.clone(), asked.describe());

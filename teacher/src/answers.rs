@@ -110,6 +110,7 @@ pub(crate) struct BrokenOff {
 /// The answers of one teacher, and what they cost.
 pub struct Answers {
     dir: PathBuf,
+    label: String,
     answers: RwLock<Journal<Kept>>,
     charges: RwLock<Journal<Charge>>,
     partial: Mutex<Spool>,
@@ -137,7 +138,8 @@ impl Answers {
             .finish_u64();
         let numbers = (opening, AtomicU64::new(0));
         let (dir, reserved) = (dir.to_owned(), Mutex::default());
-        let answers = Answers { dir, answers, charges, partial, reservations: None, reserved, numbers };
+        let answers =
+            Answers { dir, label: String::new(), answers, charges, partial, reservations: None, reserved, numbers };
         answers.partial().sweep(|id| !answers.contains(id))?;
         Ok(answers)
     }
@@ -150,6 +152,15 @@ impl Answers {
     pub fn share(dir: &Path, owner: Arc<Owner>) -> Result<Answers, DatasetError> {
         let reservations = Some(Reservations::open(&dir.join("reserved"), owner)?);
         Ok(Answers { reservations, ..Answers::open(dir)? })
+    }
+
+    /// As they are, bought for a run's stage of that name: others see it.
+    pub fn labelled(self, label: String) -> Answers {
+        Answers { label, ..self }
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        &self.label
     }
 
     /// Where they are.

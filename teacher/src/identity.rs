@@ -16,6 +16,8 @@ pub struct Identity {
     pub turn: TurnFormat,
     /// Engine and precision of an endpoint, as the recipe tells them, e.g. `vllm fp8`.
     pub served_as: String,
+    /// Fields that are sent with every request, such as `top_k`, as JSON.
+    pub body: String,
 }
 
 impl Identity {
@@ -31,6 +33,7 @@ impl Identity {
             ("api", self.api.clone()),
             ("prefill", prefix.to_owned()),
             ("served-as", self.served_as.clone()),
+            ("body", self.body.clone()),
             ("reasoning-open", unusual(&turn.open, &usual.open)),
             ("reasoning-close", unusual(&turn.close, &usual.close)),
         ];

@@ -136,7 +136,7 @@ pub fn pump(
             ledger: Ledger::new(Most::default(), own),
             wallet,
             gauge: Gauge::new(Instant::now()),
-            seen: Seen::default(),
+            seen: Seen { begun_with: tally.done, ..Seen::default() },
             seen_at: None,
             jobs,
             acks,
@@ -312,8 +312,7 @@ impl Pump<'_, '_> {
 
     fn tell(&mut self) {
         self.show();
-        let mut spent = self.wallet.others();
-        spent.add(self.ledger.spent());
+        let spent = self.spent();
         let mut notes = vec![self.gauge.told(self.in_flight.len(), &spent, &self.order.budget)];
         if !self.remark.is_empty() {
             notes.push(self.remark.clone());
@@ -326,6 +325,13 @@ impl Pump<'_, '_> {
         self.context.progress.advance(self.tally.done, notes.join(", "));
     }
 
+    /// What was spent on the dataset, by anybody.
+    fn spent(&self) -> Cost {
+        let mut spent = self.wallet.others();
+        spent.add(self.ledger.spent());
+        spent
+    }
+
     /// Shows others how it stands, now and then.
     fn show(&mut self) {
         if self.seen_at.is_some_and(|at| at.elapsed() < SHOW_EVERY) {
@@ -333,7 +339,12 @@ impl Pump<'_, '_> {
         }
         self.seen_at = Some(Instant::now());
         let (tokens_per_s, prompt_tokens_per_s) = self.gauge.rates();
+        let spent = self.spent();
         self.wallet.see(Seen {
+            spent_tokens: spent.completion_tokens,
+            cap_tokens: self.order.budget.tokens,
+            spent_usd: spent.usd,
+            cap_usd: self.order.budget.usd,
             done: self.tally.done,
             total: self.tally.total,
             in_flight: self.in_flight.len() as u64,

@@ -41,6 +41,8 @@ pub struct Buyer {
     pub owner: String,
     /// It, in words.
     pub process: String,
+    /// What it buys for: run and stage.
+    pub label: String,
     /// Since when it has bought, in seconds since 1970.
     pub from_s: f64,
     /// When it last said that it buys.
@@ -112,7 +114,8 @@ impl<'a, 'o> Purse<'a, 'o> {
         let (owner, process) = answers.owner();
         let opening = answers.opening();
         let now = now();
-        let me = Buyer { owner, process, from_s: now, until_s: now, ..Buyer::default() };
+        let label = answers.label().to_owned();
+        let me = Buyer { owner, process, label, from_s: now, until_s: now, ..Buyer::default() };
         let (name, budget, all) = (format!("budget/{}", order.dataset), order.budget, order.all);
         let mut purse = Purse { answers, dir, name, budget, gpus, all, known: BTreeMap::new(), opening, me };
         if budget.counts_costs() {

@@ -11,6 +11,16 @@ pub struct Seen {
     pub done: u64,
     /// Samples wanted by this process.
     pub total: u64,
+    /// Those of them whose outcome was known when this process began.
+    pub begun_with: u64,
+    /// Tokens that the dataset took to generate so far, as far as this process knows.
+    pub spent_tokens: u64,
+    /// The most that it may take.
+    pub cap_tokens: Option<u64>,
+    /// US dollars likewise.
+    pub spent_usd: f64,
+    /// The most that it may cost.
+    pub cap_usd: Option<f64>,
     /// Requests in flight.
     pub in_flight: u64,
     /// Tokens a second that arrived over the last seconds.

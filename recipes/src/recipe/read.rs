@@ -225,7 +225,11 @@ fn read_teacher(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagn
             let api_key_env = http.optional("api-key-env", diagnostics);
             let chat = http.optional::<PathBuf>("chat", diagnostics).map(|path| folder.join(path));
             let what = http.what.clone();
-            let endpoint = decode_checked(http.rest(), &what, diagnostics, HttpTeacherConfig::check)?;
+            let check = |endpoint: &HttpTeacherConfig| {
+                HttpTeacherConfig { has_template: chat.is_some(), ..endpoint.clone() }.check()
+            };
+            let endpoint = decode_checked(http.rest(), &what, diagnostics, check)?;
+            let endpoint = HttpTeacherConfig { has_template: chat.is_some(), ..endpoint };
             TeacherConfig::Http(Box::new(HttpConfig { endpoint, api_key_env, chat }))
         }
     };

@@ -13,5 +13,5 @@ mod script;
 mod serve;
 
 pub use answer::Answer;
-pub use script::{Fault, Script};
+pub use script::{Fault, Script, Shape};
 pub use serve::{Served, Simulator, serve_forever};

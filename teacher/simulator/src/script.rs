@@ -20,6 +20,42 @@ pub struct Script {
     pub faults: Vec<Fault>,
     /// Decides which requests come to which harm.
     pub seed: u64,
+    /// How its calls look.
+    pub shape: Shape,
+}
+
+/// How a host's calls look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The path of chats, with what stands behind `?`.
+    pub chat: String,
+    /// The path of completions, likewise.
+    pub completions: String,
+    /// The header, in lower case, and the value without which everything is refused with 401.
+    pub key: Option<(String, String)>,
+    /// The field of a chat's reasoning, which is the first half of the answer; none where all is in the text.
+    pub reasoning: Option<String>,
+    /// What it calls an answer's own end.
+    pub stop: String,
+    /// What it calls an end at the limit.
+    pub length: String,
+    /// Fields of a request that are refused with 400.
+    pub refused: Vec<String>,
+}
+
+impl Default for Shape {
+    /// OpenAI's, with everything in the text.
+    fn default() -> Shape {
+        Shape {
+            chat: "/v1/chat/completions".to_owned(),
+            completions: "/v1/completions".to_owned(),
+            key: None,
+            reasoning: None,
+            stop: "stop".to_owned(),
+            length: "length".to_owned(),
+            refused: Vec::new(),
+        }
+    }
 }
 
 impl Default for Script {
@@ -33,6 +69,7 @@ impl Default for Script {
             harmed: 0.0,
             faults: Fault::ALL.to_vec(),
             seed: 0,
+            shape: Shape::default(),
         }
     }
 }

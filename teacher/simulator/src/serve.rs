@@ -189,6 +189,7 @@ async fn accept(listener: &TcpListener, state: &Arc<State>) {
 /// A request.
 struct Asked {
     path: String,
+    headers: HashMap<String, String>,
     body: Vec<u8>,
 }
 
@@ -200,33 +201,39 @@ async fn read(connection: &mut Connection) -> io::Result<Option<Asked>> {
         return Ok(None);
     }
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut length = 0;
+    let mut headers = HashMap::new();
     loop {
         line.clear();
         if connection.read_line(&mut line).await? == 0 {
             return Ok(None);
         }
         match line.trim().split_once(':') {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.trim().parse().unwrap_or(0);
-            }
+            Some((name, value)) => drop(headers.insert(name.to_ascii_lowercase(), value.trim().to_owned())),
             None if line.trim().is_empty() => break,
-            _ => {}
+            None => {}
         }
     }
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     connection.read_exact(&mut body).await?;
-    Ok(Some(Asked { path, body }))
+    Ok(Some(Asked { path, headers, body }))
 }
 
 async fn converse(stream: TcpStream, state: &Arc<State>) -> io::Result<()> {
     let mut connection = BufReader::new(stream);
-    while let Some(Asked { path, body }) = read(&mut connection).await? {
+    while let Some(Asked { path, headers, body }) = read(&mut connection).await? {
+        let shape = locked(&state.script).shape.clone();
+        if let Some((name, value)) = &shape.key
+            && headers.get(name) != Some(value)
+        {
+            whole(&mut connection, 401, &[], &json!({"error": {"message": "no such key"}}).to_string()).await?;
+            continue;
+        }
         match path.as_str() {
-            "/v1/completions" | "/v1/chat/completions" => {
+            path if path == shape.completions || path == shape.chat => {
                 let number = state.requests.fetch_add(1, Ordering::SeqCst);
                 let running = Running::new(state);
-                let request = Call { state, number, chat: path.contains("chat"), running: running.count };
+                let request = Call { state, number, chat: path == shape.chat, running: running.count };
                 if !request.answer(&mut connection, &body).await? {
                     return Ok(());
                 }
@@ -312,6 +319,10 @@ impl Call<'_> {
         let Ok(body) = serde_json::from_slice::<Value>(body) else {
             return whole(connection, 400, &[], "expected JSON").await.map(|()| true);
         };
+        if let Some(field) = script.shape.refused.iter().find(|field| body.get(field.as_str()).is_some()) {
+            let text = json!({"error": {"code": 400, "message": format!("unknown field {field}")}}).to_string();
+            return whole(connection, 400, &[], &text).await.map(|()| true);
+        }
         let fault = script.fault(self.number);
         let error = |status: u16| json!({"error": {"code": status, "message": "simulated"}}).to_string();
         let (status, wait) = match fault {
@@ -400,12 +411,13 @@ impl Stream<'_> {
             if self.fault == Some(Fault::KeepAlive) {
                 text.push_str(": keep-alive\n\n");
             }
-            self.event(&mut text, &self.answer.token(at), None);
+            self.event(&mut text, at, &self.answer.token(at), None);
             self.send(connection, &text).await?;
             served.sent += 1;
         }
         text.clear();
-        self.event(&mut text, "", Some(if end == self.answer.len { "stop" } else { "length" }));
+        let shape = &self.script.shape;
+        self.event(&mut text, end, "", Some(if end == self.answer.len { &shape.stop } else { &shape.length }));
         if self.fault != Some(Fault::NoUsage) {
             let usage = json!({
                 "prompt_tokens": PROMPT_TOKENS + self.from,
@@ -447,11 +459,12 @@ impl Stream<'_> {
     }
 
     /// Adds an event of the stream.
-    fn event(&self, text: &mut String, token: &str, finish: Option<&str>) {
+    fn event(&self, text: &mut String, at: usize, token: &str, finish: Option<&str>) {
         let (model, number) = (&self.script.model, self.call.number);
         let token = Value::from(token);
+        let field = self.script.shape.reasoning.as_deref().filter(|_| at < self.answer.len / 2).unwrap_or("content");
         let part =
-            if self.call.chat { format!("\"delta\":{{\"content\":{token}}}") } else { format!("\"text\":{token}") };
+            if self.call.chat { format!("\"delta\":{{\"{field}\":{token}}}") } else { format!("\"text\":{token}") };
         let finish = finish.map_or(Value::Null, Value::from);
         let _ = write!(
             text,

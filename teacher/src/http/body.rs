@@ -2,12 +2,12 @@
 //! and not by what its headers say. Nothing here waits: bytes are pushed in as they come.
 
 use super::{
-    ApiKey,
+    ApiKey, Endpoint,
     events::{BYTE_ORDER_MARK, Events, Stop},
     response::{Answer, Ending, ending_of, refusal},
     wire::Chunk,
 };
-use crate::{Cost, Partial, Piece, partial::go_on};
+use crate::{Cost, HostProfile, Partial, Piece, partial::go_on};
 use distill_dataset::{FinishReason, TurnFormat};
 use std::{
     cell::{Cell, RefCell},
@@ -26,6 +26,8 @@ const MAX_EVENT: usize = 1 << 22;
 pub(super) struct Live {
     /// What must never be repeated.
     key: Option<ApiKey>,
+    /// Whose answer it is.
+    host: Option<&'static HostProfile>,
     /// Tokens of the prompt, about.
     pub(super) prompt_estimate: Cell<u64>,
     /// Whether the server has begun to work on it.
@@ -39,9 +41,9 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// An answer that goes on from what was received before. That key is never repeated in it.
-    pub(super) fn new(key: Option<ApiKey>, before: Option<Partial>) -> Live {
-        Live { key, before, ..Live::default() }
+    /// An endpoint's answer that goes on from what was received before. Its key is never repeated in it.
+    pub(super) fn new(endpoint: &Endpoint, before: Option<Partial>) -> Live {
+        Live { key: endpoint.key.clone(), host: endpoint.host, before, ..Live::default() }
     }
 
     /// Whether a first piece of an answer has arrived since this was asked last.
@@ -130,7 +132,7 @@ impl Live {
     }
 
     fn finish(&self) -> Ending {
-        match self.parts.borrow().finish(self.before()) {
+        match self.parts.borrow().finish(self.before(), self.host) {
             Ending::Done(answer) => Ending::Done(Box::new(Answer {
                 text: self.without_key(answer.text, answer.finish_reason != FinishReason::Stop),
                 finish_name: answer.finish_name.map(|name| self.quoted(&name)),
@@ -307,11 +309,15 @@ impl Parts {
     }
 
     /// The answer, if the server said why it ended. A reason that no host is known by is kept under its own name.
-    fn finish(&self, before: &str) -> Ending {
+    fn finish(&self, before: &str, host: Option<&HostProfile>) -> Ending {
         let Some(name) = self.finish_reason.as_deref() else {
             return Ending::Broken("incomplete", "the stream ended without a finish reason".to_owned());
         };
-        let (finish_reason, finish_name) = match Finish::of(name) {
+        let of_host = host.and_then(|host| host.finish_reason(name)).map(|reason| match reason {
+            FinishReason::Broken => Finish::Aborted,
+            reason => Finish::Reason(reason),
+        });
+        let (finish_reason, finish_name) = match of_host.unwrap_or_else(|| Finish::of(name)) {
             Finish::Reason(reason) => (reason, None),
             Finish::Aborted => return Ending::Broken("incomplete", format!("the server gave up: `{name}`")),
             Finish::Unknown => (FinishReason::Unknown, Some(name.to_owned())),

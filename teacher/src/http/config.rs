@@ -1,9 +1,11 @@
 //! What a recipe says of an endpoint, and the key that it never says.
 
 use crate::Identity;
+use crate::{HostProfile, ModelProfile};
 use distill_dataset::{Digest, TurnFormat};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, fmt};
 
 /// Which of the two OpenAI-compatible calls is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,20 +88,31 @@ pub struct HttpTeacherConfig {
     /// In place of `url`: the endpoints that serve the model.
     #[serde(default)]
     pub endpoints: Vec<EndpointConfig>,
+    /// What serves it, where that is known: a host of `distill teacher hosts`. What is not said here is as that host has it.
+    #[serde(default)]
+    pub host: Option<String>,
     /// The model's name there.
     pub model: String,
     /// The model's revision, where the host states one: part of every sample's identity.
     #[serde(default)]
     pub revision: String,
-    /// Which call is used.
+    /// Which call is used: `completions` where the host has it and prompts can be rendered here, else `chat`; `chat` where no
+    /// host is named.
     #[serde(default)]
-    pub api: Api,
+    pub api: Option<Api>,
     /// Engine and precision behind it, e.g. `vllm fp8`: part of every sample's identity.
     #[serde(default)]
     pub served_as: String,
     /// A GBNF grammar that constrains the output, where the server takes one (llama.cpp).
     #[serde(default)]
     pub grammar: Option<String>,
+    /// Fields that are sent with every request beside those that this program sets, such as `top_k`: part of every
+    /// sample's identity.
+    #[serde(default)]
+    pub body: Map<String, Value>,
+    /// Headers that are sent with every request. A key's place is `api-key-env`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
     /// Fields of a request that are left out.
     #[serde(default)]
     pub omit: Vec<Omit>,
@@ -133,7 +146,28 @@ pub struct HttpTeacherConfig {
     /// GPUs behind all endpoints together, for a budget of GPU-hours.
     #[serde(default)]
     pub gpus: Option<f64>,
+    /// Whether a folder's template renders prompts.
+    #[serde(skip)]
+    pub has_template: bool,
 }
+
+/// Fields of a request that this program sets.
+const OURS: [&str; 14] = [
+    "model",
+    "messages",
+    "prompt",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "seed",
+    "stream",
+    "stream_options",
+    "grammar",
+    "add_generation_prompt",
+    "continue_final_message",
+    "n",
+];
 
 fn concurrency() -> u32 {
     32
@@ -174,8 +208,8 @@ impl HttpTeacherConfig {
         }
         let fits = match self.continues_by() {
             Continuation::None => true,
-            Continuation::Prompt => self.api == Api::Completions,
-            _ => self.api == Api::Chat,
+            Continuation::Prompt => self.api() == Api::Completions,
+            _ => self.api() == Api::Chat,
         };
         if !fits {
             wrong.push(
@@ -206,6 +240,24 @@ impl HttpTeacherConfig {
                 wrong.push(format!("`{key}`: expected 1 to {most}, found {found}"));
             }
         }
+        if let Some(host) = self.host.as_deref().filter(|_| self.profile().is_none()) {
+            let known: Vec<&str> = HostProfile::all().iter().map(|host| host.name).collect();
+            wrong.push(format!("`host`: expected one of {}, found {host:?}", known.join(", ")));
+        }
+        for name in self.body.keys().filter(|name| OURS.contains(&name.as_str())) {
+            wrong.push(format!("`body`: expected fields that no other key sets, found {name:?}"));
+        }
+        for (name, value) in &self.headers {
+            let fits = reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
+                && reqwest::header::HeaderValue::from_str(value).is_ok();
+            if !fits {
+                wrong.push(format!("`headers`: expected a header, found {name:?}"));
+            } else if ["authorization", "api-key", "x-api-key"].contains(&name.to_ascii_lowercase().as_str()) {
+                wrong.push(format!(
+                    "`headers`: expected no key here, found {name:?} (`api-key-env` names a key's environment variable)"
+                ));
+            }
+        }
         if let Some(gpus) = self.gpus.filter(|gpus| !gpus.is_finite() || *gpus <= 0.0) {
             wrong.push(format!("`gpus`: expected more than 0, found {gpus}"));
         }
@@ -215,10 +267,46 @@ impl HttpTeacherConfig {
 
     /// How it goes on from a part of an answer.
     pub(crate) fn continues_by(&self) -> Continuation {
-        self.continuation.unwrap_or(match self.api {
+        let call = self.profile().map(|host| &host.call);
+        self.continuation.unwrap_or(match self.api() {
             Api::Completions => Continuation::Prompt,
-            Api::Chat => Continuation::None,
+            Api::Chat => call
+                .and_then(|call| call.chat_continuation.or(call.continuation.filter(|_| call.api == "chat")))
+                .unwrap_or(Continuation::None),
         })
+    }
+
+    /// What is known of its host.
+    pub fn profile(&self) -> Option<&'static HostProfile> {
+        self.host.as_deref().and_then(HostProfile::of)
+    }
+
+    /// The call that is used.
+    pub fn api(&self) -> Api {
+        let renders = || self.has_template || self.model_prompt().is_some();
+        let completes = |host: &HostProfile| host.call.api == "completions" && renders();
+        self.api.unwrap_or(if self.profile().is_some_and(completes) { Api::Completions } else { Api::Chat })
+    }
+
+    /// How the model's prompts are written, where that is known without a template of its folder.
+    pub(crate) fn model_prompt(&self) -> Option<&'static ModelProfile> {
+        ModelProfile::of(&self.model).filter(|model| model.prompt.is_some())
+    }
+
+    /// Whether a field of a request is left out.
+    pub(crate) fn omits(&self, field: Omit) -> bool {
+        self.omit.contains(&field) || self.profile().is_some_and(|host| host.call.omit.contains(&field))
+    }
+
+    /// Fields that are sent beside those that this program sets.
+    pub(crate) fn extra(&self) -> Map<String, Value> {
+        let call = self.profile().map(|host| &host.call);
+        let mut extra = call.map_or_else(Map::new, |call| match self.api() {
+            Api::Completions => call.extra_body.clone(),
+            Api::Chat => call.chat_extra_body.clone(),
+        });
+        extra.extend(self.body.clone());
+        extra
     }
 
     /// The endpoints, each with everything said of it.
@@ -252,14 +340,20 @@ impl HttpTeacherConfig {
     /// All that is known of who answers. `template` is the hash of our chat template and how the turns that it
     /// begins are laid out; both matter only where prompts are rendered here.
     pub fn asked(&self, template: Option<(&str, &TurnFormat)>) -> Identity {
-        let template = template.filter(|_| self.api == Api::Completions);
-        let (template_hash, turn) = template.map_or_else(Default::default, |(hash, turn)| (hash, turn.clone()));
+        let (template_hash, turn) = match (self.api(), template, self.model_prompt()) {
+            (Api::Completions, Some((hash, turn)), _) => (hash.to_owned(), turn.clone()),
+            (Api::Completions, None, Some(model)) => {
+                (model.prompt.as_ref().map(crate::profiles::ModelPrompt::digest).unwrap_or_default(), model.format())
+            }
+            _ => Default::default(),
+        };
         Identity {
             teacher: self.identity(),
-            template_hash: template_hash.to_owned(),
-            api: self.api.name().to_owned(),
+            template_hash,
+            api: self.api().name().to_owned(),
             turn,
             served_as: self.served_as.clone(),
+            body: if self.body.is_empty() { String::new() } else { Value::from(self.body.clone()).to_string() },
         }
     }
 }
@@ -300,8 +394,12 @@ impl ApiKey {
         ApiKey(key.trim().to_owned())
     }
 
-    pub(crate) fn authorise(&self, call: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        call.bearer_auth(&self.0)
+    /// Puts it into a call: into a header of the host's, or as everybody does.
+    pub(crate) fn authorise(&self, call: reqwest::RequestBuilder, header: Option<&str>) -> reqwest::RequestBuilder {
+        match header {
+            Some(header) => call.header(header, &self.0),
+            None => call.bearer_auth(&self.0),
+        }
     }
 
     /// Takes the key out of a message, should a server repeat it. A message may have been cut, so that its end may be

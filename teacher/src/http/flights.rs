@@ -185,7 +185,7 @@ impl<'a> Flights<'a> {
         }
         route.in_flight += 1;
         let expected = route.rates.take(prompt_estimate(&work.request), work.request.left());
-        let live = Rc::new(Live::new(route.endpoint.key.clone(), work.request.partial.clone()));
+        let live = Rc::new(Live::new(route.endpoint, work.request.partial.clone()));
         self.in_air.insert(id, Flight { live: live.clone(), route: index, expected, spooled: Instant::now() });
         let (teacher, endpoint) = (self.teacher, route.endpoint);
         let flight = async move {
@@ -418,7 +418,7 @@ impl<'a> Flights<'a> {
         let open = || self.routes.iter().filter(|route| route.closed.is_none());
         // A wrong URL is not waited for.
         if open().all(|route| route.missing && !route.breaker.was_reached()) {
-            let at = endpoint.call(self.teacher.config.api);
+            let at = endpoint.call(self.teacher.config.api());
             let message =
                 format!("nobody answers at {at}: {message}\nhint: is the server running, and is `url` right?");
             self.fatal.get_or_insert(TeacherError::Unreachable(message));

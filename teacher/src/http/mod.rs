@@ -18,7 +18,7 @@ mod wire;
 
 pub use config::{Api, ApiKey, Continuation, EndpointConfig, HttpTeacherConfig, Omit};
 
-use crate::{Complete, Completion, Cost, Identity, Partial, Piece, Queue, Request, TeacherError};
+use crate::{Complete, Completion, Cost, HostProfile, Identity, Partial, Piece, Queue, Request, TeacherError};
 use body::Live;
 use distill_dataset::{Cancel, Message, TurnFormat};
 use response::{Attempt, Ending, read};
@@ -41,17 +41,20 @@ pub struct Render {
 struct Endpoint {
     /// What is said of it.
     place: EndpointConfig,
+    host: Option<&'static HostProfile>,
     key: Option<ApiKey>,
 }
 
 impl Endpoint {
     /// Where requests go.
     fn call(&self, api: Api) -> String {
-        let call = match api {
-            Api::Chat => "chat/completions",
-            Api::Completions => "completions",
+        let host = self.host.map(|host| &host.call);
+        let path = match api {
+            Api::Chat => host.map_or("/chat/completions", |call| &call.chat_path),
+            Api::Completions => host.map_or("/completions", |call| &call.completions_path),
         };
-        format!("{}/{call}", self.place.url)
+        let query = host.and_then(|call| call.query.as_ref()).map_or(String::new(), |query| format!("?{query}"));
+        format!("{}{path}{query}", self.place.url)
     }
 
     /// US dollars for so many tokens.
@@ -82,9 +85,14 @@ impl HttpTeacher {
     ) -> Result<HttpTeacher, TeacherError> {
         let refused = TeacherError::Refused;
         config.check().map_err(refused)?;
-        if config.api == Api::Completions && render.is_none() {
+        let render = match config.api() {
+            Api::Chat => None,
+            Api::Completions => render.or_else(|| model_render(&config)),
+        };
+        if config.api() == Api::Completions && render.is_none() {
             return Err(refused(
-                "`api = \"completions\"` needs `chat`: the folder whose template renders prompts".to_owned(),
+                "`api = \"completions\"` needs `chat`, the folder whose template renders prompts, or a model of `distill teacher models`"
+                    .to_owned(),
             ));
         }
         // The first caller installs the provider; a second attempt is told so and changes nothing.
@@ -96,8 +104,9 @@ impl HttpTeacher {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| TeacherError::Refused(error.to_string()))?;
+        let host = config.profile();
         let endpoint =
-            |place: EndpointConfig| Endpoint { key: key.clone().filter(|_| place.api_key_env.is_none()), place };
+            |place: EndpointConfig| Endpoint { key: key.clone().filter(|_| place.api_key_env.is_none()), host, place };
         let endpoints = config.places().into_iter().map(endpoint).collect();
         Ok(HttpTeacher { config, endpoints, render, client })
     }
@@ -126,9 +135,12 @@ impl HttpTeacher {
             Ok(body) => body,
             Err(message) => return Ending::Unanswerable("not-renderable", message),
         };
-        let mut call = self.client.post(endpoint.call(self.config.api)).json(&body);
+        let mut call = self.client.post(endpoint.call(self.config.api())).json(&body);
+        for (name, value) in &self.config.headers {
+            call = call.header(name, value);
+        }
         if let Some(key) = &endpoint.key {
-            call = key.authorise(call);
+            call = key.authorise(call, endpoint.host.and_then(|host| host.call.key_header.as_deref()));
         }
         let idle = Duration::from_secs(self.config.idle_timeout_s);
         let response = match tokio::time::timeout(idle, call.send()).await {
@@ -180,9 +192,18 @@ impl HttpTeacher {
 
     /// A message with the endpoint's name and never the key.
     fn say(&self, endpoint: &Endpoint, message: &str) -> String {
-        let message = format!("{}: {message}", endpoint.call(self.config.api));
+        let message = format!("{}: {message}", endpoint.call(self.config.api()));
         endpoint.key.as_ref().map_or(message.clone(), |key| key.redact(&message))
     }
+}
+
+/// How prompts of a model are rendered whose makers' template is known here.
+fn model_render(config: &HttpTeacherConfig) -> Option<Render> {
+    let model = config.model_prompt()?;
+    let prompt = model.prompt.as_ref()?;
+    let begins = !config.profile().is_some_and(|host| host.call.adds_begin);
+    let render = Box::new(move |messages: &[Message]| prompt.render(messages, &model.turn.prefix, begins));
+    Some(Render { template_hash: prompt.digest(), turn: model.format(), render })
 }
 
 /// Bytes of a conversation, with what marks its turns.

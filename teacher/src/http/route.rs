@@ -158,7 +158,7 @@ mod tests {
             concurrency: Some(*limit),
             ..EndpointConfig::default()
         };
-        limits.iter().enumerate().map(place).map(|place| Endpoint { place, key: None }).collect()
+        limits.iter().enumerate().map(place).map(|place| Endpoint { place, host: None, key: None }).collect()
     }
 
     /// Sends a thousand prompts, eight samples each, and lets the oldest land while `limit` are in flight; how many

@@ -18,6 +18,7 @@ use std::{
 mod continuation;
 #[path = "../../../tests/endpoint.rs"]
 mod endpoint;
+mod hosts;
 mod several;
 mod simulated;
 
@@ -457,7 +458,7 @@ fn completions_get_our_prompt_and_cost_is_counted() {
         turn: TurnFormat::of_prompt("<think>\n"),
         render: Box::new(|messages| Ok(format!("<|user|>{}<|assistant|><think>\n", messages[0].content))),
     };
-    let config = HttpTeacherConfig { api: Api::Completions, usd_per_million_tokens: [1.0, 10.0], ..config(url) };
+    let config = HttpTeacherConfig { api: Some(Api::Completions), usd_per_million_tokens: [1.0, 10.0], ..config(url) };
     assert!(HttpTeacher::new(config.clone(), None, None).is_err(), "no template, no prompt");
     let teacher = HttpTeacher::new(config, None, Some(render)).expect("a teacher");
     assert_eq!(teacher.identity().template_hash, "t");
@@ -473,7 +474,7 @@ fn what_changes_an_answer_changes_who_answers_and_a_url_does_not() {
     let template = Some(("hash", &turn));
     assert_eq!(plain.asked(template), config("http://b/v1".to_owned()).asked(template));
     assert_eq!(plain.asked(None), plain.asked(template), "the chat call applies the server's own template");
-    let completions = HttpTeacherConfig { api: Api::Completions, ..plain.clone() };
+    let completions = HttpTeacherConfig { api: Some(Api::Completions), ..plain.clone() };
     let others = [
         HttpTeacherConfig { grammar: Some("root ::= \"x\"".to_owned()), ..plain.clone() }.asked(template),
         HttpTeacherConfig { revision: "2".to_owned(), ..plain.clone() }.asked(template),

@@ -30,6 +30,8 @@ pub(super) struct Body<'a> {
     add_generation_prompt: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     continue_final_message: Option<bool>,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -53,7 +55,7 @@ pub(super) fn body<'a>(
 ) -> Result<Body<'a>, String> {
     let partial = request.partial.as_ref();
     let by = partial.map(|_| config.continues_by());
-    let (messages, prompt) = match (config.api, render) {
+    let (messages, prompt) = match (config.api(), render) {
         (Api::Completions, Some(render)) => {
             let prompt = (render.render)(&request.messages)?;
             (None, Some(prompt + partial.map_or("", |partial| &partial.text)))
@@ -69,7 +71,7 @@ pub(super) fn body<'a>(
         }
     };
     let goes_on = by == Some(Continuation::ContinueFinalMessage);
-    let sent = |field| !config.omit.contains(&field);
+    let sent = |field| !config.omits(field);
     Ok(Body {
         model: &config.model,
         messages,
@@ -83,6 +85,7 @@ pub(super) fn body<'a>(
         grammar: config.grammar.as_deref(),
         add_generation_prompt: goes_on.then_some(false),
         continue_final_message: goes_on.then_some(true),
+        extra: config.extra(),
     })
 }
 

@@ -6,7 +6,7 @@ use crate::Piece;
 const WHOLE: &str = "one two six ten ONE TWO SIX TEN 111 222";
 
 fn completions_at(url: String) -> HttpTeacherConfig {
-    HttpTeacherConfig { api: Api::Completions, ..config(url) }
+    HttpTeacherConfig { api: Some(Api::Completions), ..config(url) }
 }
 
 fn completions(url: String) -> HttpTeacher {
@@ -163,7 +163,8 @@ fn a_key_is_in_no_piece_though_it_comes_in_two() {
         ])
     });
     let key = ApiKey::new("sk-secret-0123456789abcdef".to_owned());
-    let live = body::Live::new(Some(key.clone()), None);
+    let endpoint = Endpoint { place: EndpointConfig::default(), host: None, key: Some(key.clone()) };
+    let live = body::Live::new(&endpoint, None);
     let mut body = body::Body::new(&live);
     let mut told = String::new();
     for piece in ["it is sk-secret-0123", "456789abcdef and sk-secret-", "more"] {

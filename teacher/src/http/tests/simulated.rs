@@ -33,7 +33,13 @@ fn teacher(config: HttpTeacherConfig) -> HttpTeacher {
 }
 
 fn at(url: String) -> HttpTeacherConfig {
-    HttpTeacherConfig { api: Api::Completions, concurrency: 64, max_retries: 12, idle_timeout_s: 60, ..config(url) }
+    HttpTeacherConfig {
+        api: Some(Api::Completions),
+        concurrency: 64,
+        max_retries: 12,
+        idle_timeout_s: 60,
+        ..config(url)
+    }
 }
 
 /// Asks for one sample of each of `count` problems, and gives their traces.

@@ -1,0 +1,228 @@
+//! How the buying of traces stands, seen from another process: what the buyers themselves wrote down, each every second or two.
+
+use crate::view::View;
+use anyhow::{Context, Result};
+use distill_teacher::{Buyer, Seen, buyers, hours};
+use serde_json::{Value, json};
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// A buyer that was heard of so many seconds ago is at work.
+const FRESH_S: f64 = 15.0;
+
+/// Who buys, or bought last, for a stage of a run.
+pub struct Buying {
+    buyers: Vec<Buyer>,
+    now_s: f64,
+}
+
+impl Buying {
+    /// Those who buy for that stage; nobody where nobody did.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn of(view: &View, stage: &str) -> Result<Buying> {
+        let label = format!("{}/{stage}", view.record.name);
+        let mut found = Vec::new();
+        for dir in folders(&store(view))? {
+            let all = buyers(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+            found.extend(all.into_values().filter(|buyer| buyer.label == label));
+        }
+        found.sort_by(|a, b| a.from_s.total_cmp(&b.from_s));
+        let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        Ok(Buying { buyers: found, now_s })
+    }
+
+    /// Whether nobody ever bought.
+    pub fn is_empty(&self) -> bool {
+        self.buyers.is_empty()
+    }
+
+    fn is_fresh(&self, buyer: &Buyer) -> bool {
+        buyer.spent.is_none() && self.now_s - buyer.until_s < FRESH_S
+    }
+
+    /// Those at work now, or the last one that was.
+    fn shown(&self) -> Vec<&Buyer> {
+        let now: Vec<&Buyer> = self.buyers.iter().filter(|buyer| self.is_fresh(buyer)).collect();
+        if now.is_empty() { self.buyers.last().into_iter().collect() } else { now }
+    }
+
+    /// For programs.
+    pub fn as_value(&self) -> Value {
+        let each = self.shown().into_iter().map(|buyer| json!({ "running": self.is_fresh(buyer), "buyer": buyer }));
+        json!({ "hours": self.hours(), "buyers": each.collect::<Vec<_>>() })
+    }
+
+    fn hours(&self) -> f64 {
+        hours(self.buyers.iter().map(|buyer| (buyer.from_s, buyer.until_s)))
+    }
+
+    /// For people: nothing where nobody bought.
+    pub fn told(&self) -> String {
+        let mut text = String::new();
+        for buyer in self.shown() {
+            self.tell(buyer, &mut text);
+        }
+        if !self.is_empty() {
+            // Writing into a string cannot fail.
+            let _ = writeln!(
+                text,
+                "           bought in {:.1} hours by {} processes so far",
+                self.hours(),
+                self.buyers.len()
+            );
+        }
+        text
+    }
+
+    fn tell(&self, buyer: &Buyer, text: &mut String) {
+        let seen = &buyer.seen;
+        let ago = (self.now_s - buyer.until_s).max(0.0);
+        let state = match (self.is_fresh(buyer), buyer.spent.is_some()) {
+            (true, _) => "at work".to_owned(),
+            (false, true) => format!("ended {} ago", span(ago)),
+            (false, false) => format!("not heard of for {}", span(ago)),
+        };
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "           {}: {state}", buyer.process);
+        let eta =
+            eta(buyer).filter(|_| self.is_fresh(buyer)).map_or(String::new(), |eta| format!(", {} left", span(eta)));
+        let _ = writeln!(text, "             {} of {} traces{eta}", seen.done, seen.total);
+        if self.is_fresh(buyer) {
+            let _ = writeln!(
+                text,
+                "             {} in flight, {:.0} tokens/s generated, {:.0} tokens/s read",
+                seen.in_flight, seen.tokens_per_s, seen.prompt_tokens_per_s
+            );
+        }
+        let of = |cap: Option<String>| cap.map_or(String::new(), |cap| format!(" of {cap}"));
+        let tokens = of(seen.cap_tokens.map(|cap| cap.to_string()));
+        let _ = write!(text, "             spent {}{tokens} tokens", seen.spent_tokens);
+        if seen.spent_usd > 0.0 || seen.cap_usd.is_some() {
+            let _ = write!(text, ", ${:.2}{}", seen.spent_usd, of(seen.cap_usd.map(|cap| format!("${cap:.2}"))));
+        }
+        text.push('\n');
+        text.push_str(&ends(seen));
+        for endpoint in &seen.endpoints {
+            let why = if endpoint.why.is_empty() { String::new() } else { format!(": {}", endpoint.why) };
+            let _ = writeln!(
+                text,
+                "             {}  {} of {} in flight, {}{why}",
+                endpoint.url, endpoint.in_flight, endpoint.limit, endpoint.state
+            );
+        }
+        if self.is_fresh(buyer) && !seen.remark.is_empty() {
+            let _ = writeln!(text, "             {}", seen.remark);
+        }
+    }
+}
+
+/// How this run's answers ended, how long they are, and what went wrong.
+fn ends(seen: &Seen) -> String {
+    let mut text = String::new();
+    if !seen.ends.is_empty() {
+        let ends: Vec<String> = seen.ends.iter().map(|(end, count)| format!("{end} {count}")).collect();
+        let cut = 100.0 * seen.censored();
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "             ended by {} ({cut:.1} % cut)", ends.join(", "));
+        let lengths: Vec<String> = seen.lengths.iter().map(|(below, count)| format!("<{below} {count}")).collect();
+        let _ = writeln!(text, "             tokens {}", lengths.join(", "));
+    }
+    let troubles: Vec<String> =
+        [(seen.retries, "tried again"), (seen.failed, "failed"), (seen.unanswered, "cannot be had")]
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+    if !troubles.is_empty() {
+        let _ = writeln!(text, "             {}", troubles.join(", "));
+    }
+    text
+}
+
+/// Seconds until all is bought, at the pace so far.
+fn eta(buyer: &Buyer) -> Option<f64> {
+    let (seen, took) = (&buyer.seen, buyer.until_s - buyer.from_s);
+    let bought = seen.done.checked_sub(seen.begun_with).filter(|bought| *bought > 0)?;
+    Some(took / bought as f64 * seen.total.saturating_sub(seen.done) as f64)
+}
+
+/// Seconds, as people say them.
+fn span(seconds: f64) -> String {
+    match seconds {
+        ..90.0 => format!("{seconds:.0} s"),
+        90.0..5400.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
+/// The store: where a finished stage's link leads, else as the run was told.
+fn store(view: &View) -> PathBuf {
+    let linked = view.stages.iter().filter(|(_, dataset)| dataset.is_some()).find_map(|(stage, _)| {
+        let target = fs::canonicalize(view.folder.join(&stage.label)).ok()?;
+        target.ancestors().find(|folder| folder.join("samples").is_dir()).map(Path::to_owned)
+    });
+    linked.unwrap_or_else(|| PathBuf::from(&view.record.store))
+}
+
+/// Every folder of buyers in a store.
+fn folders(store: &Path) -> Result<Vec<PathBuf>> {
+    let list = |dir: &Path| -> Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.with_context(|| format!("cannot read {}", dir.display()))?,
+        };
+        Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+    };
+    let mut all = Vec::new();
+    for teacher in list(&store.join("samples"))? {
+        all.extend(list(&teacher.join("buyers"))?);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_buyer_is_told_as_it_stands() {
+        let seen = Seen {
+            done: 150,
+            total: 400,
+            begun_with: 50,
+            in_flight: 32,
+            tokens_per_s: 1234.4,
+            spent_tokens: 9000,
+            cap_tokens: Some(10_000),
+            ends: BTreeMap::from([("stop".to_owned(), 98), ("length".to_owned(), 2)]),
+            lengths: BTreeMap::from([(128, 60), (256, 40)]),
+            retries: 3,
+            ..Seen::default()
+        };
+        let buyer =
+            Buyer { process: "process 7 on n1".to_owned(), from_s: 1000.0, until_s: 1200.0, seen, ..Buyer::default() };
+        let told = |now_s: f64| Buying { buyers: vec![buyer.clone()], now_s }.told();
+        let now = told(1201.0);
+        for part in [
+            "process 7 on n1: at work",
+            "150 of 400 traces, 8 min left",
+            "32 in flight, 1234 tokens/s",
+            "9000 of 10000 tokens",
+            "ended by length 2, stop 98 (2.0 % cut)",
+            "tokens <128 60, <256 40",
+            "3 tried again",
+        ] {
+            assert!(now.contains(part), "{part}\n{now}");
+        }
+        let later = told(1500.0);
+        assert!(later.contains("not heard of for 5 min") && later.contains("150 of 400 traces\n"), "{later}");
+        assert!(Buying { buyers: Vec::new(), now_s: 0.0 }.told().is_empty());
+    }
+}
