@@ -127,12 +127,13 @@ fn make_traces(
     let spec = Spec::new(TRACES, &(sampling, &teacher.name), settings)?.label(label("traces", index));
     let (device, answers) = (session.device.clone(), session.store.samples(&teacher.folder()));
     let name = format!("{}/{}", session.record.name, label("traces", index));
+    let store = session.store.clone();
     let place = preflight::Place { device: session.device.clone(), store: session.store.root().to_owned() };
     session.stage(spec.input("problems", own), |owner| {
         preflight::check(recipe, &ready(problems)?, &place, secrets)?;
         teacher.plan(&device, sampling.max_new_tokens)?;
         let shards: Rc<Vec<Shard>> = Rc::new(own.ready()?.shards().collect());
-        let complete = teacher.open(&device, sampling.max_new_tokens, secrets)?;
+        let complete = teacher.open(&device, sampling.max_new_tokens, Some(&store), secrets)?;
         let answers = Rc::new(Answers::share(&answers, owner)?.labelled(name));
         let (identity, name) = (complete.identity(), teacher.name.clone());
         let (all, bought) = (shards.clone(), answers.clone());
@@ -275,12 +276,14 @@ fn evaluate(
     let teachers = recipe.sources.iter().filter_map(|source| Teacher::of(source, &session.outside).transpose());
     if let Some(teacher) = teachers.take(1).collect::<Result<Vec<_>>>()?.pop() {
         // What a teacher's answers cost is paid once: they lie where all runs find them.
-        let answers = session.store.samples(&teacher.folder());
+        let (answers, store) = (session.store.samples(&teacher.folder()), session.store.clone());
         let old_evaluations = session.store.root().join(EVALUATION.name);
         scores.push(session.stage(spec("teacher")?.outside("model", teacher.digest()), |owner| {
             Ok(Work::gather(move |context, out| {
-                let (complete, answers) =
-                    (teacher.open(&device, config.max_new_tokens, secrets)?, Answers::share(&answers, owner)?);
+                let (complete, answers) = (
+                    teacher.open(&device, config.max_new_tokens, Some(&store), secrets)?,
+                    Answers::share(&answers, owner)?,
+                );
                 let problems = ready(problems)?;
                 let old = (&complete.identity(), &*old_evaluations);
                 distill_evaluate::adopt(config, &problems, old, &answers, context)?;

@@ -84,6 +84,10 @@ pub struct HttpConfig {
     pub endpoint: HttpTeacherConfig,
     /// The environment variable that holds the key; the key itself never enters a recipe.
     pub api_key_env: Option<String>,
+    /// In its place, a file that only its owner may read.
+    pub api_key_file: Option<PathBuf>,
+    /// How it is started on a cluster, where it is not there already.
+    pub launch: Option<crate::launch::LaunchConfig>,
     /// For `api = "completions"`: the folder with the tokenizer and chat template that renders prompts.
     pub chat: Option<PathBuf>,
 }

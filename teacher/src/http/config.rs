@@ -149,6 +149,9 @@ pub struct HttpTeacherConfig {
     /// Whether a folder's template renders prompts.
     #[serde(skip)]
     pub has_template: bool,
+    /// Whether its endpoints are those that are registered when it is asked.
+    #[serde(skip)]
+    pub is_launched: bool,
 }
 
 /// Fields of a request that this program sets.
@@ -190,6 +193,7 @@ impl HttpTeacherConfig {
     pub fn check(&self) -> Result<(), String> {
         let mut wrong = Vec::new();
         match (self.url.is_empty(), self.endpoints.is_empty()) {
+            (true, true) if self.is_launched => {}
             (true, true) => {
                 wrong.push("`url`: expected http://… or https://…, or `endpoints`, found neither".to_owned())
             }
@@ -307,6 +311,11 @@ impl HttpTeacherConfig {
         });
         extra.extend(self.body.clone());
         extra
+    }
+
+    /// The endpoints that the recipe names itself.
+    pub fn places_said(&self) -> Vec<EndpointConfig> {
+        if self.url.is_empty() && self.endpoints.is_empty() { Vec::new() } else { self.places() }
     }
 
     /// The endpoints, each with everything said of it.
