@@ -68,6 +68,8 @@ pub enum TeacherCommand {
     Hosts(KnownArgs),
     /// What is known of models: their turns, their makers' advice on sampling, with sources.
     Models(KnownArgs),
+    /// Look at a recipe's endpoints: which model answers, where its reasoning is, what works. It takes a few hundred tokens.
+    Probe(ProbeArgs),
     /// Start a recipe's teacher as Slurm jobs, wait until it is healthy, and register it for the recipe.
     Launch(LaunchArgs),
 }
@@ -77,6 +79,22 @@ pub enum TeacherCommand {
 pub struct KnownArgs {
     /// One of them, whole; all of them in a line each by default.
     pub name: Option<String>,
+}
+
+/// What is looked at.
+#[derive(Args, Debug)]
+pub struct ProbeArgs {
+    /// The recipe's TOML file.
+    pub recipe: PathBuf,
+    /// Overrides one value of the recipe.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// The folder of all results, where launched servers are registered.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What is started.

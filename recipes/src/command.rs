@@ -108,6 +108,11 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
         }
         Command::Teacher(TeacherCommand::Hosts(args)) => print(&known::hosts(args.name.as_deref())?),
         Command::Teacher(TeacherCommand::Models(args)) => print(&known::models(args.name.as_deref())?),
+        Command::Teacher(TeacherCommand::Probe(args)) => {
+            let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+            let text = known::probe(&recipe, &Store::new(&args.store), args.json, secrets)?;
+            print(&safe(&text, args.json))
+        }
         Command::Teacher(TeacherCommand::Launch(args)) => {
             let recipe = Recipe::load(&args.recipe, &args.overrides)?;
             let cancel = Cancel::default();

@@ -1,7 +1,13 @@
-//! `distill teacher hosts` and `distill teacher models`: what the profiles say, for people.
+//! `distill teacher hosts`, `models` and `probe`: what the profiles say, and what an endpoint shows of itself, for people.
 
-use anyhow::{Context, Result};
-use distill_teacher::{HostProfile, ModelProfile};
+use crate::{
+    identity::Outside,
+    recipe::{Recipe, TeacherConfig},
+    teachers::{Secrets, Teacher},
+};
+use anyhow::{Context, Result, ensure};
+use distill_dataset::Store;
+use distill_teacher::{HostProfile, ModelProfile, Probed};
 use std::fmt::Write;
 
 /// All hosts in a line each, or one of them whole.
@@ -94,6 +100,55 @@ pub fn models(name: Option<&str>) -> Result<String> {
     }
     listed(&mut text, "its makers advise", &model.rules);
     listed(&mut text, &format!("read on {}", model.checked), &model.sources);
+    Ok(text)
+}
+
+/// What the endpoints of a recipe's teachers show of themselves.
+///
+/// # Errors
+/// When no source has an endpoint, or none of them answers.
+pub fn probe(recipe: &Recipe, store: &Store, as_json: bool, secrets: Secrets<'_>) -> Result<String> {
+    let outside = Outside::read(store.root());
+    let mut all: Vec<Probed> = Vec::new();
+    for source in recipe.sources.iter().filter(|source| matches!(source.teacher, TeacherConfig::Http(_))) {
+        if let Some(teacher) = Teacher::of(source, &outside)? {
+            all.extend(teacher.probe(store, secrets)?);
+        }
+    }
+    ensure!(!all.is_empty(), "expected a source whose teacher is an endpoint, found none");
+    let faults: Vec<&str> = all.iter().filter_map(|probed| probed.fault.as_deref()).collect();
+    ensure!(faults.len() < all.len(), "{}", faults.join("\n"));
+    if as_json {
+        return Ok(serde_json::to_string_pretty(&all)? + "\n");
+    }
+    let mut text = String::new();
+    for probed in &all {
+        let _ = writeln!(text, "{}", probed.url);
+        if let Some(fault) = &probed.fault {
+            let _ = writeln!(text, "  not there         {fault}");
+            continue;
+        }
+        let known = |told: Option<bool>| match told {
+            Some(true) => "works",
+            Some(false) => "does not work",
+            None => "not known",
+        };
+        let seed = if probed.refuses.is_empty() { known(probed.seed) } else { "is refused" };
+        let tokens = probed.prompt_tokens.map_or("not told".to_owned(), |tokens| tokens.to_string());
+        for (what, told) in [
+            ("model", probed.model.as_str()),
+            ("reasoning", probed.reasoning.as_deref().unwrap_or("not known")),
+            ("seed", seed),
+            ("n", known(probed.n)),
+            ("log-probabilities", known(probed.logprobs)),
+            ("continuation", known(probed.continues)),
+            ("question's tokens", &tokens),
+            ("answer", &format!("{:?}", probed.answer)),
+        ] {
+            let _ = writeln!(text, "  {what:<17} {told}");
+        }
+        let _ = writeln!(text, "  this look took    {} tokens", probed.spent_tokens);
+    }
     Ok(text)
 }
 

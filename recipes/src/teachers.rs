@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use distill_chat::Chat;
 use distill_dataset::{Keyed, Store, read_regular_text};
-use distill_teacher::{Api, ApiKey, Complete, HttpTeacher, Identity, Render};
+use distill_teacher::{Api, ApiKey, Complete, HttpTeacher, Identity, Probed, Render};
 use distill_teacher_local::{Limits, LocalTeacher, Placement, Precision, plan_cache};
 use std::{
     os::unix::fs::PermissionsExt,
@@ -132,26 +132,63 @@ impl Teacher {
             }
             Kind::Http(known) => {
                 let config = &known.0;
-                let own = own_key(config, secrets)?;
-                let render = config.chat.as_ref().map(|dir| {
-                    let chat = load_chat(dir)?;
-                    let (template_hash, turn) = (chat.template_hash().to_owned(), chat.turn().clone());
-                    let render = Box::new(move |messages: &[distill_dataset::Message]| {
-                        chat.render(messages, true).map(|rendered| rendered.text).map_err(|error| error.to_string())
-                    });
-                    anyhow::Ok(Render { template_hash, turn, render })
-                });
-                let mut endpoint = config.endpoint.clone();
-                if let Some(store) = store.filter(|_| config.launch.is_some() && endpoint.places_said().is_empty()) {
-                    endpoint.endpoints = launch::endpoints(&launch::registry(store, self))?;
-                }
-                let mut teacher = HttpTeacher::new(endpoint, own, render.transpose()?)?;
-                for name in config.endpoint.places().iter().filter_map(|place| place.api_key_env.as_ref()) {
-                    teacher = teacher.with_key(name, &key(name, secrets)?);
+                let mut teacher = self.endpoint(config, store, secrets)?;
+                if config.endpoint.probes() {
+                    teacher = self.looked_at(teacher, store)?;
                 }
                 Ok(Box::new(teacher))
             }
         }
+    }
+
+    /// A client of its endpoints, with their keys.
+    fn endpoint(&self, config: &HttpConfig, store: Option<&Store>, secrets: Secrets<'_>) -> Result<HttpTeacher> {
+        let own = own_key(config, secrets)?;
+        let render = config.chat.as_ref().map(|dir| {
+            let chat = load_chat(dir)?;
+            let (template_hash, turn) = (chat.template_hash().to_owned(), chat.turn().clone());
+            let render = Box::new(move |messages: &[distill_dataset::Message]| {
+                chat.render(messages, true).map(|rendered| rendered.text).map_err(|error| error.to_string())
+            });
+            anyhow::Ok(Render { template_hash, turn, render })
+        });
+        let mut endpoint = config.endpoint.clone();
+        if let Some(store) = store.filter(|_| config.launch.is_some() && endpoint.places_said().is_empty()) {
+            endpoint.endpoints = launch::endpoints(&launch::registry(store, self))?;
+        }
+        let mut teacher = HttpTeacher::new(endpoint, own, render.transpose()?)?;
+        for name in config.endpoint.places().iter().filter_map(|place| place.api_key_env.as_ref()) {
+            teacher = teacher.with_key(name, &key(name, secrets)?);
+        }
+        Ok(teacher)
+    }
+
+    /// Its endpoints as they show themselves; what differs from the recipe or from earlier looks is told.
+    fn looked_at(&self, teacher: HttpTeacher, store: Option<&Store>) -> Result<HttpTeacher> {
+        let probed = teacher.probe()?;
+        let mut told = Vec::new();
+        if let Some(store) = store {
+            let dir = store.samples(&self.folder()).join("looks").join(teacher.identity().digest());
+            told = Probed::compare(&probed, &dir)?;
+        }
+        let (teacher, remarks) = teacher.as_probed(&probed);
+        told.extend(remarks);
+        told.iter().for_each(|remark| tracing::warn!("{remark}"));
+        Ok(teacher)
+    }
+
+    /// Looks at its endpoints, and buys nothing of them but that.
+    ///
+    /// # Errors
+    /// When it is no endpoint, a key is missing, or the network cannot be used.
+    pub fn probe(&self, store: &Store, secrets: Secrets<'_>) -> Result<Vec<Probed>> {
+        let Kind::Http(known) = &self.kind else {
+            anyhow::bail!(
+                "expected a teacher behind an endpoint, found a checkpoint\nhint: it is looked at when it is opened"
+            )
+        };
+        let teacher = self.endpoint(&known.0, Some(store), secrets)?;
+        Ok(teacher.probe()?)
     }
 }
 

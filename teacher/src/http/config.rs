@@ -146,6 +146,10 @@ pub struct HttpTeacherConfig {
     /// GPUs behind all endpoints together, for a budget of GPU-hours.
     #[serde(default)]
     pub gpus: Option<f64>,
+    /// Whether its endpoints are looked at before anything is bought: which model answers, whether seeds and continuation
+    /// work. Where a host is named unless something is said: it takes a few short requests.
+    #[serde(default)]
+    pub probe: Option<bool>,
     /// Whether a folder's template renders prompts.
     #[serde(skip)]
     pub has_template: bool,
@@ -283,6 +287,11 @@ impl HttpTeacherConfig {
     /// What is known of its host.
     pub fn profile(&self) -> Option<&'static HostProfile> {
         self.host.as_deref().and_then(HostProfile::of)
+    }
+
+    /// Whether its endpoints are looked at before anything is bought.
+    pub fn probes(&self) -> bool {
+        self.probe.unwrap_or(self.host.is_some())
     }
 
     /// The call that is used.

@@ -19,6 +19,7 @@ mod continuation;
 #[path = "../../../tests/endpoint.rs"]
 mod endpoint;
 mod hosts;
+mod probe;
 mod several;
 mod simulated;
 
