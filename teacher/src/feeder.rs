@@ -3,7 +3,7 @@
 //! looked for once more in what the others kept.
 
 use crate::{Answer, Answers, Ask, Asks, Identity, Kept, Partial};
-use distill_dataset::{DatasetError, FinishReason, SamplingParams, Trace};
+use distill_dataset::{DatasetError, FinishReason, Trace};
 use std::{sync::mpsc::SyncSender, thread, time::Duration};
 
 /// Samples read ahead.
@@ -28,7 +28,6 @@ pub(crate) enum Fed {
 pub(crate) struct Place<'a> {
     pub(crate) answers: &'a Answers,
     pub(crate) identity: &'a Identity,
-    pub(crate) sampling: SamplingParams,
     /// Whether the teacher goes on from a part of an answer.
     pub(crate) continues: bool,
 }
@@ -141,8 +140,8 @@ fn take_shorter(ask: &mut Ask, place: &Place<'_>) -> Result<bool, DatasetError> 
         ask.partial = Some(Partial { text: trace.text, segments: trace.segments });
         return Ok(false);
     }
-    let asked = place.identity.asked(&place.sampling, ask.seeded.then_some(ask.seed));
-    let trace = Box::new(Trace { id: ask.id.clone(), sampling: place.sampling, ..*trace });
+    let asked = place.identity.asked(&ask.sampling, ask.seeded.then_some(ask.seed));
+    let trace = Box::new(Trace { id: ask.id.clone(), sampling: ask.sampling, ..*trace });
     place.answers.keep(&Kept::Answered { asked, trace })?;
     Ok(true)
 }

@@ -196,7 +196,7 @@ submit() { # TEMPLATE NAME=VALUE…: the job's id, in $job; a value given here g
   if command -v shellcheck > /dev/null; then check "$1 passes shellcheck" shellcheck "$script"; fi
   registry=$(bash -c "$(grep '^registry=' "$script")"'; printf %s "$registry"')
   mkdir -p "$registry/log"
-  job=$(sbatch --parsable "$script")
+  job=$(sbatch --parsable --nodelist=n1 "$script") # also right behind a job that is requeued, when Slurm takes the other
   registration=$registry/$job.json
 }
 
@@ -216,7 +216,7 @@ within() { # SECONDS WHAT COMMAND…
   echo "ok     $what ($((SECONDS - start)) s)"
 }
 logged() { cat "$folder/logs/${job:-no} of"* "$registry/log/${job:-no}.log" 2> /dev/null || true; }
-says() { logged | grep -q -F -- "$1"; }
+says() { logged | grep -q -F -- "$1" || { logged >&2; return 1; }; }
 state() { scontrol show job "$job" | grep -q "$1"; }
 absent() { [[ ! -e $1 ]]; }
 free() { ! (: > "/dev/tcp/n${2:-1}/$1") 2> /dev/null; }

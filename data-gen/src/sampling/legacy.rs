@@ -81,7 +81,7 @@ pub fn holdings(
         let problem = problem?;
         let bytes: usize = problem.messages.iter().map(|message| message.content.len()).sum();
         for index in 0..config.samples_per_problem {
-            let id = identity.sample_id(&problem.id, &params, index);
+            let id = identity.sample_id(&problem.id, &config.params_of(index), index);
             if answers.as_ref().is_some_and(|answers| answers.contains(&id)) {
                 counts.held += 1;
                 continue;

@@ -1,6 +1,6 @@
 //! What is in the journal, written as shards: in the order of problem and sample, counted with what it cost.
 
-use super::{SamplingConfig, SamplingError};
+use super::{Judge, Outcome, SamplingConfig, SamplingError, Standing, id, outcome};
 use distill_dataset::{
     Cancel, DatasetError, Detail, FinishReason, Histogram, Problem, SamplingParams, Shard, ShardWriter, Split, Tally,
     Trace,
@@ -12,7 +12,8 @@ use std::{collections::BTreeMap, path::Path};
 const FAILED: &str = "failed";
 
 /// Writes the traces of the training problems in unit `unit` into `out`, in the order of problems and samples. `teacher`
-/// is who answered, and what the recipe calls it. What nobody answered is counted by its reason.
+/// is who answered, and what the recipe calls it. What nobody answered is counted by its reason. Where samples are bought until a
+/// problem is settled, those behind that are not written, whoever bought them.
 ///
 /// # Errors
 /// When the journal cannot be read, the disk refuses, or a stop was asked for.
@@ -20,7 +21,7 @@ pub fn write_traces(
     config: &SamplingConfig,
     (problems, unit): (&Shard, usize),
     (identity, name): (&Identity, &str),
-    answers: &Answers,
+    (answers, judge): (&Answers, Judge<'_>),
     cancel: &Cancel,
     out: &Path,
 ) -> Result<Tally, SamplingError> {
@@ -28,13 +29,21 @@ pub fn write_traces(
     for problem in training(problems) {
         cancel.check()?;
         let problem = problem?;
-        for index in 0..config.samples_per_problem {
-            let id = identity.sample_id(&problem.id, &config.params(), index);
-            writer.charge(&answers.charges(&id)?);
-            match answers.get(&id)? {
-                Some(Answer::Answered(trace)) => writer.push(Trace { teacher: name.to_owned(), ..*trace })?,
-                Some(Answer::Unanswered { reason, .. }) => writer.reject(&reason),
-                None => writer.reject(FAILED),
+        let mut standing = Standing::default();
+        while let Some(block) = config.next(standing) {
+            for index in block {
+                let id = id(config, &problem, index, identity);
+                writer.charge(&answers.charges(&id)?);
+                let answer = answers.get(&id)?;
+                standing.take(match config.judges() {
+                    true => outcome(answer.clone(), &problem, judge),
+                    false => Outcome::Unknown,
+                });
+                match answer {
+                    Some(Answer::Answered(trace)) => writer.push(Trace { teacher: name.to_owned(), ..*trace })?,
+                    Some(Answer::Unanswered { reason, .. }) => writer.reject(&reason),
+                    None => writer.reject(FAILED),
+                }
             }
         }
     }
@@ -67,7 +76,7 @@ pub fn write_worked_solutions(
             ..Completion::default()
         };
         let ask = Ask { seed: 0, ..Ask::sample(&problem, 0, &identity, &sampling) };
-        writer.push(trace(&ask, completion, &identity, sampling))?;
+        writer.push(trace(&ask, completion, &identity))?;
     }
     writer.finish()
 }

@@ -15,7 +15,7 @@ use crate::run::Until;
 use diagnostic::RecipeError;
 use distill_data_gen::{ProblemsConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
-use distill_filters::FilterConfig;
+use distill_filters::{FilterConfig, OnUnknown, VerifyConfig};
 use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
@@ -147,6 +147,12 @@ impl Recipe {
             Until::Evaluate if self.evaluation.is_none() => missing("[evaluation]", "evaluated"),
             _ => Ok(()),
         }
+    }
+
+    /// Who judges answers: the recipe's own filter, or the usual one.
+    pub fn verifier(&self) -> VerifyConfig {
+        let own = self.filters.iter().find_map(|config| config.filter().verifier().cloned());
+        own.unwrap_or(VerifyConfig { on_unknown: OnUnknown::Reject, policy: Default::default() })
     }
 
     /// Reads a recipe and lays `KEY=VALUE` overrides over it.
