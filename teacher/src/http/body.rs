@@ -21,9 +21,25 @@ const MAX_BYTES: usize = 1 << 26;
 /// Most bytes of one event of a stream.
 const MAX_EVENT: usize = 1 << 22;
 
+/// Most bytes of what a server may send.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Of an answer, or of a body in one piece.
+    pub(super) body: usize,
+    /// Of an event of a stream.
+    pub(super) event: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { body: MAX_BYTES, event: MAX_EVENT }
+    }
+}
+
 /// What has arrived of an answer, shared with those who watch it. What leaves it has no key in it.
 #[derive(Default)]
 pub(super) struct Live {
+    limits: Limits,
     /// What must never be repeated.
     key: Option<ApiKey>,
     /// Whose answer it is.
@@ -44,6 +60,11 @@ impl Live {
     /// An endpoint's answer that goes on from what was received before. Its key is never repeated in it.
     pub(super) fn new(endpoint: &Endpoint, before: Option<Partial>) -> Live {
         Live { key: endpoint.key.clone(), host: endpoint.host, before, ..Live::default() }
+    }
+
+    /// As [`Live::new`], of whatever endpoint and within other limits.
+    pub(super) fn within(limits: Limits, key: Option<ApiKey>, before: Option<Partial>) -> Live {
+        Live { limits, key, before, ..Live::default() }
     }
 
     /// Whether a first piece of an answer has arrived since this was asked last.
@@ -126,7 +147,7 @@ impl Live {
         if let Some(error) = chunk.take_error() {
             return ControlFlow::Break(self.parts.borrow().failed(&error, |text| self.quoted(text)));
         }
-        self.parts.borrow_mut().take(chunk)?;
+        self.parts.borrow_mut().take(chunk, self.limits.body)?;
         self.admitted.set(true);
         ControlFlow::Continue(())
     }
@@ -159,10 +180,10 @@ enum Kind {
 
 impl Kind {
     /// The kind of a body that begins so.
-    fn of(first: u8) -> Kind {
+    fn of(first: u8, limits: Limits) -> Kind {
         match first {
             // As `data`, `event`, `id`, `retry` and comments do.
-            b'd' | b'e' | b'i' | b'r' | b':' => Kind::Stream(Events::new(MAX_EVENT)),
+            b'd' | b'e' | b'i' | b'r' | b':' => Kind::Stream(Events::new(limits.event)),
             _ => Kind::Json(Vec::new()),
         }
     }
@@ -182,8 +203,8 @@ impl Body<'_> {
                 let start = before.trim_ascii_start();
                 let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
                 let kind = match start.first() {
-                    None if before.len() > MAX_EVENT => return Some(too_long(MAX_EVENT)),
-                    Some(first) if !BYTE_ORDER_MARK.starts_with(start) => Kind::of(*first),
+                    None if before.len() > self.live.limits.event => return Some(too_long(self.live.limits.event)),
+                    Some(first) if !BYTE_ORDER_MARK.starts_with(start) => Kind::of(*first, self.live.limits),
                     _ => return None,
                 };
                 let start = start.to_vec();
@@ -191,13 +212,14 @@ impl Body<'_> {
                 self.push(&start)
             }
             Kind::Json(whole) => {
-                let room = MAX_BYTES - whole.len();
+                let most = self.live.limits.body;
+                let room = most - whole.len();
                 whole.extend_from_slice(&bytes[..room.min(bytes.len())]);
-                (bytes.len() > room).then(|| too_long(MAX_BYTES))
+                (bytes.len() > room).then(|| too_long(most))
             }
             Kind::Stream(events) => {
                 let live = self.live;
-                ended(events.push(bytes, &mut |data| take(live, data)))
+                ended(events.push(bytes, &mut |data| take(live, data)), live.limits)
             }
         }
     }
@@ -208,7 +230,7 @@ impl Body<'_> {
         let last = match &mut self.kind {
             Kind::Unknown(_) => Some(Ending::Broken("incomplete", "expected a completion, found nothing".to_owned())),
             Kind::Json(whole) => live.take(whole).break_value(),
-            Kind::Stream(events) => ended(events.end(&mut |data| take(live, data))),
+            Kind::Stream(events) => ended(events.end(&mut |data| take(live, data)), live.limits),
         };
         last.unwrap_or_else(|| live.finish())
     }
@@ -237,9 +259,9 @@ fn take(live: &Live, data: &[u8]) -> ControlFlow<Ending> {
     }
 }
 
-fn ended(flow: ControlFlow<Stop<Ending>>) -> Option<Ending> {
+fn ended(flow: ControlFlow<Stop<Ending>>, limits: Limits) -> Option<Ending> {
     match flow.break_value()? {
-        Stop::TooLong => Some(too_long(MAX_EVENT)),
+        Stop::TooLong => Some(too_long(limits.event)),
         Stop::Enough(ending) => Some(ending),
     }
 }
@@ -264,7 +286,7 @@ struct Parts {
 
 impl Parts {
     /// Adds a chunk.
-    fn take(&mut self, chunk: Chunk) -> ControlFlow<Ending> {
+    fn take(&mut self, chunk: Chunk, most: usize) -> ControlFlow<Ending> {
         let (prompt, completion) = (chunk.usage.prompt_tokens.0, chunk.usage.completion_tokens.0);
         self.usage = (prompt.or(self.usage.0), completion.or(self.usage.1));
         if self.model.is_empty() {
@@ -284,8 +306,8 @@ impl Parts {
             self.pieces += u64::from(!piece.is_empty());
             whole.push_str(&piece);
         }
-        if self.reasoning.len() + self.content.len() > MAX_BYTES {
-            return ControlFlow::Break(too_long(MAX_BYTES));
+        if self.reasoning.len() + self.content.len() > most {
+            return ControlFlow::Break(too_long(most));
         }
         ControlFlow::Continue(())
     }
