@@ -65,7 +65,7 @@ unsafe impl GlobalAlloc for Counting {
 
 fuzz_target!(|data: &[u8]| {
     let Some((header, body)) = data.split_first_chunk::<HEADER>() else { return };
-    let [key, before, most, breaks, cuts @ ..] = *header;
+    let [key, before, most, breaks, longest, cuts @ ..] = *header;
     let how = Arriving {
         key: KEYS.get(usize::from(key % 4)).copied(),
         before: BEFORE.get(usize::from(before % 8)).copied(),
@@ -77,8 +77,10 @@ fuzz_target!(|data: &[u8]| {
     let whole = read_body([body], how);
     let taken = PEAK.load(Relaxed).saturating_sub(start);
     assert!(taken <= MOST.0 * body.len() + MOST.1, "{taken} bytes of memory for a body of {}", body.len());
-    assert_eq!(whole, read_body(Pieces { rest: body, state: u32::from_le_bytes(cuts) }, how), "{how:?}");
-    if cuts[0] % 8 == 0 {
+    let longest = [7, 40, 40, 300][usize::from(longest % 4)];
+    let state = u32::from_le_bytes([0, cuts[0], cuts[1], cuts[2]]);
+    assert_eq!(whole, read_body(Pieces { rest: body, most: longest, state }, how), "{how:?}");
+    if cuts[0] % 32 == 0 {
         assert_eq!(whole, read_body(body.chunks(1), how), "{how:?}");
     }
     if let Some(key) = how.key {
@@ -105,9 +107,10 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     input.len()
 });
 
-/// A body in pieces of up to one, 7, 64 or 512 bytes, whose lengths follow from `state`.
+/// A body in pieces of up to `most` bytes, whose lengths follow from `state`.
 struct Pieces<'a> {
     rest: &'a [u8],
+    most: usize,
     state: u32,
 }
 
@@ -119,8 +122,7 @@ impl<'a> Iterator for Pieces<'a> {
             return None;
         }
         self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let most = [1, 7, 64, 512][(self.state >> 28) as usize % 4];
-        let (piece, rest) = self.rest.split_at(((self.state >> 8) as usize % most + 1).min(self.rest.len()));
+        let (piece, rest) = self.rest.split_at(((self.state >> 8) as usize % self.most + 1).min(self.rest.len()));
         self.rest = rest;
         Some(piece)
     }
