@@ -172,10 +172,35 @@ pub(super) struct Body<'l> {
 }
 
 enum Kind {
-    /// Nothing but white space yet, and perhaps the beginning of a byte-order mark.
-    Unknown(Vec<u8>),
+    Unknown(Beginning),
     Json(Vec<u8>),
     Stream(Events),
+}
+
+/// Nothing but white space yet, and perhaps a byte-order mark.
+#[derive(Default)]
+struct Beginning {
+    /// Bytes of it, which are not kept.
+    skipped: usize,
+    marked: bool,
+    /// What may be the beginning of the mark.
+    begun: Vec<u8>,
+}
+
+impl Beginning {
+    /// Takes the next bytes; what follows it, if they bring the first byte of that.
+    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.begun.extend_from_slice(bytes);
+        let mut start = self.begun.trim_ascii_start();
+        if let Some(rest) = start.strip_prefix(BYTE_ORDER_MARK).filter(|_| !self.marked) {
+            (self.marked, start) = (true, rest.trim_ascii_start());
+        }
+        self.skipped += self.begun.len() - start.len();
+        let start = start.to_vec();
+        let undecided = start.is_empty() || !self.marked && BYTE_ORDER_MARK.starts_with(&start);
+        self.begun = if undecided { start.clone() } else { Vec::new() };
+        if undecided { Vec::new() } else { start }
+    }
 }
 
 impl Kind {
@@ -192,23 +217,19 @@ impl Kind {
 impl Body<'_> {
     /// A body of which nothing has arrived.
     pub(super) fn new(live: &Live) -> Body<'_> {
-        Body { live, kind: Kind::Unknown(Vec::new()) }
+        Body { live, kind: Kind::Unknown(Beginning::default()) }
     }
 
     /// Takes the next bytes; the end, where they bring it.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Ending> {
         match &mut self.kind {
-            Kind::Unknown(before) => {
-                before.extend_from_slice(bytes);
-                let start = before.trim_ascii_start();
-                let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
-                let kind = match start.first() {
-                    None if before.len() > self.live.limits.event => return Some(too_long(self.live.limits.event)),
-                    Some(first) if !BYTE_ORDER_MARK.starts_with(start) => Kind::of(*first, self.live.limits),
-                    _ => return None,
-                };
-                let start = start.to_vec();
-                self.kind = kind;
+            Kind::Unknown(beginning) => {
+                let start = beginning.take(bytes);
+                let most = self.live.limits.event;
+                if beginning.skipped > most {
+                    return Some(too_long(most));
+                }
+                self.kind = Kind::of(*start.first()?, self.live.limits);
                 self.push(&start)
             }
             Kind::Json(whole) => {
@@ -503,6 +524,44 @@ mod tests {
         assert!(
             matches!(read(br#"{"detail":"out of memory"}"#, 7).0, Ending::Server(message, _) if message.contains("out of memory"))
         );
+    }
+
+    #[test]
+    fn what_stands_before_a_body_has_a_greatest_length_however_it_is_cut() {
+        let limits = Limits { body: 100, event: 40 };
+        for (before, expected) in [
+            (" ".repeat(40), "incomplete"),
+            (" ".repeat(41), "answer-too-long"),
+            (" ".repeat(30) + "\u{feff}" + &"\n".repeat(7), "incomplete"),
+            (" ".repeat(30) + "\u{feff}" + &"\n".repeat(8), "answer-too-long"),
+        ] {
+            let text = before.clone() + "{}";
+            for piece in 1..=text.len() {
+                let live = Live::within(limits, None, None);
+                let mut body = Body::new(&live);
+                let early = text.as_bytes().chunks(piece).find_map(|bytes| body.push(bytes));
+                match early.unwrap_or_else(|| body.end()) {
+                    Ending::Broken(reason, _) | Ending::Unanswerable(reason, _) => {
+                        assert_eq!(reason, expected, "{before:?} by {piece}");
+                    }
+                    _ => panic!("{before:?} by {piece}: another ending"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_ends_as_it_begins_is_in_no_piece() {
+        let key = "s7-0123456789-s7";
+        let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{key}\"}}}}]}}\n\n");
+        let live = Live::within(Limits::default(), Some(ApiKey::new(key.to_owned())), None);
+        let mut body = Body::new(&live);
+        let mut spooled = String::new();
+        for last in [false, false, true] {
+            assert!(body.push(event.as_bytes()).is_none());
+            spooled += &live.piece(last).map(|piece| piece.content).unwrap_or_default();
+        }
+        assert_eq!(spooled, "[key][key][key]");
     }
 
     /// 64-bit xorshift.
