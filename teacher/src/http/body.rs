@@ -21,9 +21,25 @@ const MAX_BYTES: usize = 1 << 26;
 /// Most bytes of one event of a stream.
 const MAX_EVENT: usize = 1 << 22;
 
+/// Most bytes of what a server may send.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Of an answer, or of a body in one piece.
+    pub(super) body: usize,
+    /// Of an event of a stream.
+    pub(super) event: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { body: MAX_BYTES, event: MAX_EVENT }
+    }
+}
+
 /// What has arrived of an answer, shared with those who watch it. What leaves it has no key in it.
 #[derive(Default)]
 pub(super) struct Live {
+    limits: Limits,
     /// What must never be repeated.
     key: Option<ApiKey>,
     /// Whose answer it is.
@@ -44,6 +60,11 @@ impl Live {
     /// An endpoint's answer that goes on from what was received before. Its key is never repeated in it.
     pub(super) fn new(endpoint: &Endpoint, before: Option<Partial>) -> Live {
         Live { key: endpoint.key.clone(), host: endpoint.host, before, ..Live::default() }
+    }
+
+    /// As [`Live::new`], of whatever endpoint and within other limits.
+    pub(super) fn within(limits: Limits, key: Option<ApiKey>, before: Option<Partial>) -> Live {
+        Live { limits, key, before, ..Live::default() }
     }
 
     /// Whether a first piece of an answer has arrived since this was asked last.
@@ -126,7 +147,7 @@ impl Live {
         if let Some(error) = chunk.take_error() {
             return ControlFlow::Break(self.parts.borrow().failed(&error, |text| self.quoted(text)));
         }
-        self.parts.borrow_mut().take(chunk)?;
+        self.parts.borrow_mut().take(chunk, self.limits.body)?;
         self.admitted.set(true);
         ControlFlow::Continue(())
     }
@@ -151,18 +172,43 @@ pub(super) struct Body<'l> {
 }
 
 enum Kind {
-    /// Nothing but white space yet, and perhaps the beginning of a byte-order mark.
-    Unknown(Vec<u8>),
+    Unknown(Beginning),
     Json(Vec<u8>),
     Stream(Events),
 }
 
+/// Nothing but white space yet, and perhaps a byte-order mark.
+#[derive(Default)]
+struct Beginning {
+    /// Bytes of it, which are not kept.
+    skipped: usize,
+    marked: bool,
+    /// What may be the beginning of the mark.
+    begun: Vec<u8>,
+}
+
+impl Beginning {
+    /// Takes the next bytes; what follows it, if they bring the first byte of that.
+    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.begun.extend_from_slice(bytes);
+        let mut start = self.begun.trim_ascii_start();
+        if let Some(rest) = start.strip_prefix(BYTE_ORDER_MARK).filter(|_| !self.marked) {
+            (self.marked, start) = (true, rest.trim_ascii_start());
+        }
+        self.skipped += self.begun.len() - start.len();
+        let start = start.to_vec();
+        let undecided = start.is_empty() || !self.marked && BYTE_ORDER_MARK.starts_with(&start);
+        self.begun = if undecided { start.clone() } else { Vec::new() };
+        if undecided { Vec::new() } else { start }
+    }
+}
+
 impl Kind {
     /// The kind of a body that begins so.
-    fn of(first: u8) -> Kind {
+    fn of(first: u8, limits: Limits) -> Kind {
         match first {
             // As `data`, `event`, `id`, `retry` and comments do.
-            b'd' | b'e' | b'i' | b'r' | b':' => Kind::Stream(Events::new(MAX_EVENT)),
+            b'd' | b'e' | b'i' | b'r' | b':' => Kind::Stream(Events::new(limits.event)),
             _ => Kind::Json(Vec::new()),
         }
     }
@@ -171,33 +217,30 @@ impl Kind {
 impl Body<'_> {
     /// A body of which nothing has arrived.
     pub(super) fn new(live: &Live) -> Body<'_> {
-        Body { live, kind: Kind::Unknown(Vec::new()) }
+        Body { live, kind: Kind::Unknown(Beginning::default()) }
     }
 
     /// Takes the next bytes; the end, where they bring it.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Ending> {
         match &mut self.kind {
-            Kind::Unknown(before) => {
-                before.extend_from_slice(bytes);
-                let start = before.trim_ascii_start();
-                let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
-                let kind = match start.first() {
-                    None if before.len() > MAX_EVENT => return Some(too_long(MAX_EVENT)),
-                    Some(first) if !BYTE_ORDER_MARK.starts_with(start) => Kind::of(*first),
-                    _ => return None,
-                };
-                let start = start.to_vec();
-                self.kind = kind;
+            Kind::Unknown(beginning) => {
+                let start = beginning.take(bytes);
+                let most = self.live.limits.event;
+                if beginning.skipped > most {
+                    return Some(too_long(most));
+                }
+                self.kind = Kind::of(*start.first()?, self.live.limits);
                 self.push(&start)
             }
             Kind::Json(whole) => {
-                let room = MAX_BYTES - whole.len();
+                let most = self.live.limits.body;
+                let room = most - whole.len();
                 whole.extend_from_slice(&bytes[..room.min(bytes.len())]);
-                (bytes.len() > room).then(|| too_long(MAX_BYTES))
+                (bytes.len() > room).then(|| too_long(most))
             }
             Kind::Stream(events) => {
                 let live = self.live;
-                ended(events.push(bytes, &mut |data| take(live, data)))
+                ended(events.push(bytes, &mut |data| take(live, data)), live.limits)
             }
         }
     }
@@ -208,7 +251,7 @@ impl Body<'_> {
         let last = match &mut self.kind {
             Kind::Unknown(_) => Some(Ending::Broken("incomplete", "expected a completion, found nothing".to_owned())),
             Kind::Json(whole) => live.take(whole).break_value(),
-            Kind::Stream(events) => ended(events.end(&mut |data| take(live, data))),
+            Kind::Stream(events) => ended(events.end(&mut |data| take(live, data)), live.limits),
         };
         last.unwrap_or_else(|| live.finish())
     }
@@ -237,9 +280,9 @@ fn take(live: &Live, data: &[u8]) -> ControlFlow<Ending> {
     }
 }
 
-fn ended(flow: ControlFlow<Stop<Ending>>) -> Option<Ending> {
+fn ended(flow: ControlFlow<Stop<Ending>>, limits: Limits) -> Option<Ending> {
     match flow.break_value()? {
-        Stop::TooLong => Some(too_long(MAX_EVENT)),
+        Stop::TooLong => Some(too_long(limits.event)),
         Stop::Enough(ending) => Some(ending),
     }
 }
@@ -264,7 +307,7 @@ struct Parts {
 
 impl Parts {
     /// Adds a chunk.
-    fn take(&mut self, chunk: Chunk) -> ControlFlow<Ending> {
+    fn take(&mut self, chunk: Chunk, most: usize) -> ControlFlow<Ending> {
         let (prompt, completion) = (chunk.usage.prompt_tokens.0, chunk.usage.completion_tokens.0);
         self.usage = (prompt.or(self.usage.0), completion.or(self.usage.1));
         if self.model.is_empty() {
@@ -284,8 +327,8 @@ impl Parts {
             self.pieces += u64::from(!piece.is_empty());
             whole.push_str(&piece);
         }
-        if self.reasoning.len() + self.content.len() > MAX_BYTES {
-            return ControlFlow::Break(too_long(MAX_BYTES));
+        if self.reasoning.len() + self.content.len() > most {
+            return ControlFlow::Break(too_long(most));
         }
         ControlFlow::Continue(())
     }
@@ -481,6 +524,44 @@ mod tests {
         assert!(
             matches!(read(br#"{"detail":"out of memory"}"#, 7).0, Ending::Server(message, _) if message.contains("out of memory"))
         );
+    }
+
+    #[test]
+    fn what_stands_before_a_body_has_a_greatest_length_however_it_is_cut() {
+        let limits = Limits { body: 100, event: 40 };
+        for (before, expected) in [
+            (" ".repeat(40), "incomplete"),
+            (" ".repeat(41), "answer-too-long"),
+            (" ".repeat(30) + "\u{feff}" + &"\n".repeat(7), "incomplete"),
+            (" ".repeat(30) + "\u{feff}" + &"\n".repeat(8), "answer-too-long"),
+        ] {
+            let text = before.clone() + "{}";
+            for piece in 1..=text.len() {
+                let live = Live::within(limits, None, None);
+                let mut body = Body::new(&live);
+                let early = text.as_bytes().chunks(piece).find_map(|bytes| body.push(bytes));
+                match early.unwrap_or_else(|| body.end()) {
+                    Ending::Broken(reason, _) | Ending::Unanswerable(reason, _) => {
+                        assert_eq!(reason, expected, "{before:?} by {piece}");
+                    }
+                    _ => panic!("{before:?} by {piece}: another ending"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_ends_as_it_begins_is_in_no_piece() {
+        let key = "s7-0123456789-s7";
+        let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{key}\"}}}}]}}\n\n");
+        let live = Live::within(Limits::default(), Some(ApiKey::new(key.to_owned())), None);
+        let mut body = Body::new(&live);
+        let mut spooled = String::new();
+        for last in [false, false, true] {
+            assert!(body.push(event.as_bytes()).is_none());
+            spooled += &live.piece(last).map(|piece| piece.content).unwrap_or_default();
+        }
+        assert_eq!(spooled, "[key][key][key]");
     }
 
     /// 64-bit xorshift.

@@ -6,6 +6,7 @@ mod body;
 mod config;
 mod events;
 mod flights;
+pub mod fuzzing;
 mod metrics;
 mod pace;
 mod probe;
