@@ -487,7 +487,8 @@ mod tests {
         ] {
             assert_eq!(key.redact(text), expected);
         }
-        for (text, expected) in [("is sk-a1", 5), ("is sk-a1b2c3d4e5", 0), ("is sk-a1b2c3d4e5s", 1), ("sk-a1 in it", 0)] {
+        for (text, expected) in [("is sk-a1", 5), ("is sk-a1b2c3d4e5", 0), ("is sk-a1b2c3d4e5s", 1), ("sk-a1 in it", 0)]
+        {
             assert_eq!(key.begun_in(text), expected, "{text}");
         }
         let as_it_begins = ApiKey::new("sk-a1b2c3d4sk".to_owned());

@@ -20,6 +20,8 @@ use std::{
 
 /// Files kept open.
 const MAX_FILES: usize = 64;
+/// Bytes of blocks that are kept: answers of many streams lie between each other, and are asked for in another order.
+const MAX_KEPT: usize = 16 << 20;
 
 /// A segment's unsealed (false) or sealed (true) file.
 pub(super) type Which = (u32, bool);
@@ -32,8 +34,32 @@ type Start = (u32, u64);
 pub(super) struct Readers {
     /// The last used first.
     files: VecDeque<(Which, Arc<File>)>,
-    /// The last block, without its compression.
-    block: Option<(Start, Arc<Vec<u8>>)>,
+    /// Blocks without their compression, the last used first.
+    blocks: VecDeque<(Start, Arc<Vec<u8>>)>,
+}
+
+impl Readers {
+    /// A block that is kept.
+    fn block(&mut self, name: Start) -> Option<Arc<Vec<u8>>> {
+        let at = self.blocks.iter().position(|(held, _)| *held == name)?;
+        let found = self.blocks.remove(at)?;
+        let raw = found.1.clone();
+        self.blocks.push_front(found);
+        Some(raw)
+    }
+
+    /// Keeps a block, and gives up those that were not used for longest.
+    fn keep(&mut self, name: Start, raw: Arc<Vec<u8>>) {
+        self.blocks.push_front((name, raw));
+        let mut left = MAX_KEPT;
+        let fits = |(_, raw): &(Start, Arc<Vec<u8>>)| {
+            let fits = raw.len() <= left;
+            left = left.saturating_sub(raw.len());
+            fits
+        };
+        let kept = self.blocks.iter().map(fits).take_while(|fits| *fits).count();
+        self.blocks.truncate(kept.max(1));
+    }
 }
 
 impl<E> Journal<E> {
@@ -119,12 +145,12 @@ impl<E> Journal<E> {
 
     fn raw_block(&self, which: Which, path: &Path, block: Block) -> Result<Option<Arc<Vec<u8>>>, DatasetError> {
         let name = (which.0, block.start);
-        if let Some((_, raw)) = self.readers().block.as_ref().filter(|(held, _)| *held == name) {
-            return Ok(Some(raw.clone()));
+        if let Some(raw) = self.readers().block(name) {
+            return Ok(Some(raw));
         }
         let raw = self.read_file(which, path, |file| read_block(file, &block))?.flatten().map(Arc::new);
         if let Some(raw) = &raw {
-            self.readers().block = Some((name, raw.clone()));
+            self.readers().keep(name, raw.clone());
         }
         Ok(raw)
     }
@@ -183,4 +209,23 @@ fn frame_at(file: &File, place: Place, layout: Layout) -> io::Result<Option<Vec<
         read => read?,
     }
     Ok(frame::parse(&bytes, layout).map(|frame| frame.payload.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_blocks_that_were_used_last_are_kept_up_to_their_bytes() {
+        let mut readers = Readers::default();
+        let block = |bytes: usize| Arc::new(vec![0; bytes]);
+        (0..20).for_each(|at| readers.keep((0, at), block(MAX_KEPT / 8)));
+        assert_eq!(readers.blocks.len(), 8);
+        assert!(readers.block((0, 12)).is_some() && readers.block((0, 11)).is_none());
+        readers.keep((1, 0), block(MAX_KEPT / 8));
+        assert!(readers.block((0, 12)).is_some(), "it was used just before");
+        assert!(readers.block((0, 13)).is_none(), "it was not, for longest");
+        readers.keep((2, 0), block(2 * MAX_KEPT));
+        assert_eq!(readers.blocks.len(), 1, "one is kept whatever its length");
+    }
 }
