@@ -27,7 +27,7 @@ type Told = ((u32, f32), Vec<(u32, f32)>);
 fn realistic(count: usize, state: &mut u64) -> Vec<Told> {
     (0..count)
         .map(|_| {
-            let sharpness = if next(state) % 2 == 0 { 6.0 } else { 2.0 };
+            let sharpness = if next(state).is_multiple_of(2) { 6.0 } else { 2.0 };
             let mut logits: Vec<(u32, f64)> = (0..200)
                 .map(|_| {
                     let rank = (128_000_f64.powf(uniform(state))) as u32;
@@ -206,7 +206,7 @@ fn ten_thousand_changed_and_cut_inputs_are_refused_or_read() {
                 _ => bytes[at] = bytes[at].wrapping_add(1),
             }
         }
-        if next(&mut state) % 8 > 0 {
+        if !next(&mut state).is_multiple_of(8) {
             bytes = resealed(bytes);
         }
         match LogProbs::decode(&bytes) {
