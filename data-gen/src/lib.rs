@@ -9,8 +9,8 @@ mod split;
 pub use files::{AnswerFormat, AnswerKind, Columns, FileConfig, FileFormat, problem_files};
 pub use generators::{BaseConversionConfig, ChainSumConfig, CountdownConfig, GeneratorConfig, LinearEquationConfig};
 pub use sampling::{
-    Bought, Holdings, OldAnswers, SamplingConfig, SamplingError, TRACES, buy, holdings, write_traces,
-    write_worked_solutions,
+    AdaptiveConfig, Bought, Holdings, Judge, OldAnswers, Outcome, SamplingConfig, SamplingError, Standing, TRACES, buy,
+    holdings, write_traces, write_worked_solutions,
 };
 pub use split::{PROBLEMS, SplitConfig, normalised_key, split};
 

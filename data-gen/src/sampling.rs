@@ -2,13 +2,17 @@
 //! what is there, in the order of problems and samples, whatever the order in which answers came.
 
 mod legacy;
+mod schedule;
 mod write;
 
 pub use legacy::{Holdings, OldAnswers, holdings};
+pub use schedule::{AdaptiveConfig, Judge, Outcome, Standing};
 pub use write::{write_traces, write_worked_solutions};
 
 use distill_dataset::{Context, DatasetError, Digest, Interrupted, Problem, SamplingParams, Shard, Split, Stage};
-use distill_teacher::{Answers, Ask, Asks, Budget, Complete, Identity, Order, PumpError, TeacherError, pump};
+use distill_teacher::{
+    Answer, Answers, Ask, Asks, Budget, Complete, Identity, Order, PumpError, Pumped, TeacherError, pump,
+};
 use serde::{Deserialize, Serialize};
 
 /// How a teacher is asked.
@@ -41,6 +45,9 @@ pub struct SamplingConfig {
     /// Most US dollars that this dataset may cost, broken attempts included.
     #[serde(default, skip_serializing)]
     pub budget_usd: Option<f64>,
+    /// More samples of a problem until its outcome is settled, `samples-per-problem` at most. It decides rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<AdaptiveConfig>,
     /// Most hours in which this dataset is bought.
     #[serde(default, skip_serializing)]
     pub budget_hours: Option<f64>,
@@ -73,6 +80,7 @@ impl SamplingConfig {
             max_failed_share: 0.0,
             budget_tokens: None,
             budget_usd: None,
+            adaptive: None,
             budget_hours: None,
             budget_gpu_hours: None,
         }
@@ -92,6 +100,7 @@ impl SamplingConfig {
         if !(0.0..=1.0).contains(&self.max_failed_share) {
             wrong.push(format!("`max-failed-share`: expected 0 to 1, found {}", self.max_failed_share));
         }
+        wrong.extend(self.adaptive.iter().flat_map(|adaptive| adaptive.check(self.samples_per_problem)));
         if let Some(shorter) = self.continues.filter(|shorter| *shorter == 0 || *shorter >= self.max_new_tokens) {
             let limit = self.max_new_tokens;
             wrong.push(format!("`continues`: expected a limit below `max-new-tokens` = {limit}, found {shorter}"));
@@ -106,6 +115,28 @@ impl SamplingConfig {
             }
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+
+    /// What is asked of the sampler for one of a problem's samples.
+    pub fn params_of(&self, index: u32) -> SamplingParams {
+        let usual = self.params();
+        let temperature =
+            self.adaptive.as_ref().map_or(usual.temperature, |adaptive| adaptive.temperature(index, usual.temperature));
+        SamplingParams { temperature, ..usual }
+    }
+
+    /// The samples of a problem that come next.
+    fn next(&self, standing: Standing) -> Option<std::ops::Range<u32>> {
+        let most = self.samples_per_problem;
+        match &self.adaptive {
+            Some(adaptive) => adaptive.next(standing, most),
+            None => (standing.tried < most).then_some(standing.tried..most),
+        }
+    }
+
+    /// Whether samples are judged while they are bought.
+    pub fn judges(&self) -> bool {
+        self.adaptive.as_ref().is_some_and(AdaptiveConfig::judges)
     }
 
     fn budget(&self) -> Budget {
@@ -208,6 +239,7 @@ pub struct Bought {
 
 /// Asks `teacher` for every sample of the training problems in these shards, of all `whole` ones, that is not in `answers`
 /// yet. Answers that an older version paid for are adopted first. The budget is that of the whole dataset, whoever buys it.
+/// `judge` says which answers are usable, where samples are bought until a problem is settled.
 ///
 /// # Errors
 /// When nobody answers, the budget is reached, too many requests fail, or a stop was asked for. Answers are kept.
@@ -215,21 +247,111 @@ pub fn buy(
     config: &SamplingConfig,
     (problems, whole): (&[Shard], &[Shard]),
     teacher: &dyn Complete,
-    answers: &Answers,
+    (answers, judge): (&Answers, Judge<'_>),
     context: &Context,
 ) -> Result<Bought, SamplingError> {
     let identity = teacher.identity();
     let old = legacy::adopt(config, problems, &identity, answers, context)?;
-    let (asks, all) = (|| wanted(config, problems, &identity), || wanted(config, whole, &identity));
-    let (sampling, budget, dataset) = (config.params(), config.budget(), dataset(config, whole, &identity));
-    let order = Order { asks: &asks, all: &all, dataset, sampling, budget, task: ("sample", "traces") };
-    let pumped = pump(&order, teacher, answers, context)?;
-    let most = (config.max_failed_share * pumped.total as f64) as u64;
-    if pumped.failed > most {
-        let (failed, total, first) = (pumped.failed, pumped.total, pumped.first_failure);
-        return Err(SamplingError::Failed { failed, total, most, first });
+    let mut bought = Bought { old, ..Bought::default() };
+    let mut standings = Vec::new();
+    let judges = config.judges();
+    loop {
+        if judges {
+            look(config, problems, (&identity, answers), judge, &mut standings)?;
+        }
+        let open = judges.then_some(&*standings);
+        if judges && wanted(config, problems, &identity, open).next().is_none() {
+            return Ok(bought);
+        }
+        let pumped = round(config, (problems, whole), open, teacher, answers, context)?;
+        bought.total += pumped.total;
+        bought.done += pumped.done;
+        bought.failed += pumped.failed;
+        let most = (config.max_failed_share * bought.total as f64) as u64;
+        if bought.failed > most {
+            let (failed, total, first) = (bought.failed, bought.total, pumped.first_failure);
+            return Err(SamplingError::Failed { failed, total, most, first });
+        }
+        if !judges {
+            return Ok(bought);
+        }
+        give_up(config, problems, (&identity, answers), judge, &mut standings)?;
     }
-    Ok(Bought { total: pumped.total, done: pumped.done, failed: pumped.failed, old })
+}
+
+/// Asks for the samples that come next where it is known how the problems stand, else for all of them.
+fn round(
+    config: &SamplingConfig,
+    (problems, whole): (&[Shard], &[Shard]),
+    standings: Option<&[Standing]>,
+    teacher: &dyn Complete,
+    answers: &Answers,
+    context: &Context,
+) -> Result<Pumped, SamplingError> {
+    let identity = teacher.identity();
+    let (asks, all) = (|| wanted(config, problems, &identity, standings), || wanted(config, whole, &identity, None));
+    let (dataset, budget, task) = (dataset(config, whole, &identity), config.budget(), ("sample", "traces"));
+    Ok(pump(&Order { asks: &asks, all: &all, dataset, budget, task }, teacher, answers, context)?)
+}
+
+/// How each of these problems stands, by the answers that are there.
+fn look(
+    config: &SamplingConfig,
+    problems: &[Shard],
+    (identity, answers): (&Identity, &Answers),
+    judge: Judge<'_>,
+    standings: &mut Vec<Standing>,
+) -> Result<(), SamplingError> {
+    for (place, problem) in training(problems).enumerate() {
+        let problem = problem?;
+        if standings.len() <= place {
+            standings.push(Standing::default());
+        }
+        let standing = &mut standings[place];
+        while let Some(block) = config.next(*standing) {
+            let ids: Vec<String> = block.map(|index| id(config, &problem, index, identity)).collect();
+            if !ids.iter().all(|id| answers.contains(id)) {
+                break;
+            }
+            for id in &ids {
+                standing.take(outcome(answers.get(id)?, &problem, judge));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of the samples that were just asked for, those that failed after every retry count as tried: the problem goes on.
+fn give_up(
+    config: &SamplingConfig,
+    problems: &[Shard],
+    (identity, answers): (&Identity, &Answers),
+    judge: Judge<'_>,
+    standings: &mut [Standing],
+) -> Result<(), SamplingError> {
+    for (problem, standing) in training(problems).zip(standings) {
+        let problem = problem?;
+        let ids = config.next(*standing).into_iter().flatten().map(|index| id(config, &problem, index, identity));
+        let ids: Vec<String> = ids.collect();
+        if !ids.iter().all(|id| answers.contains(id)) {
+            for id in &ids {
+                standing.take(outcome(answers.get(id)?, &problem, judge));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an answer is worth. One that is not there, or whose end is not the model's word, is worth nothing.
+fn outcome(answer: Option<Answer>, problem: &Problem, judge: Judge<'_>) -> Outcome {
+    match answer {
+        Some(Answer::Answered(trace)) if !trace.finish_reason.is_censored() => judge(problem, &trace),
+        _ => Outcome::Wrong,
+    }
+}
+
+fn id(config: &SamplingConfig, problem: &Problem, index: u32, identity: &Identity) -> String {
+    identity.sample_id(&problem.id, &config.params_of(index), index)
 }
 
 /// A name of the samples of these problems: the same for all who buy them.
@@ -254,18 +376,29 @@ fn training(problems: &[Shard]) -> impl Iterator<Item = Result<Problem, DatasetE
     rows.filter(|row| row.as_ref().map_or(true, |row| row.split == Split::Train))
 }
 
-/// Every sample that is wanted, problem by problem.
-fn wanted<'a>(config: &'a SamplingConfig, problems: &'a [Shard], identity: &'a Identity) -> Asks<'a> {
-    let sampling = config.params();
-    Box::new(training(problems).flat_map(move |problem| -> Box<dyn Iterator<Item = _>> {
+/// Every sample that is wanted, problem by problem: those that come next where it is known how the problems stand, else
+/// all that there may ever be.
+fn wanted<'a>(
+    config: &'a SamplingConfig,
+    problems: &'a [Shard],
+    identity: &'a Identity,
+    standings: Option<&'a [Standing]>,
+) -> Asks<'a> {
+    let places = training(problems).enumerate();
+    Box::new(places.flat_map(move |(place, problem)| -> Box<dyn Iterator<Item = _>> {
         match problem {
             Ok(problem) => {
-                let shorter = config.continues.map(|limit| SamplingParams { max_new_tokens: limit, ..sampling });
+                let block = match standings {
+                    Some(standings) => config.next(standings.get(place).copied().unwrap_or_default()).unwrap_or(0..0),
+                    None => 0..config.samples_per_problem,
+                };
                 let ask = move |index| {
+                    let sampling = config.params_of(index);
+                    let shorter = config.continues.map(|limit| SamplingParams { max_new_tokens: limit, ..sampling });
                     let shorter = shorter.map(|sampling| identity.sample_id(&problem.id, &sampling, index));
                     Ok(Ask { shorter, ..Ask::sample(&problem, index, identity, &sampling) })
                 };
-                Box::new((0..config.samples_per_problem).map(ask))
+                Box::new(block.map(ask))
             }
             Err(error) => Box::new(std::iter::once(Err(error))),
         }

@@ -16,6 +16,11 @@ pub trait Filter: Send + Sync {
         false
     }
 
+    /// It, where it is the verifier of answers.
+    fn verifier(&self) -> Option<&crate::VerifyConfig> {
+        None
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors

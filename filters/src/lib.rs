@@ -31,7 +31,7 @@ pub use length::{Length, LengthConfig};
 pub use list::FilterConfig;
 pub use select::{SELECTION, select, settings};
 pub use unit::{Inputs, Unit};
-pub use verify::{Verified, VerifyConfig};
+pub use verify::{Verified, VerifyConfig, verdict};
 pub use vote::{VoteConfig, Voted};
 
 use distill_dataset::{DatasetError, Interrupted};

@@ -14,7 +14,10 @@ use crate::{
     filter::decide_each,
     unit::{ProblemRow, Said, problem_of},
 };
-use distill_dataset::{Context, Entry, Journal, Keyed, Message, Reference, Shard, ShardWriter, Stage, Tally, Verdict};
+use distill_dataset::{
+    Context, Entry, Journal, Keyed, Message, Problem, Reference, Shard, ShardWriter, Stage, Tally, Trace, TurnFormat,
+    Verdict,
+};
 use distill_verify::{
     Judgement, Policy,
     code::{self, Code, Judges, Language, in_order, parse_reference},
@@ -115,6 +118,10 @@ impl Filter for VerifyConfig {
         self.keyed().with("on-unknown", self.on_unknown)
     }
 
+    fn verifier(&self) -> Option<&VerifyConfig> {
+        Some(self)
+    }
+
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {
         let mut problems = unit.problems::<Referenced>();
         let mut programs = Programs { judges: unit.inputs.judges, context, journal: None };
@@ -147,26 +154,44 @@ fn compare(said: &Said, problem: &Referenced, policy: &Policy) -> Option<Verifie
     if problem.reference == Reference::Tests {
         return None;
     }
-    // One answer that the verifier cannot take must not cost the others.
-    let judged = catch_unwind(AssertUnwindSafe(|| {
-        let turn = said.turn();
-        let text = said.format.split(&turn).answered();
-        Some(match problem.reference {
-            Reference::Math => distill_verify::judge_math(text, &problem.answer, policy),
-            Reference::Text => distill_verify::judge_text(text, &problem.answer),
-            Reference::Choice => {
-                let question: Vec<&str> = problem.messages.iter().map(|message| message.content.as_str()).collect();
-                let options = distill_verify::options_in(&question.join("\n"));
-                distill_verify::judge_choice(text, &problem.answer, &options)
-            }
-            Reference::Tests | Reference::None => return None,
-        })
-    }));
-    Some(match judged {
+    let asked = (problem.reference, problem.messages.as_slice(), problem.answer.as_str());
+    Some(match judged(&said.format, &said.turn(), asked, policy) {
         Ok(Some(judgement)) => compared(&said.id, judgement, &problem.answer),
         Ok(None) => Verified::unknown(&said.id, "no-reference", String::new()),
         Err(_) => Verified::unknown(&said.id, "judge-panicked", String::new()),
     })
+}
+
+/// The verdict on a trace, by the same rules as the filter's; unknown where tests would have to run.
+pub fn verdict(problem: &Problem, trace: &Trace, policy: &Policy) -> Verdict {
+    let asked = (problem.reference, problem.messages.as_slice(), problem.answer.as_str());
+    match judged(&trace.format, &trace.format.turn(&trace.text), asked, policy) {
+        Ok(Some(judgement)) => compared(&trace.id, judgement, &problem.answer).verdict,
+        _ => Verdict::Unknown,
+    }
+}
+
+/// What the verifier says of a turn's answer; nothing where there is nothing to compare it with.
+fn judged(
+    format: &TurnFormat,
+    turn: &str,
+    (reference, messages, answer): (Reference, &[Message], &str),
+    policy: &Policy,
+) -> std::thread::Result<Option<Judgement>> {
+    // One answer that the verifier cannot take must not cost the others.
+    catch_unwind(AssertUnwindSafe(|| {
+        let text = format.split(turn).answered();
+        Some(match reference {
+            Reference::Math => distill_verify::judge_math(text, answer, policy),
+            Reference::Text => distill_verify::judge_text(text, answer),
+            Reference::Choice => {
+                let question: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+                let options = distill_verify::options_in(&question.join("\n"));
+                distill_verify::judge_choice(text, answer, &options)
+            }
+            Reference::Tests | Reference::None => return None,
+        })
+    }))
 }
 
 fn compared(trace_id: &str, judgement: Judgement, answer: &str) -> Verified {

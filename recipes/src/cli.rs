@@ -56,6 +56,61 @@ pub enum Command {
     Chat(ChatArgs),
     /// What this machine has: devices, memory, disk.
     Doctor(DoctorArgs),
+    /// Teachers behind endpoints: what is known of hosts and models, start one on a cluster, try one.
+    #[command(subcommand)]
+    Teacher(TeacherCommand),
+}
+
+/// What about a teacher.
+#[derive(Debug, Subcommand)]
+pub enum TeacherCommand {
+    /// What is known of the hosts that `teacher.http.host` can name, with sources.
+    Hosts(KnownArgs),
+    /// What is known of models: their turns, their makers' advice on sampling, with sources.
+    Models(KnownArgs),
+    /// Look at a recipe's endpoints: which model answers, where its reasoning is, what works. It takes a few hundred tokens.
+    Probe(ProbeArgs),
+    /// Start a recipe's teacher as Slurm jobs, wait until it is healthy, and register it for the recipe.
+    Launch(LaunchArgs),
+}
+
+/// What is known.
+#[derive(Args, Debug)]
+pub struct KnownArgs {
+    /// One of them, whole; all of them in a line each by default.
+    pub name: Option<String>,
+}
+
+/// What is looked at.
+#[derive(Args, Debug)]
+pub struct ProbeArgs {
+    /// The recipe's TOML file.
+    pub recipe: PathBuf,
+    /// Overrides one value of the recipe.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// The folder of all results, where launched servers are registered.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is started.
+#[derive(Args, Debug)]
+pub struct LaunchArgs {
+    /// The recipe's TOML file.
+    pub recipe: PathBuf,
+    /// Overrides one value of the recipe.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Prints the batch scripts, and starts nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The folder of all results, which the cluster's nodes see as well.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
 }
 
 /// A recipe, and how to run it here.

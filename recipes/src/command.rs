@@ -1,8 +1,8 @@
 //! One command: from what was typed to an exit code.
 
 use crate::{
-    cli::{Cli, Command, RecipeArgs, RunArgs, VerifyCodeArgs, VerifyCommand, VerifyMathArgs},
-    convert, doctor, plan,
+    cli::{Cli, Command, RecipeArgs, RunArgs, TeacherCommand, VerifyCodeArgs, VerifyCommand, VerifyMathArgs},
+    convert, doctor, known, launch, plan,
     progress::Reporter,
     rank,
     recipe::{Recipe, diagnostic::RecipeError},
@@ -105,6 +105,19 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
         Command::Chat(args) => {
             set_threads(args.decode.threads)?;
             talk::talk(&args, color)
+        }
+        Command::Teacher(TeacherCommand::Hosts(args)) => print(&known::hosts(args.name.as_deref())?),
+        Command::Teacher(TeacherCommand::Models(args)) => print(&known::models(args.name.as_deref())?),
+        Command::Teacher(TeacherCommand::Probe(args)) => {
+            let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+            let text = known::probe(&recipe, &Store::new(&args.store), args.json, secrets)?;
+            print(&safe(&text, args.json))
+        }
+        Command::Teacher(TeacherCommand::Launch(args)) => {
+            let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+            let cancel = Cancel::default();
+            stop_on_signal(cancel.clone())?;
+            launch::launch(&recipe, &Store::new(&args.store), args.dry_run, &cancel, &mut |text| print(text))
         }
         Command::Doctor(args) => {
             let findings = doctor::look(&args.store);

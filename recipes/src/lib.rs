@@ -8,6 +8,8 @@ pub mod convert;
 mod data;
 pub mod doctor;
 pub mod identity;
+pub mod known;
+pub mod launch;
 mod links;
 pub mod plan;
 mod preflight;

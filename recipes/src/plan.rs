@@ -8,8 +8,9 @@ use crate::{
 };
 use anyhow::Result;
 use distill_checkpoint::{Checkpoint, ModelConfig};
-use distill_data_gen::{Holdings, OldAnswers, ProblemsConfig};
+use distill_data_gen::{Holdings, OldAnswers, ProblemsConfig, SamplingConfig};
 use distill_dataset::{Dataset, Detail};
+use distill_teacher::{HttpTeacherConfig, ModelProfile};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -20,10 +21,27 @@ struct Sampling {
     /// Requests still to be made at most, where the number of problems is known already.
     requests: Option<u64>,
     completion_tokens_at_most: Option<u64>,
+    /// Tokens of prompts, at four bytes each.
+    prompt_tokens: Option<u64>,
+    /// Tokens that answers have where they are as long as R1's own traces.
+    completion_tokens_expected: Option<u64>,
     usd_at_most: Option<f64>,
+    usd_expected: Option<f64>,
+    /// Requests in flight at all endpoints together.
+    concurrency: u64,
+    gpus: Option<f64>,
     /// Answers that were paid for, where the problems are made already.
     answers: Option<Holdings>,
+    /// What the model's makers advise and the recipe does not do, and what is known of its host's prices.
+    advice: Vec<String>,
 }
+
+/// Tokens of one of the 804,745 traces that the distills of DeepSeek-R1 were trained on, on average.
+const TOKENS_OF_R1: u64 = 5355;
+/// R1 in FP8 on 8 H200 under SGLang: streams, and tokens a second of each GPU (InferenceX, 1k/1k).
+const RATES_OF_R1: [(u64, f64); 4] = [(8, 74.6), (16, 111.9), (32, 151.1), (64, 223.6)];
+/// The same at full load on 96 H100 with prefill and decoding apart (LMSYS, 2025-05-05).
+const RATE_AT_FULL_LOAD: f64 = 22_300.0 / 8.0;
 
 /// The plan of a session in `Mode::Plan`.
 ///
@@ -51,7 +69,9 @@ pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<Strin
         let count =
             |value: Option<u64>| value.map_or("known once the problems are made".to_owned(), |value| value.to_string());
         let _ = writeln!(text, "\nteacher {}", source.teacher);
-        if let Some(Holdings { held, old }) = source.answers.as_ref().filter(|there| **there != Holdings::default()) {
+        if let Some(Holdings { held, old, .. }) =
+            source.answers.as_ref().filter(|there| there.held > 0 || there.old != OldAnswers::default())
+        {
             let _ = writeln!(text, "  answers that are there      {held}");
             if *old != OldAnswers::default() {
                 let _ = writeln!(text, "  answers of an older version {} used again", old.adopted);
@@ -62,8 +82,23 @@ pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<Strin
         }
         let _ = writeln!(text, "  requests                    {}", count(source.requests));
         let _ = writeln!(text, "  completion tokens, at most  {}", count(source.completion_tokens_at_most));
-        if let Some(usd) = source.usd_at_most.filter(|usd| *usd > 0.0) {
-            let _ = writeln!(text, "  cost, at most               ${usd:.2}, prompts aside");
+        if let Some(expected) = source.completion_tokens_expected {
+            let _ = writeln!(
+                text,
+                "  completion tokens, expected {expected}, if answers are as long as R1's own traces ({TOKENS_OF_R1} tokens)"
+            );
+        }
+        if let Some(prompts) = source.prompt_tokens {
+            let _ = writeln!(text, "  prompt tokens, about        {prompts}, at four bytes each");
+        }
+        if let (Some(most), Some(expected)) = (source.usd_at_most.filter(|usd| *usd > 0.0), source.usd_expected) {
+            let prompts = if source.prompt_tokens.is_some() { "prompts too" } else { "prompts aside" };
+            let _ =
+                writeln!(text, "  cost                        ${expected:.2} expected, ${most:.2} at most, {prompts}");
+        }
+        text.push_str(&worth(source));
+        for advice in &source.advice {
+            let _ = writeln!(text, "  note                        {advice}");
         }
     }
     if let Some(bytes) = memory {
@@ -76,18 +111,54 @@ pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<Strin
     Ok(text)
 }
 
+/// What the requests in flight are worth, where a recipe says how many GPUs serve them.
+fn worth(source: &Sampling) -> String {
+    let (Some(gpus), Some(tokens)) = (source.gpus, source.completion_tokens_expected) else { return String::new() };
+    let streams = (source.concurrency as f64 / gpus * 8.0).round() as u64;
+    let rate = match RATES_OF_R1.iter().rev().find(|(known, _)| *known <= streams) {
+        Some((_, rate)) => *rate,
+        // Below the least that was measured, a stream is as fast as there.
+        None => RATES_OF_R1[0].1 * streams as f64 / RATES_OF_R1[0].0 as f64,
+    };
+    let hours = |rate: f64| tokens as f64 / rate / 3600.0;
+    format!(
+        "  GPU-hours, about            {:.1} at {} requests in flight on {gpus} GPUs ({rate:.0} tokens/s a GPU), {:.1} at full load\n  assumed                     R1 in FP8: 75 to 224 tokens/s a GPU at 8 to 64 requests on 8 H200, {RATE_AT_FULL_LOAD:.0} at full load on 96 H100;\n                              raise `concurrency` and add endpoints before GPUs\n",
+        hours(rate),
+        source.concurrency,
+        hours(RATE_AT_FULL_LOAD),
+    )
+}
+
+/// What the model's makers advise, and what its host is known to cost.
+fn advice(config: &HttpTeacherConfig, sampling: &SamplingConfig) -> Vec<String> {
+    let model = ModelProfile::of(&config.model);
+    let mut advice = model
+        .map_or_else(Vec::new, |model| model.advice(sampling.temperature, sampling.top_p, sampling.max_new_tokens));
+    let Some(host) = config.profile() else { return advice };
+    let known = host.price.iter().filter(|price| price.model.eq_ignore_ascii_case(&config.model));
+    advice.extend(known.map(|price| {
+        let until = price.until.as_ref().map_or(String::new(), |until| format!(" until {until}"));
+        let hours = price.hours.as_ref().map_or(String::new(), |hours| format!(", {hours}"));
+        format!(
+            "{}: {} {} a million tokens of prompts, {} of answers, from {}{until}{hours}",
+            host.title, price.currency, price.prompt, price.completion, price.from
+        )
+    }));
+    advice
+}
+
 fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<Sampling>> {
     let source = &recipe.sources[index];
     let Some(sampling) = &source.sampling else { return Ok(None) };
     let Some(teacher) = Teacher::of(source, &session.outside)? else { return Ok(None) };
-    let price = match &source.teacher {
-        TeacherConfig::Http(config) => {
-            let places = config.endpoint.places();
-            // The dearest may have to do it all.
-            places.iter().map(|place| place.usd_per_million_tokens.unwrap_or_default()[1]).fold(0.0, f64::max)
-        }
-        TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => 0.0,
+    let endpoint = match &source.teacher {
+        TeacherConfig::Http(config) => Some(&config.endpoint),
+        TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => None,
     };
+    let places = endpoint.map(|endpoint| endpoint.places()).unwrap_or_default();
+    // The dearest may have to do it all.
+    let dearest =
+        |at: usize| places.iter().map(|place| place.usd_per_million_tokens.unwrap_or_default()[at]).fold(0.0, f64::max);
     let label = if index == 0 { "problems".to_owned() } else { format!("problems-{}", index + 1) };
     let stage = session.record.stages.iter().find(|stage| stage.label == label && stage.state != State::Pending);
     let dir = stage.map(|stage| session.store.stage(&stage.stage, &stage.key));
@@ -110,9 +181,27 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<
     let there = answers.as_ref().map_or(0, |there| there.held + there.old.adopted);
     let requests = train.map(|train| (train * u64::from(sampling.samples_per_problem)).saturating_sub(there));
     let tokens = requests.map(|requests| requests * u64::from(sampling.max_new_tokens));
-    let usd_at_most = tokens.map(|tokens| tokens as f64 * price / 1e6);
-    let teacher = teacher.name;
-    Ok(Some(Sampling { teacher, requests, completion_tokens_at_most: tokens, usd_at_most, answers }))
+    let expected = requests.map(|requests| requests * TOKENS_OF_R1.min(u64::from(sampling.max_new_tokens)));
+    let prompts = answers.as_ref().map(|there| there.missing_bytes / 4);
+    let usd = |tokens: Option<u64>| {
+        let prompts = prompts.unwrap_or_default() as f64 * dearest(0);
+        tokens.map(|tokens| (tokens as f64 * dearest(1) + prompts) / 1e6)
+    };
+    let concurrency = places.iter().map(|place| u64::from(place.concurrency.unwrap_or(1))).sum();
+    let advice = endpoint.map_or_else(Vec::new, |endpoint| advice(endpoint, sampling));
+    Ok(Some(Sampling {
+        teacher: teacher.name,
+        requests,
+        completion_tokens_at_most: tokens,
+        prompt_tokens: prompts,
+        completion_tokens_expected: expected.filter(|_| endpoint.is_some()),
+        usd_at_most: usd(tokens),
+        usd_expected: usd(expected),
+        concurrency,
+        gpus: endpoint.and_then(|endpoint| endpoint.gpus),
+        answers,
+        advice,
+    }))
 }
 
 /// Weights, gradients and two moments in float32.

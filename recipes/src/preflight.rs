@@ -49,7 +49,8 @@ fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
         let TeacherConfig::Http(config) = &source.teacher else { continue };
         let places = config.endpoint.places();
         let own = places.iter().filter_map(|place| place.api_key_env.as_ref());
-        for name in config.api_key_env.iter().chain(own) {
+        teachers::own_key(config, secrets)?;
+        for name in own {
             teachers::key(name, secrets)?;
         }
     }

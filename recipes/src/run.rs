@@ -12,10 +12,10 @@ use crate::{
     verify,
 };
 use anyhow::{Context as _, Result};
-use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SamplingConfig, SplitConfig, TRACES};
-use distill_dataset::{Dataset, Keyed, Shard};
+use distill_data_gen::{Outcome, PROBLEMS, ProblemsConfig, SOURCE, SamplingConfig, SplitConfig, TRACES};
+use distill_dataset::{Dataset, Keyed, Problem, Shard, Trace, Verdict};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
-use distill_filters::{EXAMPLES, EXPORT, Inputs, SELECTION};
+use distill_filters::{EXAMPLES, EXPORT, Filter, Inputs, SELECTION};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainingConfig};
 use distill_teacher::Answers;
@@ -124,25 +124,38 @@ fn make_traces(
         });
     };
     let settings = Keyed::of(sampling, &SamplingConfig::unset()).nest("teacher", teacher.keyed());
+    let verifier = recipe.verifier();
+    // Verdicts decide which samples there are.
+    let settings = match sampling.judges() {
+        true => settings.nest("judged", verifier.keyed()).with("judged-by", verifier.stage().version),
+        false => settings,
+    };
     let spec = Spec::new(TRACES, &(sampling, &teacher.name), settings)?.label(label("traces", index));
+    let policy = verifier.policy;
+    let judge = move |problem: &Problem, trace: &Trace| match distill_filters::verdict(problem, trace, &policy) {
+        Verdict::Pass => Outcome::Usable,
+        Verdict::Fail => Outcome::Wrong,
+        Verdict::Unknown => Outcome::Unknown,
+    };
     let (device, answers) = (session.device.clone(), session.store.samples(&teacher.folder()));
     let name = format!("{}/{}", session.record.name, label("traces", index));
+    let store = session.store.clone();
     let place = preflight::Place { device: session.device.clone(), store: session.store.root().to_owned() };
     session.stage(spec.input("problems", own), |owner| {
         preflight::check(recipe, &ready(problems)?, &place, secrets)?;
         teacher.plan(&device, sampling.max_new_tokens)?;
         let shards: Rc<Vec<Shard>> = Rc::new(own.ready()?.shards().collect());
-        let complete = teacher.open(&device, sampling.max_new_tokens, secrets)?;
+        let complete = teacher.open(&device, sampling.max_new_tokens, Some(&store), secrets)?;
         let answers = Rc::new(Answers::share(&answers, owner)?.labelled(name));
         let (identity, name) = (complete.identity(), teacher.name.clone());
-        let (all, bought) = (shards.clone(), answers.clone());
+        let (all, bought, judging) = (shards.clone(), answers.clone(), judge.clone());
         Ok(Work::map(shards.len(), move |unit, context, out| {
             let (unit, teacher) = ((&shards[unit], unit), (&identity, name.as_str()));
-            Ok(distill_data_gen::write_traces(sampling, unit, teacher, &answers, &context.cancel, out)?)
+            Ok(distill_data_gen::write_traces(sampling, unit, teacher, (&answers, &judge), &context.cancel, out)?)
         })
         .after(move |units, context| {
             let wanted: Vec<Shard> = units.iter().map(|unit| all[*unit].clone()).collect();
-            distill_data_gen::buy(sampling, (&wanted, &all), &*complete, &bought, context)?;
+            distill_data_gen::buy(sampling, (&wanted, &all), &*complete, (&bought, &judging), context)?;
             Ok(())
         }))
     })
@@ -275,12 +288,14 @@ fn evaluate(
     let teachers = recipe.sources.iter().filter_map(|source| Teacher::of(source, &session.outside).transpose());
     if let Some(teacher) = teachers.take(1).collect::<Result<Vec<_>>>()?.pop() {
         // What a teacher's answers cost is paid once: they lie where all runs find them.
-        let answers = session.store.samples(&teacher.folder());
+        let (answers, store) = (session.store.samples(&teacher.folder()), session.store.clone());
         let old_evaluations = session.store.root().join(EVALUATION.name);
         scores.push(session.stage(spec("teacher")?.outside("model", teacher.digest()), |owner| {
             Ok(Work::gather(move |context, out| {
-                let (complete, answers) =
-                    (teacher.open(&device, config.max_new_tokens, secrets)?, Answers::share(&answers, owner)?);
+                let (complete, answers) = (
+                    teacher.open(&device, config.max_new_tokens, Some(&store), secrets)?,
+                    Answers::share(&answers, owner)?,
+                );
                 let problems = ready(problems)?;
                 let old = (&complete.identity(), &*old_evaluations);
                 distill_evaluate::adopt(config, &problems, old, &answers, context)?;

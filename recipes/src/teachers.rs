@@ -2,14 +2,18 @@
 
 use crate::{
     identity::Outside,
+    launch,
     recipe::{HttpConfig, SourceConfig, TeacherConfig},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use distill_chat::Chat;
-use distill_dataset::Keyed;
-use distill_teacher::{Api, ApiKey, Complete, HttpTeacher, Identity, Render};
+use distill_dataset::{Keyed, Store, read_regular_text};
+use distill_teacher::{Api, ApiKey, Complete, HttpTeacher, Identity, Probed, Render};
 use distill_teacher_local::{Limits, LocalTeacher, Placement, Precision, plan_cache};
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 /// Looks up a secret by the name of its environment variable.
 pub type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -110,11 +114,17 @@ impl Teacher {
         Ok(())
     }
 
-    /// Gets it ready to answer with at most `max_new_tokens`.
+    /// Gets it ready to answer with at most `max_new_tokens`. Servers that were launched for it are found in `store`.
     ///
     /// # Errors
     /// When the checkpoint is damaged, the device is not there, or a key is missing.
-    pub fn open(&self, device: &str, max_new_tokens: u32, secrets: Secrets<'_>) -> Result<Box<dyn Complete>> {
+    pub fn open(
+        &self,
+        device: &str,
+        max_new_tokens: u32,
+        store: Option<&Store>,
+        secrets: Secrets<'_>,
+    ) -> Result<Box<dyn Complete>> {
         match &self.kind {
             Kind::Local(dir, precision) => {
                 let placement = placement(device, *precision, max_new_tokens);
@@ -122,22 +132,63 @@ impl Teacher {
             }
             Kind::Http(known) => {
                 let config = &known.0;
-                let own = config.api_key_env.as_ref().map(|name| key(name, secrets)).transpose()?;
-                let render = config.chat.as_ref().map(|dir| {
-                    let chat = load_chat(dir)?;
-                    let (template_hash, turn) = (chat.template_hash().to_owned(), chat.turn().clone());
-                    let render = Box::new(move |messages: &[distill_dataset::Message]| {
-                        chat.render(messages, true).map(|rendered| rendered.text).map_err(|error| error.to_string())
-                    });
-                    anyhow::Ok(Render { template_hash, turn, render })
-                });
-                let mut teacher = HttpTeacher::new(config.endpoint.clone(), own, render.transpose()?)?;
-                for name in config.endpoint.places().iter().filter_map(|place| place.api_key_env.as_ref()) {
-                    teacher = teacher.with_key(name, &key(name, secrets)?);
+                let mut teacher = self.endpoint(config, store, secrets)?;
+                if config.endpoint.probes() {
+                    teacher = self.looked_at(teacher, store)?;
                 }
                 Ok(Box::new(teacher))
             }
         }
+    }
+
+    /// A client of its endpoints, with their keys.
+    fn endpoint(&self, config: &HttpConfig, store: Option<&Store>, secrets: Secrets<'_>) -> Result<HttpTeacher> {
+        let own = own_key(config, secrets)?;
+        let render = config.chat.as_ref().map(|dir| {
+            let chat = load_chat(dir)?;
+            let (template_hash, turn) = (chat.template_hash().to_owned(), chat.turn().clone());
+            let render = Box::new(move |messages: &[distill_dataset::Message]| {
+                chat.render(messages, true).map(|rendered| rendered.text).map_err(|error| error.to_string())
+            });
+            anyhow::Ok(Render { template_hash, turn, render })
+        });
+        let mut endpoint = config.endpoint.clone();
+        if let Some(store) = store.filter(|_| config.launch.is_some() && endpoint.places_said().is_empty()) {
+            endpoint.endpoints = launch::endpoints(&launch::registry(store, self))?;
+        }
+        let mut teacher = HttpTeacher::new(endpoint, own, render.transpose()?)?;
+        for name in config.endpoint.places().iter().filter_map(|place| place.api_key_env.as_ref()) {
+            teacher = teacher.with_key(name, &key(name, secrets)?);
+        }
+        Ok(teacher)
+    }
+
+    /// Its endpoints as they show themselves; what differs from the recipe or from earlier looks is told.
+    fn looked_at(&self, teacher: HttpTeacher, store: Option<&Store>) -> Result<HttpTeacher> {
+        let probed = teacher.probe()?;
+        let mut told = Vec::new();
+        if let Some(store) = store {
+            let dir = store.samples(&self.folder()).join("looks").join(teacher.identity().digest());
+            told = Probed::compare(&probed, &dir)?;
+        }
+        let (teacher, remarks) = teacher.as_probed(&probed);
+        told.extend(remarks);
+        told.iter().for_each(|remark| tracing::warn!("{remark}"));
+        Ok(teacher)
+    }
+
+    /// Looks at its endpoints, and buys nothing of them but that.
+    ///
+    /// # Errors
+    /// When it is no endpoint, a key is missing, or the network cannot be used.
+    pub fn probe(&self, store: &Store, secrets: Secrets<'_>) -> Result<Vec<Probed>> {
+        let Kind::Http(known) = &self.kind else {
+            anyhow::bail!(
+                "expected a teacher behind an endpoint, found a checkpoint\nhint: it is looked at when it is opened"
+            )
+        };
+        let teacher = self.endpoint(&known.0, Some(store), secrets)?;
+        Ok(teacher.probe()?)
     }
 }
 
@@ -145,6 +196,35 @@ impl Teacher {
 pub fn placement(device: &str, precision: Precision, max_new_tokens: u32) -> Placement<'_> {
     let limits = Limits::for_request(None, max_new_tokens as usize);
     Placement { precision, limits, ..Placement::on(device) }
+}
+
+/// The key of all endpoints that name none of their own.
+///
+/// # Errors
+/// When it is said where it is and it is not there, or others may read it.
+pub(crate) fn own_key(config: &HttpConfig, secrets: Secrets<'_>) -> Result<Option<ApiKey>> {
+    match (&config.api_key_env, &config.api_key_file) {
+        (Some(_), Some(_)) => anyhow::bail!("expected `api-key-env` or `api-key-file`, found both"),
+        (Some(name), None) => key(name, secrets).map(Some),
+        (None, Some(path)) => key_in(path).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The key in a file that only its owner may read.
+fn key_in(path: &Path) -> Result<ApiKey> {
+    const MOST_BYTES: u64 = 1 << 16;
+    let at = path.display();
+    let mode =
+        std::fs::metadata(path).with_context(|| format!("`api-key-file`: cannot read {at}"))?.permissions().mode();
+    ensure!(
+        mode & 0o077 == 0,
+        "`api-key-file`: expected a file that only you may read (mode 600), found mode {:o} of {at}\nhint: chmod 600 {at}",
+        mode & 0o777
+    );
+    let text = read_regular_text(path, MOST_BYTES).with_context(|| format!("`api-key-file`: cannot read {at}"))?;
+    ensure!(!text.trim().is_empty(), "`api-key-file`: expected a key, found nothing in {at}");
+    Ok(ApiKey::new(text))
 }
 
 /// The key that an environment variable holds.

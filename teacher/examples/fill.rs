@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             };
             answers.charge(&ask.id, answers.number(), completion.cost(), false)?;
             let asked = identity.asked(&SAMPLING, None);
-            let trace = Box::new(trace(&ask, completion, &identity, SAMPLING));
+            let trace = Box::new(trace(&ask, completion, &identity));
             answers.keep(&Kept::Answered { asked, trace, log_probs: None })?;
             written += 1;
         }

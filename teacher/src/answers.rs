@@ -7,8 +7,7 @@ use crate::{
     partial::{Spooled, assemble, merge},
 };
 use distill_dataset::{
-    Cancel, Context, DatasetError, Digest, Entry, Journal, Liveness, Owner, Reservations, Reserve, SamplingParams,
-    Spool, Trace,
+    Cancel, Context, DatasetError, Digest, Entry, Journal, Liveness, Owner, Reservations, Reserve, Spool, Trace,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -486,7 +485,7 @@ impl Answers {
 }
 
 /// The record of an answer to `ask`.
-pub fn trace(ask: &Ask, completion: crate::Completion, identity: &Identity, sampling: SamplingParams) -> Trace {
+pub fn trace(ask: &Ask, completion: crate::Completion, identity: &Identity) -> Trace {
     let before: u32 = completion.earlier.iter().map(|segment| segment.num_bytes).sum();
     let earlier: u32 = completion.earlier.iter().map(|segment| segment.num_tokens).sum();
     let mut segments = completion.earlier;
@@ -506,7 +505,7 @@ pub fn trace(ask: &Ask, completion: crate::Completion, identity: &Identity, samp
         teacher: identity.teacher.clone(),
         response_model: completion.response_model,
         template_hash: identity.template_hash.clone(),
-        sampling,
+        sampling: ask.sampling,
         seed: ask.seed,
         // Behind a seam, the answer so far is in the prompt.
         prompt_tokens: completion.prompt_tokens.saturating_sub(earlier),

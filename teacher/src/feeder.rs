@@ -3,7 +3,7 @@
 //! looked for once more in what the others kept.
 
 use crate::{Answer, Answers, Ask, Asks, Identity, Kept, Partial};
-use distill_dataset::{DatasetError, FinishReason, LogProbs, SamplingParams, Trace};
+use distill_dataset::{DatasetError, FinishReason, LogProbs, Trace};
 use std::{
     sync::{Arc, mpsc::SyncSender},
     thread,
@@ -32,7 +32,6 @@ pub(crate) enum Fed {
 pub(crate) struct Place<'a> {
     pub(crate) answers: &'a Answers,
     pub(crate) identity: &'a Identity,
-    pub(crate) sampling: SamplingParams,
     /// Whether the teacher goes on from a part of an answer.
     pub(crate) continues: bool,
 }
@@ -148,8 +147,8 @@ fn take_shorter(ask: &mut Ask, place: &Place<'_>) -> Result<bool, DatasetError> 
         ask.partial = Some(Partial { text: trace.text, segments: trace.segments, log_probs });
         return Ok(false);
     }
-    let asked = place.identity.asked(&place.sampling, ask.seeded.then_some(ask.seed));
-    let trace = Box::new(Trace { id: ask.id.clone(), sampling: place.sampling, ..*trace });
+    let asked = place.identity.asked(&ask.sampling, ask.seeded.then_some(ask.seed));
+    let trace = Box::new(Trace { id: ask.id.clone(), sampling: ask.sampling, ..*trace });
     place.answers.keep(&Kept::Answered { asked, trace, log_probs })?;
     Ok(true)
 }

@@ -20,7 +20,9 @@ mod writer;
 
 pub use answers::{Answer, Answers, Kept, UNKNOWN, trace};
 pub use complete::{Complete, Completion, Queue, Request, TeacherError};
-pub use http::{Api, ApiKey, Continuation, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Render, RenderPrompt};
+pub use http::{
+    Api, ApiKey, Continuation, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Probed, Render, RenderPrompt,
+};
 pub use identity::Identity;
 pub use ledger::{Budget, Charge, Charges, Cost, Exceeded, Ledger, Most};
 pub use order::{Ask, Asks, Order};

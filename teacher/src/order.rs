@@ -14,6 +14,8 @@ pub struct Ask {
     pub sample_index: u32,
     /// The conversation up to the answer.
     pub messages: Vec<Message>,
+    /// What is asked of the sampler.
+    pub sampling: SamplingParams,
     /// The sampler's seed.
     pub seed: u64,
     /// Whether the seed is part of the identity.
@@ -29,7 +31,7 @@ impl Ask {
     pub fn sample(problem: &Problem, sample_index: u32, identity: &Identity, sampling: &SamplingParams) -> Ask {
         let id = identity.sample_id(&problem.id, sampling, sample_index);
         let seed = Digest::new("sample-seed").field(&id).finish_u64();
-        Ask::new(problem, sample_index, id, seed)
+        Ask::new(problem, sample_index, *sampling, (id, seed))
     }
 
     /// An attempt of an evaluation, with a seed that does not depend on who is asked.
@@ -41,12 +43,12 @@ impl Ask {
         seed: u64,
     ) -> Ask {
         let id = trace_id(&problem.id, &identity.asked(sampling, Some(seed)), sample_index);
-        Ask { seeded: true, ..Ask::new(problem, sample_index, id, seed) }
+        Ask { seeded: true, ..Ask::new(problem, sample_index, *sampling, (id, seed)) }
     }
 
-    fn new(problem: &Problem, sample_index: u32, id: String, seed: u64) -> Ask {
+    fn new(problem: &Problem, sample_index: u32, sampling: SamplingParams, (id, seed): (String, u64)) -> Ask {
         let (problem_id, messages) = (problem.id.clone(), problem.messages.clone());
-        Ask { id, problem_id, sample_index, messages, seed, seeded: false, partial: None, shorter: None }
+        Ask { id, problem_id, sample_index, messages, sampling, seed, seeded: false, partial: None, shorter: None }
     }
 }
 
@@ -61,8 +63,6 @@ pub struct Order<'a> {
     pub all: &'a (dyn Fn() -> Asks<'a> + Sync),
     /// A name of the dataset that is the same for all who buy it.
     pub dataset: String,
-    /// What is asked of the sampler.
-    pub sampling: SamplingParams,
     /// The most that these samples may cost, whenever they were bought.
     pub budget: Budget,
     /// What is being done, and what is counted, for people.

@@ -119,11 +119,11 @@ pub fn pump(
         let (missing, identity) = (&survey.missing, &identity);
         let (ended, cancel) = (&ended, &context.cancel);
         let has_ended = move || ended.load(Ordering::Relaxed) || cancel.is_cancelled();
-        let place = feeder::Place { answers, identity, sampling: order.sampling, continues: teacher.continues() };
+        let place = feeder::Place { answers, identity, continues: teacher.continues() };
         scope.spawn(move || feeder::feed((order.asks)(), missing, &place, &has_ended, &feed));
         let (wallet, keep) = Wallet::of(purse, cancel);
         scope.spawn(keep);
-        let writer = scope.spawn(move || writer::write(answers, identity, order.sampling, &to_write, &written));
+        let writer = scope.spawn(move || writer::write(answers, identity, &to_write, &written));
         let mut pump = Pump {
             order,
             teacher,
@@ -415,7 +415,7 @@ impl Pump<'_, '_> {
     /// The request for a sample, and the most that it may cost.
     fn request(&self, id: u64, ask: &Ask) -> (Request, Most) {
         let (messages, partial) = (ask.messages.clone(), ask.partial.clone());
-        let request = Request { id, messages, sampling: self.order.sampling, seed: ask.seed, partial };
+        let request = Request { id, messages, sampling: ask.sampling, seed: ask.seed, partial };
         let most = Most { tokens: u64::from(request.left()), usd: self.teacher.max_cost_usd(&request) };
         (request, most)
     }

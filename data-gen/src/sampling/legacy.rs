@@ -59,6 +59,8 @@ pub struct Holdings {
     pub held: u64,
     /// Of the others: what older versions bought.
     pub old: OldAnswers,
+    /// Bytes of the questions of those that are not there.
+    pub missing_bytes: u64,
 }
 
 /// Counts what is in `dir`, the folder of everything ever asked of the teacher. Nothing is changed.
@@ -74,17 +76,18 @@ pub fn holdings(
     let mut counts = Holdings::default();
     let answers = if dir.join("answers").is_dir() { Some(Answers::open(dir)?) } else { None };
     let (journal, params) = (open(dir)?, config.params());
-    if answers.is_none() && journal.is_none() {
-        return Ok(counts);
-    }
     let mut model = None;
     for problem in training(problems) {
         let problem = problem?;
+        let bytes: usize = problem.messages.iter().map(|message| message.content.len()).sum();
         for index in 0..config.samples_per_problem {
-            let id = identity.sample_id(&problem.id, &params, index);
+            let id = identity.sample_id(&problem.id, &config.params_of(index), index);
             if answers.as_ref().is_some_and(|answers| answers.contains(&id)) {
                 counts.held += 1;
-            } else if let Some(journal) = &journal
+                continue;
+            }
+            counts.missing_bytes += bytes as u64;
+            if let Some(journal) = &journal
                 && let Some(old) = find(journal, &problem.id, identity, &params, index)?
             {
                 count(&mut counts.old, disagreement(&old, identity, &params, &mut model));

@@ -168,11 +168,25 @@ impl Bench {
         let journal = self.root.path().join("samples");
         let shards = [only(problems)];
         let answers = Answers::open(&journal)?;
-        buy(config, (&shards, &shards), fake, &answers, &context)?;
-        let tally = write_traces(config, (&shards[0], 0), (&fake.identity(), "name"), &answers, &context.cancel, &out)?;
+        buy(config, (&shards, &shards), fake, (&answers, JUDGE), &context)?;
+        let tally = write_traces(
+            config,
+            (&shards[0], 0),
+            (&fake.identity(), "name"),
+            (&answers, JUDGE),
+            &context.cancel,
+            &out,
+        )?;
         let rows = read(&out);
         Ok((tally, rows))
     }
+}
+
+const JUDGE: Judge<'static> = &|_, trace| if is_right(trace) { Outcome::Usable } else { Outcome::Wrong };
+
+/// Whether the judge of these tests takes an answer: a quarter of them.
+fn is_right(trace: &Trace) -> bool {
+    trace.seed % 4 == 0
 }
 
 /// The one shard of a small dataset.
@@ -197,6 +211,7 @@ fn config(samples_per_problem: u32) -> SamplingConfig {
         max_failed_share: 0.0,
         budget_tokens: None,
         budget_usd: None,
+        adaptive: None,
         budget_hours: None,
         budget_gpu_hours: None,
     }
@@ -322,9 +337,10 @@ fn units_written_apart_hold_what_the_whole_holds() {
     for unit in [&first, &second] {
         let out = bench.folder();
         let place = (&fake.identity(), "name");
-        rows += write_traces(&config(3), (&only(unit), rows as usize), place, &answers, &Cancel::default(), &out)
-            .expect("a unit")
-            .rows_out;
+        rows +=
+            write_traces(&config(3), (&only(unit), rows as usize), place, (&answers, JUDGE), &Cancel::default(), &out)
+                .expect("a unit")
+                .rows_out;
         parts.extend(read(&out));
     }
     parts.sort_by(|a, b| (&a.problem_id, a.sample_index).cmp(&(&b.problem_id, b.sample_index)));
@@ -405,7 +421,7 @@ fn what_the_version_before_paid_for_is_adopted_where_it_agrees() {
         adopted: 2,
         unadopted: unadopted.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
     };
-    assert_eq!(counted(), Holdings { held: 0, old: expected });
+    assert_eq!(counted(), Holdings { held: 0, old: expected, ..counted() });
     assert!(!journal.join("answers").exists(), "counting changes nothing");
 
     let (tally, traces) = bench.sample(&config(2), &dataset, &fake).expect("traces");
@@ -418,7 +434,7 @@ fn what_the_version_before_paid_for_is_adopted_where_it_agrees() {
     let again = Fake::new();
     bench.sample(&config(2), &dataset, &again).expect("the same");
     assert_eq!(again.num_asked(), 0);
-    assert_eq!(counted(), Holdings { held: 8, old: OldAnswers::default() }, "what is there is not counted as old");
+    assert_eq!(counted(), Holdings { held: 8, ..Holdings::default() }, "what is there is not counted as old");
 }
 
 #[test]
@@ -451,7 +467,7 @@ fn a_stop_ends_the_writing_too() {
     let (answers, stopped) = (Answers::open(&bench.root.path().join("samples")).expect("answers"), Cancel::default());
     stopped.cancel();
     let (shard, place) = (only(&problems), (&Fake::new().identity(), "name"));
-    let stop = write_traces(&config(1), (&shard, 0), place, &answers, &stopped, &bench.folder());
+    let stop = write_traces(&config(1), (&shard, 0), place, (&answers, JUDGE), &stopped, &bench.folder());
     assert!(matches!(stop, Err(SamplingError::Interrupted(_))), "traces");
     let stop = write_worked_solutions(&shard, 0, &stopped, &bench.folder());
     assert!(matches!(stop, Err(SamplingError::Interrupted(_))), "worked solutions");
@@ -527,4 +543,57 @@ fn a_dataset_without_log_probabilities_is_what_it_was_and_another_one_with_them(
     );
     let refused = SamplingConfig { log_probabilities: Some(21), ..config(2) }.check().expect_err("too many");
     assert!(refused.contains("`log-probabilities`: expected 0 to 20, found 21"), "{refused}");
+}
+
+#[test]
+fn samples_until_a_problem_is_settled_are_the_same_whatever_was_bought_before() {
+    let config = |most: u32| SamplingConfig {
+        adaptive: Some(AdaptiveConfig { usable: Some(2), hopeless_after: Some(3), ..AdaptiveConfig::default() }),
+        ..config(most)
+    };
+    let traces = |bench: &Bench, fake: &Fake| {
+        let (tally, rows) = bench.sample(&config(8), &bench.problems(0..20), fake).expect("traces");
+        let rows: Vec<(String, u32, bool)> =
+            rows.iter().map(|trace| (trace.problem_id.clone(), trace.sample_index, is_right(trace))).collect();
+        (tally.rows_out, rows)
+    };
+    let (fresh, fake) = (Bench::new(), Fake::new());
+    let (count, rows) = traces(&fresh, &fake);
+    assert_eq!(fake.num_asked() as u64, count, "nothing is bought that is not written");
+    let mut by_problem = std::collections::BTreeMap::<&str, Vec<bool>>::new();
+    for (problem, index, right) in &rows {
+        let known = by_problem.entry(problem).or_default();
+        assert_eq!(known.len(), *index as usize, "in their order, without gaps");
+        known.push(*right);
+    }
+    assert_eq!(by_problem.len(), 20);
+    for outcomes in by_problem.values() {
+        let right = outcomes.iter().filter(|right| **right).count();
+        let settled = right == 2 || right == 0 && outcomes.len() == 3 || outcomes.len() == 8;
+        assert!(settled, "{outcomes:?}");
+        let before = outcomes[..outcomes.len() - 1].iter().filter(|right| **right).count();
+        assert!(
+            before < 2 && !(before == 0 && outcomes.len() > 3 && right == 0),
+            "{outcomes:?}: settled before its last"
+        );
+    }
+    let lengths: std::collections::BTreeSet<usize> = by_problem.values().map(Vec::len).collect();
+    assert!(lengths.len() > 2, "problems differ: {lengths:?}");
+    // Where eight of each were bought before, the same rows come out, and nothing is asked.
+    let (rich, all) = (Bench::new(), Fake::new());
+    let fixed = SamplingConfig { adaptive: None, ..config(8) };
+    rich.sample(&fixed, &rich.problems(0..20), &all).expect("traces");
+    let again = Fake::new();
+    assert_eq!(traces(&rich, &again), (count, rows));
+    assert_eq!(again.num_asked(), 0);
+}
+
+#[test]
+fn each_sample_has_the_temperature_of_its_place() {
+    let bench = Bench::new();
+    let adaptive = AdaptiveConfig { temperatures: vec![0.2, 0.9], ..AdaptiveConfig::default() };
+    let config = SamplingConfig { adaptive: Some(adaptive), ..config(3) };
+    let (_, rows) = bench.sample(&config, &bench.problems(0..2), &Fake::new()).expect("traces");
+    let temperatures: Vec<f32> = rows.iter().map(|trace| trace.sampling.temperature).collect();
+    assert_eq!(temperatures, [0.2, 0.9, 0.9, 0.2, 0.9, 0.9]);
 }

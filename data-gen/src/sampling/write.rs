@@ -1,7 +1,7 @@
 //! What is in the journal, written as shards: in the order of problem and sample, counted with what it cost. Log-probabilities,
 //! where they were asked for, are written beside them.
 
-use super::{SamplingConfig, SamplingError};
+use super::{Judge, Outcome, SamplingConfig, SamplingError, Standing, id, outcome};
 use distill_dataset::{
     Cancel, DatasetError, Detail, FinishReason, Histogram, LogProbs, LogProbsWriter, Problem, SamplingParams, Shard,
     ShardWriter, Split, Tally, Trace,
@@ -13,8 +13,9 @@ use std::{collections::BTreeMap, path::Path};
 const FAILED: &str = "failed";
 
 /// Writes the traces of the training problems in unit `unit` into `out`, in the order of problems and samples. `teacher`
-/// is who answered, and what the recipe calls it. What nobody answered is counted by its reason. Where log-probabilities were
-/// asked for, `logprobs-UNIT.bin` is written too (see [`LogProbsWriter`]), and traces that have none are counted.
+/// is who answered, and what the recipe calls it. What nobody answered is counted by its reason. Where samples are bought until a
+/// problem is settled, those behind that are not written, whoever bought them. Where log-probabilities were asked for,
+/// `logprobs-UNIT.bin` is written too (see [`LogProbsWriter`]), and traces that have none are counted.
 ///
 /// # Errors
 /// When the journal cannot be read, the disk refuses, or a stop was asked for.
@@ -22,7 +23,7 @@ pub fn write_traces(
     config: &SamplingConfig,
     (problems, unit): (&Shard, usize),
     (identity, name): (&Identity, &str),
-    answers: &Answers,
+    (answers, judge): (&Answers, Judge<'_>),
     cancel: &Cancel,
     out: &Path,
 ) -> Result<Tally, SamplingError> {
@@ -32,21 +33,29 @@ pub fn write_traces(
     for problem in training(problems) {
         cancel.check()?;
         let problem = problem?;
-        for index in 0..config.samples_per_problem {
-            let id = identity.sample_id(&problem.id, &config.params(), index);
-            writer.charge(&answers.charges(&id)?);
-            match answers.get_with_log_probs(&id)? {
-                Some((Answer::Answered(trace), log_probs)) => {
-                    if let Some(beside) = &mut beside {
-                        match log_probs.as_deref().and_then(readable) {
-                            Some(encoded) => beside.push(&trace.id, &encoded)?,
-                            None => writer.without_log_probs += 1,
+        let mut standing = Standing::default();
+        while let Some(block) = config.next(standing) {
+            for index in block {
+                let id = id(config, &problem, index, identity);
+                writer.charge(&answers.charges(&id)?);
+                let (answer, log_probs) = answers.get_with_log_probs(&id)?.unzip();
+                standing.take(match config.judges() {
+                    true => outcome(answer.clone(), &problem, judge),
+                    false => Outcome::Unknown,
+                });
+                match answer {
+                    Some(Answer::Answered(trace)) => {
+                        if let Some(beside) = &mut beside {
+                            match log_probs.flatten().as_deref().and_then(readable) {
+                                Some(encoded) => beside.push(&trace.id, &encoded)?,
+                                None => writer.without_log_probs += 1,
+                            }
                         }
+                        writer.push(Trace { teacher: name.to_owned(), ..*trace })?;
                     }
-                    writer.push(Trace { teacher: name.to_owned(), ..*trace })?;
+                    Some(Answer::Unanswered { reason, .. }) => writer.reject(&reason),
+                    None => writer.reject(FAILED),
                 }
-                Some((Answer::Unanswered { reason, .. }, _)) => writer.reject(&reason),
-                None => writer.reject(FAILED),
             }
         }
     }
@@ -80,7 +89,7 @@ pub fn write_worked_solutions(
             ..Completion::default()
         };
         let ask = Ask { seed: 0, ..Ask::sample(&problem, 0, &identity, &sampling) };
-        writer.push(trace(&ask, completion, &identity, sampling))?;
+        writer.push(trace(&ask, completion, &identity))?;
     }
     writer.finish()
 }

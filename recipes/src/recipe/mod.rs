@@ -15,7 +15,7 @@ use crate::run::Until;
 use diagnostic::RecipeError;
 use distill_data_gen::{ProblemsConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
-use distill_filters::FilterConfig;
+use distill_filters::{FilterConfig, OnUnknown, VerifyConfig};
 use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
@@ -84,6 +84,10 @@ pub struct HttpConfig {
     pub endpoint: HttpTeacherConfig,
     /// The environment variable that holds the key; the key itself never enters a recipe.
     pub api_key_env: Option<String>,
+    /// In its place, a file that only its owner may read.
+    pub api_key_file: Option<PathBuf>,
+    /// How it is started on a cluster, where it is not there already.
+    pub launch: Option<crate::launch::LaunchConfig>,
     /// For `api = "completions"`: the folder with the tokenizer and chat template that renders prompts.
     pub chat: Option<PathBuf>,
 }
@@ -143,6 +147,12 @@ impl Recipe {
             Until::Evaluate if self.evaluation.is_none() => missing("[evaluation]", "evaluated"),
             _ => Ok(()),
         }
+    }
+
+    /// Who judges answers: the recipe's own filter, or the usual one.
+    pub fn verifier(&self) -> VerifyConfig {
+        let own = self.filters.iter().find_map(|config| config.filter().verifier().cloned());
+        own.unwrap_or(VerifyConfig { on_unknown: OnUnknown::Reject, policy: Default::default() })
     }
 
     /// Reads a recipe and lays `KEY=VALUE` overrides over it.

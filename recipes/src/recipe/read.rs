@@ -5,6 +5,7 @@ use super::{
     decode::{Diagnostics, Section, nearest},
     values::{Fault, Value, Values},
 };
+use crate::launch::LaunchConfig;
 use distill_data_gen::{FileConfig, FileFormat, GeneratorConfig, ProblemsConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
 use distill_filters::FilterConfig;
@@ -224,13 +225,16 @@ fn read_teacher(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagn
             let mut http = take_section(&mut section, "http", diagnostics)?;
             let api_key_env = http.optional("api-key-env", diagnostics);
             let chat = http.optional::<PathBuf>("chat", diagnostics).map(|path| folder.join(path));
+            let api_key_file = http.optional::<PathBuf>("api-key-file", diagnostics).map(|path| folder.join(path));
+            let launch = checked(&mut http, "launch", diagnostics, LaunchConfig::check);
+            let is_launched = launch.is_some();
             let what = http.what.clone();
             let check = |endpoint: &HttpTeacherConfig| {
-                HttpTeacherConfig { has_template: chat.is_some(), ..endpoint.clone() }.check()
+                HttpTeacherConfig { has_template: chat.is_some(), is_launched, ..endpoint.clone() }.check()
             };
             let endpoint = decode_checked(http.rest(), &what, diagnostics, check)?;
-            let endpoint = HttpTeacherConfig { has_template: chat.is_some(), ..endpoint };
-            TeacherConfig::Http(Box::new(HttpConfig { endpoint, api_key_env, chat }))
+            let endpoint = HttpTeacherConfig { has_template: chat.is_some(), is_launched, ..endpoint };
+            TeacherConfig::Http(Box::new(HttpConfig { endpoint, api_key_env, api_key_file, launch, chat }))
         }
     };
     section.finish(diagnostics);

@@ -242,7 +242,7 @@ pub fn ask(
             (0..config.samples_per_problem).map(move |index| Ok(attempt(config, problem, index, identity, seed)))
         }))
     };
-    let (sampling, budget) = (config.params(), config.budget());
+    let budget = config.budget();
     let attempts = [config.samples_per_problem.to_string(), held.len().to_string(), seed.to_string()];
     let mut dataset = Digest::new("attempts");
     dataset.field(&identity.digest());
@@ -250,7 +250,7 @@ pub fn ask(
         dataset.field(part);
     }
     let (all, dataset, task) = (&asks, dataset.finish_short(), ("evaluate", "attempts"));
-    pump(&Order { asks: &asks, all, dataset, sampling, budget, task }, model, answers, context)?;
+    pump(&Order { asks: &asks, all, dataset, budget, task }, model, answers, context)?;
     Ok(())
 }
 

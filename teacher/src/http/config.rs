@@ -146,9 +146,16 @@ pub struct HttpTeacherConfig {
     /// GPUs behind all endpoints together, for a budget of GPU-hours.
     #[serde(default)]
     pub gpus: Option<f64>,
+    /// Whether its endpoints are looked at before anything is bought: which model answers, whether seeds and continuation
+    /// work. Where a host is named unless something is said: it takes a few short requests.
+    #[serde(default)]
+    pub probe: Option<bool>,
     /// Whether a folder's template renders prompts.
     #[serde(skip)]
     pub has_template: bool,
+    /// Whether its endpoints are those that are registered when it is asked.
+    #[serde(skip)]
+    pub is_launched: bool,
 }
 
 /// Fields of a request that this program sets.
@@ -190,6 +197,7 @@ impl HttpTeacherConfig {
     pub fn check(&self) -> Result<(), String> {
         let mut wrong = Vec::new();
         match (self.url.is_empty(), self.endpoints.is_empty()) {
+            (true, true) if self.is_launched => {}
             (true, true) => {
                 wrong.push("`url`: expected http://… or https://…, or `endpoints`, found neither".to_owned())
             }
@@ -281,6 +289,11 @@ impl HttpTeacherConfig {
         self.host.as_deref().and_then(HostProfile::of)
     }
 
+    /// Whether its endpoints are looked at before anything is bought.
+    pub fn probes(&self) -> bool {
+        self.probe.unwrap_or(self.host.is_some())
+    }
+
     /// The call that is used.
     pub fn api(&self) -> Api {
         let renders = || self.has_template || self.model_prompt().is_some();
@@ -307,6 +320,11 @@ impl HttpTeacherConfig {
         });
         extra.extend(self.body.clone());
         extra
+    }
+
+    /// The endpoints that the recipe names itself.
+    pub fn places_said(&self) -> Vec<EndpointConfig> {
+        if self.url.is_empty() && self.endpoints.is_empty() { Vec::new() } else { self.places() }
     }
 
     /// The endpoints, each with everything said of it.

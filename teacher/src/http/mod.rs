@@ -9,6 +9,7 @@ mod flights;
 mod logprobs;
 mod metrics;
 mod pace;
+mod probe;
 mod rates;
 mod response;
 mod retry_after;
@@ -18,6 +19,7 @@ mod tests;
 mod wire;
 
 pub use config::{Api, ApiKey, Continuation, EndpointConfig, HttpTeacherConfig, Omit};
+pub use probe::Probed;
 
 use crate::{Complete, Completion, Cost, HostProfile, Identity, Partial, Piece, Queue, Request, TeacherError};
 use body::Live;
@@ -136,13 +138,7 @@ impl HttpTeacher {
             Ok(body) => body,
             Err(message) => return Ending::Unanswerable("not-renderable", message),
         };
-        let mut call = self.client.post(endpoint.call(self.config.api())).json(&body);
-        for (name, value) in &self.config.headers {
-            call = call.header(name, value);
-        }
-        if let Some(key) = &endpoint.key {
-            call = key.authorise(call, endpoint.host.and_then(|host| host.call.key_header.as_deref()));
-        }
+        let call = self.call(endpoint).json(&body);
         let idle = Duration::from_secs(self.config.idle_timeout_s);
         let response = match tokio::time::timeout(idle, call.send()).await {
             Err(_) => {
@@ -161,6 +157,18 @@ impl HttpTeacher {
         match tokio::time::timeout(whole, reading).await {
             Ok(ending) => ending,
             Err(_) => Ending::Broken("timed-out", format!("not finished within {} s", whole.as_secs())),
+        }
+    }
+
+    /// A call with its headers and its key, and no body yet.
+    fn call(&self, endpoint: &Endpoint) -> reqwest::RequestBuilder {
+        let mut call = self.client.post(endpoint.call(self.config.api()));
+        for (name, value) in &self.config.headers {
+            call = call.header(name, value);
+        }
+        match &endpoint.key {
+            Some(key) => key.authorise(call, endpoint.host.and_then(|host| host.call.key_header.as_deref())),
+            None => call,
         }
     }
 

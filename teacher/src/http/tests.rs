@@ -20,6 +20,7 @@ mod continuation;
 mod endpoint;
 mod hosts;
 mod logprobs;
+mod probe;
 mod several;
 mod simulated;
 

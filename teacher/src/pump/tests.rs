@@ -116,14 +116,7 @@ fn ask(
     let asks = || -> Asks<'_> {
         Box::new((0..count).map(|number| Ok(Ask::sample(&problem(number), 0, &identity, &SAMPLING))))
     };
-    let order = Order {
-        asks: &asks,
-        all: &asks,
-        dataset: "all".to_owned(),
-        sampling: SAMPLING,
-        budget,
-        task: ("sample", "traces"),
-    };
+    let order = Order { asks: &asks, all: &asks, dataset: "all".to_owned(), budget, task: ("sample", "traces") };
     let (scratch, progress) = (answers.dir().to_owned(), Progress::hidden());
     pump(&order, teacher, answers, &Context { scratch, cancel: cancel.clone(), progress, seed: 1 })
 }

@@ -172,7 +172,6 @@ fn what_a_server_tells_is_kept_beside_the_answer_and_read_again() {
         asks: &asks,
         all: &asks,
         dataset: "d".to_owned(),
-        sampling,
         budget: Default::default(),
         task: ("sample", "traces"),
     };

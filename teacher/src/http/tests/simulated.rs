@@ -54,7 +54,6 @@ fn sample(teacher: &HttpTeacher, dir: &std::path::Path, count: u32) -> (Pumped, 
         asks: &asks,
         all: &asks,
         dataset: "all".to_owned(),
-        sampling: SAMPLING,
         budget: Budget::default(),
         task: ("sample", "traces"),
     };
