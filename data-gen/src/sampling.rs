@@ -32,6 +32,10 @@ pub struct SamplingConfig {
     /// are. It decides rows: without it, all are drawn anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<u32>,
+    /// Log-probabilities that are kept beside the traces: of each generated token, and of so many of the most probable
+    /// tokens in its place, 0 to 20. None are asked for where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_probabilities: Option<u8>,
     /// Share of samples that may fail after every retry before the stage does: it decides rows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_failed_share: f64,
@@ -72,6 +76,7 @@ impl SamplingConfig {
             top_p: one(),
             max_new_tokens: 0,
             continues: None,
+            log_probabilities: None,
             max_failed_share: 0.0,
             budget_tokens: None,
             budget_usd: None,
@@ -145,7 +150,12 @@ impl SamplingConfig {
 
     /// What is asked of the sampler.
     pub fn params(&self) -> SamplingParams {
-        SamplingParams { temperature: self.temperature, top_p: self.top_p, max_new_tokens: self.max_new_tokens }
+        SamplingParams {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            max_new_tokens: self.max_new_tokens,
+            log_probabilities: self.log_probabilities,
+        }
     }
 }
 

@@ -37,7 +37,7 @@ fn trace(index: u32, sample_index: u32, turn: &str, tokens: u32, finish_reason: 
         teacher: "test".to_owned(),
         response_model: String::new(),
         template_hash: String::new(),
-        sampling: SamplingParams { temperature: 1.0, top_p: 1.0, max_new_tokens: 99 },
+        sampling: SamplingParams { temperature: 1.0, top_p: 1.0, max_new_tokens: 99, log_probabilities: None },
         seed: 1,
         prompt_tokens: 3,
         completion_tokens: tokens,

@@ -7,7 +7,7 @@ use crate::{
     recipe::{BaseConfig, Recipe, TeacherConfig},
     teachers::{self, Secrets},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_dataset::{Dataset, Detail, Message, Problem, Split, TurnFormat};
@@ -32,6 +32,7 @@ pub(crate) fn check(recipe: &Recipe, problems: &[Dataset], place: &Place, secret
     let check = || {
         keys(recipe, secrets)?;
         gpus(recipe)?;
+        log_probs(recipe)?;
         held_out(recipe, problems)?;
         licences(recipe, problems)?;
         if recipe.student.is_some() {
@@ -65,6 +66,26 @@ fn gpus(recipe: &Recipe) -> Result<()> {
             known || !limited,
             "`sources.{index}.sampling.budget-gpu-hours`: expected `gpus` in this source's `teacher.http`, found none\nhint: say how many GPUs are behind the endpoints, or use `budget-hours`"
         );
+    }
+    Ok(())
+}
+
+/// Log-probabilities are asked only of who can tell them.
+fn log_probs(recipe: &Recipe) -> Result<()> {
+    for (index, source) in recipe.sources.iter().enumerate() {
+        if source.sampling.as_ref().is_none_or(|sampling| sampling.log_probabilities.is_none()) {
+            continue;
+        }
+        let key = format!("`sources.{index}.sampling.log-probabilities`");
+        let TeacherConfig::Http(config) = &source.teacher else {
+            bail!(
+                "{key}: expected an endpoint as `teacher`, found another: only endpoints tell log-probabilities\nhint: serve the checkpoint and name it in `teacher.http`, or remove the key"
+            );
+        };
+        let twice = ["logprobs", "top_logprobs"].into_iter().find(|name| config.endpoint.body.contains_key(*name));
+        if let Some(name) = twice {
+            bail!("{key}: expected no {name:?} in this source's `teacher.http.body` beside it, found one");
+        }
     }
     Ok(())
 }

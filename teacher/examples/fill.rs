@@ -19,7 +19,8 @@ use prose::prose;
 use std::{error::Error, path::Path};
 
 /// What `benches/scale.sh` asks for.
-const SAMPLING: SamplingParams = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 8192 };
+const SAMPLING: SamplingParams =
+    SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 8192, log_probabilities: None };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -56,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             answers.charge(&ask.id, answers.number(), completion.cost(), false)?;
             let asked = identity.asked(&SAMPLING, None);
             let trace = Box::new(trace(&ask, completion, &identity));
-            answers.keep(&Kept::Answered { asked, trace })?;
+            answers.keep(&Kept::Answered { asked, trace, log_probs: None })?;
             written += 1;
         }
     }

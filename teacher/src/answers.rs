@@ -33,6 +33,9 @@ pub enum Kept {
         asked: BTreeMap<String, String>,
         /// The answer.
         trace: Box<Trace>,
+        /// The log-probabilities of its tokens, where they were asked for and told: a text of [`LogProbs::to_text`](distill_dataset::LogProbs::to_text).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log_probs: Option<String>,
     },
     /// A sample that cannot be had.
     Unanswered {
@@ -335,14 +338,24 @@ impl Answers {
     /// # Errors
     /// When the journal cannot be read.
     pub fn get(&self, id: &str) -> Result<Option<Answer>, DatasetError> {
+        Ok(self.get_with_log_probs(id)?.map(|(answer, _)| answer))
+    }
+
+    /// What came of a sample, and the log-probabilities of its tokens as a text of [`LogProbs::to_text`](distill_dataset::LogProbs::to_text).
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn get_with_log_probs(&self, id: &str) -> Result<Option<(Answer, Option<String>)>, DatasetError> {
         let answers = self.read();
         let kept = match answers.get(id)? {
             Some(kept) => Some(kept),
             None => answers.get(&unanswered_key(id))?,
         };
         Ok(match kept {
-            Some(Kept::Answered { trace, .. }) => Some(Answer::Answered(trace)),
-            Some(Kept::Unanswered { reason, message, text, .. }) => Some(Answer::Unanswered { reason, message, text }),
+            Some(Kept::Answered { trace, log_probs, .. }) => Some((Answer::Answered(trace), log_probs)),
+            Some(Kept::Unanswered { reason, message, text, .. }) => {
+                Some((Answer::Unanswered { reason, message, text }, None))
+            }
             Some(Kept::Model { .. }) | None => None,
         })
     }
@@ -444,7 +457,7 @@ impl Answers {
         if self.charges(&trace.id)?.attempts == 0 {
             self.charge(&trace.id, self.number(), cost, false)?;
         }
-        self.keep(&Kept::Answered { asked, trace: Box::new(trace) })
+        self.keep(&Kept::Answered { asked, trace: Box::new(trace), log_probs: None })
     }
 
     /// Makes everything kept so far survive a power cut.

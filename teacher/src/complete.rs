@@ -1,8 +1,8 @@
 //! The trait between those who ask (sampling, evaluation) and those who answer (endpoints, the local engine).
 
 use crate::{Cost, EndpointSeen, Identity, Partial, Piece};
-use distill_dataset::{Cancel, FinishReason, Message, SamplingParams, Segment};
-use std::{ops::ControlFlow, time::Duration};
+use distill_dataset::{Cancel, FinishReason, LogProbs, Message, SamplingParams, Segment};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 /// One sample asked for.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct Completion {
     pub earlier: Vec<Segment>,
     /// The generated tokens, where known.
     pub token_ids: Option<Vec<u32>>,
+    /// The log-probabilities of all generated tokens, where they were asked for and told, in every part of the answer.
+    pub log_probs: Option<Arc<LogProbs>>,
     /// What it cost, in US dollars.
     pub cost_usd: f64,
     /// Whether tokens and cost were counted here, because the endpoint did not tell them.

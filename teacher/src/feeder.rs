@@ -3,8 +3,12 @@
 //! looked for once more in what the others kept.
 
 use crate::{Answer, Answers, Ask, Asks, Identity, Kept, Partial};
-use distill_dataset::{DatasetError, FinishReason, Trace};
-use std::{sync::mpsc::SyncSender, thread, time::Duration};
+use distill_dataset::{DatasetError, FinishReason, LogProbs, Trace};
+use std::{
+    sync::{Arc, mpsc::SyncSender},
+    thread,
+    time::Duration,
+};
 
 /// Samples read ahead.
 pub(crate) const AHEAD: usize = 256;
@@ -135,14 +139,17 @@ fn prepare(mut ask: Ask, place: &Place<'_>) -> Result<Fed, DatasetError> {
 /// Takes what came of the same sample with a lower limit; whether that is all of it.
 fn take_shorter(ask: &mut Ask, place: &Place<'_>) -> Result<bool, DatasetError> {
     let Some(shorter) = &ask.shorter else { return Ok(false) };
-    let Some(Answer::Answered(trace)) = place.answers.get(shorter)? else { return Ok(false) };
+    let Some((Answer::Answered(trace), log_probs)) = place.answers.get_with_log_probs(shorter)? else {
+        return Ok(false);
+    };
     if trace.finish_reason == FinishReason::Length {
-        ask.partial = Some(Partial { text: trace.text, segments: trace.segments });
+        let log_probs = log_probs.and_then(|text| LogProbs::of_text(&text).ok()).map(Arc::new);
+        ask.partial = Some(Partial { text: trace.text, segments: trace.segments, log_probs });
         return Ok(false);
     }
     let asked = place.identity.asked(&ask.sampling, ask.seeded.then_some(ask.seed));
     let trace = Box::new(Trace { id: ask.id.clone(), sampling: ask.sampling, ..*trace });
-    place.answers.keep(&Kept::Answered { asked, trace })?;
+    place.answers.keep(&Kept::Answered { asked, trace, log_probs })?;
     Ok(true)
 }
 

@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn what_is_not_set_changes_no_identity_and_what_is_set_does() {
         let plain = Identity { teacher: "r1@1".to_owned(), api: "chat".to_owned(), ..Identity::default() };
-        let sampling = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 64 };
+        let sampling = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 64, log_probabilities: None };
         let id = |identity: &Identity| identity.sample_id("p", &sampling, 0);
         // Written down: an identity that moves buys everything again.
         assert_eq!(id(&plain), "0a9cc5591dba0f8442787d9445da24fe");

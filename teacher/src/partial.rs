@@ -1,8 +1,9 @@
 //! What was received of an answer that has not ended yet, and how it is put together with what comes after a seam.
 
 use crate::Cost;
-use distill_dataset::{FinishReason, Segment, TurnFormat};
+use distill_dataset::{FinishReason, LogProbs, Segment, TurnFormat};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What was received of an answer so far: the teacher goes on from it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -11,6 +12,8 @@ pub struct Partial {
     pub text: String,
     /// The generations that it came from.
     pub segments: Vec<Segment>,
+    /// The log-probabilities of its tokens, where they were told for all of them. The spool has none.
+    pub log_probs: Option<Arc<LogProbs>>,
 }
 
 impl Partial {
@@ -19,12 +22,20 @@ impl Partial {
         self.segments.iter().map(|segment| segment.num_tokens).fold(0, u32::saturating_add)
     }
 
-    /// What is there after one more generation, which broke off.
+    /// The log-probabilities after one more generation, with those of its tokens: none where some part has none.
+    pub(crate) fn join_log_probs(before: Option<&Partial>, last: Option<LogProbs>) -> Option<Arc<LogProbs>> {
+        let Some(partial) = before.filter(|partial| !partial.segments.is_empty()) else { return last.map(Arc::new) };
+        let mut joined = LogProbs::clone(partial.log_probs.as_ref()?);
+        joined.append(&last?).ok()?;
+        Some(Arc::new(joined))
+    }
+
+    /// What is there after one more generation, which broke off, without log-probabilities.
     pub fn and(mut self, text: String, tokens: u64) -> Partial {
         let num_bytes = text.len().saturating_sub(self.text.len()) as u32;
         let num_tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         self.segments.push(Segment { num_bytes, num_tokens, finish_reason: FinishReason::Broken });
-        Partial { text, ..self }
+        Partial { text, log_probs: None, ..self }
     }
 }
 

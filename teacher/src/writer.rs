@@ -56,7 +56,8 @@ impl Job {
         };
         let end = match &attempt.end {
             End::Answered(completion, _) => {
-                completion.text.len() + completion.token_ids.as_ref().map_or(0, |ids| 4 * ids.len())
+                let log_probs = completion.log_probs.as_ref().map_or(0, |log_probs| log_probs.num_bytes());
+                completion.text.len() + completion.token_ids.as_ref().map_or(0, |ids| 4 * ids.len()) + log_probs
             }
             End::Unanswered(_, message, text) => message.len() + text.len(),
             End::Nothing => 0,
@@ -154,8 +155,10 @@ fn keep(answers: &Answers, identity: &Identity, job: Job) -> Result<(), DatasetE
             if let Some(model) = model {
                 answers.keep_model(identity, &model)?;
             }
+            // An answer is not lost for what is kept beside it.
+            let log_probs = completion.log_probs.as_ref().and_then(|log_probs| log_probs.to_text().ok());
             let trace = Box::new(trace(&ask, *completion, identity));
-            answers.keep(&Kept::Answered { asked, trace })
+            answers.keep(&Kept::Answered { asked, trace, log_probs })
         }
     }
 }

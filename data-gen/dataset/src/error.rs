@@ -59,6 +59,14 @@ pub enum DatasetError {
         /// What was expected, and what is there.
         message: String,
     },
+    /// A file of log-probabilities that is damaged or cannot be written.
+    #[error("{}: not readable as log-probabilities: {message}", path.display())]
+    LogProbs {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, and what is there.
+        message: String,
+    },
     /// Another process is at work on the same stage.
     #[error("{} is being written by another process\nhint: wait for it, or end it; its work is resumed by the next run", path.display())]
     Busy {

@@ -9,6 +9,7 @@ mod error;
 mod foreign;
 mod journal;
 mod lock;
+mod logprobs;
 mod manifest;
 mod owner;
 mod process;
@@ -29,6 +30,9 @@ pub use distill_files::{copy_fresh, create_fresh, open_regular, read_regular, re
 pub use error::DatasetError;
 pub use foreign::TextRows;
 pub use journal::{Damage, Entry, Journal, Merge, Spool};
+pub use logprobs::{
+    LogProbs, LogProbsBuilder, LogProbsError, LogProbsReader, LogProbsWriter, MAX_ALTERNATIVES, Token, TokenLogProbs,
+};
 pub use manifest::{Input, Manifest, ShardInfo, StageTime, timestamp};
 pub use owner::{Liveness, Owner};
 pub use put::put_if_absent;

@@ -3,7 +3,7 @@
 //!
 //! Every record is one Arrow schema (see `shard.rs`); enums without data are stored as their kebab-case names.
 
-use crate::{digest::Digest, turn::TurnFormat};
+use crate::{digest::Digest, logprobs::MAX_ALTERNATIVES, turn::TurnFormat};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -187,16 +187,23 @@ pub struct SamplingParams {
     pub top_p: f32,
     /// Limit on generated tokens.
     pub max_new_tokens: u32,
+    /// How many alternatives are told with the log-probability of each generated token; none are told where it is absent.
+    /// It draws no other tokens, yet a sample that was bought without log-probabilities has none: it is part of the
+    /// identity. It is no column of a [`Trace`], so that tables have the schema that they always had.
+    #[serde(skip)]
+    pub log_probabilities: Option<u8>,
 }
 
 impl SamplingParams {
-    /// What it asks, as pairs of name and value.
+    /// What it asks, as pairs of name and value. What is not asked has no pair.
     pub fn pairs(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
+        let mut pairs = BTreeMap::from([
             ("temperature".to_owned(), self.temperature.to_string()),
             ("top-p".to_owned(), self.top_p.to_string()),
             ("max-new-tokens".to_owned(), self.max_new_tokens.to_string()),
-        ])
+        ]);
+        pairs.extend(self.log_probabilities.map(|k| ("log-probabilities".to_owned(), k.to_string())));
+        pairs
     }
 
     /// Checks the ranges.
@@ -213,6 +220,9 @@ impl SamplingParams {
         }
         if !(1..=1 << 24).contains(&self.max_new_tokens) {
             wrong.push(format!("`max-new-tokens`: expected 1 to {}, found {}", 1 << 24, self.max_new_tokens));
+        }
+        if let Some(found) = self.log_probabilities.filter(|k| *k > MAX_ALTERNATIVES) {
+            wrong.push(format!("`log-probabilities`: expected 0 to {MAX_ALTERNATIVES}, found {found}"));
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }

@@ -151,6 +151,10 @@ pub enum Detail {
         lengths: Histogram,
         /// Traces by finish reason.
         finish_reasons: BTreeMap<String, u64>,
+        /// Traces that were asked for with log-probabilities and have none: the server did not tell them for all tokens, or
+        /// a process was killed while the answer was on its way.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        without_log_probs: u64,
     },
     /// Traces were decided on.
     Selection {
@@ -194,6 +198,10 @@ pub enum Detail {
     },
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// What a stage hands back: what happened, in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
@@ -231,9 +239,10 @@ impl Tally {
         self.cost_usd += other.cost_usd;
         match (&mut self.detail, other.detail) {
             (
-                Detail::Traces { lengths, finish_reasons, .. },
-                Detail::Traces { lengths: more, finish_reasons: reasons, .. },
+                Detail::Traces { lengths, finish_reasons, without_log_probs, .. },
+                Detail::Traces { lengths: more, finish_reasons: reasons, without_log_probs: without, .. },
             ) => {
+                *without_log_probs += without;
                 lengths.merge(more);
                 add_counts(finish_reasons, reasons);
             }

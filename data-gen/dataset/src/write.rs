@@ -311,7 +311,7 @@ mod tests {
             teacher: "nano".to_owned(),
             response_model: "m".to_owned(),
             template_hash: String::new(),
-            sampling: SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 160 },
+            sampling: SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 160, log_probabilities: None },
             seed: u64::MAX,
             prompt_tokens: 3,
             completion_tokens: 12,

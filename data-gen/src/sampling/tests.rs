@@ -2,10 +2,15 @@
 
 use super::*;
 use distill_dataset::{Cancel, FinishReason, Message, Progress, Reference, Segment, Trace, TurnFormat, problem_id};
-use distill_dataset::{Dataset, Tally};
+use distill_dataset::{Dataset, Detail, LogProbs, LogProbsBuilder, Tally, Token};
 use distill_teacher::{Completion, Queue, Request};
 use std::path::Path;
-use std::{cell::RefCell, io::Write, path::PathBuf, sync::Mutex};
+use std::{
+    cell::RefCell,
+    io::Write,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 /// Answers with the request's seed; counts what it was asked.
 struct Fake {
@@ -20,6 +25,8 @@ struct Fake {
     impossible: &'static str,
     api: &'static str,
     template: &'static str,
+    /// Tells log-probabilities where they are asked for.
+    tells: bool,
 }
 
 impl Fake {
@@ -32,6 +39,7 @@ impl Fake {
             impossible: "none",
             api: "completions",
             template: "t",
+            tells: true,
         }
     }
 
@@ -82,6 +90,11 @@ impl Complete for Fake {
                         prompt_tokens: 3,
                         completion_tokens: 10,
                         cost_usd: 0.25,
+                        log_probs: request
+                            .sampling
+                            .log_probabilities
+                            .filter(|_| self.tells)
+                            .map(|k| log_probs(request.seed, k)),
                         ..Completion::default()
                     })
                 };
@@ -91,6 +104,16 @@ impl Complete for Fake {
             }
         }
     }
+}
+
+/// Two tokens with one alternative, told by the seed.
+fn log_probs(seed: u64, k: u8) -> Arc<LogProbs> {
+    let mut builder = LogProbsBuilder::new(k);
+    let (token, other) = (Token::Id(seed as u32), (Token::Id(7), -2.0));
+    for log_prob in [-0.5, -0.25] {
+        builder.push((token, log_prob), &[(token, log_prob), other]).expect("a token");
+    }
+    Arc::new(builder.finish())
 }
 
 struct Bench {
@@ -184,6 +207,7 @@ fn config(samples_per_problem: u32) -> SamplingConfig {
         top_p: 0.95,
         max_new_tokens: 20,
         continues: None,
+        log_probabilities: None,
         max_failed_share: 0.0,
         budget_tokens: None,
         budget_usd: None,
@@ -367,7 +391,7 @@ fn old_trace(problem: &Problem, index: u32, template: &str, prefill: &str) -> Tr
 
 #[test]
 fn the_identity_of_the_version_before_is_as_it_was() {
-    let sampling = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 64 };
+    let sampling = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 64, log_probabilities: None };
     // Made by that version: what it bought is found under this.
     assert_eq!(legacy::legacy_trace_id("p", "r1@1", "t", &sampling, 3), "f3397645bf2a3a28d1fd27c17402501d");
 }
@@ -447,6 +471,78 @@ fn a_stop_ends_the_writing_too() {
     assert!(matches!(stop, Err(SamplingError::Interrupted(_))), "traces");
     let stop = write_worked_solutions(&shard, 0, &stopped, &bench.folder());
     assert!(matches!(stop, Err(SamplingError::Interrupted(_))), "worked solutions");
+}
+
+/// The dataset that the bench's last run left.
+fn last(bench: &Bench) -> Dataset {
+    Dataset::of_folder(&bench.root.path().join(bench.num_runs.borrow().to_string())).expect("a dataset")
+}
+
+fn without(tally: &Tally) -> u64 {
+    match tally.detail {
+        Detail::Traces { without_log_probs, .. } => without_log_probs,
+        _ => panic!("expected a tally of traces"),
+    }
+}
+
+#[test]
+fn log_probabilities_lie_beside_the_traces_in_their_order_and_are_read_back() {
+    let bench = Bench::new();
+    let problems = bench.problems(0..6);
+    let asking = SamplingConfig { log_probabilities: Some(1), ..config(2) };
+    let (tally, traces) = bench.sample(&asking, &problems, &Fake::new()).expect("traces");
+    let dataset = last(&bench);
+    assert!(dataset.has_log_probs() && without(&tally) == 0);
+    assert!(dataset.manifest.files.iter().any(|file| file.file == "logprobs-00000.bin" && file.rows == 0));
+    let read: Vec<_> = dataset.log_probs().collect::<Result<_, _>>().expect("log-probabilities");
+    assert_eq!(
+        read.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        traces.iter().map(|trace| &trace.id).collect::<Vec<_>>()
+    );
+    for ((_, found), trace) in read.iter().zip(&traces) {
+        assert_eq!(*found, *log_probs(trace.seed, 1));
+    }
+    assert_eq!(dataset.num_rows(), traces.len() as u64, "it is no shard");
+    let again = Fake::new();
+    bench.sample(&asking, &problems, &again).expect("the same");
+    assert_eq!((again.num_asked(), last(&bench).manifest.digest), (0, dataset.manifest.digest));
+}
+
+#[test]
+fn a_trace_without_log_probabilities_is_kept_and_counted() {
+    let bench = Bench::new();
+    let problems = bench.problems(0..3);
+    let asking = SamplingConfig { log_probabilities: Some(1), ..config(2) };
+    let silent = Fake { tells: false, ..Fake::new() };
+    let (tally, traces) = bench.sample(&asking, &problems, &silent).expect("traces");
+    assert_eq!((traces.len(), without(&tally), last(&bench).log_probs().count()), (6, 6, 0));
+    let mut sum = tally.clone();
+    sum.merge(tally);
+    assert_eq!(without(&sum), 12, "over units");
+}
+
+#[test]
+fn a_dataset_without_log_probabilities_is_what_it_was_and_another_one_with_them() {
+    let bench = Bench::new();
+    let problems = bench.problems(0..3);
+    let (tally, plain) = bench.sample(&config(2), &problems, &Fake::new()).expect("traces");
+    let dataset = last(&bench);
+    // Made by the version before this one: a digest that moves makes every later stage run again.
+    assert_eq!(dataset.manifest.digest, "e4fac11fc5e2ea97e4215a11a31bb6bb2aa832a00c00641736497f7e4058abc3");
+    assert_eq!(dataset.manifest.files.len(), 1, "no other file");
+    assert!(!serde_json::to_string(&tally).expect("JSON").contains("log"), "nothing more is told");
+    let fake = Fake::new();
+    let asking = SamplingConfig { log_probabilities: Some(0), ..config(2) };
+    let (_, traces) = bench.sample(&asking, &problems, &fake).expect("traces");
+    assert_eq!(fake.num_asked(), 6, "what was bought without them cannot serve");
+    assert!(traces.iter().all(|trace| plain.iter().all(|other| other.id != trace.id)));
+    let json = |config: &SamplingConfig| serde_json::to_string(config).expect("JSON");
+    assert!(
+        !json(&config(2)).contains("log") && json(&asking).contains("\"log-probabilities\":0"),
+        "in the key where set"
+    );
+    let refused = SamplingConfig { log_probabilities: Some(21), ..config(2) }.check().expect_err("too many");
+    assert!(refused.contains("`log-probabilities`: expected 0 to 20, found 21"), "{refused}");
 }
 
 #[test]

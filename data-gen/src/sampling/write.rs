@@ -1,9 +1,10 @@
-//! What is in the journal, written as shards: in the order of problem and sample, counted with what it cost.
+//! What is in the journal, written as shards: in the order of problem and sample, counted with what it cost. Log-probabilities,
+//! where they were asked for, are written beside them.
 
 use super::{Judge, Outcome, SamplingConfig, SamplingError, Standing, id, outcome};
 use distill_dataset::{
-    Cancel, DatasetError, Detail, FinishReason, Histogram, Problem, SamplingParams, Shard, ShardWriter, Split, Tally,
-    Trace,
+    Cancel, DatasetError, Detail, FinishReason, Histogram, LogProbs, LogProbsWriter, Problem, SamplingParams, Shard,
+    ShardWriter, Split, Tally, Trace,
 };
 use distill_teacher::{Answer, Answers, Ask, Charges, Completion, Identity, trace};
 use std::{collections::BTreeMap, path::Path};
@@ -13,7 +14,8 @@ const FAILED: &str = "failed";
 
 /// Writes the traces of the training problems in unit `unit` into `out`, in the order of problems and samples. `teacher`
 /// is who answered, and what the recipe calls it. What nobody answered is counted by its reason. Where samples are bought until a
-/// problem is settled, those behind that are not written, whoever bought them.
+/// problem is settled, those behind that are not written, whoever bought them. Where log-probabilities were asked for,
+/// `logprobs-UNIT.bin` is written too (see [`LogProbsWriter`]), and traces that have none are counted.
 ///
 /// # Errors
 /// When the journal cannot be read, the disk refuses, or a stop was asked for.
@@ -26,6 +28,8 @@ pub fn write_traces(
     out: &Path,
 ) -> Result<Tally, SamplingError> {
     let mut writer = TraceWriter::new(name, unit, out)?;
+    let asks = config.log_probabilities.is_some();
+    let mut beside = asks.then(|| LogProbsWriter::of_unit(out, unit)).transpose()?;
     for problem in training(problems) {
         cancel.check()?;
         let problem = problem?;
@@ -34,19 +38,28 @@ pub fn write_traces(
             for index in block {
                 let id = id(config, &problem, index, identity);
                 writer.charge(&answers.charges(&id)?);
-                let answer = answers.get(&id)?;
+                let (answer, log_probs) = answers.get_with_log_probs(&id)?.unzip();
                 standing.take(match config.judges() {
                     true => outcome(answer.clone(), &problem, judge),
                     false => Outcome::Unknown,
                 });
                 match answer {
-                    Some(Answer::Answered(trace)) => writer.push(Trace { teacher: name.to_owned(), ..*trace })?,
+                    Some(Answer::Answered(trace)) => {
+                        if let Some(beside) = &mut beside {
+                            match log_probs.flatten().as_deref().and_then(readable) {
+                                Some(encoded) => beside.push(&trace.id, &encoded)?,
+                                None => writer.without_log_probs += 1,
+                            }
+                        }
+                        writer.push(Trace { teacher: name.to_owned(), ..*trace })?;
+                    }
                     Some(Answer::Unanswered { reason, .. }) => writer.reject(&reason),
                     None => writer.reject(FAILED),
                 }
             }
         }
     }
+    beside.map_or(Ok(()), LogProbsWriter::finish)?;
     writer.finish()
 }
 
@@ -61,7 +74,7 @@ pub fn write_worked_solutions(
     out: &Path,
 ) -> Result<Tally, SamplingError> {
     let identity = Identity { teacher: "worked-solutions".to_owned(), ..Identity::default() };
-    let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, max_new_tokens: 0 };
+    let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, max_new_tokens: 0, log_probabilities: None };
     let mut writer = TraceWriter::new(&identity.teacher, unit, out)?;
     for problem in training(problems) {
         cancel.check()?;
@@ -81,6 +94,12 @@ pub fn write_worked_solutions(
     writer.finish()
 }
 
+/// The bytes of log-probabilities that a journal keeps as text, where they can be read.
+fn readable(text: &str) -> Option<Vec<u8>> {
+    let encoded = LogProbs::bytes_of_text(text).ok()?;
+    LogProbs::decode(&encoded).is_ok().then_some(encoded)
+}
+
 /// The training problems of a shard.
 fn training(problems: &Shard) -> impl Iterator<Item = Result<Problem, DatasetError>> + '_ {
     problems.all_rows().filter(|row: &Result<Problem, _>| row.as_ref().map_or(true, |row| row.split == Split::Train))
@@ -93,6 +112,7 @@ struct TraceWriter {
     lengths: Vec<u32>,
     finish_reasons: BTreeMap<String, u64>,
     teacher: String,
+    without_log_probs: u64,
 }
 
 impl TraceWriter {
@@ -100,7 +120,7 @@ impl TraceWriter {
         let (tally, finish_reasons) = (Tally::default(), BTreeMap::new());
         let writer = ShardWriter::of_unit(out, unit)?.sorted_by(|trace: &Trace| &trace.problem_id);
         let teacher = teacher.to_owned();
-        Ok(TraceWriter { writer, tally, lengths: vec![], finish_reasons, teacher })
+        Ok(TraceWriter { writer, tally, lengths: vec![], finish_reasons, teacher, without_log_probs: 0 })
     }
 
     fn charge(&mut self, charges: &Charges) {
@@ -125,7 +145,12 @@ impl TraceWriter {
         let rows_out = self.writer.finish()?;
         let rows_in = rows_out + self.tally.rejected.values().sum::<u64>();
         let lengths = Histogram::of(self.lengths.iter().copied());
-        let detail = Detail::Traces { teacher: self.teacher, lengths, finish_reasons: self.finish_reasons };
+        let detail = Detail::Traces {
+            teacher: self.teacher,
+            lengths,
+            finish_reasons: self.finish_reasons,
+            without_log_probs: self.without_log_probs,
+        };
         Ok(Tally { rows_in, rows_out, detail, ..self.tally })
     }
 }

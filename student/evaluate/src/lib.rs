@@ -98,7 +98,12 @@ impl EvaluationConfig {
     }
 
     fn params(&self) -> SamplingParams {
-        SamplingParams { temperature: self.temperature, top_p: self.top_p, max_new_tokens: self.max_new_tokens }
+        SamplingParams {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            max_new_tokens: self.max_new_tokens,
+            log_probabilities: None,
+        }
     }
 
     fn budget(&self) -> Budget {

@@ -67,7 +67,12 @@ fn requests(count: u64) -> Vec<Request> {
     let request = |id: u64| Request {
         id,
         messages: vec![Message::user(format!("What is {}+{id}?", 10_u64.pow((id % 4) as u32)))],
-        sampling: SamplingParams { temperature: 0.8, top_p: 0.95, max_new_tokens: 8 + (id % 7) as u32 },
+        sampling: SamplingParams {
+            temperature: 0.8,
+            top_p: 0.95,
+            max_new_tokens: 8 + (id % 7) as u32,
+            log_probabilities: None,
+        },
         seed: 1000 + id,
         partial: None,
     };

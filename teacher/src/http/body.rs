@@ -4,11 +4,12 @@
 use super::{
     ApiKey, Endpoint,
     events::{BYTE_ORDER_MARK, Events, Stop},
+    logprobs::Collected,
     response::{Answer, Ending, ending_of, refusal},
     wire::Chunk,
 };
 use crate::{Cost, HostProfile, Partial, Piece, partial::go_on};
-use distill_dataset::{FinishReason, TurnFormat};
+use distill_dataset::{FinishReason, LogProbs, SamplingParams, Token, TurnFormat};
 use std::{
     cell::{Cell, RefCell},
     ops::ControlFlow,
@@ -52,6 +53,8 @@ pub(super) struct Live {
     parts: RefCell<Parts>,
     /// What was received before, which this goes on from.
     before: Option<Partial>,
+    /// The most alternatives that were asked for, where log-probabilities were.
+    asked_log_probs: Option<u8>,
     /// Bytes of reasoning and of content that were handed out in pieces.
     spooled: Cell<(usize, usize)>,
 }
@@ -65,6 +68,25 @@ impl Live {
     /// As [`Live::new`], of whatever endpoint and within other limits.
     pub(super) fn within(limits: Limits, key: Option<ApiKey>, before: Option<Partial>) -> Live {
         Live { limits, key, before, ..Live::default() }
+    }
+
+    /// Collects log-probabilities where `sampling` asks for them.
+    pub(super) fn asking(self, sampling: &SamplingParams) -> Live {
+        Live { asked_log_probs: sampling.log_probabilities, ..self }
+    }
+
+    /// The log-probabilities of the tokens that arrived, where they were asked for and told for all of them, and nothing
+    /// in them was the key.
+    pub(super) fn take_log_probs(&self) -> Option<LogProbs> {
+        let collected = self.parts.borrow_mut().log_probs.take()?;
+        let log_probs = collected.finish()?;
+        // Its beginning at an end counts: what follows may come behind a seam.
+        let has_key = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            self.key.as_ref().is_some_and(|key| key.redact_answer(&text, true) != text)
+        };
+        let generated: Vec<u8> = log_probs.iter().flat_map(|token| text_of(token.chosen().0)).copied().collect();
+        (!has_key(&generated) && !log_probs.tokens().any(|token| has_key(text_of(token)))).then_some(log_probs)
     }
 
     /// Whether a first piece of an answer has arrived since this was asked last.
@@ -147,14 +169,16 @@ impl Live {
         if let Some(error) = chunk.take_error() {
             return ControlFlow::Break(self.parts.borrow().failed(&error, |text| self.quoted(text)));
         }
-        self.parts.borrow_mut().take(chunk, self.limits.body)?;
+        self.parts.borrow_mut().take(chunk, self.limits.body, self.asked_log_probs)?;
         self.admitted.set(true);
         ControlFlow::Continue(())
     }
 
     fn finish(&self) -> Ending {
-        match self.parts.borrow().finish(self.before(), self.host) {
+        let ending = self.parts.borrow().finish(self.before(), self.host);
+        match ending {
             Ending::Done(answer) => Ending::Done(Box::new(Answer {
+                log_probs: self.take_log_probs(),
                 text: self.without_key(answer.text, answer.finish_reason != FinishReason::Stop),
                 finish_name: answer.finish_name.map(|name| self.quoted(&name)),
                 model: self.quoted(&answer.model),
@@ -162,6 +186,14 @@ impl Live {
             })),
             other => other,
         }
+    }
+}
+
+/// The bytes of a token that is known by them.
+fn text_of(token: Token<'_>) -> &[u8] {
+    match token {
+        Token::Id(_) => &[],
+        Token::Text(text) => text,
     }
 }
 
@@ -303,11 +335,12 @@ struct Parts {
     /// Tokens of the prompt and of the completion, as told last.
     usage: (Option<u32>, Option<u32>),
     pieces: u64,
+    log_probs: Option<Collected>,
 }
 
 impl Parts {
     /// Adds a chunk.
-    fn take(&mut self, chunk: Chunk, most: usize) -> ControlFlow<Ending> {
+    fn take(&mut self, chunk: Chunk, most: usize, asked_log_probs: Option<u8>) -> ControlFlow<Ending> {
         let (prompt, completion) = (chunk.usage.prompt_tokens.0, chunk.usage.completion_tokens.0);
         self.usage = (prompt.or(self.usage.0), completion.or(self.usage.1));
         if self.model.is_empty() {
@@ -319,7 +352,15 @@ impl Parts {
         if !matches!(finish.as_str(), "" | "null" | "None") {
             self.finish_reason = Some(finish);
         }
+        let told = (choice.logprobs.take(), choice.token_ids.take());
         let added = choice.into_piece(self.pieces > 0);
+        if let Some(k) = asked_log_probs.filter(|_| !added.repeats) {
+            self.log_probs.get_or_insert_with(|| Collected::new(k)).take(
+                told.0.as_deref(),
+                told.1.as_deref(),
+                !added.is_empty(),
+            );
+        }
         if !added.reasoning.is_empty() {
             self.place = Some(added.place);
         }
@@ -327,7 +368,8 @@ impl Parts {
             self.pieces += u64::from(!piece.is_empty());
             whole.push_str(&piece);
         }
-        if self.reasoning.len() + self.content.len() > most {
+        let log_probs = self.log_probs.as_ref().map_or(0, Collected::num_bytes);
+        if self.reasoning.len() + self.content.len() + log_probs > most {
             return ControlFlow::Break(too_long(most));
         }
         ControlFlow::Continue(())
@@ -368,7 +410,8 @@ impl Parts {
         let text = self.text(before, finish_reason == FinishReason::Stop);
         let opened = || self.content.trim_start().starts_with(&TurnFormat::default().open).then_some("the text");
         let reasoning = self.place.or_else(opened);
-        Ending::Done(Box::new(Answer { text, finish_reason, finish_name, model: self.model.clone(), reasoning }))
+        let model = self.model.clone();
+        Ending::Done(Box::new(Answer { text, finish_reason, finish_name, model, reasoning, log_probs: None }))
     }
 }
 

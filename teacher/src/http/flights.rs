@@ -16,7 +16,7 @@ use super::{
     response::{Answer, Attempt, Ending},
     route::{Room, Route, choose},
 };
-use crate::{Complete, Queue, Request, TeacherError};
+use crate::{Complete, Partial, Queue, Request, TeacherError};
 use distill_dataset::{Cancel, Digest};
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use std::{
@@ -185,7 +185,7 @@ impl<'a> Flights<'a> {
         }
         route.in_flight += 1;
         let expected = route.rates.take(prompt_estimate(&work.request), work.request.left());
-        let live = Rc::new(Live::new(route.endpoint, work.request.partial.clone()));
+        let live = Rc::new(Live::new(route.endpoint, work.request.partial.clone()).asking(&work.request.sampling));
         self.in_air.insert(id, Flight { live: live.clone(), route: index, expected, spooled: Instant::now() });
         let (teacher, endpoint) = (self.teacher, route.endpoint);
         let flight = async move {
@@ -359,7 +359,9 @@ impl<'a> Flights<'a> {
         if is_another {
             queue.discard(id);
         } else if teacher.continues() && cost.completion_tokens > 0 {
-            work.request.partial = Some(work.request.partial.unwrap_or_default().and(text, cost.completion_tokens));
+            let before = work.request.partial.unwrap_or_default();
+            let log_probs = Partial::join_log_probs(Some(&before), live.take_log_probs());
+            work.request.partial = Some(Partial { log_probs, ..before.and(text, cost.completion_tokens) });
         }
         tracing::debug!(request = id, tries = work.tries, missed = work.missed, message, "retry");
         if queue.charge(id, cost, work.request.partial.as_ref()) && !cancel.is_cancelled() && self.fatal.is_none() {

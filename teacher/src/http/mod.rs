@@ -7,6 +7,7 @@ mod config;
 mod events;
 mod flights;
 pub mod fuzzing;
+mod logprobs;
 mod metrics;
 mod pace;
 mod probe;
@@ -195,6 +196,7 @@ impl HttpTeacher {
             response_model: answer.model,
             prompt_tokens: tokens(cost.prompt_tokens),
             completion_tokens: tokens(cost.completion_tokens),
+            log_probs: Partial::join_log_probs(before.as_ref(), answer.log_probs),
             earlier: before.map_or_else(Vec::new, |partial| partial.segments),
             token_ids: None,
             cost_usd: cost.usd,

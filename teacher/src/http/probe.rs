@@ -236,7 +236,7 @@ impl HttpTeacher {
         without: &[&str],
         fields: &[(&str, Value)],
     ) -> Result<Said, Refusal> {
-        let sampling = SamplingParams { temperature, top_p: 1.0, max_new_tokens: TOKENS };
+        let sampling = SamplingParams { temperature, top_p: 1.0, max_new_tokens: TOKENS, log_probabilities: None };
         let request = Request { id: 0, messages: vec![Message::user(QUESTION)], sampling, seed, partial };
         let body = wire::body(&self.config, &request, self.render.as_ref()).map_err(Refusal::Refused)?;
         let mut body = serde_json::to_value(&body).map_err(|error| Refusal::Refused(error.to_string()))?;

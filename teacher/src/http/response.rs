@@ -6,7 +6,7 @@ use super::{
     retry_after,
 };
 use crate::Cost;
-use distill_dataset::FinishReason;
+use distill_dataset::{FinishReason, LogProbs};
 use reqwest::{Response, StatusCode};
 use std::{pin::pin, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -60,6 +60,8 @@ pub(super) struct Answer {
     pub(super) model: String,
     /// Where its reasoning came, if there was some.
     pub(super) reasoning: Option<&'static str>,
+    /// Of the tokens of this generation, where they were asked for and told.
+    pub(super) log_probs: Option<LogProbs>,
 }
 
 /// Reads a response to its end.

@@ -19,6 +19,7 @@ mod continuation;
 #[path = "../../../tests/endpoint.rs"]
 mod endpoint;
 mod hosts;
+mod logprobs;
 mod probe;
 mod several;
 mod simulated;
@@ -101,7 +102,7 @@ impl Queue for List {
         Some(Request {
             id: self.left,
             messages: vec![Message::user(format!("question {}", self.left))],
-            sampling: SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 64 },
+            sampling: SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 64, log_probabilities: None },
             seed: 7 + self.left,
             partial: self.partial.clone(),
         })

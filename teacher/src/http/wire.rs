@@ -5,7 +5,7 @@ use super::{Api, Continuation, HttpTeacherConfig, Omit, Render};
 use crate::Request;
 use distill_dataset::{Digest, Role};
 use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use std::fmt;
 
 #[derive(Serialize)]
@@ -30,8 +30,22 @@ pub(super) struct Body<'a> {
     add_generation_prompt: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     continue_final_message: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<Asked>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<u8>,
     #[serde(flatten)]
     extra: Map<String, Value>,
+}
+
+/// How log-probabilities are asked for.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Asked {
+    /// Chat: whether; how many alternatives is another field.
+    Whether(bool),
+    /// Completions: with how many alternatives.
+    HowMany(u8),
 }
 
 #[derive(Serialize)]
@@ -72,6 +86,8 @@ pub(super) fn body<'a>(
     };
     let goes_on = by == Some(Continuation::ContinueFinalMessage);
     let sent = |field| !config.omits(field);
+    let k = request.sampling.log_probabilities;
+    let is_chat = config.api() == Api::Chat;
     Ok(Body {
         model: &config.model,
         messages,
@@ -85,6 +101,8 @@ pub(super) fn body<'a>(
         grammar: config.grammar.as_deref(),
         add_generation_prompt: goes_on.then_some(false),
         continue_final_message: goes_on.then_some(true),
+        logprobs: k.map(|k| if is_chat { Asked::Whether(true) } else { Asked::HowMany(k) }),
+        top_logprobs: k.filter(|k| is_chat && *k > 0),
         extra: config.extra(),
     })
 }
@@ -162,6 +180,9 @@ pub(super) struct Choice {
     message: Delta,
     text: Text,
     pub(super) finish_reason: Text,
+    /// Whatever they are: they are read where they were asked for.
+    pub(super) logprobs: Option<Box<RawValue>>,
+    pub(super) token_ids: Option<Box<RawValue>>,
 }
 
 impl Choice {
@@ -169,8 +190,12 @@ impl Choice {
     /// of it: some hosts end a stream by repeating all.
     pub(super) fn into_piece(self, before: bool) -> Piece {
         let mut piece = self.delta.into_piece();
-        if piece.is_empty() && !before {
-            piece = self.message.into_piece();
+        if piece.is_empty() {
+            let message = self.message.into_piece();
+            match before {
+                false => piece = message,
+                true => piece.repeats = !message.is_empty(),
+            }
         }
         piece.content.push_str(&self.text.text);
         piece
@@ -184,10 +209,12 @@ pub(super) struct Piece {
     pub(super) content: String,
     /// Where the reasoning came.
     pub(super) place: &'static str,
+    /// Whether the chunk says once more what came before.
+    pub(super) repeats: bool,
 }
 
 impl Piece {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.reasoning.is_empty() && self.content.is_empty()
     }
 }
@@ -209,7 +236,7 @@ impl Delta {
             (false, _) => (self.reasoning, "`reasoning`"),
         };
         let reasoning = named.text + &named.thinking + &self.content.thinking;
-        Piece { reasoning, content: self.content.text, place }
+        Piece { reasoning, content: self.content.text, place, repeats: false }
     }
 }
 

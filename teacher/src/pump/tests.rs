@@ -92,7 +92,8 @@ fn problem(number: u32) -> Problem {
     }
 }
 
-const SAMPLING: SamplingParams = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 20 };
+const SAMPLING: SamplingParams =
+    SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 20, log_probabilities: None };
 
 fn ids(fake: &Fake, count: u32) -> Vec<String> {
     (0..count).map(|number| fake.identity().sample_id(&problem(number).id, &SAMPLING, 0)).collect()

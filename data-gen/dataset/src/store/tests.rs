@@ -70,6 +70,7 @@ fn tally(rows: &[Row]) -> Tally {
         teacher: "t".to_owned(),
         lengths: Histogram::of(rows.iter().map(|row| row.value)),
         finish_reasons: [("stop".to_owned(), rows.len() as u64)].into(),
+        without_log_probs: 0,
     };
     Tally { rows_in: rows.len() as u64, rows_out: rows.len() as u64, detail, ..Tally::default() }
 }

@@ -6,7 +6,8 @@ use distill_dataset::{Context, Problem, Progress, Reference, Split, Trace, probl
 use distill_simulator::{Answer as Simulated, Fault, Script, Simulator};
 
 const LENGTHS: (usize, usize) = (20, 60);
-const SAMPLING: SamplingParams = SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 4096 };
+const SAMPLING: SamplingParams =
+    SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 4096, log_probabilities: None };
 
 fn problem(number: u32) -> Problem {
     let messages = vec![Message::user(format!("What is {number}?"))];
