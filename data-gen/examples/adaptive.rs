@@ -8,6 +8,8 @@
 //! as right ones, as R1's are. At most two usable traces of a problem are wanted: further ones of the same
 //! problem add little (`samples-per-problem` of the mixes that were published are 1 to 4).
 
+#![allow(clippy::print_stdout, reason = "a table is what it is for")]
+
 use distill_data_gen::{AdaptiveConfig, Judge, Outcome, SamplingConfig, SamplingError, buy};
 use distill_dataset::{
     Cancel, Context, Dataset, Digest, FinishReason, Message, Problem, Progress, Reference, Split, problem_id,
@@ -90,8 +92,9 @@ fn problems(count: u32, dir: &Path) -> Dataset {
     Dataset::write(dir, all).expect("problems")
 }
 
-/// Usable traces, at most [`WANTED`] of a problem, for a million tokens, within that budget; and how many problems have one.
-fn run(config: &SamplingConfig, problems: &Dataset, seed: u64) -> (f64, usize) {
+/// Usable traces, at most [`WANTED`] of a problem, for a million tokens; how many; the share of the budget that they took; and
+/// how many problems have one.
+fn run(config: &SamplingConfig, problems: &Dataset, seed: u64) -> (f64, u32, f64, usize) {
     let dir = tempfile::tempdir().expect("a folder");
     let (answers, teacher) = (Answers::open(dir.path()).expect("answers"), Simulated { seed });
     let judge: Judge<'_> = &|_, trace| if trace.text == "right" { Outcome::Usable } else { Outcome::Wrong };
@@ -114,7 +117,8 @@ fn run(config: &SamplingConfig, problems: &Dataset, seed: u64) -> (f64, usize) {
         }
     }
     let kept: u32 = usable.values().map(|count| (*count).min(WANTED)).sum();
-    (f64::from(kept) * 1e6 / tokens as f64, usable.values().filter(|count| **count > 0).count())
+    let share = tokens as f64 / config.budget_tokens.unwrap_or(tokens) as f64;
+    (f64::from(kept) * 1e6 / tokens as f64, kept, share, usable.values().filter(|count| **count > 0).count())
 }
 
 fn main() {
@@ -134,9 +138,8 @@ fn main() {
         adaptive: Some(AdaptiveConfig { usable: Some(WANTED), hopeless_after: Some(4), ..AdaptiveConfig::default() }),
         ..fixed(8)
     };
-    println!(
-        "{count} problems, {seeds} seeds; usable traces (at most {WANTED} a problem) for a million tokens: mean, least to most"
-    );
+    println!("{count} problems, {seeds} seeds; usable traces, at most {WANTED} a problem");
+    println!("budget samples           per M tok  least to most   traces   budget used  problems with one");
     for (budget, part) in [(whole, "whole"), (whole / 2, "half")] {
         for (name, config) in [
             ("fixed, 1 sample", fixed(1)),
@@ -145,12 +148,18 @@ fn main() {
             ("until settled", adaptive.clone()),
         ] {
             let config = SamplingConfig { budget_tokens: Some(budget), ..config };
-            let each: Vec<(f64, usize)> = (0..seeds).map(|seed| run(&config, &problems, u64::from(seed))).collect();
-            let mean = each.iter().map(|(rate, _)| rate).sum::<f64>() / each.len() as f64;
-            let least = each.iter().map(|(rate, _)| *rate).fold(f64::INFINITY, f64::min);
-            let most = each.iter().map(|(rate, _)| *rate).fold(0.0, f64::max);
-            let solved = each.iter().map(|(_, solved)| *solved).sum::<usize>() / each.len();
-            println!("{part:<6} {name:<18} {mean:>6.1}  {least:.1} to {most:.1}  {solved} problems with one");
+            let each: Vec<_> = (0..seeds).map(|seed| run(&config, &problems, u64::from(seed))).collect();
+            let mean = |of: fn(&(f64, u32, f64, usize)) -> f64| each.iter().map(of).sum::<f64>() / each.len() as f64;
+            let least = each.iter().map(|run| run.0).fold(f64::INFINITY, f64::min);
+            let most = each.iter().map(|run| run.0).fold(0.0, f64::max);
+            println!(
+                "{part:<6} {name:<17} {:>6.1} {:>16} {:>8.0} {:>8.0} % {:>9.0}",
+                mean(|run| run.0),
+                format!("{least:.1} to {most:.1}"),
+                mean(|run| f64::from(run.1)),
+                100.0 * mean(|run| run.2),
+                mean(|run| run.3 as f64)
+            );
         }
     }
 }

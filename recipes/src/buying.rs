@@ -72,8 +72,8 @@ impl Buying {
             // Writing into a string cannot fail.
             let _ = writeln!(
                 text,
-                "           bought in {:.1} hours by {} processes so far",
-                self.hours(),
+                "           bought in {} by {} processes so far",
+                span(self.hours() * 3600.0),
                 self.buyers.len()
             );
         }

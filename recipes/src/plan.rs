@@ -85,7 +85,7 @@ pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<Strin
         if let Some(expected) = source.completion_tokens_expected {
             let _ = writeln!(
                 text,
-                "  completion tokens, expected {expected}, if answers are as long as R1's own traces ({TOKENS_OF_R1} tokens)"
+                "  completion tokens, expected {expected}, if answers are as long as R1's own traces ({TOKENS_OF_R1} tokens) or reach the limit"
             );
         }
         if let Some(prompts) = source.prompt_tokens {

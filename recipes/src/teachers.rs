@@ -153,8 +153,8 @@ impl Teacher {
             anyhow::Ok(Render { template_hash, turn, render })
         });
         let mut endpoint = config.endpoint.clone();
-        if let Some(store) = store.filter(|_| config.launch.is_some() && endpoint.places_said().is_empty()) {
-            endpoint.endpoints = launch::endpoints(&launch::registry(store, self))?;
+        if let (Some(store), Some(launched)) = (store, &config.launch) {
+            endpoint.endpoints = launch::endpoints(&launch::registry(store, self, launched))?;
         }
         let mut teacher = HttpTeacher::new(endpoint, own, render.transpose()?)?;
         for name in config.endpoint.places().iter().filter_map(|place| place.api_key_env.as_ref()) {

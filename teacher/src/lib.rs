@@ -20,6 +20,8 @@ mod writer;
 
 pub use answers::{Answer, Answers, Kept, UNKNOWN, trace};
 pub use complete::{Complete, Completion, Queue, Request, TeacherError};
+#[doc(hidden)]
+pub use http::fuzzing;
 pub use http::{
     Api, ApiKey, Continuation, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Probed, Render, RenderPrompt,
 };

@@ -186,7 +186,7 @@ const JUDGE: Judge<'static> = &|_, trace| if is_right(trace) { Outcome::Usable }
 
 /// Whether the judge of these tests takes an answer: a quarter of them.
 fn is_right(trace: &Trace) -> bool {
-    trace.seed % 4 == 0
+    trace.seed.is_multiple_of(4)
 }
 
 /// The one shard of a small dataset.

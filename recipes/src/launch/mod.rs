@@ -8,7 +8,7 @@ use crate::{
     teachers::Teacher,
 };
 use anyhow::{Context, Result, bail, ensure};
-use distill_dataset::{Cancel, Store, read_regular, write_whole};
+use distill_dataset::{Cancel, Digest, Store, read_regular, write_whole};
 use distill_teacher::EndpointConfig;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -53,9 +53,9 @@ pub struct LaunchConfig {
     /// Nodes of each.
     #[serde(default = "one")]
     pub nodes: u32,
-    /// GPUs of each node.
-    #[serde(default = "gpus_per_node")]
-    pub gpus_per_node: u32,
+    /// GPUs of each node; 8 for vLLM and SGLang, none for a command where nothing is said.
+    #[serde(default)]
+    pub gpus_per_node: Option<u32>,
     /// Longest context, in tokens, prompt included.
     #[serde(default = "max_model_len")]
     pub max_model_len: u32,
@@ -87,9 +87,6 @@ pub struct LaunchConfig {
 
 fn one() -> u32 {
     1
-}
-fn gpus_per_node() -> u32 {
-    8
 }
 fn max_model_len() -> u32 {
     32768
@@ -129,7 +126,25 @@ impl LaunchConfig {
                 wrong.push(format!("`{key}`: expected 1 to 4096, found {found}"));
             }
         }
-        if !self.health_path.starts_with('/') {
+        for (key, found) in [
+            ("port", u32::from(self.port)),
+            ("load-timeout-s", self.load_timeout_s),
+            ("max-model-len", self.max_model_len),
+            ("max-running", self.max_running),
+        ] {
+            if found == 0 {
+                wrong.push(format!("`{key}`: expected 1 or more, found 0"));
+            }
+        }
+        if self.engine != Engine::Command && self.gpus() == 0 {
+            wrong.push("`gpus-per-node`: expected 1 or more, found 0".to_owned());
+        }
+        for (key, text) in [("time", Some(&self.time)), ("weights", self.weights.as_ref())] {
+            if text.is_some_and(String::is_empty) {
+                wrong.push(format!("`{key}`: expected some text, found none"));
+            }
+        }
+        if !self.health_path.starts_with('/') || self.health_path.contains(char::is_whitespace) {
             wrong.push(format!("`health-path`: expected a path, found {:?}", self.health_path));
         }
         let texts = self.command.iter().chain(&self.extra).chain([&self.time, &self.health_path]);
@@ -138,6 +153,10 @@ impl LaunchConfig {
             wrong.push(format!("`launch`: expected no control characters, found {text:?}"));
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+
+    fn gpus(&self) -> u32 {
+        self.gpus_per_node.unwrap_or(if self.engine == Engine::Command { 0 } else { 8 })
     }
 
     /// The batch script of one job.
@@ -150,11 +169,9 @@ impl LaunchConfig {
         let line = |option: &str, value: &Option<String>| {
             value.as_ref().map_or(String::new(), |value| format!("#SBATCH --{option}={}", quoted(value)))
         };
-        let gpus = if self.gpus_per_node == 0 || self.engine == Engine::Command && self.gpus_per_node == gpus_per_node()
-        {
-            String::new()
-        } else {
-            format!("#SBATCH --gpus-per-node={}", self.gpus_per_node)
+        let gpus = match self.gpus() {
+            0 => String::new(),
+            gpus => format!("#SBATCH --gpus-per-node={gpus}"),
         };
         let words = |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
         let values = [
@@ -164,14 +181,15 @@ impl LaunchConfig {
             ("partition_line", line("partition", &self.partition)),
             ("account_line", line("account", &self.account)),
             ("time", quoted(&self.time)),
-            ("log", quoted(&log.to_string_lossy())),
+            // Slurm expands what follows a `%`.
+            ("log", quoted(&format!("{}/%j.log", log.to_string_lossy().replace('%', "%%")))),
             ("port", self.port.to_string()),
             ("model", quoted(model)),
             ("health_path", quoted(&self.health_path)),
             ("registry", quoted(&registry.to_string_lossy())),
             ("load_timeout_s", self.load_timeout_s.to_string()),
             ("weights", quoted(self.weights.as_deref().unwrap_or(model))),
-            ("gpus_per_node", self.gpus_per_node.to_string()),
+            ("gpus_per_node", self.gpus().to_string()),
             ("max_model_len", self.max_model_len.to_string()),
             ("max_running", self.max_running.to_string()),
             ("extra", words(&self.extra)),
@@ -226,9 +244,15 @@ pub struct Registered {
     pub started: String,
 }
 
-/// Where the servers of a teacher are registered.
-pub fn registry(store: &Store, teacher: &Teacher) -> PathBuf {
-    store.root().join("teachers").join(teacher.folder())
+/// Where the servers of a teacher are registered: of one that is served in another way, elsewhere.
+pub fn registry(store: &Store, teacher: &Teacher, config: &LaunchConfig) -> PathBuf {
+    let mut digest = Digest::new("launched");
+    digest.field(&teacher.identity).field(&format!("{:?}", config.engine));
+    for part in config.weights.iter().chain(&config.command).chain(&config.extra) {
+        digest.field(part);
+    }
+    let how = digest.finish_short();
+    store.root().join("teachers").join(format!("{}-{}", teacher.folder(), &how[..8]))
 }
 
 /// The servers that are registered there, in the order of their URLs.
@@ -250,15 +274,15 @@ pub fn registered(dir: &Path) -> Result<Vec<Registered>> {
         }
         // A job may have ended between the two.
         let Ok(bytes) = read_regular(&path, MOST_BYTES) else { continue };
-        let server: Registered = serde_json::from_slice(&bytes).with_context(|| {
-            format!(
-                "{}: expected the registration of a server\nhint: remove it if no job of yours wrote it",
-                path.display()
-            )
-        })?;
-        found.push(server);
+        let server = serde_json::from_slice(&bytes).ok().filter(|server: &Registered| server.url.starts_with("http"));
+        let at = path.display();
+        found.push(server.with_context(|| {
+            format!("{at}: expected the registration of a server\nhint: remove it if no job of yours wrote it")
+        })?);
     }
-    found.sort_by(|a: &Registered, b| a.url.cmp(&b.url));
+    // A node that died has left its file: of two servers at one place, the one that began last is there.
+    found.sort_by(|a: &Registered, b| a.url.cmp(&b.url).then(b.started.cmp(&a.started)));
+    found.dedup_by(|later, first| later.url == first.url);
     Ok(found)
 }
 
@@ -294,8 +318,8 @@ pub fn launch(
         any = true;
         let teacher = Teacher::of(source, &outside)?.context("expected a teacher that is an endpoint")?;
         let root = std::path::absolute(store.root()).context("cannot tell where the store is")?;
-        let dir = registry(&Store::new(&root), &teacher);
-        let log = dir.join("log").join("%j.log");
+        let dir = registry(&Store::new(&root), &teacher, config);
+        let log = dir.join("log");
         let name = format!("distill-{}-{}", recipe.name, index + 1);
         let script = config.script(model, &name, &dir, &log);
         if dry_run {
@@ -311,7 +335,9 @@ pub fn launch(
             jobs.push(submit(&path)?);
         }
         told(&format!("submitted {} (log in {})\n", jobs.join(", "), dir.join("log").display()))?;
-        wait(&dir, &jobs, cancel, told)?;
+        wait(&dir, &jobs, cancel, told).with_context(|| {
+            format!("not all servers are there; what was submitted stays\nhint: scancel {} ends it", jobs.join(" "))
+        })?;
         let kept = before.iter().filter(|server| !jobs.contains(&server.job)).count();
         if kept > 0 {
             told(&format!("{kept} servers were registered before\n"))?;
@@ -393,7 +419,7 @@ mod tests {
     }
 
     fn script(config: &LaunchConfig) -> String {
-        config.script("deepseek-ai/DeepSeek-R1", "job", Path::new("/store/it's"), Path::new("/store/log/%j.log"))
+        config.script("deepseek-ai/DeepSeek-R1", "job", Path::new("/store/it's"), Path::new("/store/100%/log"))
     }
 
     #[test]
@@ -422,6 +448,7 @@ mod tests {
         {
             assert!(sglang.contains(line), "{line}");
         }
+        assert!(sglang.contains("--output='/store/100%%/log/%j.log'"), "Slurm expands no part of the store's name");
         assert!(script(&config("engine = \"vllm\"\nextra = [\"$(reboot)\"]")).contains("'$(reboot)'"));
         let command = script(&config("engine = \"command\"\ncommand = [\"serve\", \"{{model}}\"]"));
         assert!(command.contains("'serve' '{{model}}'"), "a value is not looked into");
@@ -436,6 +463,9 @@ mod tests {
             ("engine = \"command\"\ncommand = [\"x\"]\nnodes = 2", "`nodes`"),
             ("engine = \"vllm\"\njobs = 0", "`jobs`"),
             ("engine = \"vllm\"\nhealth-path = \"health\"", "`health-path`"),
+            ("engine = \"vllm\"\nport = 0", "`port`"),
+            ("engine = \"vllm\"\ngpus-per-node = 0", "`gpus-per-node`"),
+            ("engine = \"sglang\"\ntime = \"\"", "`time`"),
             ("engine = \"vllm\"\npartition = \"a\\nb\"", "control"),
         ] {
             let error = config(text).check().expect_err(text);

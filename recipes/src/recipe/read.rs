@@ -230,6 +230,9 @@ fn read_teacher(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagn
             let is_launched = launch.is_some();
             let what = http.what.clone();
             let check = |endpoint: &HttpTeacherConfig| {
+                if is_launched && !endpoint.places_said().is_empty() {
+                    return Err("`url`: expected none beside `launch`: what is launched is asked".to_owned());
+                }
                 HttpTeacherConfig { has_template: chat.is_some(), is_launched, ..endpoint.clone() }.check()
             };
             let endpoint = decode_checked(http.rest(), &what, diagnostics, check)?;

@@ -22,9 +22,25 @@ const MAX_BYTES: usize = 1 << 26;
 /// Most bytes of one event of a stream.
 const MAX_EVENT: usize = 1 << 22;
 
+/// Most bytes of what a server may send.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Of an answer, or of a body in one piece.
+    pub(super) body: usize,
+    /// Of an event of a stream.
+    pub(super) event: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { body: MAX_BYTES, event: MAX_EVENT }
+    }
+}
+
 /// What has arrived of an answer, shared with those who watch it. What leaves it has no key in it.
 #[derive(Default)]
 pub(super) struct Live {
+    limits: Limits,
     /// What must never be repeated.
     key: Option<ApiKey>,
     /// Whose answer it is.
@@ -47,6 +63,11 @@ impl Live {
     /// An endpoint's answer that goes on from what was received before. Its key is never repeated in it.
     pub(super) fn new(endpoint: &Endpoint, before: Option<Partial>) -> Live {
         Live { key: endpoint.key.clone(), host: endpoint.host, before, ..Live::default() }
+    }
+
+    /// As [`Live::new`], of whatever endpoint and within other limits.
+    pub(super) fn within(limits: Limits, key: Option<ApiKey>, before: Option<Partial>) -> Live {
+        Live { limits, key, before, ..Live::default() }
     }
 
     /// Collects log-probabilities where `sampling` asks for them.
@@ -148,7 +169,7 @@ impl Live {
         if let Some(error) = chunk.take_error() {
             return ControlFlow::Break(self.parts.borrow().failed(&error, |text| self.quoted(text)));
         }
-        self.parts.borrow_mut().take(chunk, self.asked_log_probs)?;
+        self.parts.borrow_mut().take(chunk, self.limits.body, self.asked_log_probs)?;
         self.admitted.set(true);
         ControlFlow::Continue(())
     }
@@ -183,18 +204,43 @@ pub(super) struct Body<'l> {
 }
 
 enum Kind {
-    /// Nothing but white space yet, and perhaps the beginning of a byte-order mark.
-    Unknown(Vec<u8>),
+    Unknown(Beginning),
     Json(Vec<u8>),
     Stream(Events),
 }
 
+/// Nothing but white space yet, and perhaps a byte-order mark.
+#[derive(Default)]
+struct Beginning {
+    /// Bytes of it, which are not kept.
+    skipped: usize,
+    marked: bool,
+    /// What may be the beginning of the mark.
+    begun: Vec<u8>,
+}
+
+impl Beginning {
+    /// Takes the next bytes; what follows it, if they bring the first byte of that.
+    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.begun.extend_from_slice(bytes);
+        let mut start = self.begun.trim_ascii_start();
+        if let Some(rest) = start.strip_prefix(BYTE_ORDER_MARK).filter(|_| !self.marked) {
+            (self.marked, start) = (true, rest.trim_ascii_start());
+        }
+        self.skipped += self.begun.len() - start.len();
+        let start = start.to_vec();
+        let undecided = start.is_empty() || !self.marked && BYTE_ORDER_MARK.starts_with(&start);
+        self.begun = if undecided { start.clone() } else { Vec::new() };
+        if undecided { Vec::new() } else { start }
+    }
+}
+
 impl Kind {
     /// The kind of a body that begins so.
-    fn of(first: u8) -> Kind {
+    fn of(first: u8, limits: Limits) -> Kind {
         match first {
             // As `data`, `event`, `id`, `retry` and comments do.
-            b'd' | b'e' | b'i' | b'r' | b':' => Kind::Stream(Events::new(MAX_EVENT)),
+            b'd' | b'e' | b'i' | b'r' | b':' => Kind::Stream(Events::new(limits.event)),
             _ => Kind::Json(Vec::new()),
         }
     }
@@ -203,33 +249,30 @@ impl Kind {
 impl Body<'_> {
     /// A body of which nothing has arrived.
     pub(super) fn new(live: &Live) -> Body<'_> {
-        Body { live, kind: Kind::Unknown(Vec::new()) }
+        Body { live, kind: Kind::Unknown(Beginning::default()) }
     }
 
     /// Takes the next bytes; the end, where they bring it.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Ending> {
         match &mut self.kind {
-            Kind::Unknown(before) => {
-                before.extend_from_slice(bytes);
-                let start = before.trim_ascii_start();
-                let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
-                let kind = match start.first() {
-                    None if before.len() > MAX_EVENT => return Some(too_long(MAX_EVENT)),
-                    Some(first) if !BYTE_ORDER_MARK.starts_with(start) => Kind::of(*first),
-                    _ => return None,
-                };
-                let start = start.to_vec();
-                self.kind = kind;
+            Kind::Unknown(beginning) => {
+                let start = beginning.take(bytes);
+                let most = self.live.limits.event;
+                if beginning.skipped > most {
+                    return Some(too_long(most));
+                }
+                self.kind = Kind::of(*start.first()?, self.live.limits);
                 self.push(&start)
             }
             Kind::Json(whole) => {
-                let room = MAX_BYTES - whole.len();
+                let most = self.live.limits.body;
+                let room = most - whole.len();
                 whole.extend_from_slice(&bytes[..room.min(bytes.len())]);
-                (bytes.len() > room).then(|| too_long(MAX_BYTES))
+                (bytes.len() > room).then(|| too_long(most))
             }
             Kind::Stream(events) => {
                 let live = self.live;
-                ended(events.push(bytes, &mut |data| take(live, data)))
+                ended(events.push(bytes, &mut |data| take(live, data)), live.limits)
             }
         }
     }
@@ -240,7 +283,7 @@ impl Body<'_> {
         let last = match &mut self.kind {
             Kind::Unknown(_) => Some(Ending::Broken("incomplete", "expected a completion, found nothing".to_owned())),
             Kind::Json(whole) => live.take(whole).break_value(),
-            Kind::Stream(events) => ended(events.end(&mut |data| take(live, data))),
+            Kind::Stream(events) => ended(events.end(&mut |data| take(live, data)), live.limits),
         };
         last.unwrap_or_else(|| live.finish())
     }
@@ -269,9 +312,9 @@ fn take(live: &Live, data: &[u8]) -> ControlFlow<Ending> {
     }
 }
 
-fn ended(flow: ControlFlow<Stop<Ending>>) -> Option<Ending> {
+fn ended(flow: ControlFlow<Stop<Ending>>, limits: Limits) -> Option<Ending> {
     match flow.break_value()? {
-        Stop::TooLong => Some(too_long(MAX_EVENT)),
+        Stop::TooLong => Some(too_long(limits.event)),
         Stop::Enough(ending) => Some(ending),
     }
 }
@@ -297,7 +340,7 @@ struct Parts {
 
 impl Parts {
     /// Adds a chunk.
-    fn take(&mut self, chunk: Chunk, asked_log_probs: Option<u8>) -> ControlFlow<Ending> {
+    fn take(&mut self, chunk: Chunk, most: usize, asked_log_probs: Option<u8>) -> ControlFlow<Ending> {
         let (prompt, completion) = (chunk.usage.prompt_tokens.0, chunk.usage.completion_tokens.0);
         self.usage = (prompt.or(self.usage.0), completion.or(self.usage.1));
         if self.model.is_empty() {
@@ -326,8 +369,8 @@ impl Parts {
             whole.push_str(&piece);
         }
         let log_probs = self.log_probs.as_ref().map_or(0, Collected::num_bytes);
-        if self.reasoning.len() + self.content.len() + log_probs > MAX_BYTES {
-            return ControlFlow::Break(too_long(MAX_BYTES));
+        if self.reasoning.len() + self.content.len() + log_probs > most {
+            return ControlFlow::Break(too_long(most));
         }
         ControlFlow::Continue(())
     }
@@ -400,182 +443,4 @@ impl Finish {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What a body comes to that arrives in pieces of that size, and what it cost.
-    fn read(text: &[u8], piece: usize) -> (Ending, Cost) {
-        let live = Live::default();
-        live.begun.set(true);
-        let mut body = Body::new(&live);
-        let early = text.chunks(piece).find_map(|bytes| body.push(bytes));
-        (early.unwrap_or_else(|| body.end()), live.cost())
-    }
-
-    /// The same, whatever the pieces: text, finish reason and the host's own name for it.
-    fn answer(text: &str) -> (String, FinishReason, Option<String>) {
-        let mut found: Vec<_> = (1..=text.len())
-            .map(|piece| match read(text.as_bytes(), piece).0 {
-                Ending::Done(answer) => (answer.text, answer.finish_reason, answer.finish_name),
-                Ending::Broken(_, message) => panic!("{text}, by {piece}: {message}"),
-                _ => panic!("{text}, by {piece}: no answer"),
-            })
-            .collect();
-        found.dedup();
-        assert_eq!(found.len(), 1, "{text}: {found:?}");
-        found.remove(0)
-    }
-
-    const PIECE: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"4\"}}]}\n\n";
-    const LAST: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"2\"},\"finish_reason\":\"stop\"}]}\n\n";
-
-    #[test]
-    fn what_the_official_client_reads_is_read() {
-        let cases = [
-            format!("{PIECE}{LAST}data: [DONE]\n\n"),
-            format!("\u{feff}{PIECE}{LAST}data:[DONE] \n\n"),
-            format!("\n\n: ping\n\ndata:\n\nevent: message\n{PIECE}data: \n\n{LAST}"),
-            format!("{PIECE}{LAST}").trim_end().to_owned(),
-            format!("{PIECE}{LAST}").replace('\n', "\r\n"),
-            // A finish reason that says nothing, before and behind the one that does.
-            format!("{}{LAST}{}", PIECE.replace("}}]", "},\"finish_reason\":\"\"}]"), "data: {\"choices\":[{\"finish_reason\":null}]}\n\n"),
-            // The whole, said once more.
-            format!("{PIECE}{}", LAST.replace("\"delta\"", "\"message\":{\"content\":\"42\"},\"delta\"")),
-            " \n{\"choices\":[{\"message\":{\"content\":\"42\"},\"finish_reason\":\"stop\"}]}\n".to_owned(),
-            "\u{feff}{\"choices\":[{\"message\":{\"content\":[{\"text\":\"42\"}]},\"finish_reason\":{\"type\":\"stop\"}}],\"usage\":null}".to_owned(),
-            "{\"choices\":[{\"text\":\"42\",\"finish_reason\":\"stop\",\"logprobs\":[NaN]}],\"choices\":[{\"text\":\"42\",\"finish_reason\":\"stop\"}]}".to_owned(),
-        ];
-        for text in cases {
-            assert_eq!(answer(&text), ("42".to_owned(), FinishReason::Stop, None), "{text}");
-        }
-    }
-
-    #[test]
-    fn every_host_s_name_for_an_end_is_understood_or_kept() {
-        for (names, expected) in [
-            (["stop", "eos_token", "STOP", "COMPLETE"], Some(FinishReason::Stop)),
-            (["length", "model_length", "MAX_TOKENS", "max_tokens"], Some(FinishReason::Length)),
-            (["content_filter", "SAFETY", "sensitive", "refusal"], Some(FinishReason::ContentFilter)),
-            (["insufficient_system_resource", "tool_calls", "7", "Stopp"], Some(FinishReason::Unknown)),
-            (["abort", "error", "network_error", "ABORT"], None),
-        ] {
-            for name in names {
-                let text = LAST.replace("stop", name);
-                match (read(text.as_bytes(), 9).0, expected) {
-                    (Ending::Done(found), Some(expected)) => {
-                        assert_eq!(found.finish_reason, expected, "{name}");
-                        let kept = expected == FinishReason::Unknown;
-                        assert_eq!(found.finish_name, kept.then(|| name.to_owned()));
-                    }
-                    (Ending::Broken("incomplete", message), None) => assert!(message.contains(name), "{message}"),
-                    _ => panic!("{name}: another ending"),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn tokens_are_as_told_and_counted_where_they_are_not() {
-        let usage =
-            |usage: &str| format!("{PIECE}{LAST}data: {{\"choices\":[],\"usage\":{usage}}}\n\ndata: [DONE]\n\n");
-        for (told, prompt, completion, estimated) in [
-            (r#"{"prompt_tokens":11,"completion_tokens":5}"#, 11, 5, false),
-            (r#"{"prompt_tokens":11.0,"completion_tokens":"5"}"#, 11, 5, false),
-            (r#"{"prompt_tokens":11,"completion_tokens":null}"#, 11, 2, true),
-            (r#"{"prompt_tokens":11,"completion_tokens":0}"#, 11, 2, true),
-            ("null", 0, 2, true),
-        ] {
-            let cost = read(usage(told).as_bytes(), 50).1;
-            let found = (cost.prompt_tokens, cost.completion_tokens, cost.estimated);
-            assert_eq!(found, (prompt, completion, estimated), "{told}");
-        }
-        let whole = format!(r#"{{"choices":[{{"text":"{}","finish_reason":"stop"}}]}}"#, "four".repeat(100));
-        assert_eq!(read(whole.as_bytes(), 99).1.completion_tokens, 100, "one piece of a hundred tokens");
-    }
-
-    #[test]
-    fn what_is_no_completion_is_told_with_what_was_found() {
-        for (text, expected) in [
-            ("<html><body>Sign in</body></html>", "Sign in"),
-            ("upstream is gone", "upstream is gone"),
-            ("[1]", "expected a completion"),
-            ("data: <html>\n\n", "<html>"),
-            ("", "found nothing"),
-            (" \n ", "found nothing"),
-            ("{\"choices\":[]}", "without a finish reason"),
-            (PIECE, "without a finish reason"),
-        ] {
-            for piece in [1, 4, 100] {
-                match read(text.as_bytes(), piece).0 {
-                    Ending::Broken("incomplete", message) => assert!(message.contains(expected), "{text}: {message}"),
-                    _ => panic!("{text}: another ending"),
-                }
-            }
-        }
-        for (text, code) in [
-            (r#"{"object":"error","message":"no such model","code":404}"#, "no such model"),
-            (r#"{"error":{"code":"402","message":"no balance"}}"#, "no balance"),
-        ] {
-            match read(text.as_bytes(), 7).0 {
-                Ending::Fatal(message) => assert!(message.contains(code), "{message}"),
-                _ => panic!("{text}: another ending"),
-            }
-        }
-        assert!(
-            matches!(read(br#"{"detail":"out of memory"}"#, 7).0, Ending::Server(message, _) if message.contains("out of memory"))
-        );
-    }
-
-    /// 64-bit xorshift.
-    fn next(state: &mut u64) -> usize {
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        *state as usize
-    }
-
-    #[test]
-    fn no_bytes_harm_the_reader_and_how_they_are_cut_changes_nothing() {
-        let sound = [
-            format!("\u{feff}: ping\n\n{PIECE}{LAST}data: [DONE]\n\n"),
-            r#"{"model":"é🙂","choices":[{"message":{"content":[{"text":"a\ud83d"}],"reasoning":null},"finish_reason":"stop"}],"usage":{"completion_tokens":5.0}}"#.to_owned(),
-            r#"data: {"error":{"code":"429","message":[NaN,{"a":"\\u"}]}}"#.to_owned(),
-        ];
-        let pieces: [&[u8]; 10] =
-            [b"\n\n", b"\r", b"data:", b"\"", b"{", b"\\", b"-Infinity", b"\\ud800", b"[[[[[[[[", b"\xef\xbb\xbf"];
-        let mut state = 17;
-        let (mut answers, mut others) = (0, 0);
-        for round in 0..30_000 {
-            let mut bytes = sound[round % sound.len()].clone().into_bytes();
-            for _ in 0..=next(&mut state) % 4 {
-                let at = next(&mut state) % bytes.len();
-                match next(&mut state) % 4 {
-                    0 => bytes[at] = next(&mut state) as u8,
-                    1 if bytes.len() > 1 => drop(bytes.remove(at)),
-                    1 | 2 => bytes.truncate(at.max(1)),
-                    _ => drop(bytes.splice(at..at, pieces[next(&mut state) % pieces.len()].iter().copied())),
-                }
-            }
-            let [whole, cut] = [bytes.len(), 1 + next(&mut state) % 5].map(|piece| match read(&bytes, piece).0 {
-                Ending::Done(answer) => Ok((answer.text, answer.finish_reason, answer.model)),
-                Ending::Broken(reason, message) => Err(format!("{reason}: {message}")),
-                Ending::Unanswerable(reason, message) => Err(format!("{reason}: {message}")),
-                Ending::Fatal(message) | Ending::Server(message, _) | Ending::Away { message, .. } => Err(message),
-            });
-            assert_eq!(whole, cut, "{:?}", String::from_utf8_lossy(&bytes));
-            if whole.is_ok() { answers += 1 } else { others += 1 }
-        }
-        assert!(answers > 1000 && others > 1000, "{answers} answers, {others} others");
-    }
-
-    #[test]
-    fn an_answer_that_had_ended_is_whole_though_the_stream_broke() {
-        for (text, whole) in [(format!("{PIECE}{LAST}"), true), (PIECE.to_owned(), false)] {
-            let live = Live::default();
-            let mut body = Body::new(&live);
-            assert!(body.push(text.as_bytes()).is_none());
-            assert_eq!(body.is_answered(), whole);
-            assert_eq!(matches!(body.broken("timed-out", "silent"), Ending::Done(_)), whole);
-        }
-    }
-}
+mod tests;

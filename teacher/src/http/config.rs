@@ -198,6 +198,9 @@ impl HttpTeacherConfig {
         let mut wrong = Vec::new();
         match (self.url.is_empty(), self.endpoints.is_empty()) {
             (true, true) if self.is_launched => {}
+            _ if self.is_launched => {
+                wrong.push("`launch`: expected it in place of `url` and `endpoints`, found it beside them".to_owned())
+            }
             (true, true) => {
                 wrong.push("`url`: expected http://… or https://…, or `endpoints`, found neither".to_owned())
             }
@@ -436,8 +439,11 @@ impl ApiKey {
         }
     }
 
-    /// Bytes at the end of a text that are the key's beginning.
+    /// Bytes at the end of a text that are the key's beginning. A key may end as it begins: what belongs to a whole one
+    /// begins no other.
     pub(crate) fn begun_in(&self, text: &str) -> usize {
+        let behind = text.match_indices(&self.0).last().map_or(0, |(at, key)| at + key.len());
+        let text = &text[behind..];
         let mut begun = (1..self.0.len()).rev().filter_map(|length| self.0.get(..length));
         begun.find(|beginning| text.ends_with(beginning)).map_or(0, str::len)
     }
@@ -480,6 +486,14 @@ mod tests {
             ("sk-a1 in the midst", "sk-a1 in the midst"),
         ] {
             assert_eq!(key.redact(text), expected);
+        }
+        for (text, expected) in [("is sk-a1", 5), ("is sk-a1b2c3d4e5", 0), ("is sk-a1b2c3d4e5s", 1), ("sk-a1 in it", 0)]
+        {
+            assert_eq!(key.begun_in(text), expected, "{text}");
+        }
+        let as_it_begins = ApiKey::new("sk-a1b2c3d4sk".to_owned());
+        for (text, expected) in [("is sk-a1b2c3d4sk", 0), ("is sk-a1b2c3d4sk-a", 0), ("is sk-a1b2c3d4sksk", 2)] {
+            assert_eq!(as_it_begins.begun_in(text), expected, "{text}");
         }
         assert_eq!(key.redact_answer("is sk-a1b2c3d4e5, sk-a1b2c3", false), "is [key], sk-a1b2c3");
         assert_eq!(key.redact_answer("is sk-a1b2c3d4e5, sk-a1b2c3", true), "is [key], [key]");

@@ -50,7 +50,7 @@ impl Events {
             }
             let Some(at) = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
                 self.line.extend_from_slice(bytes);
-                return self.bounded();
+                return self.bounded(self.line.len());
             };
             self.after_return = bytes[at] == b'\r';
             if self.line.is_empty() {
@@ -75,6 +75,8 @@ impl Events {
     }
 
     fn end_line<T>(&mut self, line: &[u8], take: &mut impl FnMut(&[u8]) -> ControlFlow<T>) -> ControlFlow<Stop<T>> {
+        // Whether it came in pieces or not.
+        self.bounded(line.len())?;
         let line = if self.lines == 0 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
         self.lines += 1;
         if line.is_empty() {
@@ -92,11 +94,12 @@ impl Events {
             }
             self.data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
         }
-        self.bounded()
+        ControlFlow::Continue(())
     }
 
-    fn bounded<T>(&self) -> ControlFlow<Stop<T>> {
-        if self.line.len() + self.data.len() > self.most {
+    /// Stops where a line of `len` bytes is too long behind the event's data so far.
+    fn bounded<T>(&self, len: usize) -> ControlFlow<Stop<T>> {
+        if len + self.data.len() > self.most {
             return ControlFlow::Break(Stop::TooLong);
         }
         ControlFlow::Continue(())
@@ -150,6 +153,13 @@ mod tests {
         {
             for piece in [1, 7, 200] {
                 assert!(events(text.as_bytes(), piece).is_err(), "{text:?} by {piece}");
+            }
+        }
+        for line in ["data: ".to_owned() + &"a".repeat(34), ": ".to_owned() + &"a".repeat(38)] {
+            let longer = format!("{line}a\n\n");
+            for piece in 1..=longer.len() {
+                assert!(events(format!("{line}\n\n").as_bytes(), piece).is_ok(), "{line} by {piece}");
+                assert!(events(longer.as_bytes(), piece).is_err(), "{longer} by {piece}");
             }
         }
         assert_eq!(events("data: a\n\n".repeat(50).as_bytes(), 9).expect("short events").len(), 50);

@@ -6,6 +6,7 @@ mod body;
 mod config;
 mod events;
 mod flights;
+pub mod fuzzing;
 mod logprobs;
 mod metrics;
 mod pace;
@@ -100,7 +101,10 @@ impl HttpTeacher {
         }
         // The first caller installs the provider; a second attempt is told so and changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder();
+        // Nodes of a cluster are inside; its proxy is for the outside.
+        let builder = if config.is_launched { builder.no_proxy() } else { builder };
+        let client = builder
             .user_agent(concat!("distill/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
             .redirect(reqwest::redirect::Policy::none())

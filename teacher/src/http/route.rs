@@ -119,7 +119,10 @@ impl<'a> Route<'a> {
 /// Which route a prompt takes of those that have room; not `avoided` where there is another. A probe goes before
 /// everything else, so that an endpoint that comes back is used again.
 pub(super) fn choose(routes: &[Route<'_>], rooms: &[Room], prompt: u64, avoided: Option<usize>) -> Option<usize> {
-    if let Some(probe) = rooms.iter().position(|room| *room == Room::Probe) {
+    let free_elsewhere = rooms.contains(&Room::Free);
+    // A request that an endpoint failed at does not find out whether it is back, where another would answer it.
+    let probes = |index: &usize| rooms[*index] == Room::Probe && !(free_elsewhere && avoided == Some(*index));
+    if let Some(probe) = (0..rooms.len()).find(probes) {
         return Some(probe);
     }
     let free = |avoided: Option<usize>| {
@@ -210,7 +213,8 @@ mod tests {
         let later = Instant::now() + Duration::from_secs(5);
         let rooms: Vec<Room> = routes.iter_mut().map(|route| route.room(later)).collect();
         assert_eq!(rooms, [Room::Probe, Room::Free]);
-        assert_eq!(choose(&routes, &rooms, 7, Some(0)), Some(0), "the probe goes first");
+        assert_eq!(choose(&routes, &rooms, 7, None), Some(0), "the probe goes first");
+        assert_eq!(choose(&routes, &rooms, 7, Some(0)), Some(1), "what failed there is answered elsewhere");
         routes[0].breaker.reached();
         let (sent, _) = send(&mut routes, 12);
         assert!(sent.iter().all(|count| *count > 3000), "{sent:?}");
