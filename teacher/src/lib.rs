@@ -9,6 +9,7 @@ mod feeder;
 mod gauge;
 mod http;
 mod identity;
+mod in_flight;
 mod ledger;
 mod order;
 mod partial;

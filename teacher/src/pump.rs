@@ -11,7 +11,7 @@ use crate::{
     Request, Seen, TeacherError,
     feeder::{self, AHEAD, Fed},
     gauge::Gauge,
-    partial::Spooled,
+    in_flight::InFlight,
     purse::{More, Purse, Wallet},
     writer::{self, Ack, Attempt, Charged, End, Job},
 };
@@ -247,37 +247,6 @@ struct Pump<'a, 'o> {
     tally: Pumped,
     stop: Option<PumpError>,
     remark: String,
-}
-
-/// A sample that is asked for.
-struct InFlight {
-    ask: Ask,
-    /// What is reserved for the attempt.
-    most: Most,
-    /// The attempt's number.
-    number: String,
-    /// How many pieces of its answer were spooled.
-    num_pieces: u32,
-    /// Tokens of it that were counted.
-    counted: u64,
-}
-
-impl InFlight {
-    /// What arrived since the piece before, for the spool.
-    fn spooled(&mut self, reasoning: String, content: String, cost: Cost, discarded: bool) -> (String, Spooled) {
-        let (attempt, pieces) = (self.number.clone(), (self.num_pieces, self.num_pieces));
-        self.num_pieces += 1;
-        (self.ask.id.clone(), Spooled { attempt, pieces, reasoning, content, cost, discarded })
-    }
-
-    /// Nobody goes on from what was spooled of this attempt. Its charge says what it cost.
-    fn discarded(&mut self) -> Job {
-        Job::Pieces(vec![self.spooled(String::new(), String::new(), Cost::default(), true)])
-    }
-
-    fn charged(&self, cost: Cost, wasted: bool) -> Option<Charged> {
-        (cost != Cost::default()).then(|| Charged { number: self.number.clone(), cost, wasted })
-    }
 }
 
 impl Pump<'_, '_> {
