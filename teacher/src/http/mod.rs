@@ -26,6 +26,7 @@ use crate::{Complete, Completion, Cost, HostProfile, Identity, Partial, Piece, Q
 use body::Live;
 use distill_dataset::{Cancel, Message, TurnFormat};
 use response::{Attempt, Ending, read};
+use serde::Serialize;
 use std::time::Duration;
 
 /// Messages → prompt, or why not.
@@ -89,6 +90,8 @@ impl HttpTeacher {
     ) -> Result<HttpTeacher, TeacherError> {
         let refused = TeacherError::Refused;
         config.check().map_err(refused)?;
+        // Chosen once, not for every request.
+        let config = HttpTeacherConfig { api: Some(config.api()), ..config };
         let render = match config.api() {
             Api::Chat => None,
             Api::Completions => render.or_else(|| model_render(&config)),
@@ -128,7 +131,10 @@ impl HttpTeacher {
     /// One attempt at one request; what arrives shows in `live` as it does.
     async fn attempt(&self, endpoint: &Endpoint, request: &Request, live: &Live) -> Attempt {
         live.prompt_estimate.set(prompt_estimate(request));
-        let ending = self.send(endpoint, request, live).await;
+        let ending = match wire::body(&self.config, request, self.render.as_ref()) {
+            Ok(body) => self.send(endpoint, &body, live).await,
+            Err(message) => Ending::Unanswerable("not-renderable", message),
+        };
         let cost = self.cost(endpoint, live);
         let text = match ending {
             Ending::Done(_) => String::new(),
@@ -137,12 +143,8 @@ impl HttpTeacher {
         Attempt { ending, cost, text }
     }
 
-    async fn send(&self, endpoint: &Endpoint, request: &Request, live: &Live) -> Ending {
-        let body = match wire::body(&self.config, request, self.render.as_ref()) {
-            Ok(body) => body,
-            Err(message) => return Ending::Unanswerable("not-renderable", message),
-        };
-        let call = self.call(endpoint).json(&body);
+    async fn send(&self, endpoint: &Endpoint, body: &impl Serialize, live: &Live) -> Ending {
+        let call = self.call(endpoint).json(body);
         let idle = Duration::from_secs(self.config.idle_timeout_s);
         let response = match tokio::time::timeout(idle, call.send()).await {
             Err(_) => {

@@ -3,16 +3,21 @@
 //! tokens, prompts included. What a fixed question comes to is kept, and compared whenever the endpoint is looked at again: another model
 //! behind the same name gives itself away by its words, by its tokens' probabilities or by its tokenizer's count.
 
-use super::{Api, Continuation, Endpoint, HttpTeacher, Omit, wire};
-use crate::{Partial, Request};
-use distill_dataset::{DatasetError, Message, SamplingParams, read_regular, write_whole};
+use super::{
+    Continuation, Endpoint, HttpTeacher, Omit,
+    body::Live,
+    response::{Answer, Ending, ending_of},
+    wire::{self, Chunk},
+};
+use crate::{Cost, Partial, Request};
+use distill_dataset::{DatasetError, Message, SamplingParams, TurnFormat, read_regular, write_whole};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{io::Write, path::Path, time::Duration};
 
 /// The longest that one request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The most of a response that is read.
+/// The most that is read of a response in one piece, or of an earlier look.
 const MOST_BYTES: usize = 1 << 20;
 /// Tokens of each answer.
 const TOKENS: u32 = 16;
@@ -48,7 +53,7 @@ pub struct Probed {
     pub prompt_tokens: Option<u64>,
     /// What it says to the question with temperature 0.
     pub answer: String,
-    /// Log-probabilities of that answer's tokens.
+    /// Log-probabilities of that answer's tokens, in nats, to a hundredth.
     pub token_logprobs: Vec<f64>,
     /// Tokens that this look took, prompts included.
     pub spent_tokens: u64,
@@ -56,50 +61,15 @@ pub struct Probed {
     pub fault: Option<String>,
 }
 
-/// What one request came to.
+/// What one request came to. It was read as any answer is: bounded, loosely, and without the key.
 struct Said {
-    value: Value,
+    answer: Answer,
+    cost: Cost,
 }
 
 impl Said {
-    fn choice(&self) -> &Value {
-        &self.value["choices"][0]
-    }
-
-    /// The reasoning, where it comes apart, and in which field.
-    fn reasoning(&self) -> (Option<&'static str>, &str) {
-        for name in ["reasoning", "reasoning_content"] {
-            if let Some(text) = self.choice()["message"][name].as_str().filter(|text| !text.is_empty()) {
-                return (Some(name), text);
-            }
-        }
-        (None, "")
-    }
-
-    fn content(&self) -> &str {
-        let choice = self.choice();
-        choice["text"].as_str().or_else(|| choice["message"]["content"].as_str()).unwrap_or_default()
-    }
-
-    /// All of it, reasoning first.
-    fn text(&self) -> String {
-        format!("{}{}", self.reasoning().1, self.content())
-    }
-
-    fn logprobs(&self) -> Vec<f64> {
-        let told = &self.choice()["logprobs"];
-        let list = told["token_logprobs"].as_array();
-        let numbers = list.map(|list| list.iter().filter_map(Value::as_f64).collect::<Vec<f64>>());
-        let of_content = || {
-            let tokens = told["content"].as_array().map(Vec::as_slice).unwrap_or_default();
-            tokens.iter().filter_map(|token| token["logprob"].as_f64()).collect()
-        };
-        numbers.unwrap_or_else(of_content)
-    }
-
     fn spent(&self) -> u64 {
-        let usage = &self.value["usage"];
-        ["prompt_tokens", "completion_tokens"].iter().filter_map(|name| usage[*name].as_u64()).sum()
+        self.cost.prompt_tokens + self.cost.completion_tokens
     }
 }
 
@@ -109,6 +79,18 @@ enum Refusal {
     Refused(String),
     /// Nobody answered, or not now.
     Unanswered(String),
+}
+
+/// A request of a look.
+#[derive(Default)]
+struct Question<'q> {
+    temperature: f32,
+    seed: u64,
+    /// What an answer is to go on from.
+    begun: Option<&'q str>,
+    log_probabilities: Option<u8>,
+    /// Fields that are left out, since they were refused.
+    without: &'q [&'q str],
 }
 
 impl HttpTeacher {
@@ -146,14 +128,14 @@ impl HttpTeacher {
 
     async fn look(&self, endpoint: &Endpoint) -> Probed {
         let mut probed = Probed { url: endpoint.place.url.clone(), ..Probed::default() };
-        let mut refused = Vec::new();
-        let mut plain = self.say_once(endpoint, 0.0, 1, None, &refused, &[]).await;
+        let mut without: &[&str] = &[];
+        let mut plain = self.say_once(endpoint, Question { seed: 1, ..Question::default() }).await;
         if matches!(plain, Err(Refusal::Refused(_))) {
             // It may be the seed that is refused.
-            refused.push("seed");
-            if let Ok(said) = self.say_once(endpoint, 0.0, 1, None, &refused, &[]).await {
-                plain = Ok(said);
-                probed.refuses = refused.iter().map(|name| (*name).to_owned()).collect();
+            let said = self.say_once(endpoint, Question { without: &["seed"], ..Question::default() }).await;
+            if said.is_ok() {
+                (plain, without) = (said, &["seed"]);
+                probed.refuses = vec!["seed".to_owned()];
             }
         }
         let plain = match plain {
@@ -163,121 +145,133 @@ impl HttpTeacher {
                 return probed;
             }
         };
-        probed.model = plain.value["model"].as_str().unwrap_or_default().to_owned();
-        let (place, _) = plain.reasoning();
-        probed.reasoning = Some(place.unwrap_or("text").to_owned());
-        probed.prompt_tokens = plain.value["usage"]["prompt_tokens"].as_u64();
-        probed.answer = plain.text();
+        let answer = &plain.answer;
+        probed.model.clone_from(&answer.model);
+        probed.reasoning = Some(answer.reasoning.map_or("text", |place| place.trim_matches('`')).to_owned());
+        probed.prompt_tokens = Some(plain.cost.prompt_tokens).filter(|_| !plain.cost.estimated);
+        probed.answer.clone_from(&answer.text);
         probed.spent_tokens += plain.spent();
         // At a temperature at which two draws seldom agree.
-        if refused.is_empty()
-            && let (Ok(one), Ok(two)) = (
-                self.say_once(endpoint, 1.0, 11, None, &refused, &[]).await,
-                self.say_once(endpoint, 1.0, 11, None, &refused, &[]).await,
-            )
+        let drawn = Question { temperature: 1.0, seed: 11, ..Question::default() };
+        if without.is_empty()
+            && let (Ok(one), Ok(two)) =
+                (self.say_once(endpoint, Question { ..drawn }).await, self.say_once(endpoint, drawn).await)
         {
-            probed.seed = Some(one.text() == two.text());
+            probed.seed = Some(one.answer.text == two.answer.text);
             probed.spent_tokens += one.spent() + two.spent();
         }
-        probed.n = match self.say_once(endpoint, 1.0, 2, None, &refused, &[("n", json!(2))]).await {
+        probed.n = self.gives_two(endpoint, without, &mut probed.spent_tokens).await;
+        let asked = Question { seed: 1, log_probabilities: Some(2), without, ..Question::default() };
+        probed.logprobs = match self.say_once(endpoint, asked).await {
             Ok(said) => {
-                probed.spent_tokens += said.spent();
-                Some(said.value["choices"].as_array().is_some_and(|choices| choices.len() == 2))
-            }
-            Err(Refusal::Refused(_)) => Some(false),
-            Err(Refusal::Unanswered(_)) => None,
-        };
-        let fields: &[(&str, Value)] = match self.config.api() {
-            Api::Chat => &[("logprobs", json!(true)), ("top_logprobs", json!(2))],
-            Api::Completions => &[("logprobs", json!(2))],
-        };
-        probed.logprobs = match self.say_once(endpoint, 0.0, 1, None, &refused, fields).await {
-            Ok(said) => {
-                probed.token_logprobs = said.logprobs();
+                let told = said.answer.log_probs.iter().flat_map(|told| told.iter().map(|token| token.chosen().1));
+                // To a hundredth of a nat: they are compared no closer.
+                probed.token_logprobs = told.map(|told| (f64::from(told) * 100.0).round() / 100.0).collect();
                 probed.spent_tokens += said.spent();
                 Some(!probed.token_logprobs.is_empty())
             }
             Err(Refusal::Refused(_)) => Some(false),
             Err(Refusal::Unanswered(_)) => None,
         };
-        probed.continues = self.goes_on(endpoint, &plain, &refused, &mut probed.spent_tokens).await;
+        probed.continues = self.goes_on(endpoint, &plain, without, &mut probed.spent_tokens).await;
         probed
     }
 
     /// Whether it goes on from a part of an answer that it would not begin so: with temperature 0, all comes once more as it
     /// was said without that part where it begins anew.
-    async fn goes_on(&self, endpoint: &Endpoint, whole: &Said, refused: &[&str], spent: &mut u64) -> Option<bool> {
+    async fn goes_on(&self, endpoint: &Endpoint, whole: &Said, without: &[&str], spent: &mut u64) -> Option<bool> {
         if self.config.continues_by() == Continuation::None {
             return None;
         }
         // Reasoning that comes apart is put behind its tag, as an answer that broke off is kept.
-        let lead = whole.reasoning().0.map_or_else(String::new, |_| distill_dataset::TurnFormat::default().opened(""));
-        let partial = Partial { text: format!("{lead}{BEGUN}"), ..Partial::default() };
-        let said = match self.say_once(endpoint, 0.0, 1, Some(partial), refused, &[]).await {
+        let lead = TurnFormat::default().opened("");
+        let plain = &whole.answer.text;
+        let (begun, plain) = match plain.strip_prefix(&lead) {
+            Some(inside) => (format!("{lead}{BEGUN}"), inside),
+            None => (BEGUN.to_owned(), plain.as_str()),
+        };
+        let asked = Question { seed: 1, begun: Some(&begun), without, ..Question::default() };
+        let said = match self.say_once(endpoint, asked).await {
             Ok(said) => said,
             Err(Refusal::Refused(_)) => return Some(false),
             Err(Refusal::Unanswered(_)) => return None,
         };
         *spent += said.spent();
-        let (new, plain) = (said.text(), whole.text());
+        // What it was given stands before what it said, once.
+        let new = said.answer.text.strip_prefix(&begun).unwrap_or(&said.answer.text);
         let (new, plain) = (new.trim_start(), plain.trim_start());
         let alike = new.chars().zip(plain.chars()).take_while(|(a, b)| a == b).count();
         let enough = (plain.chars().count() / 2).clamp(1, 8);
-        // Some say once more what they were given.
-        Some(new.contains(BEGUN.trim_end()) || !new.is_empty() && alike < enough)
+        Some(!new.is_empty() && alike < enough)
     }
 
-    async fn say_once(
-        &self,
-        endpoint: &Endpoint,
-        temperature: f32,
-        seed: u64,
-        partial: Option<Partial>,
-        without: &[&str],
-        fields: &[(&str, Value)],
-    ) -> Result<Said, Refusal> {
-        let sampling = SamplingParams { temperature, top_p: 1.0, max_new_tokens: TOKENS, log_probabilities: None };
-        let request = Request { id: 0, messages: vec![Message::user(QUESTION)], sampling, seed, partial };
+    async fn say_once(&self, endpoint: &Endpoint, asked: Question<'_>) -> Result<Said, Refusal> {
+        let (body, live) = self.ask(endpoint, &asked)?;
+        let ending = match tokio::time::timeout(PATIENCE, self.send(endpoint, &body, &live)).await {
+            Ok(ending) => ending,
+            Err(_) => Ending::Server(format!("no answer within {} s", PATIENCE.as_secs()), None),
+        };
+        let said = |message: String| self.say(endpoint, &message);
+        match ending {
+            Ending::Done(answer) => Ok(Said { answer: *answer, cost: live.cost() }),
+            Ending::Unanswerable(_, message) | Ending::Fatal(message) => Err(Refusal::Refused(said(message))),
+            Ending::Away { message, .. } | Ending::Server(message, _) | Ending::Broken(_, message) => {
+                Err(Refusal::Unanswered(said(message)))
+            }
+        }
+    }
+
+    /// The body of a question, and what its answer shows in.
+    fn ask(&self, endpoint: &Endpoint, asked: &Question<'_>) -> Result<(Value, Live), Refusal> {
+        let sampling = SamplingParams {
+            temperature: asked.temperature,
+            top_p: 1.0,
+            max_new_tokens: TOKENS,
+            log_probabilities: asked.log_probabilities,
+        };
+        let partial = asked.begun.map(|text| Partial { text: text.to_owned(), ..Partial::default() });
+        let messages = vec![Message::user(QUESTION)];
+        let request = Request { id: 0, messages, sampling, seed: asked.seed, partial };
         let body = wire::body(&self.config, &request, self.render.as_ref()).map_err(Refusal::Refused)?;
         let mut body = serde_json::to_value(&body).map_err(|error| Refusal::Refused(error.to_string()))?;
-        if let Value::Object(map) = &mut body {
-            map.remove("stream_options");
-            without.iter().for_each(|name| drop(map.remove(*name)));
-            map.insert("stream".to_owned(), Value::Bool(false));
-            map.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        if let Value::Object(fields) = &mut body {
+            asked.without.iter().for_each(|name| drop(fields.remove(*name)));
         }
-        match tokio::time::timeout(PATIENCE, self.post(endpoint, &body)).await {
-            Ok(said) => said,
-            Err(_) => Err(Refusal::Unanswered(format!("no answer within {} s", PATIENCE.as_secs()))),
-        }
+        Ok((body, Live::new(endpoint, request.partial).asking(&sampling)))
     }
 
-    async fn post(&self, endpoint: &Endpoint, body: &Value) -> Result<Said, Refusal> {
-        let unanswered = |error: &reqwest::Error| Refusal::Unanswered(self.say(endpoint, &super::source_of(error)));
-        let mut response = self.call(endpoint).json(body).send().await.map_err(|error| unanswered(&error))?;
-        let status = response.status();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
-            if bytes.len() + chunk.len() > MOST_BYTES {
-                return Err(Refusal::Unanswered(self.say(endpoint, "the response is too long")));
+    /// Whether it gives two answers to one request. They are counted, in one piece, and not read.
+    async fn gives_two(&self, endpoint: &Endpoint, without: &[&str], spent: &mut u64) -> Option<bool> {
+        let asked = Question { temperature: 1.0, seed: 2, without, ..Question::default() };
+        let (mut body, _) = self.ask(endpoint, &asked).ok()?;
+        if let Value::Object(fields) = &mut body {
+            fields.remove("stream_options");
+            fields.extend([("stream".to_owned(), Value::Bool(false)), ("n".to_owned(), json!(2))]);
+        }
+        let read = async {
+            let mut response = self.call(endpoint).json(&body).send().await.ok()?;
+            let status = response.status();
+            if !status.is_success() {
+                let refused = matches!(ending_of(status.as_u16(), "", String::new(), None), Ending::Unanswerable(..));
+                return refused.then_some(None);
             }
-            bytes.extend_from_slice(&chunk);
-        }
-        let quoted = || {
-            let text = String::from_utf8_lossy(&bytes);
-            self.say(endpoint, &format!("{status}: {}", text.chars().take(300).collect::<String>()))
+            let mut bytes = Vec::new();
+            while let Some(piece) = response.chunk().await.ok()? {
+                bytes.extend_from_slice(&piece);
+                if bytes.len() > MOST_BYTES {
+                    return None;
+                }
+            }
+            Chunk::read(&bytes).ok().map(Some)
         };
-        if status.is_client_error() && !matches!(status.as_u16(), 408 | 425 | 429) {
-            return Err(Refusal::Refused(quoted()));
-        }
-        if !status.is_success() {
-            return Err(Refusal::Unanswered(quoted()));
-        }
-        match serde_json::from_slice::<Value>(&bytes) {
-            Ok(value) if value["choices"].is_array() => Ok(Said { value }),
-            Ok(_) => Err(Refusal::Refused(quoted())),
-            Err(_) => Err(Refusal::Unanswered(quoted())),
-        }
+        let Some(chunk) = tokio::time::timeout(PATIENCE, read).await.ok()?? else { return Some(false) };
+        let usage = chunk.usage;
+        *spent += [usage.prompt_tokens, usage.completion_tokens]
+            .iter()
+            .filter_map(|count| count.0)
+            .map(u64::from)
+            .sum::<u64>();
+        Some(chunk.choices.is_some_and(|choices| choices.len() == 2))
     }
 }
 

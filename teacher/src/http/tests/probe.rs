@@ -39,7 +39,7 @@ fn unable(_: usize, body: &Value) -> Reply {
         return (400, Vec::new(), json!({"error": {"message": "unknown field"}}).to_string());
     }
     let message = json!({"reasoning_content": WORDS, "content": "done"});
-    (200, Vec::new(), json!({"model": "m", "choices": [{"message": message}]}).to_string())
+    (200, Vec::new(), json!({"model": "m", "choices": [{"message": message, "finish_reason": "stop"}]}).to_string())
 }
 
 fn teacher(behaviour: Behaviour) -> HttpTeacher {
@@ -104,4 +104,32 @@ fn an_endpoint_that_is_away_is_told_as_such() {
     let dir = tempfile::tempdir().expect("a folder");
     assert!(Probed::compare(&[probed], dir.path()).expect("nothing to compare").is_empty());
     assert!(!dir.path().join("first-look.json").exists(), "it is no first look");
+}
+
+/// A server that says the key wherever it says something.
+fn telling(_: usize, body: &Value) -> Reply {
+    let key = "sk-a1b2c3d4e5f6";
+    if body.get("n").is_some() {
+        return (400, Vec::new(), json!({"error": {"message": key}}).to_string());
+    }
+    let message = json!({"reasoning": key, "content": key});
+    (200, Vec::new(), json!({"model": key, "choices": [{"message": message, "finish_reason": key}]}).to_string())
+}
+
+#[test]
+fn a_key_that_a_server_repeats_is_in_no_look() {
+    let key = || ApiKey::new("sk-a1b2c3d4e5f6".to_owned());
+    let dir = tempfile::tempdir().expect("a folder");
+    for behaviour in
+        [telling as Behaviour, |_, _| (401, Vec::new(), "{\"error\": \"sk-\\u00611b2c3d4e5f6\"}".to_owned())]
+    {
+        let teacher = HttpTeacher::new(config(serve(behaviour).0), Some(key()), None).expect("a teacher");
+        let probed = teacher.probe().expect("a look");
+        let _ = Probed::compare(&probed, dir.path()).expect("a comparison");
+        assert!(!format!("{probed:?}").contains("a1b2c3d4e5f6"), "{probed:?}");
+    }
+    for entry in std::fs::read_dir(dir.path()).expect("a folder") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("a look");
+        assert!(!text.contains("a1b2c3d4e5f6"), "{text}");
+    }
 }
