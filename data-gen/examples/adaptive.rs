@@ -11,9 +11,7 @@
 #![allow(clippy::print_stdout, reason = "a table is what it is for")]
 
 use distill_data_gen::{AdaptiveConfig, Judge, Outcome, SamplingConfig, SamplingError, buy};
-use distill_dataset::{
-    Cancel, Context, Dataset, Digest, FinishReason, Message, Problem, Progress, Reference, Split, problem_id,
-};
+use distill_dataset::{Cancel, Context, Dataset, Digest, FinishReason, Problem, Progress};
 use distill_teacher::{Answer, Answers, Complete, Completion, Identity, Queue, TeacherError};
 use std::{collections::BTreeMap, path::Path};
 
@@ -73,20 +71,7 @@ impl Complete for Simulated {
 }
 
 fn problems(count: u32, dir: &Path) -> Dataset {
-    let problem = |number: u32| {
-        let messages = vec![Message::user(format!("problem {number}"))];
-        Problem {
-            id: problem_id(&messages),
-            messages,
-            domain: "math".to_owned(),
-            reference: Reference::Math,
-            answer: "1".to_owned(),
-            solution: None,
-            source: "simulated".to_owned(),
-            split: Split::Train,
-            licence: None,
-        }
-    };
+    let problem = |number: u32| Problem::asking(format!("problem {number}"), "1", "simulated");
     let mut all: Vec<Problem> = (0..count).map(problem).collect();
     all.sort_by(|a, b| a.id.cmp(&b.id));
     Dataset::write(dir, all).expect("problems")

@@ -314,7 +314,7 @@ fn look(
                 break;
             }
             for id in &ids {
-                standing.take(outcome(answers.get(id)?, &problem, judge));
+                standing.take(outcome(answers.get(id)?.as_ref(), &problem, judge));
             }
         }
     }
@@ -335,7 +335,7 @@ fn give_up(
         let ids: Vec<String> = ids.collect();
         if !ids.iter().all(|id| answers.contains(id)) {
             for id in &ids {
-                standing.take(outcome(answers.get(id)?, &problem, judge));
+                standing.take(outcome(answers.get(id)?.as_ref(), &problem, judge));
             }
         }
     }
@@ -343,9 +343,9 @@ fn give_up(
 }
 
 /// What an answer is worth. One that is not there, or whose end is not the model's word, is worth nothing.
-fn outcome(answer: Option<Answer>, problem: &Problem, judge: Judge<'_>) -> Outcome {
+fn outcome(answer: Option<&Answer>, problem: &Problem, judge: Judge<'_>) -> Outcome {
     match answer {
-        Some(Answer::Answered(trace)) if !trace.finish_reason.is_censored() => judge(problem, &trace),
+        Some(Answer::Answered(trace)) if !trace.finish_reason.is_censored() => judge(problem, trace),
         _ => Outcome::Wrong,
     }
 }

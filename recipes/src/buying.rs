@@ -2,6 +2,7 @@
 
 use crate::view::View;
 use anyhow::{Context, Result};
+use distill_dataset::entries;
 use distill_teacher::{Buyer, Seen, buyers, hours};
 use serde_json::{Value, json};
 use std::{
@@ -172,13 +173,7 @@ fn store(view: &View) -> PathBuf {
 
 /// Every folder of buyers in a store.
 fn folders(store: &Path) -> Result<Vec<PathBuf>> {
-    let list = |dir: &Path| -> Result<Vec<PathBuf>> {
-        let entries = match fs::read_dir(dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.with_context(|| format!("cannot read {}", dir.display()))?,
-        };
-        Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
-    };
+    let list = |dir: &Path| entries(dir).with_context(|| format!("cannot read {}", dir.display()));
     let mut all = Vec::new();
     for teacher in list(&store.join("samples"))? {
         all.extend(list(&teacher.join("buyers"))?);

@@ -43,16 +43,7 @@ pub fn hosts(name: Option<&str>) -> Result<String> {
         line(name, if *can { "yes" } else { "no" });
     }
     for price in &host.price {
-        let until = price.until.as_ref().map_or(String::new(), |until| format!(" until {until}"));
-        let hours = price.hours.as_ref().map_or(String::new(), |hours| format!(", {hours}"));
-        let cached = price.cached.map_or(String::new(), |cached| format!(" ({cached} from a cache)"));
-        line(
-            "price",
-            &format!(
-                "{}: {} {} prompt{cached}, {} completion a million tokens, from {}{until}{hours} ({})",
-                price.model, price.currency, price.prompt, price.completion, price.from, price.source
-            ),
-        );
+        line("price", &format!("{price} ({})", price.source));
     }
     line("tested", &host.tested);
     listed(&mut text, "notes", &host.notes);

@@ -136,14 +136,7 @@ fn advice(config: &HttpTeacherConfig, sampling: &SamplingConfig) -> Vec<String> 
         .map_or_else(Vec::new, |model| model.advice(sampling.temperature, sampling.top_p, sampling.max_new_tokens));
     let Some(host) = config.profile() else { return advice };
     let known = host.price.iter().filter(|price| price.model.eq_ignore_ascii_case(&config.model));
-    advice.extend(known.map(|price| {
-        let until = price.until.as_ref().map_or(String::new(), |until| format!(" until {until}"));
-        let hours = price.hours.as_ref().map_or(String::new(), |hours| format!(", {hours}"));
-        format!(
-            "{}: {} {} a million tokens of prompts, {} of answers, from {}{until}{hours}",
-            host.title, price.currency, price.prompt, price.completion, price.from
-        )
-    }));
+    advice.extend(known.map(|price| format!("{}: {price}", host.title)));
     advice
 }
 

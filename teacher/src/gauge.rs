@@ -18,13 +18,11 @@ pub(crate) struct Gauge {
     prompt_tokens: u64,
     /// When, tokens and tokens of prompts by then.
     notes: VecDeque<(Instant, [u64; 2])>,
-    /// Answers that the limit cut.
-    cut: u64,
 }
 
 impl Gauge {
     pub(crate) fn new(now: Instant) -> Gauge {
-        Gauge { tokens: 0, prompt_tokens: 0, notes: VecDeque::from([(now, [0; 2])]), cut: 0 }
+        Gauge { tokens: 0, prompt_tokens: 0, notes: VecDeque::from([(now, [0; 2])]) }
     }
 
     /// Takes tokens that arrived; whether it is time to tell people.
@@ -45,11 +43,6 @@ impl Gauge {
         self.prompt_tokens += tokens;
     }
 
-    /// Takes an answer that the limit cut.
-    pub(crate) fn take_cut(&mut self) {
-        self.cut += 1;
-    }
-
     /// Tokens a second over the last seconds, and tokens of prompts.
     pub(crate) fn rates(&self) -> (f64, f64) {
         let (Some((from, before)), Some((to, after))) = (self.notes.front(), self.notes.back()) else {
@@ -60,8 +53,8 @@ impl Gauge {
         (rate(0), rate(1))
     }
 
-    /// All of it in a few words.
-    pub(crate) fn told(&self, in_flight: usize, spent: &Cost, budget: &Budget) -> String {
+    /// All of it in a few words, with what is in flight and how many answers a limit cut.
+    pub(crate) fn told(&self, (in_flight, cut): (usize, u64), spent: &Cost, budget: &Budget) -> String {
         let mut text = format!("{in_flight} in flight");
         // Writing into a string cannot fail.
         let (rate, _) = self.rates();
@@ -80,8 +73,8 @@ impl Gauge {
             None if spent.usd > 0.0 => write!(text, ", ${:.2}", spent.usd),
             None => Ok(()),
         };
-        if self.cut > 0 {
-            let _ = write!(text, ", {} cut at the limit", self.cut);
+        if cut > 0 {
+            let _ = write!(text, ", {cut} cut at the limit");
         }
         text
     }
@@ -105,7 +98,7 @@ mod tests {
     fn a_rate_is_that_of_the_last_seconds() {
         let start = Instant::now();
         let mut gauge = Gauge::new(start);
-        assert_eq!(gauge.told(0, &Cost::default(), &Budget::default()), "0 in flight");
+        assert_eq!(gauge.told((0, 0), &Cost::default(), &Budget::default()), "0 in flight");
         // 100 a second for a minute, then 1,000.
         for tick in 1..=1500_u64 {
             let tokens = if tick <= 1200 { 5 } else { 50 };
@@ -113,9 +106,8 @@ mod tests {
         }
         let spent = Cost { completion_tokens: 2_345_678, usd: 1.5, ..Cost::default() };
         let budget = Budget { tokens: Some(10_000_000), usd: Some(20.0), ..Budget::default() };
-        gauge.take_cut();
         assert_eq!(
-            gauge.told(64, &spent, &budget),
+            gauge.told((64, 1), &spent, &budget),
             "64 in flight, 1000 tokens/s, 2.3M of 10.0M tokens, $1.50 of $20.00, 1 cut at the limit"
         );
     }

@@ -282,7 +282,7 @@ impl Pump<'_, '_> {
     fn tell(&mut self) {
         self.show();
         let spent = self.spent();
-        let mut notes = vec![self.gauge.told(self.in_flight.len(), &spent, &self.order.budget)];
+        let mut notes = vec![self.gauge.told((self.in_flight.len(), self.seen.cut()), &spent, &self.order.budget)];
         if !self.remark.is_empty() {
             notes.push(self.remark.clone());
         }
@@ -507,9 +507,6 @@ impl Queue for Pump<'_, '_> {
             Ok(completion) => {
                 let cost = completion.cost();
                 self.ledger.settle(most, &cost);
-                if completion.finish_reason.is_censored() {
-                    self.gauge.take_cut();
-                }
                 self.count(cost.completion_tokens.saturating_sub(flight.counted));
                 self.gauge.take_prompt(cost.prompt_tokens);
                 let end = completion.finish_name.as_deref().unwrap_or(completion.finish_reason.as_str());

@@ -13,7 +13,7 @@
 //! recipe says are behind the teacher.
 
 use crate::{Answers, Asks, Budget, Cost, Exceeded, Most, Order, Seen};
-use distill_dataset::{Cancel, DatasetError, read_regular, write_whole};
+use distill_dataset::{Cancel, DatasetError, entries, read_regular, write_whole};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -57,22 +57,13 @@ pub struct Buyer {
 
 /// All who bought a dataset, by their openings.
 pub fn buyers(dir: &Path) -> io::Result<BTreeMap<String, Buyer>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(error) => return Err(error),
-    };
-    let mut found = BTreeMap::new();
-    for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let Some(opening) = name.strip_suffix(".json") else { continue };
+    let read = |path: PathBuf| {
+        let opening = path.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();
         // Replaced by one rename: what is there is whole, or of another version.
-        let bytes = read_regular(&dir.join(&name), MOST_BYTES).ok();
-        if let Some(buyer) = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            found.insert(opening.to_owned(), buyer);
-        }
-    }
-    Ok(found)
+        let bytes = read_regular(&path, MOST_BYTES).ok()?;
+        Some((opening, serde_json::from_slice(&bytes).ok()?))
+    };
+    Ok(entries(dir)?.into_iter().filter_map(read).collect())
 }
 
 /// Hours in which at least one of them bought.
@@ -115,7 +106,10 @@ impl<'a, 'o> Purse<'a, 'o> {
         let opening = answers.opening();
         let now = now();
         let label = answers.label().to_owned();
-        let me = Buyer { owner, process, label, from_s: now, until_s: now, ..Buyer::default() };
+        // Rounds of one opening are one time of buying.
+        let before = buyers(&dir).map_err(DatasetError::io("read", &dir))?.remove(&opening);
+        let from_s = before.map_or(now, |before| before.from_s);
+        let me = Buyer { owner, process, label, from_s, until_s: now, ..Buyer::default() };
         let (name, budget, all) = (format!("budget/{}", order.dataset), order.budget, order.all);
         let mut purse = Purse { answers, dir, name, budget, gpus, all, known: BTreeMap::new(), opening, me };
         if budget.counts_costs() {

@@ -1,5 +1,6 @@
 //! What can be seen of a run from outside while it goes on: by `distill status`, from another process.
 
+use distill_dataset::FinishReason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -66,11 +67,16 @@ impl Seen {
         *self.lengths.entry(tokens.saturating_add(1).checked_next_power_of_two().unwrap_or(u32::MAX)).or_default() += 1;
     }
 
-    /// The share of this run's answers that a limit cut.
+    /// Answers of this run that a limit cut.
+    pub fn cut(&self) -> u64 {
+        let censored = [FinishReason::Length, FinishReason::Context];
+        censored.iter().filter_map(|reason| self.ends.get(reason.as_str())).sum()
+    }
+
+    /// Their share of all.
     pub fn censored(&self) -> f64 {
         let all: u64 = self.ends.values().sum();
-        let cut = self.ends.get("length").copied().unwrap_or_default();
-        if all == 0 { 0.0 } else { cut as f64 / all as f64 }
+        if all == 0 { 0.0 } else { self.cut() as f64 / all as f64 }
     }
 }
 

@@ -26,7 +26,7 @@ mod write;
 
 pub use context::{Cancel, Context, Interrupted, Progress, ProgressEvent};
 pub use digest::{Digest, digest_file, seeded_rank};
-pub use distill_files::{copy_fresh, create_fresh, open_regular, read_regular, read_regular_text};
+pub use distill_files::{copy_fresh, create_fresh, entries, open_regular, read_regular, read_regular_text};
 pub use error::DatasetError;
 pub use foreign::TextRows;
 pub use journal::{Damage, Entry, Journal, Merge, Spool};

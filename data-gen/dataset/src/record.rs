@@ -120,6 +120,24 @@ pub struct Problem {
     pub licence: Option<String>,
 }
 
+impl Problem {
+    /// A problem of mathematics to learn from: one question, and its answer.
+    pub fn asking(question: impl Into<String>, answer: &str, source: &str) -> Problem {
+        let messages = vec![Message::user(question)];
+        Problem {
+            id: problem_id(&messages),
+            messages,
+            domain: "math".to_owned(),
+            reference: Reference::Math,
+            answer: answer.to_owned(),
+            solution: None,
+            source: source.to_owned(),
+            split: Split::Train,
+            licence: None,
+        }
+    }
+}
+
 /// The identity of a problem: a hash of its messages and of nothing else. 32 hex digits (128 bits).
 pub fn problem_id(messages: &[Message]) -> String {
     let mut digest = Digest::new("problem");

@@ -1,7 +1,7 @@
 //! Sampling as a stage: nothing is bought twice, budgets hold, the order of answers does not show.
 
 use super::*;
-use distill_dataset::{Cancel, FinishReason, Message, Progress, Reference, Segment, Trace, TurnFormat, problem_id};
+use distill_dataset::{Cancel, FinishReason, Progress, Segment, Trace, TurnFormat};
 use distill_dataset::{Dataset, Detail, LogProbs, LogProbsBuilder, Tally, Token};
 use distill_teacher::{Completion, Queue, Request};
 use std::path::Path;
@@ -128,19 +128,9 @@ impl Bench {
 
     fn problems(&self, texts: impl Iterator<Item = u32>) -> Dataset {
         let dir = self.folder();
-        let problem = |number: u32| {
-            let messages = vec![Message::user(number.to_string())];
-            Problem {
-                id: problem_id(&messages),
-                messages,
-                domain: "math".to_owned(),
-                reference: Reference::Math,
-                answer: "1".to_owned(),
-                solution: None,
-                source: "test".to_owned(),
-                split: if number < 100 { Split::Train } else { Split::Holdout },
-                licence: None,
-            }
+        let problem = |number: u32| Problem {
+            split: if number < 100 { Split::Train } else { Split::Holdout },
+            ..Problem::asking(number.to_string(), "1", "test")
         };
         // As the stage before leaves them: sorted by id.
         let mut problems: Vec<Problem> = texts.map(problem).collect();

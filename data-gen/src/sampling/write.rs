@@ -40,7 +40,7 @@ pub fn write_traces(
                 writer.charge(&answers.charges(&id)?);
                 let (answer, log_probs) = answers.get_with_log_probs(&id)?.unzip();
                 standing.take(match config.judges() {
-                    true => outcome(answer.clone(), &problem, judge),
+                    true => outcome(answer.as_ref(), &problem, judge),
                     false => Outcome::Unknown,
                 });
                 match answer {

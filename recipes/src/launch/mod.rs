@@ -8,7 +8,7 @@ use crate::{
     teachers::Teacher,
 };
 use anyhow::{Context, Result, bail, ensure};
-use distill_dataset::{Cancel, Digest, Store, read_regular, write_whole};
+use distill_dataset::{Cancel, Digest, Store, entries, read_regular, write_whole};
 use distill_teacher::EndpointConfig;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -260,13 +260,8 @@ pub fn registry(store: &Store, teacher: &Teacher, config: &LaunchConfig) -> Path
 /// # Errors
 /// When the folder cannot be read.
 pub fn registered(dir: &Path) -> Result<Vec<Registered>> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("cannot read {}", dir.display()))?,
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("cannot read {}", dir.display()))?.path();
+    for path in entries(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let is_entry = path.extension().is_some_and(|extension| extension == "json");
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if !is_entry || hidden {

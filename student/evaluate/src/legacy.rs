@@ -4,13 +4,12 @@
 
 use crate::{Attempt, EvaluateError, EvaluationConfig, attempt, held_out};
 use distill_dataset::{
-    Context, Dataset, DatasetError, FinishReason, Input, Manifest, Segment, ShardInfo, Trace, read_regular,
+    Context, Dataset, DatasetError, FinishReason, Input, Manifest, Segment, ShardInfo, Trace, entries, read_regular,
 };
 use distill_teacher::{Answers, Ask, Cost, Identity, UNKNOWN};
 use serde::Deserialize;
 use std::{
     collections::HashMap,
-    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -81,13 +80,7 @@ pub fn adopt(
 
 /// The older version's evaluations of that teacher with that sampling.
 fn agreeing(dir: &Path, config: &EvaluationConfig, identity: &Identity) -> Result<Vec<Dataset>, DatasetError> {
-    let mut folders: Vec<PathBuf> = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(DatasetError::io("list", dir)(error)),
-        Ok(entries) => entries
-            .map(|entry| entry.map(|entry| entry.path()).map_err(DatasetError::io("list", dir)))
-            .collect::<Result<_, _>>()?,
-    };
+    let mut folders = entries(dir).map_err(DatasetError::io("list", dir))?;
     folders.sort();
     // One that is unfinished, or of today, is none of these.
     let read = |folder: PathBuf| {

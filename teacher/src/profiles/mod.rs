@@ -5,7 +5,7 @@
 use crate::Continuation;
 use distill_dataset::{Digest, FinishReason, Message, Role, TurnFormat};
 use serde::Deserialize;
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, fmt, sync::LazyLock};
 
 /// A service or a server program.
 #[derive(Clone, Debug, Deserialize)]
@@ -135,6 +135,24 @@ pub struct HostPrice {
     pub hours: Option<String>,
     /// Who says so.
     pub source: String,
+}
+
+impl fmt::Display for HostPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HostPrice { model, currency, prompt, completion, from, .. } = self;
+        write!(f, "{model}: {currency} {prompt} a million tokens of prompts")?;
+        if let Some(cached) = self.cached {
+            write!(f, " ({cached} from a cache)")?;
+        }
+        write!(f, ", {completion} of answers, from {from}")?;
+        if let Some(until) = &self.until {
+            write!(f, " until {until}")?;
+        }
+        match &self.hours {
+            Some(hours) => write!(f, ", {hours}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A family of models.

@@ -2,9 +2,7 @@
 
 use super::*;
 use crate::{Answer, Asks, Budget, Identity};
-use distill_dataset::{
-    Cancel, FinishReason, Message, Owner, Problem, Progress, Reference, SamplingParams, Split, problem_id,
-};
+use distill_dataset::{Cancel, FinishReason, Owner, Problem, Progress, SamplingParams};
 use std::sync::{Arc, Mutex};
 
 /// What a fake does with a request for a problem, given how often it was asked that before.
@@ -78,18 +76,7 @@ impl Complete for Fake {
 }
 
 fn problem(number: u32) -> Problem {
-    let messages = vec![Message::user(number.to_string())];
-    Problem {
-        id: problem_id(&messages),
-        messages,
-        domain: "math".to_owned(),
-        reference: Reference::Math,
-        answer: "1".to_owned(),
-        solution: None,
-        source: "test".to_owned(),
-        split: Split::Train,
-        licence: None,
-    }
+    Problem::asking(number.to_string(), "1", "test")
 }
 
 const SAMPLING: SamplingParams =
@@ -460,4 +447,23 @@ fn hours_are_counted_once_however_many_buy_in_them_and_end_the_asking() {
     assert!(matches!(error, PumpError::Budget { limit: Exceeded::GpuHours(_), done: 1.., .. }), "{error}");
     let error = buy_as(dir.path(), &Slow, 100_000, budget).expect_err("the budget");
     assert!(matches!(error, PumpError::Budget { done: 1.., .. }), "the hours of the run before count: {error}");
+}
+
+#[test]
+fn rounds_of_one_opening_are_one_time_of_buying() {
+    let dir = folder();
+    let owner = Owner::register(&dir.path().join("owners"), Duration::from_secs(60)).expect("an owner");
+    let answers = Answers::share(&dir.path().join("samples"), Arc::new(owner)).expect("answers");
+    let fake = Fake::new(|_, _| Reaction::Answer("m"));
+    let buyer = |count: u32| {
+        ask(&fake, &answers, count, Budget::default(), &Cancel::default()).expect("answers");
+        let mut all = crate::buyers(&answers.dir().join("buyers/all")).expect("buyers");
+        assert_eq!(all.len(), 1);
+        all.pop_first().expect("a buyer").1
+    };
+    let first = buyer(2);
+    thread::sleep(Duration::from_millis(20));
+    let second = buyer(4);
+    assert_eq!(first.from_s, second.from_s, "it has bought since then");
+    assert!(second.until_s > first.until_s);
 }

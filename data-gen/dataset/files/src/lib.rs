@@ -15,7 +15,7 @@ use std::{
     fs::{self, File, Metadata},
     io::{self, ErrorKind, Read},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Opens a file that a person or a program named. A pipe, a device, a socket or a folder is refused: reading it might never
@@ -67,6 +67,17 @@ pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// As [`read_regular`], and when it is not UTF-8.
 pub fn read_regular_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read_regular(path, most)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+}
+
+/// What is in a folder, in no order; nothing where there is none.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.path())).collect(),
+    }
 }
 
 /// Creates a file under a name that is nobody's: what is there, a link to somewhere else above all, is removed and not

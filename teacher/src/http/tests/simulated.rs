@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{Answer, Answers, Ask, Asks, Budget, Order, Pumped, pump};
-use distill_dataset::{Context, Problem, Progress, Reference, Split, Trace, problem_id};
+use distill_dataset::{Context, Problem, Progress, Trace};
 use distill_simulator::{Answer as Simulated, Fault, Script, Simulator};
 
 const LENGTHS: (usize, usize) = (20, 60);
@@ -10,18 +10,7 @@ const SAMPLING: SamplingParams =
     SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 4096, log_probabilities: None };
 
 fn problem(number: u32) -> Problem {
-    let messages = vec![Message::user(format!("What is {number}?"))];
-    Problem {
-        id: problem_id(&messages),
-        messages,
-        domain: "math".to_owned(),
-        reference: Reference::Math,
-        answer: "7".to_owned(),
-        solution: None,
-        source: "test".to_owned(),
-        split: Split::Train,
-        licence: None,
-    }
+    Problem::asking(format!("What is {number}?"), "7", "test")
 }
 
 fn teacher(config: HttpTeacherConfig) -> HttpTeacher {
