@@ -198,9 +198,6 @@ impl HttpTeacherConfig {
         let mut wrong = Vec::new();
         match (self.url.is_empty(), self.endpoints.is_empty()) {
             (true, true) if self.is_launched => {}
-            _ if self.is_launched => {
-                wrong.push("`launch`: expected it in place of `url` and `endpoints`, found it beside them".to_owned())
-            }
             (true, true) => {
                 wrong.push("`url`: expected http://… or https://…, or `endpoints`, found neither".to_owned())
             }

@@ -96,3 +96,13 @@ fn fields_of_the_recipe_are_sent_beside_ours_and_change_who_answers() {
     let error = HttpTeacherConfig { headers, ..config }.check().expect_err("a refusal");
     assert!(error.contains("api-key-env") && !error.contains("Bearer"), "{error}");
 }
+
+#[test]
+fn servers_that_were_launched_are_asked_at_the_addresses_that_they_registered() {
+    let launched = HttpTeacherConfig { url: String::new(), is_launched: true, ..config(String::new()) };
+    assert_eq!(launched.check(), Ok(()), "none is known when the recipe is read");
+    let simulator = Simulator::start(Script { lengths: LENGTHS, ..Script::default() }).expect("a server");
+    let endpoints = vec![EndpointConfig { url: simulator.url(), ..EndpointConfig::default() }];
+    let teacher = HttpTeacher::new(HttpTeacherConfig { endpoints, ..launched }, None, None).expect("a teacher");
+    assert_eq!(ask(&teacher, 2).expect("answers").len(), 2);
+}
