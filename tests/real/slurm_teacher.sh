@@ -448,6 +448,7 @@ sampling = { samples-per-problem = 2, temperature = 0.6, max-new-tokens = 256 }
 [sources.teacher.http]
 model = "$model"
 host = "vllm"
+probe = false # a look takes answers too, and these are counted
 concurrency = 8
 launch = { engine = "command", command = $(word "${@:5}"), jobs = $3, gpus-per-node = 0, port = $2, health-path = "/v1/models", load-timeout-s = 30, time = "10", partition = "$4" }
 TOML
