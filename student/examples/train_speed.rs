@@ -36,8 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut seconds, mut losses, mut norms) = (Vec::new(), Vec::new(), Vec::new());
     for count in 1..=steps {
         let begin = Instant::now();
-        learner.accumulate(&documents, loss_options, Recompute::Auto);
-        let totals = learner.totals(|_| true);
+        learner.accumulate(&documents, loss_options, Recompute::Auto)?;
+        let totals = learner.totals(|_| true)?;
         let step = AdamStep {
             count,
             learning_rate: 1e-4,
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             epsilon: 1e-8,
             weight_decay: 0.1,
         };
-        learner.step(&step, |_| Some(true));
+        learner.step(&step, |_| Some(true))?;
         seconds.push(begin.elapsed().as_secs_f64());
         losses.push(totals.loss);
         norms.push(totals.norm);
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(path) = options.get(2) {
         let mut file = std::io::BufWriter::new(fs::File::create(path)?);
         for parameter in learner.parameters() {
-            let values = learner.read(&parameter.name, Kind::Value).ok_or("a parameter that cannot be read")?;
+            let values = learner.read(&parameter.name, Kind::Value)?.ok_or("a parameter that cannot be read")?;
             values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))?;
         }
         file.flush()?;

@@ -1,5 +1,5 @@
 //! Sequences → the steps of one epoch: seeded order, documents packed or lengths bucketed, the same for every machine and
-//! after every resume. Steps → micro-batches of documents, and those padded for devices that want rectangles.
+//! after every resume. Steps → micro-batches of documents.
 //!
 //! An epoch is planned from the sequences' lengths alone, in 12 bytes a sequence (while it is packed, some 32): a run that
 //! goes on in the middle reads no token of what comes before.
@@ -9,7 +9,7 @@ use crate::{
     cache::{Sequence, Sequences},
 };
 use distill_dataset::Digest;
-use distill_model::{Documents, Label, Rectangle};
+use distill_model::{Documents, Label};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use std::{cmp::Reverse, collections::BTreeMap, ops::Range};
@@ -173,51 +173,6 @@ fn append(documents: &mut Documents, sequence: &Sequence) {
     }));
 }
 
-/// Documents as rows of rectangles, those of like length together; what the padding is does not matter, since no token sees
-/// it. There are few lengths, so that a device meets few shapes.
-pub(crate) fn rectangles(documents: &Documents) -> Vec<Rectangle> {
-    let mut starts = Vec::with_capacity(documents.lengths.len());
-    let mut rows = 0;
-    for length in &documents.lengths {
-        starts.push(rows);
-        rows += length;
-    }
-    // By length, and documents of one length in their order.
-    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (index, length) in documents.lengths.iter().enumerate() {
-        groups.entry(padded(*length)).or_default().push(index);
-    }
-    // Where each token comes to be: its rectangle and its place there.
-    let mut places = vec![(0, 0); documents.tokens.len()];
-    let mut out = Vec::with_capacity(groups.len());
-    for (seq, members) in groups {
-        let mut tokens = vec![0; members.len() * seq];
-        for (row, index) in members.iter().enumerate() {
-            for offset in 0..documents.lengths[*index] {
-                let (from, to) = (starts[*index] + offset, row * seq + offset);
-                tokens[to] = documents.tokens[from] as i32;
-                places[from] = (out.len(), to as i32);
-            }
-        }
-        let shape = [members.len(), seq];
-        out.push(Rectangle { tokens, shape, positions: Vec::new(), targets: Vec::new(), weights: Vec::new() });
-    }
-    for label in &documents.labels {
-        let (rectangle, place) = places[label.row];
-        let rectangle: &mut Rectangle = &mut out[rectangle];
-        rectangle.positions.push(place);
-        rectangle.targets.push(label.target as i32);
-        rectangle.weights.push(label.weight);
-    }
-    out
-}
-
-/// The next of the lengths that rows have: four between a power of two and the next.
-fn padded(length: usize) -> usize {
-    let step = (length.max(1).next_power_of_two() / 8).max(16);
-    length.max(1).next_multiple_of(step)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,32 +291,6 @@ mod tests {
         let labels: Vec<(usize, u32)> = documents.labels.iter().map(|label| (label.row, label.target)).collect();
         assert_eq!(labels, [(2, 3), (3, 4), (4, 5), (6, 2), (7, 3)]);
         assert_eq!(documents.weight(), 5.0);
-        let [rectangle] = &rectangles(&documents)[..] else { panic!("one rectangle") };
-        assert_eq!(rectangle.shape, [2, 16]);
-        let mut expected = [0; 32];
-        expected[..5].copy_from_slice(&[0, 1, 2, 3, 4]);
-        expected[16..19].copy_from_slice(&[0, 1, 2]);
-        assert_eq!(rectangle.tokens, expected);
-        assert_eq!((&rectangle.positions[..], &rectangle.targets[..]), (&[2, 3, 4, 17, 18][..], &[3, 4, 5, 2, 3][..]));
-    }
-
-    #[test]
-    fn rectangles_hold_documents_of_like_length_and_few_shapes() {
-        let lengths = [100, 700, 3, 129, 90, 1000, 640, 1025];
-        let (_folder, cache) = of(&lengths.map(|length| length + 1));
-        let bins: Vec<u32> = (0..lengths.len() as u32).collect();
-        let documents = documents(&bins.chunks(1).collect::<Vec<_>>(), cache.learnt()).expect("documents");
-        let rectangles = rectangles(&documents);
-        let shapes: Vec<[usize; 2]> = rectangles.iter().map(|rectangle| rectangle.shape).collect();
-        assert_eq!(shapes, [[1, 16], [1, 96], [1, 112], [1, 160], [1, 640], [1, 768], [1, 1024], [1, 1280]]);
-        let labels: usize = rectangles.iter().map(|rectangle| rectangle.positions.len()).sum();
-        assert_eq!(labels, documents.labels.len());
-        for rectangle in &rectangles {
-            for (position, target) in rectangle.positions.iter().zip(&rectangle.targets) {
-                // Tokens count up, so the next one is one more.
-                assert_eq!(rectangle.tokens[*position as usize] + 1, *target);
-            }
-        }
     }
 
     #[test]

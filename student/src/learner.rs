@@ -1,9 +1,11 @@
-//! Who computes: on the CPU the model's own passes forward and backward, elsewhere Burn's tensors and their gradients. Both
-//! add up gradients over the micro-batches of a step, and both are asked for loss and norm once a step.
+//! Who computes: on the CPU the model's own passes forward and backward, elsewhere programs for a device. Both add up
+//! gradients over the micro-batches of a step, and both are asked for loss and norm once a step.
 
-use crate::{Compute, States, TrainError, TrainingConfig, device::DeviceLearner, speed::memory};
+use crate::{Compute, States, TrainError, TrainingConfig, speed::memory};
 use distill_checkpoint::Checkpoint;
-use distill_model::{AdamStep, Documents, Kind, Learner as CpuLearner, LossOptions, Parameter, Recompute};
+use distill_model::{
+    AdamStep, DeviceLearner, Documents, Kind, Learner as CpuLearner, LossOptions, Parameter, Recompute,
+};
 
 /// A student in training: gradients add up over micro-batches until a step is taken. [`crate::train`] is the loop around it.
 pub struct Learner(pub(crate) Kin);
@@ -46,16 +48,29 @@ impl Learner {
             }
             return Ok(Learner(Kin::Cpu(Box::new(Cpu { learner: CpuLearner::load(checkpoint)?, loss: 0.0 }))));
         }
-        let learner = DeviceLearner::load(checkpoint, &distill_model::device(device)?, compute, states)?;
+        let held = match states {
+            States::Float32 => distill_model::States::Float32,
+            States::Bfloat16 => distill_model::States::Bfloat16,
+        };
+        let bfloat16 = compute != Compute::Float32;
+        let device = distill_model::device(device)?;
+        let [needed, _] = DeviceLearner::bytes(checkpoint.config(), bfloat16, held, 0);
+        if let Some(there) = device.memory_capacity().filter(|there| needed > *there) {
+            return Err(TrainError::Memory { needed, there, rounded: states == States::Bfloat16 });
+        }
+        let learner = DeviceLearner::load(checkpoint, &device, bfloat16, held)?;
         Ok(Learner(Kin::Device(Box::new(learner))))
     }
 
     /// Operations a second that the fastest product of this precision reaches here, measured.
-    pub fn peak(&self) -> f64 {
-        match &self.0 {
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn peak(&mut self) -> Result<f64, TrainError> {
+        Ok(match &mut self.0 {
             Kin::Cpu(_) => distill_model::fastest_product(),
-            Kin::Device(device) => device.fastest_product(),
-        }
+            Kin::Device(device) => device.fastest_product()?,
+        })
     }
 
     /// Where and in which precision it is computed: what is not the same there gives other weights.
@@ -66,7 +81,7 @@ impl Learner {
         }
     }
 
-    /// The peak of this process's memory on the CPU, what is reserved on another device, in bytes; nothing where the
+    /// The peak of this process's memory on the CPU, what is held on another device, in bytes; nothing where the
     /// system does not tell.
     pub fn peak_memory(&self) -> Option<u64> {
         match &self.0 {
@@ -84,53 +99,79 @@ impl Learner {
     }
 
     /// Adds the gradients of `documents`.
-    pub fn accumulate(&mut self, documents: &Documents, options: LossOptions, recompute: Recompute) {
+    ///
+    /// # Errors
+    /// When the device is too small for them, or fails.
+    pub fn accumulate(
+        &mut self,
+        documents: &Documents,
+        options: LossOptions,
+        recompute: Recompute,
+    ) -> Result<(), TrainError> {
         match &mut self.0 {
             Kin::Cpu(cpu) => {
                 let loss = inside(|| cpu.learner.accumulate(documents, options, recompute));
                 cpu.loss += (loss.cross_entropy + loss.z) / options.divisor;
             }
-            Kin::Device(device) => device.accumulate(documents, options),
+            Kin::Device(device) => device.accumulate(documents, options, recompute)?,
         }
+        Ok(())
     }
 
     /// The cross-entropy of `documents`, summed over their labels, without learning.
-    pub fn loss(&mut self, documents: &Documents) -> f64 {
+    ///
+    /// # Errors
+    /// As [`Learner::accumulate`].
+    pub fn loss(&mut self, documents: &Documents) -> Result<f64, TrainError> {
         let options = LossOptions { divisor: 1.0, z_loss: 0.0 };
-        match &mut self.0 {
+        Ok(match &mut self.0 {
             Kin::Cpu(cpu) => inside(|| cpu.learner.loss(documents, options).cross_entropy),
-            Kin::Device(device) => device.loss(documents),
-        }
+            Kin::Device(device) => device.loss(documents)?,
+        })
     }
 
     /// What has added up since the last step.
-    pub fn totals(&mut self, learns: impl Fn(usize) -> bool + Send) -> Totals {
-        match &mut self.0 {
+    ///
+    /// # Errors
+    /// When a device fails: there a loss or norm that is not a finite number is a failure too.
+    pub fn totals(&mut self, learns: impl Fn(usize) -> bool + Send) -> Result<Totals, TrainError> {
+        Ok(match &mut self.0 {
             Kin::Cpu(cpu) => Totals { loss: cpu.loss, norm: inside(|| cpu.learner.gradient_norm(learns)) },
-            Kin::Device(device) => device.totals(learns),
-        }
+            Kin::Device(device) => {
+                let (loss, norm) = device.totals(learns)?;
+                Totals { loss, norm }
+            }
+        })
     }
 
     /// Takes a step; `plan` says for each parameter whether it decays, nothing for one that stays as it is.
-    pub fn step(&mut self, step: &AdamStep, plan: impl Fn(usize) -> Option<bool> + Send) {
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn step(&mut self, step: &AdamStep, plan: impl Fn(usize) -> Option<bool> + Send) -> Result<(), TrainError> {
         match &mut self.0 {
             Kin::Cpu(cpu) => {
                 inside(|| cpu.learner.step(step, plan));
                 cpu.loss = 0.0;
             }
-            Kin::Device(device) => device.step(step, plan),
+            Kin::Device(device) => device.step(step, plan)?,
         }
+        Ok(())
     }
 
     /// Forgets the gradients instead of taking a step.
-    pub fn skip(&mut self) {
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn skip(&mut self) -> Result<(), TrainError> {
         match &mut self.0 {
             Kin::Cpu(cpu) => {
                 cpu.learner.forget();
                 cpu.loss = 0.0;
             }
-            Kin::Device(device) => device.forget(),
+            Kin::Device(device) => device.forget()?,
         }
+        Ok(())
     }
 
     /// All parameters, in a fixed order.
@@ -142,19 +183,25 @@ impl Learner {
     }
 
     /// Numbers of a parameter, row-major in the Hugging Face layout.
-    pub fn read(&mut self, name: &str, kind: Kind) -> Option<Vec<f32>> {
-        match &mut self.0 {
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn read(&mut self, name: &str, kind: Kind) -> Result<Option<Vec<f32>>, TrainError> {
+        Ok(match &mut self.0 {
             Kin::Cpu(cpu) => cpu.learner.read(name, kind),
-            Kin::Device(device) => device.read(name, kind),
-        }
+            Kin::Device(device) => device.read(name, kind)?,
+        })
     }
 
     /// Puts them back.
-    pub fn write(&mut self, name: &str, kind: Kind, values: &[f32]) -> bool {
-        match &mut self.0 {
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn write(&mut self, name: &str, kind: Kind, values: &[f32]) -> Result<bool, TrainError> {
+        Ok(match &mut self.0 {
             Kin::Cpu(cpu) => cpu.learner.write(name, kind, values),
-            Kin::Device(device) => device.write(name, kind, values),
-        }
+            Kin::Device(device) => device.write(name, kind, values)?,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A base is made or adapted first (`base`): random weights, or a checkpoint with another context or more tokens. Then
 //! `examples` → tokens and loss mask, once (`corpus`; `holdout`, `shuffle`), into files (`cache`) → packed or length-bucketed
-//! steps (`batch`) → gradients and AdamW on the CPU or a device (`learner`; `device`, `optimizer`), written down (`journal`,
+//! steps (`batch`) → gradients and AdamW on the CPU or a device (`learner`), written down (`journal`,
 //! `events`, `speed`) and saved as it goes (`state`), in the Hugging Face layout at the end (`train`).
 //!
 //! Memory holds the model with what it learns with, the sequences of one step, and for each sequence of the corpus 24 bytes
@@ -13,12 +13,10 @@ mod batch;
 mod cache;
 mod config;
 mod corpus;
-mod device;
 mod events;
 mod holdout;
 mod journal;
 mod learner;
-mod optimizer;
 #[cfg(test)]
 mod parity;
 mod shuffle;

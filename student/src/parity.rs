@@ -33,7 +33,7 @@ struct Step {
 }
 
 /// The worst relative differences of loss, gradient norm and final weights.
-fn worst(mut learner: Learner, micro: Option<usize>) -> [f64; 3] {
+fn worst(mut learner: Learner, micro: Option<usize>, recompute: Recompute) -> [f64; 3] {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity");
     let text = fs::read_to_string(folder.join("training_steps.json")).expect("the fixture");
     let fixture: Fixture = serde_json::from_str(&text).expect("JSON");
@@ -63,9 +63,9 @@ fn worst(mut learner: Learner, micro: Option<usize>) -> [f64; 3] {
     assert_eq!(total, 32);
     for (index, expected) in fixture.steps.iter().enumerate() {
         for documents in &batches {
-            learner.accumulate(documents, LossOptions { divisor, z_loss: 0.0 }, Recompute::Auto);
+            learner.accumulate(documents, LossOptions { divisor, z_loss: 0.0 }, recompute).expect("gradients");
         }
-        let totals = learner.totals(|index| plan.of(index).is_some());
+        let totals = learner.totals(|index| plan.of(index).is_some()).expect("totals");
         let learning_rate = config.learning_rate_at(index as u64, total);
         assert!((learning_rate - expected.learning_rate).abs() < 1e-12, "step {index}: learning rate {learning_rate}");
         worst_loss = worst_loss.max((totals.loss - expected.loss).abs() / expected.loss);
@@ -78,11 +78,11 @@ fn worst(mut learner: Learner, micro: Option<usize>) -> [f64; 3] {
             epsilon: config.epsilon,
             weight_decay: config.weight_decay,
         };
-        learner.step(&step, |index| plan.of(index));
+        learner.step(&step, |index| plan.of(index)).expect("a step");
     }
     let (mut difference, mut size) = (0.0, 0.0);
     for (name, expected) in fixture.weights {
-        let found = learner.read(&name, Kind::Value).expect("a parameter");
+        let found = learner.read(&name, Kind::Value).expect("the device").expect("a parameter");
         assert_eq!(found.len(), expected.len(), "{name}");
         for (found, expected) in found.iter().zip(&expected) {
             difference += f64::from(found - expected).powi(2);
@@ -98,13 +98,14 @@ fn thirty_two_steps_are_those_of_pytorch() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/models/qwen2_tied");
     let checkpoint = || Checkpoint::open(&folder).expect("a checkpoint");
     let on_cpu = || Learner::load(&checkpoint(), "cpu", Compute::Float32, States::Float32).expect("a model");
-    let tensors = Learner::load(&checkpoint(), "flex", Compute::Float32, States::Float32).expect("a model");
-    for (name, learner, micro) in [
-        ("on the CPU", on_cpu(), None),
-        ("on the CPU, in micro-batches", on_cpu(), Some(1)),
-        ("in tensors", tensors, None),
+    let by_programs = || Learner::load(&checkpoint(), "flex", Compute::Float32, States::Float32).expect("a model");
+    for (name, learner, micro, recompute) in [
+        ("on the CPU", on_cpu(), None, Recompute::Auto),
+        ("on the CPU, in micro-batches", on_cpu(), Some(1), Recompute::Auto),
+        ("by programs", by_programs(), None, Recompute::Auto),
+        ("by programs, in micro-batches, computed again", by_programs(), Some(1), Recompute::Always),
     ] {
-        let [loss, norm, weights] = worst(learner, micro);
+        let [loss, norm, weights] = worst(learner, micro, recompute);
         println!("{name}: worst loss {loss:.1e}, gradient norm {norm:.1e}, weights {weights:.1e}");
         assert!(loss < 1e-5, "{name}: a loss is off by {loss:e}");
         assert!(norm < 1e-4, "{name}: a gradient norm is off by {norm:e}");
@@ -119,7 +120,7 @@ fn thirty_two_steps_in_bfloat16_stay_close() {
     for states in [States::Float32, States::Bfloat16] {
         let checkpoint = Checkpoint::open(&folder).expect("a checkpoint");
         let learner = Learner::load(&checkpoint, "flex", Compute::Bfloat16, states).expect("a model");
-        let [loss, norm, weights] = worst(learner, None);
+        let [loss, norm, weights] = worst(learner, None, Recompute::Auto);
         println!("{states:?}: worst loss {loss:.1e}, gradient norm {norm:.1e}, weights {weights:.1e}");
         assert!(loss < 2e-2, "{states:?}: a loss is off by {loss:e}");
         assert!(norm < 1e-1, "{states:?}: a gradient norm is off by {norm:e}");

@@ -11,7 +11,7 @@ use crate::{
     state::{self, Place, Standing},
 };
 use distill_chat::Chat;
-use distill_checkpoint::{Checkpoint, ModelConfig};
+use distill_checkpoint::{Checkpoint, CheckpointError, ModelConfig};
 use distill_dataset::{Context, Curve, Dataset, Detail, Interrupted, Tally};
 use distill_model::{AdamStep, Documents, Kind, LossOptions, Recompute};
 use std::{
@@ -41,8 +41,8 @@ pub fn train(
     let checkpoint = Checkpoint::open(base.dir)?;
     fits(checkpoint.config(), &chat)?;
     let cache = corpus::load(examples, &chat, config, context)?;
-    let learner = Learner::load(&checkpoint, device, config.compute, config.states)?;
-    let peak = learner.peak();
+    let mut learner = Learner::load(&checkpoint, device, config.compute, config.states)?;
+    let peak = learner.peak()?;
     let mut run = Run::start(learner, checkpoint.config(), config, context, peak)?;
     let trained_before = run.standing.tokens;
     let started = Instant::now();
@@ -52,7 +52,9 @@ pub fn train(
         state::restore(&context.scratch, step, &mut run.learner)?;
     }
     // From here on a stop would only cost what is done: the last act is played to its end.
-    write_parameters(&mut |name| Ok(run.learner.read(name, Kind::Value)), checkpoint.config(), base.dir, out)?;
+    let mut read =
+        |name: &str| run.learner.read(name, Kind::Value).map_err(|error| CheckpointError::Source(error.to_string()));
+    write_parameters(&mut read, checkpoint.config(), base.dir, out)?;
     base.publish_template(out)?;
     run.journal.write_to(out)?;
     cache.write_rejected(out)?;
@@ -237,14 +239,14 @@ impl<'a> Run<'a> {
         };
         for documents in &micro {
             if self.context.cancel.is_cancelled() {
-                self.learner.skip();
+                self.learner.skip()?;
                 return Err(Interrupted.into());
             }
-            self.learner.accumulate(documents, options, recompute);
+            self.learner.accumulate(documents, options, recompute)?;
             self.journal.count(documents);
         }
         let plan = &self.plan;
-        let totals = self.learner.totals(|index| plan.of(index).is_some());
+        let totals = self.learner.totals(|index| plan.of(index).is_some())?;
         let learning_rate = config.learning_rate_at(self.standing.done, total);
         let standing = &mut self.standing;
         standing.done += 1;
@@ -261,10 +263,10 @@ impl<'a> Run<'a> {
                 epsilon: config.epsilon,
                 weight_decay: config.weight_decay,
             };
-            self.learner.step(&step, |index| plan.of(index));
+            self.learner.step(&step, |index| plan.of(index))?;
         } else {
             standing.skipped += 1;
-            self.learner.skip();
+            self.learner.skip()?;
             if standing.skipped > u64::from(config.max_skipped_steps) {
                 return Err(TrainError::Diverged { step: standing.done, skipped: standing.skipped, loss: totals.loss });
             }
@@ -296,7 +298,7 @@ impl<'a> Run<'a> {
             }
             let documents = batch::documents(bins, held_out)?;
             weight += documents.weight();
-            sum += self.learner.loss(&documents);
+            sum += self.learner.loss(&documents)?;
         }
         let loss = sum / weight.max(f64::MIN_POSITIVE);
         self.standing.looked = Some(self.standing.done);

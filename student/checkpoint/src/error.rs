@@ -42,6 +42,9 @@ pub enum CheckpointError {
         /// Which tensor, expected and found.
         message: String,
     },
+    /// Where weights come from failed: a device, say.
+    #[error("{0}")]
+    Source(String),
     /// Where weights come from was asked to stop.
     #[error("interrupted")]
     Interrupted,

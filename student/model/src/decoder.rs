@@ -82,24 +82,9 @@ impl Decoder {
         self.norm.forward(x)
     }
 
-    /// The precision of products.
-    pub fn precision(&self) -> DType {
-        self.compute
-    }
-
     /// Tokens → their rows of the embedding, `[tokens, hidden]`.
     pub(crate) fn embed(&self, tokens: Tensor<1, Int>) -> Tensor<2> {
         self.embedding.val().select(0, tokens).cast(self.compute)
-    }
-
-    /// Computes in bfloat16 from here on. Matrices are rounded for each product; with `matrices`, once and for good.
-    pub fn into_bfloat16(mut self, matrices: bool) -> Decoder {
-        self.compute = DType::BF16;
-        if matrices {
-            let is_matrix: Vec<bool> = self.parameters().into_iter().map(|parameter| parameter.is_matrix).collect();
-            self.update(|index, value| if is_matrix[index] { value.cast(DType::BF16) } else { value });
-        }
-        self
     }
 
     /// Hidden states `[batch, seq, hidden]` → logits `[batch, seq, vocab]`.

@@ -1,12 +1,11 @@
 //! Llama, Qwen2 and Qwen3: a checkpoint's named tensors in, logits out. [`Decoder`] is the model in Burn, for training;
 //! [`Stepper`] decodes over a cache, on the CPU by its own forward pass (`cpu/`), elsewhere in Burn's tensors; [`Learner`]
-//! trains on the CPU by its own passes forward and backward (`cpu/train/`).
+//! trains on the CPU by its own passes forward and backward (`cpu/train/`), [`DeviceLearner`] elsewhere (`programs/`).
 //!
 //! The arithmetic follows the reference implementation to float32 rounding: half-split rotary embeddings, RMSNorm
 //! statistics in float32, causal attention with grouped queries.
 
 mod attention;
-mod blockwise;
 mod cpu;
 mod decoder;
 mod device;
@@ -14,17 +13,18 @@ mod norm;
 #[cfg(test)]
 mod parity;
 mod precision;
+mod programs;
 mod rope;
 mod step;
 mod tensors;
 mod weights;
 
-pub use blockwise::{LossAndGradients, Rectangle};
 pub use cpu::Softmax;
 pub use cpu::train::{AdamStep, Documents, Kind, Label, Learner, LossOptions, LossSum, Recompute, fastest_product};
 pub use decoder::Decoder;
 pub use device::device;
 pub use precision::Precision;
+pub use programs::{DeviceLearner, States};
 pub use step::{BLOCK, Logits, Share, Stepper, Wanted, block_bytes};
 pub use weights::Parameter;
 
@@ -42,4 +42,19 @@ pub enum ModelError {
     /// A step of decoding was asked for wrongly, or could not be computed.
     #[error("{0}")]
     Step(String),
+    /// An operation failed on the device.
+    #[error(transparent)]
+    Operation(#[from] distill_ops::OpsError),
+    /// What was computed on the device is no number.
+    #[error(
+        "the {what} is {value} on the device; the first gradient that is not finite: {parameter}\nhint: a learning rate that is too high does this, and so does a device that computes wrongly: `distill doctor` checks it. Nothing of this step was saved"
+    )]
+    NotFinite {
+        /// Loss or norm.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The parameter.
+        parameter: String,
+    },
 }

@@ -1,6 +1,9 @@
 //! Against Transformers: logits, loss and every gradient of the models of `tests/parity/models`, made by `models.py`.
 
-use crate::{BLOCK, Decoder, LossOptions, Precision, Rectangle, Share, Stepper, Wanted, device};
+use crate::{
+    BLOCK, Decoder, DeviceLearner, Documents, Kind, Label, LossOptions, Precision, Recompute, Share, States, Stepper,
+    Wanted, device,
+};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use distill_checkpoint::{Checkpoint, Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
 use safetensors::SafeTensors;
@@ -82,35 +85,42 @@ fn distance(found: &[f32], expected: &[f32]) -> f32 {
 
 impl Fixture {
     /// Every token but the first is predicted, with the same weight.
-    fn rectangle(&self) -> Rectangle {
+    fn documents(&self) -> Documents {
         let [rows, seq] = self.shape;
-        let tokens: Vec<i32> = self.tokens.iter().map(|token| *token as i32).collect();
-        let positions: Vec<usize> = (0..rows * seq).filter(|place| place % seq != seq - 1).collect();
-        Rectangle {
-            shape: self.shape,
-            targets: positions.iter().map(|place| tokens[place + 1]).collect(),
-            weights: vec![1.0; positions.len()],
-            positions: positions.into_iter().map(|place| place as i32).collect(),
-            tokens,
-        }
+        let tokens: Vec<u32> = self.tokens.iter().map(|token| *token as u32).collect();
+        let rows_with_labels = (0..rows * seq).filter(|row| row % seq != seq - 1);
+        let labels = rows_with_labels.map(|row| Label { row, target: tokens[row + 1], weight: 1.0 }).collect();
+        Documents { lengths: vec![seq; rows], labels, tokens }
     }
 
     /// The loss, and for each parameter how far its gradient is off, in relative L2.
-    fn learnt(&self, model: &Decoder, device: &Device) -> (f32, BTreeMap<String, f64>) {
-        let batch = self.rectangle();
-        let options = LossOptions { divisor: batch.targets.len() as f64, z_loss: 0.0 };
+    fn learnt(&self, bfloat16: bool, states: States, recompute: Recompute) -> (f32, BTreeMap<String, f64>) {
+        let checkpoint = Checkpoint::open(&self.folder).expect("the checkpoint");
+        let device = device("flex").expect("the processor");
+        let mut learner = DeviceLearner::load(&checkpoint, &device, bfloat16, states).expect("a learner");
+        let documents = self.documents();
+        let options = LossOptions { divisor: documents.weight(), z_loss: 0.0 };
         // Twice, so that what adds up is seen too.
-        let once = model.accumulate(&batch, options, None, device);
-        let (loss, gradients) = model.accumulate(&batch, options, Some(once), device);
-        let errors = model.parameters().into_iter().zip(gradients).enumerate().map(|(index, (parameter, flat))| {
-            let found = model.in_layout(index, flat.mul_scalar(0.5)).expect("float32");
-            let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
-            let expected = &self.gradients[&parameter.name];
-            let difference = norm(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b)));
-            let size = norm(&mut expected.iter().map(|value| f64::from(*value))).max(1e-12);
-            (parameter.name, difference / size)
-        });
-        (values(loss)[0] * 0.5, errors.collect())
+        for _ in 0..2 {
+            learner.accumulate(&documents, options, recompute).expect("gradients");
+        }
+        let (loss, norm) = learner.totals(|_| true).expect("totals");
+        let mut square = 0.0;
+        let errors: BTreeMap<String, f64> = learner
+            .parameters()
+            .into_iter()
+            .map(|parameter| {
+                let found = learner.read(&parameter.name, Kind::Gradient).expect("the device").expect("a gradient");
+                let length = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
+                square += length(&mut found.iter().map(|value| f64::from(*value)));
+                let expected = &self.gradients[&parameter.name];
+                let difference = length(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a * 0.5 - b)));
+                let size = length(&mut expected.iter().map(|value| f64::from(*value))).max(1e-24);
+                (parameter.name, (difference / size).sqrt())
+            })
+            .collect();
+        assert!((square.sqrt() - norm).abs() < 1e-6 * norm, "{}: the norm is that of the gradients", self.name);
+        (loss as f32 * 0.5, errors)
     }
 }
 
@@ -124,11 +134,12 @@ fn logits_loss_and_every_gradient_equal_the_reference() {
     println!("{:34}{:>16}{:>12}{:>14}  worst gradient", "fixture", "logits/allowed", "loss rel", "gradient rel");
     let device = device("cpu").expect("the CPU");
     for fixture in fixtures() {
-        let model = fixture.model(&device.clone().autodiff());
         let tokens = fixture.tokens(&device);
         let plain = fixture.model(&device);
         let logits_error = distance(&values(plain.logits(plain.hidden(tokens))), &fixture.logits);
-        let (found, errors) = fixture.learnt(&model, &device);
+        let (found, errors) = fixture.learnt(false, States::Float32, Recompute::Auto);
+        let again = fixture.learnt(false, States::Float32, Recompute::Always);
+        assert_eq!((found, &errors), (again.0, &again.1), "{}: computed again, bit for bit", fixture.name);
         let loss_error = (found - fixture.loss).abs() / fixture.loss;
         let names: BTreeSet<&String> = errors.keys().collect();
         assert_eq!(names, fixture.gradients.keys().collect(), "{}: parameters", fixture.name);
@@ -143,14 +154,12 @@ fn logits_loss_and_every_gradient_equal_the_reference() {
 #[test]
 #[expect(clippy::print_stdout, reason = "the table of worst errors, seen with --nocapture")]
 fn bfloat16_rounds_and_changes_nothing_else() {
-    let device = device("cpu").expect("the CPU");
     for fixture in fixtures() {
-        for matrices in [false, true] {
-            let model = fixture.model(&device.clone().autodiff()).into_bfloat16(matrices);
-            let (found, errors) = fixture.learnt(&model, &device);
+        for states in [States::Float32, States::Bfloat16] {
+            let (found, errors) = fixture.learnt(true, states, Recompute::Auto);
             let loss_error = (found - fixture.loss).abs() / fixture.loss;
             let (worst_name, worst) = worst(errors);
-            println!("{:34}{matrices:>8}{loss_error:>12.1e}{worst:>14.1e}  {worst_name}", fixture.name);
+            println!("{:34}{states:>10?}{loss_error:>12.1e}{worst:>14.1e}  {worst_name}", fixture.name);
             assert!(loss_error < 1e-2, "{}: loss {found}, expected {}", fixture.name, fixture.loss);
             assert!(worst < 0.2, "{}: gradient of {worst_name}: relative L2 {worst:e}", fixture.name);
         }

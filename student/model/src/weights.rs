@@ -4,7 +4,7 @@
 use crate::{ModelError, attention::Projection, decoder::Decoder};
 use burn::{
     module::Param,
-    tensor::{DType, Device, Gradients, Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use rand::RngExt;
@@ -106,64 +106,6 @@ impl Decoder {
             Parameter { name, len: shape.iter().product(), shape, is_matrix }
         });
         parameters.collect()
-    }
-
-    /// A flat tensor in the held layout of parameter `index` → row-major in the Hugging Face layout.
-    pub fn in_layout(&self, index: usize, flat: Tensor<1>) -> Option<Vec<f32>> {
-        let values = flat.into_data().convert::<f32>().try_to_vec::<f32>().ok()?;
-        let mut copy = self.clone();
-        Some(match copy.slots().swap_remove(index).1 {
-            Slot::Weight(param) => transposed(&values, param.dims()[1]),
-            _ => values,
-        })
-    }
-
-    /// The way back; nothing where the number of values is another.
-    pub fn from_layout(&self, index: usize, values: &[f32]) -> Option<Tensor<1>> {
-        let mut copy = self.clone();
-        let device = self.embedding.val().inner().device();
-        let held = match copy.slots().swap_remove(index).1 {
-            Slot::Weight(param) => transposed(values, param.dims()[0]),
-            _ => values.to_vec(),
-        };
-        let len = self.parameters()[index].len;
-        (held.len() == len).then(|| Tensor::from_data(TensorData::new(held, [len]), &device))
-    }
-
-    /// Adds the gradients of those parameters that a loss depends on.
-    pub(crate) fn collect(&self, gradients: &Gradients, sums: &mut [Option<Tensor<1>>]) {
-        let mut copy = self.clone();
-        for ((_, slot), sum) in copy.slots().into_iter().zip(sums) {
-            let gradient = match slot {
-                Slot::Embedding(param) | Slot::Weight(param) => {
-                    let len = param.dims().iter().product::<usize>();
-                    param.val().grad(gradients).map(|gradient| gradient.reshape([len]))
-                }
-                Slot::Bias(param) | Slot::Scale(param) => param.val().grad(gradients),
-            };
-            let gradient = gradient.map(|gradient| gradient.cast(DType::F32));
-            *sum = match (sum.take(), gradient) {
-                (Some(sum), Some(gradient)) => Some(sum + gradient),
-                (sum, gradient) => sum.or(gradient),
-            };
-        }
-    }
-
-    /// Replaces every parameter by what `step` makes of its index and its value, flat and on the plain device.
-    pub fn update(&mut self, mut step: impl FnMut(usize, Tensor<1>) -> Tensor<1>) {
-        for (index, (_, slot)) in self.slots().into_iter().enumerate() {
-            match slot {
-                Slot::Embedding(param) | Slot::Weight(param) => {
-                    let value = param.val().inner();
-                    let shape = value.dims();
-                    let stepped = step(index, value.reshape([shape[0] * shape[1]])).reshape(shape);
-                    *param = Param::from_tensor(Tensor::from_inner(stepped));
-                }
-                Slot::Bias(param) | Slot::Scale(param) => {
-                    *param = Param::from_tensor(Tensor::from_inner(step(index, param.val().inner())));
-                }
-            }
-        }
     }
 
     fn slots(&mut self) -> Vec<(String, Slot<'_>)> {

@@ -20,7 +20,7 @@ use self::{
     attention::{Shape, Span},
     block::{Block, Kept, Linear},
     loss::cross_entropy,
-    pointwise::{Adam, Moved, norm, norm_backward, squares, update},
+    pointwise::{Moved, norm, norm_backward, squares, update},
     weights::{Matrix, Vector},
 };
 use super::{
@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{ModelError, rope::Frequencies, weights::Parameter};
 use distill_checkpoint::{Checkpoint, ModelConfig};
+use distill_ops::kernels::AdamNumbers;
 use rayon::prelude::*;
 
 /// Activations that are kept without being asked about, in bytes.
@@ -84,10 +85,10 @@ pub struct AdamStep {
 }
 
 impl AdamStep {
-    fn numbers(&self, decays: bool) -> Adam {
+    pub(crate) fn numbers(&self, decays: bool) -> AdamNumbers {
         let correction = |beta: f64| 1.0 - beta.powi(i32::try_from(self.count).unwrap_or(i32::MAX));
         let decay = if decays { self.learning_rate * self.weight_decay } else { 0.0 };
-        Adam {
+        AdamNumbers {
             scale: self.scale as f32,
             betas: self.betas.map(|beta| beta as f32),
             rests: self.betas.map(|beta| (1.0 - beta) as f32),

@@ -7,6 +7,7 @@ use crate::cpu::{
     panel::{Panels, Row32},
     pointwise::{exp, sum},
 };
+use distill_ops::kernels::AdamNumbers;
 use rayon::prelude::*;
 
 /// RMSNorm of every row: `out ← x · scale · weight`; the scales, `1 / √(mean of squares + eps)`, are returned.
@@ -291,24 +292,6 @@ impl Kernel for Squares<'_> {
     }
 }
 
-/// AdamW's numbers for one step, in the form in which they meet every weight.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Adam {
-    /// What gradients are multiplied by first.
-    pub(crate) scale: f32,
-    /// Decay of the moments.
-    pub(crate) betas: [f32; 2],
-    /// `1 - beta`, rounded once.
-    pub(crate) rests: [f32; 2],
-    /// The learning rate over the first moment's correction.
-    pub(crate) step_size: f32,
-    /// One over the root of the second moment's correction.
-    pub(crate) root: f32,
-    pub(crate) epsilon: f32,
-    /// What is left of a weight after its decay.
-    pub(crate) kept: f32,
-}
-
 /// One parameter's values and what belongs to them.
 pub(super) struct Moved<'a> {
     pub(super) values: &'a mut [Row32],
@@ -318,7 +301,7 @@ pub(super) struct Moved<'a> {
 }
 
 /// A step of AdamW (Loshchilov and Hutter, 2019).
-pub(super) fn update(isa: Isa, moved: Moved<'_>, adam: Adam) {
+pub(super) fn update(isa: Isa, moved: Moved<'_>, adam: AdamNumbers) {
     let moments = moved.first.par_chunks_mut(CHUNK).zip(moved.second.par_chunks_mut(CHUNK));
     let sides = moved.values.par_chunks_mut(CHUNK).zip(moved.gradient.par_chunks(CHUNK));
     sides.zip(moments).for_each(|((values, gradient), (first, second))| {
@@ -326,7 +309,7 @@ pub(super) fn update(isa: Isa, moved: Moved<'_>, adam: Adam) {
     });
 }
 
-struct Update<'a>(Moved<'a>, Adam);
+struct Update<'a>(Moved<'a>, AdamNumbers);
 
 impl Kernel for Update<'_> {
     type Output = ();

@@ -1,0 +1,186 @@
+//! Buffers and what is done to them, on a card or on the processor.
+
+use crate::{
+    call::{At, Buffer, Call, Dtype},
+    host::Memory,
+    lt::LtError,
+};
+use burn::tensor::Device;
+
+/// What can go wrong on a device.
+#[derive(Debug, thiserror::Error)]
+pub enum OpsError {
+    /// The device cannot be used.
+    #[error("{0}")]
+    Device(String),
+    /// The library of matrix products is missing or refuses.
+    #[error(transparent)]
+    Products(#[from] LtError),
+    /// An operation failed on the device.
+    #[error("{operation} failed on the device: {why}")]
+    Failed {
+        /// Which.
+        operation: String,
+        /// What the driver says.
+        why: String,
+    },
+    /// Work did not end.
+    #[error(
+        "the device has not finished after {seconds:.0} s, expected at most that: {operation}\nhint: the process must be ended; DISTILL_CUDA_SYNC=1 names the operation that hangs"
+    )]
+    Hangs {
+        /// What was waited for.
+        operation: String,
+        /// How long.
+        seconds: f64,
+    },
+}
+
+/// A device with buffers.
+#[derive(Debug)]
+pub struct Engine {
+    on: On,
+}
+
+#[derive(Debug)]
+enum On {
+    Host(Memory),
+    #[cfg(feature = "cuda")]
+    Cuda(Box<crate::cuda::Cuda>),
+}
+
+impl Engine {
+    /// On Burn's device: a card, or the processor, where calls run by definition.
+    ///
+    /// # Errors
+    /// When the card's driver or cuBLASLt is missing or too old.
+    pub fn new(device: &Device) -> Result<Engine, OpsError> {
+        #[cfg(feature = "cuda")]
+        if let Some(cuda) = crate::cuda::Cuda::of(device)? {
+            return Ok(Engine { on: On::Cuda(Box::new(cuda)) });
+        }
+        let _ = device;
+        Ok(Engine { on: On::Host(Memory::default()) })
+    }
+
+    /// A new buffer of zeros.
+    ///
+    /// # Errors
+    /// When there is no memory left.
+    pub fn zeros(&mut self, dtype: Dtype, len: usize) -> Result<Buffer, OpsError> {
+        match &mut self.on {
+            On::Host(memory) => Ok(memory.zeros(dtype, len)),
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.zeros(dtype, len),
+        }
+    }
+
+    /// Gives a buffer's memory back.
+    ///
+    /// # Errors
+    /// When the device failed before.
+    pub fn free(&mut self, buffer: Buffer) -> Result<(), OpsError> {
+        match &mut self.on {
+            On::Host(memory) => {
+                memory.free(buffer);
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.free(buffer),
+        }
+    }
+
+    /// Puts floats there, rounded as the buffer keeps them.
+    ///
+    /// # Errors
+    /// When the device failed before.
+    pub fn write(&mut self, at: At, values: &[f32]) -> Result<(), OpsError> {
+        match &mut self.on {
+            On::Host(memory) => {
+                memory.write(at, values);
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.write(at, values),
+        }
+    }
+
+    /// Puts integers there.
+    ///
+    /// # Errors
+    /// When the device failed before.
+    pub fn write_ints(&mut self, at: At, values: &[i32]) -> Result<(), OpsError> {
+        match &mut self.on {
+            On::Host(memory) => {
+                memory.write_ints(at, values);
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.write_ints(at, values),
+        }
+    }
+
+    /// Floats from `at` on, when all that was asked before is done. Float64 is rounded to float32.
+    ///
+    /// # Errors
+    /// When something failed on the device, or it does not finish.
+    pub fn read(&mut self, at: At, len: usize) -> Result<Vec<f32>, OpsError> {
+        match &mut self.on {
+            On::Host(memory) => Ok(memory.read(at, len)),
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.read(at, len),
+        }
+    }
+
+    /// Does what the calls say, in order; returns before a card is done.
+    ///
+    /// # Errors
+    /// When a call cannot be started, or an earlier one failed.
+    pub fn run(&mut self, calls: &[Call]) -> Result<(), OpsError> {
+        match &mut self.on {
+            On::Host(memory) => {
+                calls.iter().for_each(|call| memory.run(call));
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.run(calls),
+        }
+    }
+
+    /// Whether the fused attention has kernels for heads of `dim` numbers of that type.
+    pub fn has_fused_attention(&self, dim: usize, dtype: Dtype) -> bool {
+        let there = match &self.on {
+            On::Host(_) => dim > 0,
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.has_attention(dim),
+        };
+        there && dtype == Dtype::Bf16
+    }
+
+    /// Bytes that are free on a card; nothing on the processor.
+    pub fn free_memory(&self) -> Option<u64> {
+        match &self.on {
+            On::Host(_) => None,
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.free_memory(),
+        }
+    }
+
+    /// Bytes of all buffers on a card; nothing on the processor.
+    pub fn held_memory(&self) -> Option<u64> {
+        match &self.on {
+            On::Host(_) => None,
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => Some(cuda.held_memory()),
+        }
+    }
+
+    /// By what it computes, in words.
+    pub fn describe(&self) -> String {
+        match &self.on {
+            On::Host(_) => "the processor, by definition".to_owned(),
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.describe(),
+        }
+    }
+}
