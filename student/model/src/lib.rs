@@ -1,5 +1,5 @@
 //! Llama, Qwen2 and Qwen3: a checkpoint's named tensors in, logits out. [`Decoder`] is the model in Burn, for training;
-//! [`Stepper`] decodes over a cache, on the CPU by its own forward pass (`cpu/`), elsewhere in Burn's tensors; [`Learner`]
+//! [`Stepper`] decodes over a cache, on the CPU by its own forward pass (`cpu/`), elsewhere by programs (`programs/`); [`Learner`]
 //! trains on the CPU by its own passes forward and backward (`cpu/train/`), [`DeviceLearner`] elsewhere (`programs/`).
 //!
 //! The arithmetic follows the reference implementation to float32 rounding: half-split rotary embeddings, RMSNorm
@@ -16,7 +16,6 @@ mod precision;
 mod programs;
 mod rope;
 mod step;
-mod tensors;
 mod weights;
 
 pub use cpu::Softmax;

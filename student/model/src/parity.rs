@@ -194,7 +194,7 @@ fn decoding_over_a_cache_equals_the_reference() {
         let blocks: Vec<u32> = (0..needed).rev().map(|index| 2 * index + 1).collect();
         let bytes = crate::block_bytes(checkpoint.config()) * 2 * needed as usize;
         let load = || Stepper::load(&checkpoint, "cpu", Precision::Stored, bytes).expect("the model");
-        let on_tensors = || Stepper::load_tensors(&checkpoint, bytes).expect("the model");
+        let by_programs = || Stepper::load_programs(&checkpoint, bytes).expect("the model");
         for row in 0..rows {
             let tokens: Vec<u32> = fixture.tokens[row * seq..(row + 1) * seq].iter().map(|id| *id as u32).collect();
             let expected = &fixture.logits[row * seq * vocab..(row + 1) * seq * vocab];
@@ -206,8 +206,8 @@ fn decoding_over_a_cache_equals_the_reference() {
                 assert_eq!(found, whole, "{}: in pieces of {pieces:?}, bit for bit", fixture.name);
             }
             for pieces in [&[seq][..], &[5, 1, 3]] {
-                let error = distance(&decode(&mut on_tensors(), &tokens, pieces, &blocks), expected);
-                assert!(error < 1.0, "{}: logits of tensors, {pieces:?}: {error} of what is allowed", fixture.name);
+                let error = distance(&decode(&mut by_programs(), &tokens, pieces, &blocks), expected);
+                assert!(error < 1.0, "{}: logits of programs, {pieces:?}: {error} of what is allowed", fixture.name);
             }
         }
     }
@@ -225,7 +225,7 @@ fn shares_of_one_step_do_not_touch_each_other() {
         let expected = decode(&mut alone, first, &[seq], &[0]);
         for mut stepper in [
             Stepper::load(&checkpoint, "cpu", Precision::Stored, bytes).expect("the model"),
-            Stepper::load_tensors(&checkpoint, bytes).expect("the model"),
+            Stepper::load_programs(&checkpoint, bytes).expect("the model"),
         ] {
             let on_cpu = stepper.is_on_cpu();
             let share = |tokens, start, blocks, logits| Share { tokens, start, blocks, logits };

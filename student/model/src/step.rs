@@ -1,7 +1,7 @@
 //! One step of decoding, for the engine: token ids, positions and places in the cache in, logits out. Behind it is the
-//! forward pass over plain slices on the CPU (`cpu/`), or Burn's tensors on another device (`tensors.rs`).
+//! forward pass over plain slices on the CPU (`cpu/`), or a program on another device (`programs/`).
 
-use crate::{ModelError, cpu::Forward, device, precision::Precision, tensors::TensorForward};
+use crate::{ModelError, cpu::Forward, device, precision::Precision, programs::DeviceStepper};
 use distill_checkpoint::{Checkpoint, ModelConfig};
 
 /// Positions in a block of the cache.
@@ -78,7 +78,7 @@ pub struct Stepper {
 #[derive(Debug)]
 enum On {
     Cpu(Box<Forward>),
-    Device(Box<TensorForward>),
+    Device(Box<DeviceStepper>),
 }
 
 impl Stepper {
@@ -104,7 +104,7 @@ impl Stepper {
         let on = if device_name == "cpu" {
             On::Cpu(Box::new(Forward::load(checkpoint, precision, blocks)?))
         } else {
-            On::Device(Box::new(TensorForward::load(checkpoint, &device(device_name)?, precision, blocks)?))
+            On::Device(Box::new(DeviceStepper::load(checkpoint, &device(device_name)?, precision, blocks)?))
         };
         Ok(Stepper { config, blocks, on })
     }
@@ -160,11 +160,11 @@ pub fn block_bytes(config: &ModelConfig) -> usize {
 
 #[cfg(test)]
 impl Stepper {
-    /// Burn's tensors on the CPU, as they run on other devices.
-    pub(crate) fn load_tensors(checkpoint: &Checkpoint, cache_bytes: usize) -> Result<Stepper, ModelError> {
+    /// The programs of other devices, run on the processor.
+    pub(crate) fn load_programs(checkpoint: &Checkpoint, cache_bytes: usize) -> Result<Stepper, ModelError> {
         let config = checkpoint.config().clone();
         let blocks = cache_bytes / block_bytes(&config);
-        let forward = TensorForward::load(checkpoint, &device("cpu")?, Precision::Stored, blocks)?;
+        let forward = DeviceStepper::load(checkpoint, &device("cpu")?, Precision::Stored, blocks)?;
         Ok(Stepper { config, blocks, on: On::Device(Box::new(forward)) })
     }
 

@@ -1,4 +1,4 @@
-// The CUDA kernels of the trainer, except attention (Triton) and matrix products (cuBLAS).
+// The CUDA kernels of the trainer, except attention over whole sequences (Triton) and matrix products (cuBLAS).
 //
 // Buffers enter as device pointers and leave changed in place or filled; `ENTRIES` at the end of the file lists every entry
 // point that takes activations, once as float and once as bf16, and the entries below it take one type only. `compile.py`
@@ -24,8 +24,12 @@ enum : int {
     WARP = 32,
     // Widest row whose weight gradient a block of rms_norm_backward sums in shared memory (32 KiB).
     SHARED_COLUMNS = 8192,
-    // Columns of a head that one lane of head_norm_backward owns: 32 lanes of 8 make the 256 that `dim` may have.
+    // Columns of a head that one lane of head_norm_backward or paged_attention owns: 32 lanes of 8 make the 256 that `dim` may have.
     LANE_COLUMNS = 8,
+    // Query heads for which paged_attention reads keys and values once, and the sums of them that a warp leaves: 8 heads of 128
+    // or 4 of 256.
+    PAGED_HEADS = 8,
+    PAGED_SLAB = 1024,
 };
 
 // Where a running maximum begins. It is finite, so that subtracting it from a logit of minus infinity is not NaN.
@@ -976,6 +980,273 @@ __device__ void softmax_backward(E* ds, E* p, const float* s, const float* dp, c
     }
 }
 
+// -------------------------------------------------------------------------------------------------- decoding over a paged cache
+
+template <class E, int N>
+__device__ void cache_write_row(E* keys, E* values, const E* from, int columns) {
+#pragma unroll 1
+    for (int c = threadIdx.x * N; c < columns; c += THREADS * N) {
+        Pack<E, N> key, value;
+        key.load(from + c);
+        value.load(from + columns + c);
+        key.store(keys + c);
+        value.store(values + c);
+    }
+}
+
+template <class E>
+__device__ void cache_write(E* keys, E* values, const E* qkv, const int* places, int rows, int width, int q_heads, int kv_heads, int dim) {
+    const long long row = blockIdx.x;
+    if (row >= rows) return;
+    const int columns = kv_heads * dim;
+    const long long to = static_cast<long long>(places[row]) * columns;
+    const E* from = qkv + row * width + q_heads * dim;
+    if (dim % FULL<E> == 0 && whole_packs<E>(width, keys, values, qkv)) {
+        cache_write_row<E, FULL<E>>(keys + to, values + to, from, columns);
+    } else {
+        cache_write_row<E, 1>(keys + to, values + to, from, columns);
+    }
+}
+
+// What the block of paged_attention shares. A warp's slab holds the weights of 32 keys, and at the end its sums of values.
+struct PagedShared {
+    float slab[THREADS / WARP][PAGED_SLAB];
+    float shrink[THREADS / WARP][PAGED_HEADS];
+    float largest[THREADS / WARP][PAGED_HEADS];
+    float total[THREADS / WARP][PAGED_HEADS];
+    int places[THREADS / WARP][WARP];
+};
+
+// Attention of `heads` (at most H) query heads of one row that share a key head. Each warp takes an eighth of the positions in
+// steps of 32, with an online softmax of its own, and the eight results are joined at the end, in order. A lane holds
+// LANE_COLUMNS columns of the queries and V of the sums; a warp multiplies several keys at once if `dim` leaves lanes over.
+template <class E, int N, int H, int V>
+__device__ void paged_attention_heads(E* out, const E* q, const E* keys, const E* values, const int* table, Seen seen, int heads,
+                                      long long step, int dim, int block, float scale, PagedShared& shared) {
+    static_assert(H <= PAGED_HEADS && H * V * WARP <= PAGED_SLAB, "a slab holds the sums of H heads");
+    constexpr int SPREAD = H <= 2 ? 2 : H <= 4 ? 4 : 8;
+    constexpr int KEY_PACKS = LANE_COLUMNS / N, KEY_BATCH = 4;  // keys in flight a lane
+    constexpr int P = N < V ? N : V, VALUE_PACKS = V / P, VALUE_BATCH = 4;
+    const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    float* slab = shared.slab[warp];
+    int* places = shared.places[warp];
+
+    const int key_packs = (dim + LANE_COLUMNS - 1) / LANE_COLUMNS;
+    const int key_lanes = lanes_per_head(key_packs > SPREAD ? key_packs : SPREAD), keys_at_once = WARP / key_lanes;
+    const int key_column = lane % key_lanes * LANE_COLUMNS, key_of_lane = lane / key_lanes;
+    const int value_lanes = lanes_per_head((dim + V - 1) / V), values_at_once = WARP / value_lanes;
+    const int value_column = lane % value_lanes * V, value_of_lane = lane / value_lanes;
+
+    float query[H][LANE_COLUMNS];
+#pragma unroll
+    for (int h = 0; h < H; h++) {
+#pragma unroll
+        for (int k = 0; k < KEY_PACKS; k++) {
+            float v[N] = {};
+            if (h < heads && key_column + k * N < dim) read(v, q + h * dim + key_column + k * N);
+#pragma unroll
+            for (int i = 0; i < N; i++) query[h][k * N + i] = v[i] * scale;
+        }
+    }
+    // After a key's scores are added up over its lanes, a lane has that of this head.
+    int scored = 0;
+#pragma unroll
+    for (int i = 1; i < SPREAD; i *= 2) scored += lane & i ? SPREAD / (2 * i) : 0;
+
+    const int share = (seen.to - seen.from + THREADS / WARP - 1) / (THREADS / WARP);
+    const int from = seen.from + warp * share, to = from + share < seen.to ? from + share : seen.to;
+    float largest = LOWEST, total = 0;  // of head lane % SPREAD; the total is of this lane's keys alone
+    float sum[H][V] = {};
+#pragma unroll 1
+    for (int base = from; base < to; base += WARP) {
+        const int count = to - base < WARP ? to - base : WARP;
+        // Lanes beyond the last key read that key again, with a weight of 0.
+        const int j = base + (lane < count ? lane : count - 1), page = j / block;
+        __syncwarp();
+        places[lane] = table[page] * block + (j - page * block);
+        __syncwarp();
+
+#pragma unroll 1
+        for (int first = 0; first < count; first += KEY_BATCH * keys_at_once) {
+            Pack<E, N> batch[KEY_BATCH][KEY_PACKS];
+#pragma unroll
+            for (int b = 0; b < KEY_BATCH; b++) {
+                const int at = first + b * keys_at_once;
+                if (at >= count) break;
+                const E* key = keys + places[at + key_of_lane] * step + key_column;
+#pragma unroll
+                for (int k = 0; k < KEY_PACKS; k++) {
+                    if (key_column + k * N < dim) batch[b][k].load(key + k * N);
+                }
+            }
+#pragma unroll
+            for (int b = 0; b < KEY_BATCH; b++) {
+                const int at = first + b * keys_at_once;
+                if (at >= count) break;
+                float score[SPREAD] = {};
+#pragma unroll
+                for (int k = 0; k < KEY_PACKS; k++) {
+                    if (key_column + k * N < dim) {
+                        float v[N];
+                        batch[b][k].get(v);
+#pragma unroll
+                        for (int i = 0; i < N; i++) {
+#pragma unroll
+                            for (int h = 0; h < H; h++) score[h] += query[h][k * N + i] * v[i];
+                        }
+                    }
+                }
+                // Each step halves the heads a lane adds up, so that 8 heads take 7 shuffles to get to 8 lanes.
+#pragma unroll
+                for (int apart = 1; apart < SPREAD; apart *= 2) {
+                    const bool upper = lane & apart;
+                    const int half = SPREAD / (2 * apart);
+#pragma unroll
+                    for (int i = 0; i < half; i++) {
+                        const float kept = upper ? score[i + half] : score[i], given = upper ? score[i] : score[i + half];
+                        score[i] = kept + __shfl_xor_sync(~0u, given, apart);
+                    }
+                }
+#pragma unroll 1
+                for (int apart = SPREAD; apart < key_lanes; apart *= 2) score[0] += __shfl_xor_sync(~0u, score[0], apart);
+                if (lane % key_lanes < SPREAD) slab[(at + key_of_lane) * SPREAD + scored] = score[0];
+            }
+        }
+        __syncwarp();
+
+        float most = largest, weight[SPREAD];
+#pragma unroll
+        for (int i = 0; i < SPREAD; i++) {
+            weight[i] = (i * WARP + lane) / SPREAD < count ? slab[i * WARP + lane] : HIDDEN;
+            most = fmaxf(most, weight[i]);
+        }
+#pragma unroll
+        for (int apart = SPREAD; apart < WARP; apart *= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
+        const float shrink = exponential<E>(largest - most);
+        largest = most;
+        total *= shrink;
+#pragma unroll
+        for (int i = 0; i < SPREAD; i++) {
+            weight[i] = exponential<E>(weight[i] - most);
+            total += weight[i];
+            slab[i * WARP + lane] = weight[i];
+        }
+        if (lane < SPREAD) shared.shrink[warp][lane] = shrink;
+        __syncwarp();
+
+#pragma unroll
+        for (int h = 0; h < H; h++) {
+            const float by = shared.shrink[warp][h];
+#pragma unroll
+            for (int i = 0; i < V; i++) sum[h][i] *= by;
+        }
+#pragma unroll 1
+        for (int first = 0; first < count; first += VALUE_BATCH * values_at_once) {
+            Pack<E, P> batch[VALUE_BATCH][VALUE_PACKS];
+#pragma unroll
+            for (int b = 0; b < VALUE_BATCH; b++) {
+                const int at = first + b * values_at_once;
+                if (at >= count) break;
+                const E* value = values + places[at + value_of_lane] * step + value_column;
+#pragma unroll
+                for (int k = 0; k < VALUE_PACKS; k++) {
+                    if (value_column + k * P < dim) batch[b][k].load(value + k * P);
+                }
+            }
+#pragma unroll
+            for (int b = 0; b < VALUE_BATCH; b++) {
+                const int at = first + b * values_at_once;
+                if (at >= count) break;
+                float of_head[SPREAD];
+                read(of_head, slab + (at + value_of_lane) * SPREAD);
+#pragma unroll
+                for (int k = 0; k < VALUE_PACKS; k++) {
+                    if (value_column + k * P < dim) {
+                        float v[P];
+                        batch[b][k].get(v);
+#pragma unroll
+                        for (int h = 0; h < H; h++) {
+#pragma unroll
+                            for (int i = 0; i < P; i++) sum[h][k * P + i] += of_head[h] * v[i];
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    __syncwarp();
+#pragma unroll
+    for (int apart = SPREAD; apart < WARP; apart *= 2) total += __shfl_xor_sync(~0u, total, apart);
+    if (lane < SPREAD) shared.largest[warp][lane] = largest, shared.total[warp][lane] = total;
+#pragma unroll
+    for (int h = 0; h < H; h++) {
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+#pragma unroll 1
+            for (int apart = value_lanes; apart < WARP; apart *= 2) sum[h][i] += __shfl_xor_sync(~0u, sum[h][i], apart);
+            if (lane < value_lanes && value_column + i < dim) slab[h * dim + value_column + i] = sum[h][i];
+        }
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < heads * dim; i += THREADS) {
+        const int h = i / dim;
+        float most = LOWEST, all = 0, result[1] = {0};
+#pragma unroll
+        for (int w = 0; w < THREADS / WARP; w++) most = fmaxf(most, shared.largest[w][h]);
+#pragma unroll
+        for (int w = 0; w < THREADS / WARP; w++) {
+            const float by = exponential<E>(shared.largest[w][h] - most);
+            all += shared.total[w][h] * by;
+            result[0] += shared.slab[w][i] * by;
+        }
+        result[0] /= all;
+        write(out + i, result);
+    }
+}
+
+// Keys and values are read once for up to 8 query heads; for up to 4 where `dim` is above 128 or no whole number of packs.
+template <class E>
+__device__ void paged_attention(E* out, const E* qkv, const E* keys, const E* values, const int* tables, const int* share, const int* positions,
+                                int rows, int width, int q_heads, int kv_heads, int dim, int block, int stride, int window, float scale) {
+    __shared__ __align__(16) PagedShared shared;
+    const long long row = blockIdx.x;
+    if (row >= rows) return;
+    const int position = positions[row], group = q_heads / kv_heads, kv_head = blockIdx.y;
+    const Seen seen(position, position + 1, window);
+    const int* table = tables + static_cast<long long>(share[row]) * stride;
+    const long long step = static_cast<long long>(kv_heads) * dim;
+    keys += static_cast<long long>(kv_head) * dim;
+    values += static_cast<long long>(kv_head) * dim;
+    constexpr int N = FULL<E>, NARROW = 4, WIDE = 8;  // NARROW and WIDE are columns of the sums a lane
+    const bool packs = dim % LANE_COLUMNS == 0 && whole_packs<E>(width, qkv, keys, values), narrow = packs && dim <= WARP * NARROW;
+    const int most = narrow ? PAGED_HEADS : PAGED_HEADS / 2;
+#pragma unroll 1
+    for (int first = 0; first < group; first += most) {
+        const int heads = group - first < most ? group - first : most;
+        const long long head = static_cast<long long>(kv_head) * group + first;
+        const E* q = qkv + row * width + head * dim;
+        E* to = out + (row * q_heads + head) * dim;
+        if (first > 0) __syncthreads();
+#define HEADS(N, H, V) paged_attention_heads<E, N, H, V>(to, q, keys, values, table, seen, heads, step, dim, block, scale, shared)
+        if (!packs) {
+            HEADS(1, 4, WIDE);
+        } else if (!narrow) {
+            HEADS(N, 4, WIDE);
+        } else if (heads <= 2) {
+            HEADS(N, 2, NARROW);
+        } else if (heads <= 4) {
+            HEADS(N, 4, NARROW);
+        } else if (heads <= 6) {
+            HEADS(N, 6, NARROW);
+        } else {
+            HEADS(N, 8, NARROW);
+        }
+#undef HEADS
+    }
+}
+
 // ------------------------------------------------------------------------------------------------------------ cross-entropy
 
 // A row of 151,936 bf16 logits is 297 KiB, more than an SM's registers and shared memory hold beside the work. The first packs
@@ -1218,6 +1489,8 @@ __device__ void adamw_pack_bf16(Bf16* w, const float* g, Bf16* m, Bf16* v, long 
 #define ENTRY extern "C" __global__ __launch_bounds__(THREADS) void
 // At least four blocks on an SM, so that the rows of the others hide what one row waits for: 64 registers a thread.
 #define ENTRY_DENSE extern "C" __global__ __launch_bounds__(THREADS, 4) void
+// At least two blocks on an SM: 128 registers a thread, for the queries and sums of 8 heads.
+#define ENTRY_PAIR extern "C" __global__ __launch_bounds__(THREADS, 2) void
 // All 64 registers that 1024 threads can have on an SM, for the packs that are kept.
 #define ENTRY_WIDE extern "C" __global__ __launch_bounds__(CROSS_ENTROPY_THREADS, 1) void
 
@@ -1272,6 +1545,14 @@ __device__ void adamw_pack_bf16(Bf16* w, const float* g, Bf16* m, Bf16* v, long 
     ENTRY softmax_backward_##S(E* ds, E* p, const float* s, const float* dp, const float* lse, const float* delta, int q, int n, \
                                int first, int window, float scale, int stride) { \
         softmax_backward<E>(ds, p, s, dp, lse, delta, q, n, first, window, scale, stride); \
+    } \
+    ENTRY cache_write_##S(E* keys, E* values, const E* qkv, const int* places, int rows, int width, int q_heads, int kv_heads, int dim) { \
+        cache_write<E>(keys, values, qkv, places, rows, width, q_heads, kv_heads, dim); \
+    } \
+    ENTRY_PAIR paged_attention_##S(E* out, const E* qkv, const E* keys, const E* values, const int* tables, const int* share, \
+                                   const int* positions, int rows, int width, int q_heads, int kv_heads, int dim, int block, \
+                                   int stride, int window, float scale) { \
+        paged_attention<E>(out, qkv, keys, values, tables, share, positions, rows, width, q_heads, kv_heads, dim, block, stride, window, scale); \
     } \
     ENTRY_WIDE cross_entropy_##S(E* logits, float* loss, const int* targets, const float* weights, float z, \
                                  float inverse_divisor, int rows, int vocab, int backward) { \

@@ -1,6 +1,6 @@
 // What kernels.cu needs of CUDA, for one CPU thread, so that g++ compiles it and test_kernels.py runs it without a card.
 //
-// A block's threads are fibers, run one after another from barrier to barrier: a warp's lanes up to their shuffle, the block's
+// A block's threads are fibers, run one after another from barrier to barrier: a warp's lanes up to their shuffle or __syncwarp, the block's
 // warps up to their __syncthreads. Threads run in rising or falling order, as the caller says; a kernel that lacks a barrier
 // gives other bits in one of the two. A barrier or shuffle that not all threads reach ends the program, and so does a vector
 // access off its alignment (-fsanitize=alignment). Shared memory is static: one block runs at a time.
@@ -158,6 +158,10 @@ void launch(void (*kernel)(A...), dim3 grid, int threads, bool falling, void** a
 
 inline void __syncthreads() {
     shim::yield(shim::State::at_barrier);
+}
+
+inline void __syncwarp() {
+    shim::yield(shim::State::at_shuffle);
 }
 
 template <class T>

@@ -360,6 +360,52 @@ def test_softmax_backward(kind):
         close("ds", ds, want, 4.0)
 
 
+def test_cache_write(kind):
+    for rows, q_heads, kv_heads, dim in [(1, 1, 1, 1), (5, 6, 2, 7), (3, 12, 2, 128), (4, 3, 1, 24), (2, 2, 20, 128), (3, 2, 3, 12)]:
+        width, columns = (q_heads + 2 * kv_heads) * dim, kv_heads * dim
+        qkv, places = activations(kind, normal(rows, width)), RANDOM.permutation(11)[:rows]
+        keys, values = activations(kind, normal(11, columns)), activations(kind, normal(11, columns))
+        want = keys.raw.copy(), values.raw.copy()
+        want[0][places] = qkv.raw[:, q_heads * dim : q_heads * dim + columns]
+        want[1][places] = qkv.raw[:, q_heads * dim + columns :]
+        launch(f"cache_write_{kind}", rows, keys=keys, values=values, qkv=qkv, places=i32(places), rows=rows, width=width, q_heads=q_heads, kv_heads=kv_heads, dim=dim)
+        same("keys", keys.raw, want[0])
+        same("values", values.raw, want[1])
+
+
+def test_paged_attention(kind):
+    # Group, key heads, dim, block, window, and the positions of rows in their requests.
+    cases = [(1, 1, 8, 4, 0, [0]), (1, 2, 128, 32, 0, [0, 1, 7, 300]), (6, 2, 128, 32, 0, [0, 31, 32, 256, 257]), (6, 1, 80, 16, 50, [3, 49, 50, 200]),
+             (7, 2, 64, 16, 0, [0, 8, 63, 299]), (7, 1, 128, 5, 33, [32, 33, 280]), (6, 2, 32, 32, 1, [0, 5, 70]), (2, 2, 128, 1, 0, [130]),
+             (8, 1, 128, 32, 0, [519]), (3, 2, 256, 8, 0, [0, 40]), (13, 1, 64, 16, 0, [90]), (5, 1, 160, 16, 100, [170]), (2, 2, 7, 3, 0, [0, 41]),
+             (10, 1, 251, 16, 0, [35]), (4, 2, 16, 16, 0, [260]), (1, 1, 1, 2, 3, [9])]
+    for group, kv_heads, dim, block, window, at in cases:
+        rows, q_heads, scale, stride = len(at), group * kv_heads, 1.5 / np.sqrt(dim), max(at) // block + 3
+        width, columns, positions = (q_heads + 2 * kv_heads) * dim, kv_heads * dim, np.array(at)
+        requests = max(rows - 1, 1)  # the last two rows are of one request
+        share = RANDOM.permutation(requests)[np.minimum(np.arange(rows), requests - 1)]
+        # Each request has pages of its own anywhere in the cache; what no row may see is NaN, and so are the tables' ends.
+        pages = RANDOM.permutation(requests * stride).reshape(requests, stride)
+        seen_by_any, tables = np.zeros((requests * stride * block, columns), bool), np.full((requests, stride), 1 << 30)
+        see = [np.arange(max(0, p - window + 1) if window else 0, p + 1) for p in at]
+        places = [pages[s][j // block] * block + j % block for s, j in zip(share, see)]
+        for s, j, place in zip(share, see, places):
+            seen_by_any[place] = True
+            tables[s][j // block] = pages[s][j // block]
+        qkv, cache = activations(kind, normal(rows, width)), [activations(kind, np.where(seen_by_any, normal(*seen_by_any.shape), np.nan)) for _ in range(2)]
+        qkv.raw[:, q_heads * dim :] = activations(kind, [np.nan]).raw[0]
+        q, want = qkv.value[:, : q_heads * dim].reshape(rows, kv_heads, group, dim), np.zeros((rows, kv_heads, group, dim))
+        for r, place in enumerate(places):
+            k, v = (c.value[place].reshape(-1, kv_heads, dim) for c in cache)
+            score = np.einsum("hgd,jhd->hgj", q[r], k) * np.float64(np.float32(scale))
+            e = np.exp(score - score.max(2, keepdims=True))
+            want[r] = np.einsum("hgj,jhd->hgd", e / e.sum(2, keepdims=True), v)
+        out = empty(kind, rows, q_heads * dim)
+        launch(f"paged_attention_{kind}", (rows, kv_heads), out=out, qkv=qkv, keys=cache[0], values=cache[1], tables=i32(tables), share=i32(share),
+               positions=i32(positions), rows=rows, width=width, q_heads=q_heads, kv_heads=kv_heads, dim=dim, block=block, stride=stride, window=window, scale=scale)
+        close(f"paged_attention {group} {dim}", out, want.reshape(rows, -1), 8.0)
+
+
 def test_cross_entropy(kind):
     pack = 8 if kind == "bf16" else 4
     for rows, vocab, z in [(1, 1, 0.0), (3, 50, 1e-2), (2, 1003, 0.0), (2, 1024 * pack * 11 + 8, 1e-2), (1, 1024 * 10 + 1, 1e-4), (4, 64, 1e-2)]:

@@ -124,6 +124,14 @@ impl Matrix {
     pub fn batch(self, batch_stride: usize) -> Matrix {
         Matrix { batch_stride, ..self }
     }
+
+    /// Numbers from the first of a batch of `batch` to behind the last, those between the rows included.
+    pub(crate) fn extent(&self, batch: usize) -> usize {
+        if self.rows * self.columns * batch == 0 {
+            return 0;
+        }
+        (batch - 1) * self.batch_stride + (self.rows - 1) * self.stride + self.columns
+    }
 }
 
 /// Which of a product's factors is transposed.
@@ -169,6 +177,13 @@ impl Product {
     /// Added to what is there, where `add` says so.
     pub fn accumulate(self, add: bool) -> Product {
         self.plus(add.then_some(self.out.at))
+    }
+
+    /// Every place that is read or written, with how many numbers lie from there to the last that is.
+    pub(crate) fn places(&self) -> Vec<(At, usize)> {
+        let out = self.out.extent(self.batch);
+        let factors = [self.a, self.b].map(|matrix| (matrix.at, matrix.extent(self.batch)));
+        factors.into_iter().chain([(self.out.at, out)]).chain(self.added.map(|added| (added, out))).collect()
     }
 
     /// Rows, columns and terms of a sum: `[m, n, k]`.
@@ -300,9 +315,10 @@ fn grid(blocks: usize) -> u32 {
     u32::try_from(blocks.max(1)).expect("a grid that a launch can have")
 }
 
-/// Blocks for `count` numbers of a kernel that strides over them, eight a thread: enough to fill the largest cards.
+/// Blocks for `count` numbers of a kernel that strides over them: eight numbers a thread, as many blocks as that takes up to a
+/// bound that no card fills.
 pub(crate) fn strided(count: usize) -> usize {
-    count.div_ceil(8 * 256).clamp(1, 132 * 16)
+    count.div_ceil(8 * 256).clamp(1, 1 << 16)
 }
 
 /// A kernel: its launch on a card, and what it means.

@@ -93,10 +93,12 @@ impl Engine {
     /// Puts floats there, rounded as the buffer keeps them.
     ///
     /// # Errors
-    /// When the device failed before.
+    /// When the device failed before, or the buffer was given back, is too short or keeps something else.
     pub fn write(&mut self, at: At, values: &[f32]) -> Result<(), OpsError> {
+        floats("a write", at)?;
         match &mut self.on {
             On::Host(memory) => {
+                memory.check(at, values.len())?;
                 memory.write(at, values);
                 Ok(())
             }
@@ -108,10 +110,14 @@ impl Engine {
     /// Puts integers there.
     ///
     /// # Errors
-    /// When the device failed before.
+    /// As [`Engine::write`].
     pub fn write_ints(&mut self, at: At, values: &[i32]) -> Result<(), OpsError> {
+        if at.dtype() != Dtype::I32 {
+            return Err(failed("a write", format!("integers where {:?} is kept", at.dtype())));
+        }
         match &mut self.on {
             On::Host(memory) => {
+                memory.check(at, values.len())?;
                 memory.write_ints(at, values);
                 Ok(())
             }
@@ -123,10 +129,14 @@ impl Engine {
     /// Floats from `at` on, when all that was asked before is done. Float64 is rounded to float32.
     ///
     /// # Errors
-    /// When something failed on the device, or it does not finish.
+    /// When something failed on the device, it does not finish, or the place is not there.
     pub fn read(&mut self, at: At, len: usize) -> Result<Vec<f32>, OpsError> {
+        floats("a read", at)?;
         match &mut self.on {
-            On::Host(memory) => Ok(memory.read(at, len)),
+            On::Host(memory) => {
+                memory.check(at, len)?;
+                Ok(memory.read(at, len))
+            }
             #[cfg(feature = "cuda")]
             On::Cuda(cuda) => cuda.read(at, len),
         }
@@ -135,13 +145,14 @@ impl Engine {
     /// Does what the calls say, in order; returns before a card is done.
     ///
     /// # Errors
-    /// When a call cannot be started, or an earlier one failed.
+    /// When a call cannot be started, a buffer of it was given back, or an earlier one failed.
     pub fn run(&mut self, calls: &[Call]) -> Result<(), OpsError> {
         match &mut self.on {
-            On::Host(memory) => {
-                calls.iter().for_each(|call| memory.run(call));
+            On::Host(memory) => calls.iter().try_for_each(|call| {
+                memory.check_call(call).map_err(|error| failed(&call.name(), error.to_string()))?;
+                memory.run(call);
                 Ok(())
-            }
+            }),
             #[cfg(feature = "cuda")]
             On::Cuda(cuda) => cuda.run(calls),
         }
@@ -183,4 +194,16 @@ impl Engine {
             On::Cuda(cuda) => cuda.describe(),
         }
     }
+}
+
+/// An operation that failed.
+pub(crate) fn failed(operation: &str, why: String) -> OpsError {
+    OpsError::Failed { operation: operation.to_owned(), why }
+}
+
+fn floats(operation: &str, at: At) -> Result<(), OpsError> {
+    if at.dtype() == Dtype::I32 {
+        return Err(failed(operation, "floats where integers are kept".to_owned()));
+    }
+    Ok(())
 }

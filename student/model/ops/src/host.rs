@@ -2,7 +2,8 @@
 //! types bring. What a card computes is compared with this.
 
 use crate::{
-    call::{At, Buffer, Call, Dtype},
+    call::{Arg, At, Buffer, Call, Dtype},
+    engine::{OpsError, failed},
     lowered::Lowered,
 };
 use half::bf16;
@@ -10,7 +11,8 @@ use half::bf16;
 /// Buffers in the processor's memory.
 #[derive(Debug, Default)]
 pub struct Memory {
-    buffers: Vec<Numbers>,
+    /// Nothing where a buffer was given back: its place is never used again.
+    buffers: Vec<Option<Numbers>>,
 }
 
 #[derive(Debug)]
@@ -24,24 +26,63 @@ enum Numbers {
 impl Memory {
     /// A new buffer of zeros.
     pub fn zeros(&mut self, dtype: Dtype, len: usize) -> Buffer {
-        self.buffers.push(match dtype {
+        self.buffers.push(Some(match dtype {
             Dtype::F32 => Numbers::F32(vec![0.0; len]),
             Dtype::Bf16 => Numbers::Bf16(vec![bf16::ZERO; len]),
             Dtype::F64 => Numbers::F64(vec![0.0; len]),
             Dtype::I32 => Numbers::I32(vec![0; len]),
-        });
+        }));
         Buffer { index: self.buffers.len() - 1, dtype }
     }
 
     /// Forgets a buffer's numbers.
     pub(crate) fn free(&mut self, buffer: Buffer) {
-        self.buffers[buffer.index] = Numbers::F32(Vec::new());
+        self.buffers[buffer.index] = None;
+    }
+
+    fn held(&self, at: At) -> &Numbers {
+        self.buffers[at.buffer.index].as_ref().expect("a buffer that was not given back")
+    }
+
+    fn held_mut(&mut self, at: At) -> &mut Numbers {
+        self.buffers[at.buffer.index].as_mut().expect("a buffer that was not given back")
+    }
+
+    /// Refuses a place in a buffer that was given back, or with fewer than `len` numbers behind it: a card would be refused
+    /// its address too.
+    pub(crate) fn check(&self, at: At, len: usize) -> Result<(), OpsError> {
+        let held = match &self.buffers[at.buffer.index] {
+            Some(Numbers::F32(values)) => values.len(),
+            Some(Numbers::Bf16(values)) => values.len(),
+            Some(Numbers::F64(values)) => values.len(),
+            Some(Numbers::I32(values)) => values.len(),
+            None => return Err(failed("an address", "of a buffer that was given back".to_owned())),
+        };
+        if at.offset + len > held {
+            let why = format!("{len} numbers at {} of a buffer of {held}", at.offset);
+            return Err(failed("an address", why));
+        }
+        Ok(())
+    }
+
+    /// Refuses a call whose buffers are not there. How far a kernel reads is its definition's to know: here only where it
+    /// begins is looked at.
+    pub(crate) fn check_call(&self, call: &Call) -> Result<(), OpsError> {
+        let places = match call {
+            Call::Product(product) => product.places(),
+            Call::Zero(at, len) => vec![(*at, *len)],
+            Call::Kernel(kernel) => {
+                let at = |arg: &Arg| if let Arg::At(at) = arg { Some((*at, 0)) } else { None };
+                kernel.launch().args.iter().filter_map(at).collect()
+            }
+        };
+        places.into_iter().try_for_each(|(at, len)| self.check(at, len))
     }
 
     /// Floats from `at` on.
     pub fn read(&self, at: At, len: usize) -> Vec<f32> {
         let range = at.offset..at.offset + len;
-        match &self.buffers[at.buffer.index] {
+        match self.held(at) {
             Numbers::F32(values) => values[range].to_vec(),
             Numbers::Bf16(values) => values[range].iter().map(|value| value.to_f32()).collect(),
             Numbers::F64(values) => values[range].iter().map(|value| *value as f32).collect(),
@@ -52,7 +93,7 @@ impl Memory {
     /// Puts floats there, rounded as the buffer keeps them.
     pub fn write(&mut self, at: At, values: &[f32]) {
         let range = at.offset..at.offset + values.len();
-        match &mut self.buffers[at.buffer.index] {
+        match self.held_mut(at) {
             Numbers::F32(held) => held[range].copy_from_slice(values),
             Numbers::Bf16(held) => {
                 held[range].iter_mut().zip(values).for_each(|(held, value)| *held = bf16::from_f32(*value))
@@ -66,7 +107,7 @@ impl Memory {
 
     /// Integers from `at` on.
     pub fn ints(&self, at: At, len: usize) -> Vec<i32> {
-        let Numbers::I32(values) = &self.buffers[at.buffer.index] else {
+        let Numbers::I32(values) = self.held(at) else {
             panic!("integers are read where floats are kept")
         };
         values[at.offset..at.offset + len].to_vec()
@@ -74,7 +115,7 @@ impl Memory {
 
     /// Puts integers there.
     pub fn write_ints(&mut self, at: At, values: &[i32]) {
-        let Numbers::I32(held) = &mut self.buffers[at.buffer.index] else {
+        let Numbers::I32(held) = self.held_mut(at) else {
             panic!("integers are written where floats are kept")
         };
         held[at.offset..at.offset + values.len()].copy_from_slice(values);
@@ -82,13 +123,13 @@ impl Memory {
 
     /// 64-bit floats from `at` on.
     pub fn doubles(&self, at: At, len: usize) -> Vec<f64> {
-        let Numbers::F64(values) = &self.buffers[at.buffer.index] else { panic!("expected 64-bit floats") };
+        let Numbers::F64(values) = self.held(at) else { panic!("expected 64-bit floats") };
         values[at.offset..at.offset + len].to_vec()
     }
 
     /// Puts 64-bit floats there.
     pub fn write_doubles(&mut self, at: At, values: &[f64]) {
-        let Numbers::F64(held) = &mut self.buffers[at.buffer.index] else { panic!("expected 64-bit floats") };
+        let Numbers::F64(held) = self.held_mut(at) else { panic!("expected 64-bit floats") };
         held[at.offset..at.offset + values.len()].copy_from_slice(values);
     }
 

@@ -27,6 +27,8 @@ mod host;
 pub mod kernels;
 mod lowered;
 mod lt;
+#[cfg(test)]
+mod tests;
 
 pub use call::{Arg, At, AttentionPart, Buffer, Call, Dtype, Entry, Form, Kernel, Launch, Matrix, Product};
 pub use engine::{Engine, OpsError};

@@ -54,8 +54,15 @@ pub(crate) struct Lowered {
 }
 
 impl Lowered {
+    /// # Panics
+    /// When the library would refuse it: a mistake in a program, found the first time that it runs, with a card or without.
     pub(crate) fn of(product: &Product) -> Lowered {
         product.sizes();
+        let Product { a, b, out: result, added, .. } = product;
+        let (factors, kept) = (a.at.dtype(), result.at.dtype());
+        let fits = factors == b.at.dtype() && (kept == factors || (factors, kept) == (Dtype::Bf16, Dtype::F32));
+        assert!(fits && added.is_none_or(|at| at.dtype() == kept), "no library multiplies such numbers: {product:?}");
+        assert!([a, b, result].iter().all(|matrix| matrix.stride >= matrix.columns), "rows overlap: {product:?}");
         let problem = Problem {
             first: Layout::of(&product.b),
             second: Layout::of(&product.a),
@@ -77,6 +84,9 @@ impl Lowered {
 
     fn one(&self, memory: &mut Memory, index: usize) {
         let Problem { first, second, out, transposed, adds, .. } = self.problem;
+        for (layout, at) in [(first, self.first), (second, self.second), (out, self.out), (out, self.added)] {
+            assert_eq!(layout.dtype, at.dtype(), "a layout's numbers are not its buffer's");
+        }
         // op(first) is [m, k], op(second) is [k, n]; both are laid out so that a sum runs over neighbours.
         let first = gathered(memory, self.first, first, index, !transposed[0]);
         let second = gathered(memory, self.second, second, index, transposed[1]);

@@ -155,17 +155,21 @@ impl std::fmt::Debug for Lt {
 impl Lt {
     /// Finds and loads the library.
     pub(crate) fn open() -> Result<Lt, LtError> {
+        Lt::find(&NAMES, &places())
+    }
+
+    /// Loads the first of these names that the loader knows, or else that lies in one of these folders.
+    pub(crate) fn find(names: &[&str], places: &[PathBuf]) -> Result<Lt, LtError> {
         // By name first: the loader's own search knows LD_LIBRARY_PATH and the system's cache.
-        let candidates = NAMES.iter().map(PathBuf::from).chain(places().into_iter().flat_map(|place| {
-            NAMES.iter().map(move |name| place.join(name)).filter(|path| path.exists()).collect::<Vec<_>>()
-        }));
+        let files = places.iter().flat_map(|place| names.iter().map(|name| place.join(name)));
+        let candidates = names.iter().map(PathBuf::from).chain(files.filter(|path| path.exists()));
         for path in candidates {
             // SAFETY: loading cuBLASLt runs its initialisers, which is what it is for.
             if unsafe { Library::new(&path) }.is_ok() {
                 return Lt::load(&path);
             }
         }
-        let looked: Vec<String> = places().iter().map(|place| place.display().to_string()).collect();
+        let looked: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
         let looked = if looked.is_empty() {
             "the loader's search path".to_owned()
         } else {
@@ -176,8 +180,11 @@ impl Lt {
 
     /// Loads the library from a file.
     pub(crate) fn load(path: &Path) -> Result<Lt, LtError> {
-        let unusable =
-            |error: libloading::Error| LtError::Unusable { path: path.display().to_string(), why: error.to_string() };
+        // What the loader says is in the error's source: which file, which symbol.
+        let unusable = |error: libloading::Error| {
+            let said = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+            LtError::Unusable { path: path.display().to_string(), why: format!("{error}{said}") }
+        };
         // SAFETY: as above.
         let library = unsafe { Library::new(path) }.map_err(unusable)?;
         let functions = Functions::load(&library).map_err(unusable)?;
@@ -257,6 +264,17 @@ impl Lt {
         self.check("cublasLtMatmul", status)
     }
 
+    /// [`Lt::multiply`] by a library that looks at no matrix.
+    #[cfg(test)]
+    pub(crate) fn ask(&mut self, problem: &Problem, addresses: [u64; 4]) -> Result<(), LtError> {
+        // SAFETY: the addresses are told to the test's own library, which only writes them down.
+        unsafe { self.multiply(problem, addresses, 0x77_0000, null_mut()) }
+    }
+
+    /// Products whose plans are kept.
+    #[cfg(test)]
+    pub(crate) const PLANS: usize = PLANS;
+
     fn plan(&self, (problem, alignments): &Key) -> Result<Plan, LtError> {
         let functions = &self.functions;
         let mut description = null_mut();
@@ -309,7 +327,8 @@ impl Lt {
         self.check("cublasLtMatmulAlgoGetHeuristic", status)?;
         // SAFETY: created above, used no more.
         self.check("cublasLtMatmulPreferenceDestroy", unsafe { (functions.drop_preference)(preference) })?;
-        if count == 0 {
+        // What else is in a choice counts only where its own state is no failure.
+        if count == 0 || choice.state != 0 {
             return Err(LtError::Failed {
                 call: "cublasLtMatmulAlgoGetHeuristic",
                 why: format!("no way to compute {problem:?}"),

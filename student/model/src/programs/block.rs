@@ -1,6 +1,7 @@
 //! A block forward and backward as calls: what comes in, what is kept, what comes out.
 
 use super::{
+    angles::Angles,
     attention::{Attention, Way, scores},
     batch::Batch,
     layout::{Layout, Region},
@@ -69,8 +70,10 @@ pub(crate) struct Kept {
     input_normed: Buffer,
     /// Before the norms of heads, where there are any.
     raw: Option<(Buffer, Buffer)>,
-    qkv: Buffer,
-    mixed: Buffer,
+    /// Queries, keys and values, rotated.
+    pub(crate) qkv: Buffer,
+    /// What attention makes of them.
+    pub(crate) mixed: Buffer,
     lse: Buffer,
     /// After attention.
     middle: Buffer,
@@ -193,7 +196,8 @@ pub(crate) struct Places<'a> {
     /// Matrices as they are multiplied.
     pub(crate) matrices: Buffer,
     pub(crate) vectors: Buffer,
-    pub(crate) gradients: [Buffer; 2],
+    /// Nothing where nothing is learnt.
+    pub(crate) gradients: Option<[Buffer; 2]>,
     /// Whether matrices' gradients add to what is there, or replace it.
     pub(crate) adds: bool,
 }
@@ -201,45 +205,48 @@ pub(crate) struct Places<'a> {
 impl Places<'_> {
     /// A parameter; a name that the layout does not have is a mistake here.
     pub(crate) fn value(&self, name: &str) -> At {
-        let placed = self.layout.get(name).unwrap_or_else(|| panic!("no parameter {name}"));
-        if placed.region == Region::Matrices { self.matrices } else { self.vectors }.at(placed.offset)
+        self.optional(name).unwrap_or_else(|| panic!("no parameter {name}"))
     }
 
     /// Its gradient.
     pub(crate) fn gradient(&self, name: &str) -> At {
-        let placed = self.layout.get(name).unwrap_or_else(|| panic!("no parameter {name}"));
-        self.gradients[placed.region as usize].at(placed.offset)
+        let placed = self.layout.get(name).zip(self.gradients);
+        let (placed, gradients) = placed.unwrap_or_else(|| panic!("no gradient of {name}"));
+        gradients[placed.region as usize].at(placed.offset)
     }
 
-    fn optional(&self, name: &str) -> Option<(At, At)> {
-        self.layout.get(name).map(|_| (self.value(name), self.gradient(name)))
+    fn optional(&self, name: &str) -> Option<At> {
+        let placed = self.layout.get(name)?;
+        Some(if placed.region == Region::Matrices { self.matrices } else { self.vectors }.at(placed.offset))
     }
 }
 
-/// Cosines and sines of positions, `[positions, dim / 2]`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Angles {
-    pub(crate) cos: Buffer,
-    pub(crate) sin: Buffer,
-}
-
-/// One block over one batch.
+/// One block over some rows: tokens of documents, or of requests that are decoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block<'a> {
     pub(crate) layer: usize,
     pub(crate) sizes: &'a Sizes,
     pub(crate) places: Places<'a>,
-    pub(crate) batch: &'a Batch,
-    pub(crate) lengths: &'a [usize],
+    pub(crate) rows: usize,
+    /// Each row's: integers.
+    pub(crate) positions: Buffer,
     pub(crate) angles: Angles,
     pub(crate) kept: &'a Kept,
+}
+
+/// Documents, and room for the way back through a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Learning<'a> {
+    pub(crate) batch: &'a Batch,
+    pub(crate) lengths: &'a [usize],
     pub(crate) scratch: &'a Scratch,
 }
 
 /// A linear map by its parameters' names: the first of several that are merged.
 struct Linear {
-    weight: (At, At),
-    bias: Option<(At, At)>,
+    name: String,
+    weight: At,
+    bias: Option<At>,
     input: usize,
     output: usize,
 }
@@ -250,62 +257,61 @@ impl Block<'_> {
     }
 
     fn linear(&self, name: &str, input: usize, output: usize) -> Linear {
-        let weight = self.name(&format!("{name}.weight"));
+        let name = self.name(name);
         Linear {
-            weight: (self.places.value(&weight), self.places.gradient(&weight)),
-            bias: self.places.optional(&self.name(&format!("{name}.bias"))),
+            weight: self.places.value(&format!("{name}.weight")),
+            bias: self.places.optional(&format!("{name}.bias")),
+            name,
             input,
             output,
         }
     }
 
-    fn rows(&self) -> usize {
-        self.batch.documents.tokens
-    }
-
     fn matrix(&self, at: At, width: usize) -> Matrix {
-        Matrix::new(at, self.rows(), width)
+        Matrix::new(at, self.rows, width)
     }
 
     /// `out = x · wᵀ`, `added` on top; the bias is the caller's.
     fn apply(&self, linear: &Linear, x: At, out: At, added: Option<At>) -> Call {
-        let weight = Matrix::new(linear.weight.0, linear.output, linear.input);
+        let weight = Matrix::new(linear.weight, linear.output, linear.input);
         let (x, out) = (self.matrix(x, linear.input), self.matrix(out, linear.output));
         Product::new(Form::Nt, x, weight, out).plus(added).into()
     }
 
     /// The gradients of weight, bias and what came in (`dx`) from that of what came out.
-    fn apply_backward(&self, linear: &Linear, x: At, dy: At, dx: At, calls: &mut Vec<Call>) {
-        let (weight, gradient) = linear.weight;
-        let (x, dy_matrix) = (self.matrix(x, linear.input), self.matrix(dy, linear.output));
-        let [weight, gradient] = [weight, gradient].map(|at| Matrix::new(at, linear.output, linear.input));
-        calls.push(Product::new(Form::Nn, dy_matrix, weight, self.matrix(dx, linear.input)).into());
+    fn apply_backward(&self, linear: &Linear, [x, dy, dx]: [At; 3], partial: At, calls: &mut Vec<Call>) {
+        let Linear { name, input, output, .. } = linear;
+        let gradient = self.places.gradient(&format!("{name}.weight"));
+        let (x, dy_matrix) = (self.matrix(x, *input), self.matrix(dy, *output));
+        let [weight, gradient] = [linear.weight, gradient].map(|at| Matrix::new(at, *output, *input));
+        calls.push(Product::new(Form::Nn, dy_matrix, weight, self.matrix(dx, *input)).into());
         calls.push(Product::new(Form::Tn, dy_matrix, x, gradient).accumulate(self.places.adds).into());
-        if let Some((_, gradient)) = linear.bias {
-            let (partial, rows, width) = (self.scratch.partial.start(), self.rows(), linear.output);
+        if linear.bias.is_some() {
+            let (rows, width, out) = (self.rows, *output, self.places.gradient(&format!("{name}.bias")));
             calls.push(ColumnSum { partial, x: dy, rows, width, parts: SUM_PARTS }.into());
-            calls.push(ColumnReduce { out: gradient, partial, parts: SUM_PARTS, width }.into());
+            calls.push(ColumnReduce { out, partial, parts: SUM_PARTS, width }.into());
         }
     }
 
     fn norm(&self, name: &str, x: At, y: Buffer, rstd: Buffer) -> Call {
         let (weight, eps) = (self.places.value(&self.name(name)), self.sizes.eps);
-        let (rows, width) = (self.rows(), self.sizes.hidden);
+        let (rows, width) = (self.rows, self.sizes.hidden);
         RmsNorm { y: y.start(), rstd: rstd.start(), x, weight, eps, rows, width }.into()
     }
 
     /// `dy += ` the gradient through the norm; the norm's weight learns.
-    fn norm_backward(&self, name: &str, x: At, rstd: Buffer, calls: &mut Vec<Call>) {
+    fn norm_backward(&self, name: &str, x: At, rstd: Buffer, scratch: &Scratch, calls: &mut Vec<Call>) {
         let name = self.name(name);
-        let (dx, partial) = (self.scratch.dy.start(), self.scratch.partial.start());
-        let (rows, width, parts) = (self.rows(), self.sizes.hidden, NORM_PARTS);
-        let (dy, weight) = (self.scratch.d_normed.start(), self.places.value(&name));
+        let (dx, partial) = (scratch.dy.start(), scratch.partial.start());
+        let (rows, width, parts) = (self.rows, self.sizes.hidden, NORM_PARTS);
+        let (dy, weight) = (scratch.d_normed.start(), self.places.value(&name));
         let rstd = rstd.start();
         calls.push(RmsNormBackward { dx, partial, residual: Some(dx), dy, x, rstd, weight, rows, width, parts }.into());
         calls.push(ColumnReduce { out: self.places.gradient(&name), partial, parts, width }.into());
     }
 
-    fn attention(&self) -> Attention {
+    /// Its attention over documents.
+    pub(crate) fn attention(&self) -> Attention {
         let (kept, sizes) = (self.kept, self.sizes);
         Attention {
             way: sizes.way,
@@ -319,8 +325,8 @@ impl Block<'_> {
 
     fn rope(&self, x: At, bias: Option<At>, sign: f32) -> Call {
         let Angles { cos, sin } = self.angles;
-        let (positions, cos, sin) = (self.batch.positions.start(), cos.start(), sin.start());
-        Rope { x, bias, positions, cos, sin, rows: self.rows(), heads: self.sizes.heads, sign }.into()
+        let (positions, cos, sin) = (self.positions.start(), cos.start(), sin.start());
+        Rope { x, bias, positions, cos, sin, rows: self.rows, heads: self.sizes.heads, sign }.into()
     }
 
     /// Queries, keys and values side by side.
@@ -341,75 +347,79 @@ impl Block<'_> {
     }
 
     fn add_bias(&self, linear: &Linear, x: At, calls: &mut Vec<Call>) {
-        if let Some((bias, _)) = linear.bias {
-            calls.push(AddBias { x, bias, rows: self.rows(), width: linear.output }.into());
+        if let Some(bias) = linear.bias {
+            calls.push(AddBias { x, bias, rows: self.rows, width: linear.output }.into());
         }
     }
 
-    /// `y` from `x`, both `[tokens, hidden]`.
-    pub(crate) fn forward(&self, x: At, y: At, calls: &mut Vec<Call>) {
-        let (kept, sizes) = (self.kept, self.sizes);
-        let [normed, qkv, mixed, middle] =
-            [kept.input_normed, kept.qkv, kept.mixed, kept.middle].map(|buffer| buffer.start());
+    /// Queries, keys and values, rotated, from `x`, `[rows, hidden]`.
+    fn project(&self, x: At, calls: &mut Vec<Call>) {
+        let kept = self.kept;
+        let (normed, qkv) = (kept.input_normed.start(), kept.qkv.start());
         calls.push(self.norm("input_layernorm.weight", x, kept.input_normed, kept.input_rstd));
         let projection = self.qkv();
-        let bias = projection.bias.map(|(bias, _)| bias);
-        if let Some((raw, rstd)) = kept.raw {
-            let raw = raw.start();
-            calls.push(self.apply(&projection, normed, raw, None));
-            self.add_bias(&projection, raw, calls);
-            let [q_weight, k_weight] = self.head_norms().map(|(value, _)| value);
-            let (rows, eps, heads) = (self.rows(), sizes.eps, sizes.heads);
-            calls.push(HeadNorm { y: qkv, rstd: rstd.start(), x: raw, q_weight, k_weight, eps, rows, heads }.into());
-            calls.push(self.rope(qkv, None, 1.0));
-        } else {
+        let Some((raw, rstd)) = kept.raw else {
             calls.push(self.apply(&projection, normed, qkv, None));
-            calls.push(self.rope(qkv, bias, 1.0));
-        }
-        self.attention().forward(self.batch.documents, self.lengths, self.scratch, calls);
-        let o = self.o();
-        calls.push(self.apply(&o, mixed, middle, Some(x)));
+            calls.push(self.rope(qkv, projection.bias, 1.0));
+            return;
+        };
+        let (raw, rstd) = (raw.start(), rstd.start());
+        calls.push(self.apply(&projection, normed, raw, None));
+        self.add_bias(&projection, raw, calls);
+        let [q_weight, k_weight] = HEAD_NORMS.map(|name| self.places.value(&self.name(name)));
+        let (rows, eps, heads) = (self.rows, self.sizes.eps, self.sizes.heads);
+        calls.push(HeadNorm { y: qkv, rstd, x: raw, q_weight, k_weight, eps, rows, heads }.into());
+        calls.push(self.rope(qkv, None, 1.0));
+    }
+
+    /// `y` from `x`, both `[rows, hidden]`; `mix` attends: from `kept.qkv` to `kept.mixed`.
+    pub(crate) fn forward(&self, x: At, y: At, mix: impl FnOnce(&mut Vec<Call>), calls: &mut Vec<Call>) {
+        let kept = self.kept;
+        self.project(x, calls);
+        mix(calls);
+        let (o, middle) = (self.o(), kept.middle.start());
+        calls.push(self.apply(&o, kept.mixed.start(), middle, Some(x)));
         self.add_bias(&o, middle, calls);
         calls.push(self.norm("post_attention_layernorm.weight", middle, kept.post_normed, kept.post_rstd));
         let (gate_up, down) = (self.gate_up(), self.down());
         let [normed, gated, inner] = [kept.post_normed, kept.gate_up, kept.inner].map(|buffer| buffer.start());
         calls.push(self.apply(&gate_up, normed, gated, None));
         self.add_bias(&gate_up, gated, calls);
-        calls.push(SwiGlu { y: inner, x: gated, rows: self.rows(), inner: sizes.inner }.into());
+        calls.push(SwiGlu { y: inner, x: gated, rows: self.rows, inner: self.sizes.inner }.into());
         calls.push(self.apply(&down, inner, y, Some(middle)));
         self.add_bias(&down, y, calls);
     }
 
-    fn head_norms(&self) -> [(At, At); 2] {
-        ["self_attn.q_norm.weight", "self_attn.k_norm.weight"].map(|name| {
-            let name = self.name(name);
-            (self.places.value(&name), self.places.gradient(&name))
-        })
-    }
-
     /// Turns `scratch.dy`, the gradient of what came out, into that of `x`, what came in; every parameter learns.
-    pub(crate) fn backward(&self, x: At, calls: &mut Vec<Call>) {
-        let (kept, sizes, scratch) = (self.kept, self.sizes, self.scratch);
-        let [dy, d_normed, d_inner, d_mixed, dqkv] =
-            [scratch.dy, scratch.d_normed, scratch.d_inner, scratch.d_mixed, scratch.dqkv].map(|buffer| buffer.start());
+    pub(crate) fn backward(&self, x: At, learning: Learning<'_>, calls: &mut Vec<Call>) {
+        let (kept, sizes) = (self.kept, self.sizes);
+        let Learning { batch, lengths, scratch } = learning;
+        let [dy, d_normed, d_inner, d_mixed, dqkv, partial] =
+            [scratch.dy, scratch.d_normed, scratch.d_inner, scratch.d_mixed, scratch.dqkv, scratch.partial]
+                .map(|buffer| buffer.start());
         let [gated, inner, mixed] = [kept.gate_up, kept.inner, kept.mixed].map(|buffer| buffer.start());
-        self.apply_backward(&self.down(), inner, dy, d_inner, calls);
+        self.apply_backward(&self.down(), [inner, dy, d_inner], partial, calls);
         // What went into the gate is not asked for again: its gradient takes its place.
-        calls.push(SwiGluBackward { dx: gated, x: gated, dy: d_inner, rows: self.rows(), inner: sizes.inner }.into());
-        self.apply_backward(&self.gate_up(), kept.post_normed.start(), gated, d_normed, calls);
-        self.norm_backward("post_attention_layernorm.weight", kept.middle.start(), kept.post_rstd, calls);
-        self.apply_backward(&self.o(), mixed, dy, d_mixed, calls);
-        self.attention().backward(self.batch.documents, self.lengths, d_mixed, scratch, calls);
+        calls.push(SwiGluBackward { dx: gated, x: gated, dy: d_inner, rows: self.rows, inner: sizes.inner }.into());
+        self.apply_backward(&self.gate_up(), [kept.post_normed.start(), gated, d_normed], partial, calls);
+        let middle = kept.middle.start();
+        self.norm_backward("post_attention_layernorm.weight", middle, kept.post_rstd, scratch, calls);
+        self.apply_backward(&self.o(), [mixed, dy, d_mixed], partial, calls);
+        self.attention().backward(batch.documents, lengths, d_mixed, scratch, calls);
         calls.push(self.rope(dqkv, None, -1.0));
         if let Some((raw, rstd)) = kept.raw {
-            let [(q_weight, gradient), (k_weight, _)] = self.head_norms();
-            let (partial, rows, heads, parts) = (scratch.partial.start(), self.rows(), sizes.heads, NORM_PARTS);
+            let [q_weight, k_weight] = HEAD_NORMS.map(|name| self.places.value(&self.name(name)));
+            let (rows, heads, parts) = (self.rows, sizes.heads, NORM_PARTS);
             let (x, rstd) = (raw.start(), rstd.start());
             calls.push(HeadNormBackward { d: dqkv, partial, x, rstd, q_weight, k_weight, rows, heads, parts }.into());
-            // The key norm's weight lies behind the query norm's.
-            calls.push(ColumnReduce { out: gradient, partial, parts, width: 2 * heads.dim }.into());
+            // The gradient of the key norm's weight lies behind that of the query norm's.
+            let out = self.places.gradient(&self.name(HEAD_NORMS[0]));
+            calls.push(ColumnReduce { out, partial, parts, width: 2 * heads.dim }.into());
         }
-        self.apply_backward(&self.qkv(), kept.input_normed.start(), dqkv, d_normed, calls);
-        self.norm_backward("input_layernorm.weight", x, kept.input_rstd, calls);
+        self.apply_backward(&self.qkv(), [kept.input_normed.start(), dqkv, d_normed], partial, calls);
+        self.norm_backward("input_layernorm.weight", x, kept.input_rstd, scratch, calls);
     }
 }
+
+/// The norms of query and of key heads.
+const HEAD_NORMS: [&str; 2] = ["self_attn.q_norm.weight", "self_attn.k_norm.weight"];

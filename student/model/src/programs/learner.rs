@@ -1,14 +1,15 @@
 //! A decoder in training on a device: its parameters, gradients and moments, and what is done with them.
 
 use super::{
+    angles::{AngleTables, Angles},
     attention::Way,
     batch::Batch,
-    block::{Angles, Block, Places, Sizes},
+    block::{Block, Learning, Places, Sizes},
     head::Head,
     layout::{Layout, Region},
     memory::Room,
 };
-use crate::{AdamStep, Documents, Kind, LossOptions, ModelError, Recompute, rope::Frequencies, weights::Parameter};
+use crate::{AdamStep, Documents, Kind, LossOptions, ModelError, Recompute, weights::Parameter};
 use burn::tensor::Device;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_ops::{
@@ -46,8 +47,7 @@ pub struct DeviceLearner {
     square_parts: Buffer,
     /// A loss without learning.
     evaluated: Buffer,
-    frequencies: Frequencies,
-    angles: Option<(Angles, usize)>,
+    angles: AngleTables,
     room: Option<Room>,
     /// Whether gradients have added up since the last step.
     adds: bool,
@@ -85,8 +85,7 @@ impl DeviceLearner {
             square: engine.zeros(Dtype::F64, 1)?,
             square_parts: engine.zeros(Dtype::F64, SQUARE_PARTS)?,
             evaluated: engine.zeros(Dtype::F32, 1)?,
-            frequencies: Frequencies::of(config),
-            angles: None,
+            angles: AngleTables::new(config),
             room: None,
             adds: false,
             engine,
@@ -131,7 +130,7 @@ impl DeviceLearner {
             layout: &self.layout,
             matrices: self.shadow.unwrap_or(self.values[0]),
             vectors: self.values[1],
-            gradients: self.gradients,
+            gradients: Some(self.gradients),
             adds: self.adds,
         }
     }
@@ -149,23 +148,30 @@ impl DeviceLearner {
         if documents.tokens.is_empty() {
             return Ok(());
         }
-        let batch = self.put(documents, recompute)?;
-        let calls = self.training(&batch, &documents.lengths, options)?;
+        let (batch, angles) = self.put(documents, recompute)?;
+        let calls = self.training(&batch, angles, &documents.lengths, options)?;
         self.engine.run(&calls)?;
         self.adds = true;
         Ok(())
     }
 
     /// All calls of a batch, forward and backward.
-    fn training(&self, batch: &Batch, lengths: &[usize], options: LossOptions) -> Result<Vec<Call>, ModelError> {
+    fn training(
+        &self,
+        batch: &Batch,
+        angles: Angles,
+        lengths: &[usize],
+        options: LossOptions,
+    ) -> Result<Vec<Call>, ModelError> {
         let mut calls = Vec::new();
         let room = self.room()?;
+        let learning = Learning { batch, lengths, scratch: &room.scratch };
         let layers = self.sizes.windows.len();
         let hidden = self.sizes.hidden;
         let input = |layer: usize| room.inputs[layer].start();
         calls.push(self.embedded(batch, input(0)));
         for layer in 0..layers {
-            self.block(room, layer, batch, lengths)?.forward(input(layer), input(layer + 1), &mut calls);
+            self.forward(room, layer, angles, learning, &mut calls);
         }
         let dy = room.scratch.dy.start();
         let embedding = self.places().gradient("model.embed_tokens.weight");
@@ -182,12 +188,11 @@ impl DeviceLearner {
             calls.push(Call::Zero(dy, batch.documents.tokens * hidden));
         }
         for layer in (0..layers).rev() {
-            let block = self.block(room, layer, batch, lengths)?;
             if room.is_gone(layer, layers) {
                 // What comes out is known; it goes where the next block's input lies, which is not needed any more.
-                block.forward(input(layer), input(layer + 1), &mut calls);
+                self.forward(room, layer, angles, learning, &mut calls);
             }
-            block.backward(input(layer), &mut calls);
+            self.block(room, layer, angles, batch).backward(input(layer), learning, &mut calls);
         }
         let learnt = EmbedBackward {
             gradient: embedding,
@@ -208,24 +213,23 @@ impl DeviceLearner {
         Gather { y, x, index, rows, width: self.sizes.hidden }.into()
     }
 
-    fn block<'a>(
-        &'a self,
-        room: &'a Room,
-        layer: usize,
-        batch: &'a Batch,
-        lengths: &'a [usize],
-    ) -> Result<Block<'a>, ModelError> {
-        let angles = self.angles.ok_or_else(|| ModelError::Step("no angles were made".to_owned()))?.0;
-        Ok(Block {
+    fn block<'a>(&'a self, room: &'a Room, layer: usize, angles: Angles, batch: &'a Batch) -> Block<'a> {
+        Block {
             layer,
             sizes: &self.sizes,
             places: self.places(),
-            batch,
-            lengths,
+            rows: batch.documents.tokens,
+            positions: batch.positions,
             angles,
             kept: room.of(layer),
-            scratch: &room.scratch,
-        })
+        }
+    }
+
+    fn forward(&self, room: &Room, layer: usize, angles: Angles, learning: Learning<'_>, calls: &mut Vec<Call>) {
+        let Learning { batch, lengths, scratch } = learning;
+        let block = self.block(room, layer, angles, batch);
+        let mix = |calls: &mut Vec<Call>| block.attention().forward(batch.documents, lengths, scratch, calls);
+        block.forward(room.inputs[layer].start(), room.inputs[layer + 1].start(), mix, calls);
     }
 
     fn head<'a>(&'a self, room: &'a Room, batch: &'a Batch) -> Head<'a> {
@@ -237,10 +241,10 @@ impl DeviceLearner {
     }
 
     /// Makes room for a batch and puts it on the device.
-    fn put(&mut self, documents: &Documents, recompute: Recompute) -> Result<Batch, ModelError> {
+    fn put(&mut self, documents: &Documents, recompute: Recompute) -> Result<(Batch, Angles), ModelError> {
         let longest = documents.lengths.iter().copied().max().unwrap_or(0);
         let size = [documents.tokens.len(), documents.labels.len(), longest];
-        self.reach(longest)?;
+        let angles = self.angles.reach(&mut self.engine, longest)?;
         let room = match self.room.take() {
             Some(room) if room.fits(size, recompute) => room,
             old => {
@@ -253,29 +257,7 @@ impl DeviceLearner {
         };
         let batch = room.places.put(&mut self.engine, documents);
         self.room = Some(room);
-        batch
-    }
-
-    /// Cosines and sines for at least so many positions.
-    fn reach(&mut self, positions: usize) -> Result<(), ModelError> {
-        if self.angles.is_some_and(|(_, held)| held >= positions) {
-            return Ok(());
-        }
-        if let Some((angles, _)) = self.angles.take() {
-            self.engine.free(angles.cos)?;
-            self.engine.free(angles.sin)?;
-        }
-        let count = positions.next_power_of_two();
-        let half = self.sizes.heads.dim / 2;
-        let mut table = |function: fn(f64) -> f64| -> Result<Buffer, ModelError> {
-            let rows = (0..count).flat_map(|position| self.frequencies.row(position, function).take(half));
-            let values: Vec<f32> = rows.collect();
-            let buffer = self.engine.zeros(Dtype::F32, values.len())?;
-            self.engine.write(buffer.start(), &values)?;
-            Ok(buffer)
-        };
-        self.angles = Some((Angles { cos: table(f64::cos)?, sin: table(f64::sin)? }, count));
-        Ok(())
+        Ok((batch?, angles))
     }
 
     /// The cross-entropy of these documents, summed over their labels, without learning.
@@ -287,14 +269,14 @@ impl DeviceLearner {
             return Ok(0.0);
         }
         let recompute = self.room.as_ref().map_or(Recompute::Auto, |room| room.recompute());
-        let batch = self.put(documents, recompute)?;
+        let (batch, angles) = self.put(documents, recompute)?;
         let options = LossOptions { divisor: 1.0, z_loss: 0.0 };
         let room = self.room()?;
         let layers = self.sizes.windows.len();
         let mut calls = vec![self.embedded(&batch, room.inputs[0].start())];
+        let learning = Learning { batch: &batch, lengths: &documents.lengths, scratch: &room.scratch };
         for layer in 0..layers {
-            let [x, y] = [layer, layer + 1].map(|at| room.inputs[at].start());
-            self.block(room, layer, &batch, &documents.lengths)?.forward(x, y, &mut calls);
+            self.forward(room, layer, angles, learning, &mut calls);
         }
         let found = self.evaluated.start();
         calls.push(Call::Zero(found, 1));

@@ -16,74 +16,24 @@ use std::{
 
 const KERNELS: &str = include_str!("../../kernels/kernels.ptx");
 const ATTENTION: &str = include_str!("../../kernels/attention/attention.json");
-const ATTENTION_TEXTS: &[(&str, &str)] = &[
-    (
-        "ptx/sm_90a/attention_forward_d128_a.ptx",
-        include_str!("../../kernels/attention/ptx/sm_90a/attention_forward_d128_a.ptx"),
-    ),
-    (
-        "ptx/sm_90a/attention_forward_d128_b.ptx",
-        include_str!("../../kernels/attention/ptx/sm_90a/attention_forward_d128_b.ptx"),
-    ),
-    (
-        "ptx/sm_90a/attention_dkdv_d128_a.ptx",
-        include_str!("../../kernels/attention/ptx/sm_90a/attention_dkdv_d128_a.ptx"),
-    ),
-    (
-        "ptx/sm_90a/attention_dkdv_d128_b.ptx",
-        include_str!("../../kernels/attention/ptx/sm_90a/attention_dkdv_d128_b.ptx"),
-    ),
-    ("ptx/sm_90a/attention_dq_d128_a.ptx", include_str!("../../kernels/attention/ptx/sm_90a/attention_dq_d128_a.ptx")),
-    ("ptx/sm_90a/attention_dq_d128_b.ptx", include_str!("../../kernels/attention/ptx/sm_90a/attention_dq_d128_b.ptx")),
-    (
-        "ptx/sm_90a/attention_forward_d64_a.ptx",
-        include_str!("../../kernels/attention/ptx/sm_90a/attention_forward_d64_a.ptx"),
-    ),
-    (
-        "ptx/sm_90a/attention_forward_d64_b.ptx",
-        include_str!("../../kernels/attention/ptx/sm_90a/attention_forward_d64_b.ptx"),
-    ),
-    (
-        "ptx/sm_90a/attention_dkdv_d64_a.ptx",
-        include_str!("../../kernels/attention/ptx/sm_90a/attention_dkdv_d64_a.ptx"),
-    ),
-    (
-        "ptx/sm_90a/attention_dkdv_d64_b.ptx",
-        include_str!("../../kernels/attention/ptx/sm_90a/attention_dkdv_d64_b.ptx"),
-    ),
-    ("ptx/sm_90a/attention_dq_d64_a.ptx", include_str!("../../kernels/attention/ptx/sm_90a/attention_dq_d64_a.ptx")),
-    ("ptx/sm_90a/attention_dq_d64_b.ptx", include_str!("../../kernels/attention/ptx/sm_90a/attention_dq_d64_b.ptx")),
-    (
-        "ptx/sm_90a/attention_forward_d32_a.ptx",
-        include_str!("../../kernels/attention/ptx/sm_90a/attention_forward_d32_a.ptx"),
-    ),
-    (
-        "ptx/sm_90a/attention_dkdv_d32_a.ptx",
-        include_str!("../../kernels/attention/ptx/sm_90a/attention_dkdv_d32_a.ptx"),
-    ),
-    ("ptx/sm_90a/attention_dq_d32_a.ptx", include_str!("../../kernels/attention/ptx/sm_90a/attention_dq_d32_a.ptx")),
-    (
-        "ptx/sm_80/attention_forward_d128_a.ptx",
-        include_str!("../../kernels/attention/ptx/sm_80/attention_forward_d128_a.ptx"),
-    ),
-    (
-        "ptx/sm_80/attention_dkdv_d128_a.ptx",
-        include_str!("../../kernels/attention/ptx/sm_80/attention_dkdv_d128_a.ptx"),
-    ),
-    ("ptx/sm_80/attention_dq_d128_a.ptx", include_str!("../../kernels/attention/ptx/sm_80/attention_dq_d128_a.ptx")),
-    (
-        "ptx/sm_80/attention_forward_d64_a.ptx",
-        include_str!("../../kernels/attention/ptx/sm_80/attention_forward_d64_a.ptx"),
-    ),
-    ("ptx/sm_80/attention_dkdv_d64_a.ptx", include_str!("../../kernels/attention/ptx/sm_80/attention_dkdv_d64_a.ptx")),
-    ("ptx/sm_80/attention_dq_d64_a.ptx", include_str!("../../kernels/attention/ptx/sm_80/attention_dq_d64_a.ptx")),
-    (
-        "ptx/sm_80/attention_forward_d32_a.ptx",
-        include_str!("../../kernels/attention/ptx/sm_80/attention_forward_d32_a.ptx"),
-    ),
-    ("ptx/sm_80/attention_dkdv_d32_a.ptx", include_str!("../../kernels/attention/ptx/sm_80/attention_dkdv_d32_a.ptx")),
-    ("ptx/sm_80/attention_dq_d32_a.ptx", include_str!("../../kernels/attention/ptx/sm_80/attention_dq_d32_a.ptx")),
-];
+macro_rules! texts {
+    ($($arch:literal: $($entry:literal),* $(,)?;)*) => {
+        &[$($((
+            concat!("ptx/", $arch, "/", $entry, ".ptx"),
+            include_str!(concat!("../../kernels/attention/ptx/", $arch, "/", $entry, ".ptx")),
+        )),*),*]
+    };
+}
+const ATTENTION_TEXTS: &[(&str, &str)] = texts! {
+    "sm_90a":
+        "attention_forward_d128", "attention_dkdv_d128", "attention_dq_d128",
+        "attention_forward_d64", "attention_dkdv_d64", "attention_dq_d64",
+        "attention_forward_d32", "attention_dkdv_d32", "attention_dq_d32";
+    "sm_80":
+        "attention_forward_d128", "attention_dkdv_d128", "attention_dq_d128",
+        "attention_forward_d64", "attention_dkdv_d64", "attention_dq_d64",
+        "attention_forward_d32", "attention_dkdv_d32", "attention_dq_d32";
+};
 /// Dynamic shared memory that a kernel has without asking.
 const SHARED: u32 = 48 << 10;
 
@@ -119,48 +69,50 @@ pub(super) struct Function {
     pub(super) trailing: usize,
 }
 
-/// Compiled kernels.
+/// Compiled kernels; the attention's when they are first asked for.
 #[derive(Debug)]
 pub(super) struct Modules {
     plain: sys::CUmodule,
     functions: HashMap<String, Function>,
+    described: Vec<Described>,
     attention: HashMap<(AttentionPart, usize), Function>,
 }
 
 impl Modules {
-    /// Compiles what is not compiled when it is first asked for.
+    /// For a card of that compute capability.
     pub(super) fn load(capability: [i32; 2]) -> Result<Modules, OpsError> {
         let table: Table = serde_json::from_str(ATTENTION)
             .map_err(|error| OpsError::Device(format!("attention.json, built in: {error}")))?;
         // Text for 9.0a runs on 9.0 alone; that for 8.0 on all that came since.
         let arch = if capability == [9, 0] { "sm_90a" } else { "sm_80" };
-        let mut attention = HashMap::new();
-        for described in table.kernels.iter().filter(|described| described.arch == arch) {
-            let part = match described.kernel.as_str() {
-                "forward" => AttentionPart::Forward,
-                "dkdv" => AttentionPart::Dkdv,
-                _ => AttentionPart::Dq,
-            };
-            // The first of a kind is the one to take.
-            if let std::collections::hash_map::Entry::Vacant(vacant) = attention.entry((part, described.dim)) {
-                vacant.insert(described.load()?);
-            }
-        }
-        Ok(Modules { plain: compiled("kernels.ptx", KERNELS)?, functions: HashMap::new(), attention })
+        let described = table.kernels.into_iter().filter(|described| described.arch == arch).collect();
+        let plain = compiled("kernels.ptx", KERNELS)?;
+        Ok(Modules { plain, functions: HashMap::new(), described, attention: HashMap::new() })
     }
 
     pub(super) fn has_attention(&self, dim: usize) -> bool {
-        self.attention.contains_key(&(AttentionPart::Forward, dim))
+        self.described.iter().any(|described| described.dim == dim)
+    }
+
+    fn attention(&mut self, part: AttentionPart, dim: usize) -> Result<Function, OpsError> {
+        if let Some(function) = self.attention.get(&(part, dim)) {
+            return Ok(*function);
+        }
+        let kernel = match part {
+            AttentionPart::Forward => "forward",
+            AttentionPart::Dkdv => "dkdv",
+            AttentionPart::Dq => "dq",
+        };
+        let found = self.described.iter().find(|described| described.kernel == kernel && described.dim == dim);
+        let found = found.ok_or_else(|| failed("attention", format!("no kernel for heads of {dim}")))?.load()?;
+        self.attention.insert((part, dim), found);
+        Ok(found)
     }
 
     /// The kernel of an entry.
     pub(super) fn function(&mut self, entry: &Entry) -> Result<Function, OpsError> {
         match entry {
-            Entry::Attention { part, dim, .. } => self
-                .attention
-                .get(&(*part, *dim))
-                .copied()
-                .ok_or_else(|| failed("attention", format!("no kernel for heads of {dim}"))),
+            Entry::Attention { part, dim, .. } => self.attention(*part, *dim),
             Entry::Plain { name, threads, .. } => {
                 if let Some(function) = self.functions.get(name) {
                     return Ok(*function);

@@ -3,6 +3,7 @@
 
 mod adam;
 mod attention;
+mod cache;
 mod gated;
 mod loss;
 mod norm;
@@ -13,6 +14,7 @@ mod sums;
 
 pub use adam::{AdamNumbers, AdamW, AdamWRounded};
 pub use attention::{AttentionBackward, AttentionDelta, AttentionForward, Documents, GroupSum, Heads};
+pub use cache::{CacheWrite, PagedAttention, Pages};
 pub use gated::{AddBias, SwiGlu, SwiGluBackward};
 pub use loss::CrossEntropy;
 pub use norm::{HeadNorm, HeadNormBackward, RmsNorm, RmsNormBackward};
