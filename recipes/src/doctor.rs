@@ -16,8 +16,8 @@ pub struct Findings {
     pub disk_free_bytes: Option<u64>,
     /// Vector instructions of the processor that the CPU backend uses.
     pub vector: &'static str,
-    /// Devices by name: usable, or why not.
-    pub devices: Vec<(String, Result<(), String>)>,
+    /// Devices by name: by what they compute, or why they cannot be used.
+    pub devices: Vec<(String, Result<String, String>)>,
     /// Languages whose solutions can be run, with what runs them.
     pub languages: Vec<(&'static str, String)>,
     /// Python modules that solutions usually need, and whether they are there.
@@ -41,15 +41,14 @@ pub fn look(store: &Path) -> Findings {
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok()
     });
-    let device =
-        |name: &str| (name.to_owned(), distill_model::device(name).map(|_| ()).map_err(|error| error.to_string()));
+    let cuda = distill_model::examine("cuda").map_err(|error| error.to_string());
     let tools = Tools::find(None);
     Findings {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: memory.map(|kibibytes| kibibytes * 1024),
         disk_free_bytes: disk_free(store),
         vector: vector(),
-        devices: vec![device("cpu"), device("cuda")],
+        devices: vec![("cpu".to_owned(), Ok("usable".to_owned())), ("cuda".to_owned(), cuda)],
         languages: languages(&tools),
         modules: tools.modules().unwrap_or_default(),
         sandbox: sandbox(tools),
@@ -91,7 +90,10 @@ pub fn describe(findings: &Findings) -> String {
     line("memory", &gigabytes(findings.memory_bytes));
     line("disk free", &gigabytes(findings.disk_free_bytes));
     for (name, usable) in &findings.devices {
-        line(name, usable.as_ref().map_or_else(|why| why.as_str(), |()| "usable"));
+        match usable {
+            Ok(how) => line(name, how),
+            Err(why) => line(name, &why.replace('\n', "\n           ")),
+        }
     }
     for (name, what) in &findings.languages {
         line(name, what);

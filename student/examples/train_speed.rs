@@ -7,7 +7,7 @@
 //! `benches/compare/train/run.py`.
 
 use distill_checkpoint::Checkpoint;
-use distill_model::{AdamStep, Documents, Kind, Label, LossOptions, Recompute};
+use distill_model::{AdamStep, Documents, Kind, Label, LossOptions, Operations, Recompute};
 use distill_student::{Compute, Learner, States};
 use std::{error::Error, fs, io::Write, path::Path, time::Instant};
 
@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(&"bfloat16") => Compute::Bfloat16,
         Some(other) => return Err(format!("expected float32 or bfloat16, found {other:?}").into()),
     };
+    Operations::from_words(&std::env::var("DISTILL_OPS").unwrap_or_default())?.set();
     let checkpoint = Checkpoint::open(Path::new(checkpoint))?;
     let documents = documents(batch, seq, checkpoint.config().vocab_size as u64);
     let mut learner = Learner::load(&checkpoint, device, compute, States::Float32)?;

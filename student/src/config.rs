@@ -83,7 +83,7 @@ pub enum Compute {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum States {
-    /// Float32: 16 bytes for a parameter, gradients included.
+    /// Float32: 16 bytes for a parameter, gradients included; 18 where products are in bfloat16.
     #[default]
     Float32,
     /// Bfloat16 with stochastic rounding: 10 bytes for a parameter. Not on the CPU.

@@ -91,7 +91,7 @@ pub enum TrainError {
         "weights, gradients and moments take {} MiB, the device holds {} MiB\nhint: {}",
         needed >> 20,
         there >> 20,
-        if *rounded { "a smaller model, or a larger device" } else { "`states = \"bfloat16\"` takes 10 bytes for a parameter instead of 16" }
+        if *rounded { "a smaller model, or a larger device" } else { "`states = \"bfloat16\"` takes 10 bytes for a parameter instead of 16 to 18" }
     )]
     Memory {
         /// Bytes that are needed, without activations.

@@ -91,10 +91,20 @@ impl Bench {
 
     /// Trains the base on the sums, into the folder of that name.
     fn run(&self, name: &str, config: &TrainingConfig, context: &Context) -> Result<Tally, TrainError> {
+        self.run_by("cpu", name, config, context)
+    }
+
+    fn run_by(
+        &self,
+        device: &str,
+        name: &str,
+        config: &TrainingConfig,
+        context: &Context,
+    ) -> Result<Tally, TrainError> {
         let out = self.root.path().join(name);
         fs::create_dir_all(&out).expect("a folder");
         let base = self.root.path().join("base");
-        train(Base::new(&base), std::slice::from_ref(&self.examples), config, "cpu", context, &out)
+        train(Base::new(&base), std::slice::from_ref(&self.examples), config, device, context, &out)
     }
 
     /// The weights that come of it where nothing is left out.
@@ -160,6 +170,44 @@ fn a_run_that_was_stopped_twice_ends_with_the_same_weights_and_metrics() {
     };
     assert!(events("whole") == events("parts"), "event files do not tell of resumes");
     assert_eq!(metrics("whole").lines().count(), 18, "3 epochs of 6 steps");
+}
+
+#[test]
+fn a_device_s_run_that_was_stopped_ends_with_the_same_weights() {
+    let bench = Bench::new();
+    for states in [States::Float32, States::Bfloat16] {
+        let config = TrainingConfig { states, epochs: 2, packing: true, ..config() };
+        let name = |kind: &str| format!("{kind}-{states:?}");
+        bench.run_by("flex", &name("whole"), &config, &bench.scratch(&name("s-whole"))).expect("a run");
+        let scratch = bench.scratch(&name("s-parts"));
+        let stopped = bench.run_by("flex", &name("parts"), &config, &stopping_at(1, &scratch));
+        assert!(matches!(stopped, Err(TrainError::Interrupted(_))));
+        bench.run_by("flex", &name("parts"), &config, &scratch).expect("the rest");
+        let same = bench.weights(&name("whole")) == bench.weights(&name("parts"));
+        assert!(same, "{states:?}: a resumed run must end with the very same weights");
+    }
+}
+
+#[test]
+fn what_is_no_number_on_a_device_ends_the_training_named_and_saves_nothing() {
+    let bench = Bench::new();
+    let hot = TrainingConfig {
+        learning_rate: 1e20,
+        max_grad_norm: 1e30,
+        epochs: 30,
+        max_skipped_steps: 7,
+        save_every_seconds: 0.0,
+        ..config()
+    };
+    let context = bench.scratch("s-hot");
+    let error = bench.run_by("flex", "hot", &hot, &context).expect_err("no number").to_string();
+    assert!(error.contains("the first gradient that is not finite: model."), "{error}");
+    assert!(!bench.root.path().join("hot/model.safetensors").exists(), "nothing is published");
+    let metrics = fs::read_to_string(context.scratch.join("metrics.jsonl")).expect("metrics");
+    assert!(!metrics.contains("null"), "the step that failed is not written down: {metrics}");
+    let steps = metrics.lines().count() as u64;
+    let newest = crate::state::saved(&context.scratch).last().map(|(step, _)| *step);
+    assert!(newest.is_none_or(|step| step <= steps), "no state of the step that failed");
 }
 
 #[test]

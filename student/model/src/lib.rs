@@ -21,7 +21,7 @@ mod weights;
 pub use cpu::Softmax;
 pub use cpu::train::{AdamStep, Documents, Kind, Label, Learner, LossOptions, LossSum, Recompute, fastest_product};
 pub use decoder::Decoder;
-pub use device::device;
+pub use device::{Operations, device, examine};
 pub use precision::Precision;
 pub use programs::{DeviceLearner, States};
 pub use step::{BLOCK, Logits, Share, Stepper, Wanted, block_bytes};
@@ -44,6 +44,16 @@ pub enum ModelError {
     /// An operation failed on the device.
     #[error(transparent)]
     Operation(#[from] distill_ops::OpsError),
+    /// A step took far longer than those before.
+    #[error(
+        "a step took {seconds:.1} s on the device, expected about {expected:.1} s as those before\nhint: another program may be using the device, or it is failing; run it again, and it goes on from the last saved state"
+    )]
+    Slow {
+        /// How long it took.
+        seconds: f64,
+        /// How long it would have been.
+        expected: f64,
+    },
     /// What was computed on the device is no number.
     #[error(
         "the {what} is {value} on the device; the first gradient that is not finite: {parameter}\nhint: a learning rate that is too high does this, and so does a device that computes wrongly: `distill doctor` checks it. Nothing of this step was saved"

@@ -26,7 +26,7 @@ pub enum OpsError {
     },
     /// Work did not end.
     #[error(
-        "the device has not finished after {seconds:.0} s, expected at most that: {operation}\nhint: the process must be ended; DISTILL_CUDA_SYNC=1 names the operation that hangs"
+        "the device has not finished after {seconds:.0} s, expected at most that: {operation}\nhint: the process must be ended; `--ops checked` names the operation that hangs"
     )]
     Hangs {
         /// What was waited for.
@@ -55,11 +55,20 @@ impl Engine {
     /// # Errors
     /// When the card's driver or cuBLASLt is missing or too old.
     pub fn new(device: &Device) -> Result<Engine, OpsError> {
+        Engine::with(device, false)
+    }
+
+    /// As [`Engine::new`]; with `checked` a card is waited for after every call, so that the one that fails or hangs is named.
+    /// That is slow.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn with(device: &Device, checked: bool) -> Result<Engine, OpsError> {
         #[cfg(feature = "cuda")]
-        if let Some(cuda) = crate::cuda::Cuda::of(device)? {
+        if let Some(cuda) = crate::cuda::Cuda::of(device, checked)? {
             return Ok(Engine { on: On::Cuda(Box::new(cuda)) });
         }
-        let _ = device;
+        let _ = (device, checked);
         Ok(Engine { on: On::Host(Memory::default()) })
     }
 

@@ -2,8 +2,9 @@
 //! serves float32 and heads that no fused kernel is made for.
 
 use super::block::Scratch;
+use crate::device::operations;
 use distill_ops::{
-    At, AttentionPart, Call, Form, Matrix, Product,
+    At, AttentionPart, Call, Dtype, Engine, Form, Matrix, Product,
     kernels::{
         AttentionBackward, AttentionDelta, AttentionForward, Documents, GroupSum, Heads, Scores, Softmax,
         SoftmaxBackward,
@@ -12,8 +13,8 @@ use distill_ops::{
 
 /// Scores that exist at once: [`CHUNK`] queries of all the heads that share a key head, or fewer.
 const SCORES: usize = 64 << 20;
-/// Queries of a chunk.
-const CHUNK: usize = 512;
+/// Queries of a chunk: in tests so few that every fixture takes several.
+const CHUNK: usize = if cfg!(test) { 3 } else { 512 };
 
 /// How attention is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,13 @@ pub(crate) enum Way {
     Fused,
     /// By products.
     Plain,
+}
+
+impl Way {
+    /// The fused kernels where there are some, and where they were not left out.
+    pub(crate) fn choose(engine: &Engine, dim: usize, dtype: Dtype) -> Way {
+        if engine.has_fused_attention(dim, dtype) && !operations().products { Way::Fused } else { Way::Plain }
+    }
 }
 
 /// A layer's attention.

@@ -8,7 +8,9 @@ use super::{
     head::Head,
     layout::{Layout, Region},
     memory::Room,
+    pace::Pace,
 };
+use crate::device::operations;
 use crate::{AdamStep, Documents, Kind, LossOptions, ModelError, Recompute, weights::Parameter};
 use burn::tensor::Device;
 use distill_checkpoint::{Checkpoint, ModelConfig};
@@ -51,6 +53,7 @@ pub struct DeviceLearner {
     room: Option<Room>,
     /// Whether gradients have added up since the last step.
     adds: bool,
+    pace: Pace,
 }
 
 impl DeviceLearner {
@@ -65,10 +68,9 @@ impl DeviceLearner {
         states: States,
     ) -> Result<DeviceLearner, ModelError> {
         let config = checkpoint.config();
-        let mut engine = Engine::new(device)?;
+        let mut engine = Engine::with(device, operations().checked)?;
         let dtype = if bfloat16 { Dtype::Bf16 } else { Dtype::F32 };
-        let fused = engine.has_fused_attention(config.head_dim, dtype);
-        let sizes = Sizes::of(config, dtype, if fused { Way::Fused } else { Way::Plain });
+        let sizes = Sizes::of(config, dtype, Way::choose(&engine, config.head_dim, dtype));
         let layout = Layout::of(config);
         let held = if states == States::Bfloat16 { Dtype::Bf16 } else { Dtype::F32 };
         let both = |engine: &mut Engine, matrices| -> Result<[Buffer; 2], ModelError> {
@@ -88,6 +90,7 @@ impl DeviceLearner {
             angles: AngleTables::new(config),
             room: None,
             adds: false,
+            pace: Pace::default(),
             engine,
             sizes,
             states,
@@ -115,6 +118,12 @@ impl DeviceLearner {
         };
         let dtype = if bfloat16 { Dtype::Bf16 } else { Dtype::F32 };
         [config.num_parameters() as u64 * each, Room::bytes(&Sizes::of(config, dtype, Way::Fused), tokens)]
+    }
+
+    /// Attends that way from here on.
+    #[cfg(test)]
+    pub(crate) fn attend(&mut self, way: Way) {
+        self.sizes.way = way;
     }
 
     fn round_matrices(&mut self) -> Result<(), ModelError> {
@@ -148,10 +157,12 @@ impl DeviceLearner {
         if documents.tokens.is_empty() {
             return Ok(());
         }
+        let begin = Instant::now();
         let (batch, angles) = self.put(documents, recompute)?;
         let calls = self.training(&batch, angles, &documents.lengths, options)?;
         self.engine.run(&calls)?;
         self.adds = true;
+        self.pace.count(documents.tokens.len(), begin.elapsed());
         Ok(())
     }
 
@@ -188,7 +199,7 @@ impl DeviceLearner {
             calls.push(Call::Zero(dy, batch.documents.tokens * hidden));
         }
         for layer in (0..layers).rev() {
-            if room.is_gone(layer, layers) {
+            if room.rooms.is_gone(layer) {
                 // What comes out is known; it goes where the next block's input lies, which is not needed any more.
                 self.forward(room, layer, angles, learning, &mut calls);
             }
@@ -293,6 +304,7 @@ impl DeviceLearner {
         if !self.adds {
             return Ok((0.0, 0.0));
         }
+        let begin = Instant::now();
         let mut calls = vec![Call::Zero(self.square.start(), 1)];
         for region in Region::ALL {
             for (range, ()) in self.layout.stretches(region, |index| learns(index).then_some(())) {
@@ -304,6 +316,7 @@ impl DeviceLearner {
         self.engine.run(&calls)?;
         let square = self.engine.read(self.square.start(), 1)?[0];
         let loss = self.engine.read(self.loss.start(), 1)?[0];
+        self.pace.step(begin.elapsed())?;
         for (name, value) in [("loss", loss), ("gradient norm", square)] {
             if !value.is_finite() {
                 return Err(ModelError::NotFinite { what: name, value: f64::from(value), parameter: self.broken()? });

@@ -18,7 +18,8 @@ pub(crate) struct Room {
     /// What goes into each block, and what comes out of the last.
     pub(crate) inputs: Vec<Buffer>,
     /// One for each block that is kept, one for all others.
-    pub(crate) kept: Vec<Kept>,
+    kept: Vec<Kept>,
+    pub(crate) rooms: Rooms,
     pub(crate) scratch: Scratch,
     pub(crate) head: HeadRoom,
     pub(crate) places: BatchPlaces,
@@ -44,19 +45,12 @@ impl Room {
         for _ in 0..=layers {
             inputs.push(engine.zeros(sizes.dtype, tokens * sizes.hidden)?);
         }
-        let a_block = (tokens * sizes.kept_bytes()).max(1) as u64;
-        let fit = match (recompute, engine.free_memory()) {
-            (Recompute::Always, _) => 0,
-            (Recompute::Never, _) | (Recompute::Auto, None) => layers,
-            (Recompute::Auto, Some(free)) => (free.saturating_sub(SPARE) / a_block) as usize,
-        };
-        // All, or some and one that the others share.
-        let rooms = if fit >= layers { layers } else { fit.max(1) };
-        let mut kept = Vec::with_capacity(rooms);
-        for _ in 0..rooms {
+        let rooms = Rooms::for_blocks(layers, tokens * sizes.kept_bytes(), recompute, engine.free_memory());
+        let mut kept = Vec::with_capacity(rooms.count);
+        for _ in 0..rooms.count {
             kept.push(Kept::new(engine, sizes, tokens)?);
         }
-        Ok(Room { inputs, kept, scratch, head, places, tokens, labels, longest, recompute })
+        Ok(Room { inputs, kept, rooms, scratch, head, places, tokens, labels, longest, recompute })
     }
 
     /// Bytes beside parameters for batches of so many tokens, all labelled, if nothing is computed again.
@@ -88,12 +82,7 @@ impl Room {
 
     /// Where block `layer` keeps what it computes.
     pub(crate) fn of(&self, layer: usize) -> &Kept {
-        &self.kept[layer.min(self.kept.len() - 1)]
-    }
-
-    /// Whether block `layer` of `layers` must run again: another one used its room since.
-    pub(crate) fn is_gone(&self, layer: usize, layers: usize) -> bool {
-        self.kept.len() < layers && layer >= self.kept.len() - 1 && layer + 1 < layers
+        &self.kept[self.rooms.of(layer)]
     }
 
     /// Gives the memory back.
@@ -107,5 +96,59 @@ impl Room {
         self.scratch.free(engine)?;
         self.head.free(engine)?;
         self.places.free(engine)
+    }
+}
+
+/// Which block uses which room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rooms {
+    count: usize,
+    layers: usize,
+}
+
+impl Rooms {
+    /// For blocks that keep so many bytes each: a room for every one, or for as many as fit, the last one shared.
+    fn for_blocks(layers: usize, bytes: usize, recompute: Recompute, free: Option<u64>) -> Rooms {
+        let fit = match (recompute, free) {
+            (Recompute::Always, _) => 1,
+            (Recompute::Never, _) | (Recompute::Auto, None) => layers,
+            (Recompute::Auto, Some(free)) => (free.saturating_sub(SPARE) / bytes.max(1) as u64) as usize,
+        };
+        Rooms { count: fit.clamp(1, layers.max(1)), layers }
+    }
+
+    fn of(self, layer: usize) -> usize {
+        layer.min(self.count - 1)
+    }
+
+    /// Whether a block must run again before its way back: another one used its room since.
+    pub(crate) fn is_gone(self, layer: usize) -> bool {
+        self.count < self.layers && layer + 1 >= self.count && layer + 1 < self.layers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_finds_what_it_kept_on_the_way_back() {
+        for layers in 1..7 {
+            for free in 0..9 {
+                let rooms = Rooms::for_blocks(layers, 1 << 30, Recompute::Auto, Some(SPARE + (free << 30)));
+                let mut held = vec![usize::MAX; rooms.count];
+                (0..layers).for_each(|layer| held[rooms.of(layer)] = layer);
+                for layer in (0..layers).rev() {
+                    if rooms.is_gone(layer) {
+                        held[rooms.of(layer)] = layer;
+                    }
+                    assert_eq!(held[rooms.of(layer)], layer, "{layers} blocks, room for {free}");
+                }
+                let again = (0..layers).filter(|layer| rooms.is_gone(*layer)).count();
+                assert_eq!(again, layers.saturating_sub(rooms.count), "no more than must be runs again");
+            }
+        }
+        assert_eq!(Rooms::for_blocks(4, 1, Recompute::Always, Some(u64::MAX)).count, 1);
+        assert_eq!(Rooms::for_blocks(4, 1 << 40, Recompute::Never, Some(0)).count, 4);
     }
 }

@@ -13,6 +13,7 @@ mod head;
 mod layout;
 mod learner;
 mod memory;
+mod pace;
 mod stepper;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     ModelError,
+    device::operations,
     precision::Precision,
     step::{BLOCK, Logits, Share, Wanted},
 };
@@ -116,7 +117,7 @@ impl DeviceStepper {
             }
         };
         let config = checkpoint.config();
-        let mut engine = Engine::new(device)?;
+        let mut engine = Engine::with(device, operations().checked)?;
         let layout = Layout::of(config);
         let matrices = engine.zeros(dtype, layout.len(Region::Matrices))?;
         let vectors = engine.zeros(Dtype::F32, layout.len(Region::Vectors))?;
@@ -131,7 +132,16 @@ impl DeviceStepper {
             layers.push([engine.zeros(dtype, blocks * BLOCK * width)?, engine.zeros(dtype, blocks * BLOCK * width)?]);
         }
         let sizes = Sizes::of(config, dtype, Way::Fused);
-        Ok(DeviceStepper { engine, sizes, layout, matrices, vectors, layers, angles: AngleTables::new(config), room: None })
+        Ok(DeviceStepper {
+            engine,
+            sizes,
+            layout,
+            matrices,
+            vectors,
+            layers,
+            angles: AngleTables::new(config),
+            room: None,
+        })
     }
 
     /// As [`crate::Stepper::step`].
@@ -171,17 +181,11 @@ impl DeviceStepper {
             positions: room.positions.start(),
         };
         for (layer, [keys, values]) in self.layers.iter().enumerate() {
-            let block = Block {
-                layer,
-                sizes: &self.sizes,
-                places,
-                rows,
-                positions: room.positions,
-                angles,
-                kept: &room.kept,
-            };
+            let block =
+                Block { layer, sizes: &self.sizes, places, rows, positions: room.positions, angles, kept: &room.kept };
             let (heads, window) = (self.sizes.heads, self.sizes.windows[layer]);
-            let [keys, values, qkv, out] = [*keys, *values, room.kept.qkv, room.kept.mixed].map(|buffer| buffer.start());
+            let [keys, values, qkv, out] =
+                [*keys, *values, room.kept.qkv, room.kept.mixed].map(|buffer| buffer.start());
             let mix = |calls: &mut Vec<Call>| {
                 calls.push(CacheWrite { keys, values, qkv, places: room.places.start(), rows, heads }.into());
                 calls.push(PagedAttention { out, qkv, keys, values, pages, rows, heads, window }.into());
@@ -220,8 +224,7 @@ impl DeviceStepper {
         if let Some(room) = self.room.take() {
             room.free(&mut self.engine)?;
         }
-        let [rows, wanted, table] =
-            [0, 1, 2].map(|index: usize| held[index].max(needed[index].next_power_of_two()));
+        let [rows, wanted, table] = [0, 1, 2].map(|index: usize| held[index].max(needed[index].next_power_of_two()));
         self.room = Some(Room::new(&mut self.engine, &self.sizes, rows, wanted, table)?);
         Ok(())
     }
@@ -258,8 +261,20 @@ impl Room {
     }
 
     fn free(self, engine: &mut Engine) -> Result<(), ModelError> {
-        let Room { inputs: [x, y], picked, rstd, normed, logits, tokens, positions, places, requests, wanted, tables, .. } =
-            self;
+        let Room {
+            inputs: [x, y],
+            picked,
+            rstd,
+            normed,
+            logits,
+            tokens,
+            positions,
+            places,
+            requests,
+            wanted,
+            tables,
+            ..
+        } = self;
         for buffer in [x, y, picked, rstd, normed, logits, tokens, positions, places, requests, wanted, tables] {
             engine.free(buffer)?;
         }

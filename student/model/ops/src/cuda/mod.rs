@@ -25,6 +25,7 @@ use burn_cubecl::{
 };
 use cudarc::driver::sys;
 use modules::Modules;
+use rayon::prelude::*;
 use std::{
     any::Any,
     ffi::{CStr, c_void},
@@ -34,6 +35,8 @@ use std::{
 
 /// Contexts' events came with CUDA 12.5.
 const OLDEST_DRIVER: i32 = 12050;
+/// Bytes of the pinned memory through which is read: a copy into it runs at the bus's speed, and does not block the driver.
+const STAGING: usize = 32 << 20;
 /// How long the card may work at what was asked of it at once.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -47,6 +50,7 @@ pub(crate) struct Cuda {
     modules: Modules,
     lt: Lt,
     workspace: Held,
+    staging: *mut u8,
     buffers: Vec<Option<Held>>,
     name: String,
     /// Whether every call is waited for, so that the one that fails is named.
@@ -77,7 +81,7 @@ struct Held {
 
 impl Cuda {
     /// The card that a device is; nothing where it is another kind of device.
-    pub(crate) fn of(device: &Device) -> Result<Option<Cuda>, OpsError> {
+    pub(crate) fn of(device: &Device, checked: bool) -> Result<Option<Cuda>, OpsError> {
         let probe = Tensor::<1>::zeros([1], device).into_dispatch().kind;
         let DispatchTensorKind::Cube(BackendTensor::Float(probe)) = probe else { return Ok(None) };
         let CubeDevice::Cuda(card) = &probe.device else { return Ok(None) };
@@ -122,9 +126,11 @@ impl Cuda {
         }
         let lt = Lt::open()?;
         let (mut stream, mut before, mut after) = (null_mut(), null_mut(), null_mut());
+        let mut staging = null_mut();
         // SAFETY: places for the handles are given, the context is current. 1: not ordered with the null stream; 2: events
         // without times.
         unsafe {
+            check("cuMemAllocHost", sys::cuMemAllocHost_v2(&mut staging, STAGING))?;
             check("cuStreamCreate", sys::cuStreamCreate(&mut stream, 1))?;
             check("cuEventCreate", sys::cuEventCreate(&mut before, 2))?;
             check("cuEventCreate", sys::cuEventCreate(&mut after, 2))?;
@@ -132,9 +138,9 @@ impl Cuda {
         let client = probe.client.clone();
         let workspace = held(&client, WORKSPACE)?;
         let modules = Modules::load(capability)?;
-        let checked = std::env::var_os("DISTILL_CUDA_SYNC").is_some_and(|value| value != "0");
         Ok(Some(Cuda {
             client,
+            staging: staging.cast(),
             context,
             stream,
             before,
@@ -244,17 +250,22 @@ impl Cuda {
         }
     }
 
-    fn download<T: Clone>(&mut self, at: At, len: usize, zero: T) -> Result<Vec<T>, OpsError> {
+    fn download<T: Copy + Send + Sync>(&mut self, at: At, len: usize, zero: T) -> Result<Vec<T>, OpsError> {
         self.current()?;
         let address = self.address(at, len)?;
-        // First everything else, with a limit: the copy itself waits without one.
-        self.finish("a read")?;
         let mut out = vec![zero; len];
-        // SAFETY: both sides hold `len` numbers of `T`, whose every bit pattern is one.
-        let copied =
-            unsafe { sys::cuMemcpyDtoHAsync_v2(out.as_mut_ptr().cast(), address, len * size_of::<T>(), self.stream) };
-        check("cuMemcpyDtoHAsync", copied)?;
-        self.finish("a copy to the host")?;
+        for (index, part) in out.chunks_mut(STAGING / size_of::<T>()).enumerate() {
+            let bytes = size_of_val(part);
+            let from = address + (index * STAGING) as u64;
+            // SAFETY: the part lies in the buffer, and in the staging memory, which nothing else uses.
+            let copied = unsafe { sys::cuMemcpyDtoHAsync_v2(self.staging.cast(), from, bytes, self.stream) };
+            check("cuMemcpyDtoHAsync", copied)?;
+            self.finish("a read")?;
+            // SAFETY: the card has written that many numbers there, whose every bit pattern is one; the memory is aligned to
+            // pages, and not written before the next part is asked for.
+            let staged = unsafe { std::slice::from_raw_parts(self.staging.cast::<T>(), part.len()) };
+            part.par_chunks_mut(1 << 16).zip(staged.par_chunks(1 << 16)).for_each(|(to, from)| to.copy_from_slice(from));
+        }
         Ok(out)
     }
 
