@@ -34,7 +34,7 @@ def entries(source=None):
     """Every entry point: name to the list of its parameters, each as (C type, name)."""
     text = (source or SOURCE.read_text()).replace("\\\n", " ")
     found = {}
-    for name, parameters in re.findall(r"\bENTRY(?:_\w+)? ([\w#]+)\(([^)]*)\) \{", text):
+    for name, parameters in re.findall(r"\bENTRY(?:_\w+)?(?:\(E\))? ([\w#]+)\(([^)]*)\) \{", text):
         pairs = [re.fullmatch(r"(.*?[ *])(\w+)", " ".join(p.split())).groups() for p in parameters.split(",")]
         pairs = [(kind.strip(), of) for kind, of in pairs]
         if name.endswith("##S"):

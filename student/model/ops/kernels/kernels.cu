@@ -153,13 +153,15 @@ __device__ bool whole_packs(int width, P... pointers) {
 // Sum over each aligned group of `lanes` lanes (a power of two); every lane of the group gets the same bits.
 template <class T>
 __device__ T lanes_sum(T value, int lanes = WARP) {
-#pragma unroll 1
-    for (int apart = lanes / 2; apart > 0; apart /= 2) value += __shfl_xor_sync(~0u, value, apart);
+#pragma unroll
+    for (int apart = WARP / 2; apart > 0; apart /= 2) {
+        if (apart < lanes) value += __shfl_xor_sync(~0u, value, apart);
+    }
     return value;
 }
 
 __device__ inline float lanes_max(float value) {
-#pragma unroll 1
+#pragma unroll
     for (int apart = WARP / 2; apart > 0; apart /= 2) value = fmaxf(value, __shfl_xor_sync(~0u, value, apart));
     return value;
 }
@@ -172,7 +174,7 @@ __device__ T block_sum(T value, T* warps) {
     if (threadIdx.x % WARP == 0) warps[threadIdx.x / WARP] = value;
     __syncthreads();
     T sum = 0;
-#pragma unroll 1
+#pragma unroll 8  // so that the reads do not wait for one another; the sum still goes in order
     for (int i = 0; i < int(blockDim.x) / WARP; i++) sum += warps[i];
     return sum;
 }
@@ -182,7 +184,7 @@ __device__ inline float block_max(float value, float* warps) {
     if (threadIdx.x % WARP == 0) warps[threadIdx.x / WARP] = value;
     __syncthreads();
     float largest = LOWEST;
-#pragma unroll 1
+#pragma unroll 8
     for (int i = 0; i < int(blockDim.x) / WARP; i++) largest = fmaxf(largest, warps[i]);
     return largest;
 }
@@ -273,13 +275,20 @@ struct Walk {
     }
 };
 
-// How many lanes (a power of two) share a head of this many packs.
-__device__ inline int lanes_per_head(int packs) {
-    int lanes = 1;
-#pragma unroll 1
-    while (lanes < packs && lanes < WARP) lanes *= 2;
-    return lanes;
-}
+// How many lanes (a power of two) share a head of this many packs, and this thread's place among the block's heads. Shifts, not
+// divisions: a row's loads wait for these numbers.
+struct HeadLanes {
+    int lanes = 1, shift = 0;
+
+    __device__ explicit HeadLanes(int packs) {
+#pragma unroll
+        for (int i = 0; i < 5; i++) shift += (1 << i) < packs;
+        lanes <<= shift;
+    }
+    __device__ int lane() const { return threadIdx.x & (lanes - 1); }
+    __device__ int group() const { return threadIdx.x >> shift; }
+    __device__ int groups() const { return THREADS >> shift; }
+};
 
 // ------------------------------------------------------------------------------------------------------------- row copies
 
@@ -320,7 +329,7 @@ __device__ void scatter_rows(E* y, const E* x, const int* index, int rows, int w
 
 template <class E, int N>
 __device__ void rms_norm_row(E* y, float* rstd, const E* x, const float* w, float eps, int width, float* warps) {
-    constexpr int HELD = 4;  // packs a thread keeps in registers between the two passes; those behind are read again
+    constexpr int HELD = 3;  // packs a thread keeps in registers between the two passes; those behind are read again
     Pack<E, N> held[HELD];
     float squares = 0;
     auto square = [&](const Pack<E, N>& pack) {
@@ -584,7 +593,8 @@ __device__ void rope(E* x, const float* bias, const int* positions, const float*
     const long long at = static_cast<long long>(positions[row]) * (dim / 2);
     E* of_row = x + row * width;
     if (dim % (2 * FULL<E>) == 0 && whole_packs<E>(width, x, bias, cos, sin)) {
-        rope_row<E, FULL<E>>(of_row, bias, cos + at, sin + at, width, heads, dim, sign);
+        // Packs of four for bf16 too: they keep most of the block busy, and its registers few, so that more rows are under way.
+        rope_row<E, FULL<float>>(of_row, bias, cos + at, sin + at, width, heads, dim, sign);
     } else {
         rope_row<E, 1>(of_row, bias, cos + at, sin + at, width, heads, dim, sign);
     }
@@ -595,42 +605,63 @@ __device__ void rope(E* x, const float* bias, const int* positions, const float*
 template <class E, int N>
 __device__ void head_norm_row(E* y, float* rstd, const E* x, const float* qw, const float* kw, float eps, int q_heads,
                               int kv_heads, int dim) {
-    const int packs = dim / N, lanes = lanes_per_head(packs);
-    const int lane = threadIdx.x % lanes, group = threadIdx.x / lanes, groups = THREADS / lanes;
+    constexpr int TURNS = 2;  // heads a lane loads before it sums the first of them
+    const int packs = dim / N;
+    const HeadLanes of(packs);
+    const int lanes = of.lanes, lane = of.lane(), group = of.group(), groups = of.groups();
     const int normed = q_heads + kv_heads, heads = normed + kv_heads;
 #pragma unroll 1
-    for (int base = 0; base < heads; base += groups) {  // the same for every lane, since all take part in the sum
-        const int head = base + group;
-        const E* from = x + static_cast<long long>(head) * dim;
-        float squares = 0;
-        if (head < normed) {
-#pragma unroll 1
-            for (int p = lane; p < packs; p += lanes) {
+    for (int base = 0; base < heads; base += TURNS * groups) {  // the same for every lane, since all take part in the sums
+        Pack<E, N> held[TURNS];  // a lane's first pack of a head; those behind, of long heads, are read again
+#pragma unroll
+        for (int t = 0; t < TURNS; t++) {
+            const int head = base + t * groups + group;
+            if (head < heads && lane < packs) held[t].load(x + static_cast<long long>(head) * dim + lane * N);
+        }
+#pragma unroll
+        for (int t = 0; t < TURNS; t++) {
+            const int head = base + t * groups + group;
+            const E* from = x + static_cast<long long>(head) * dim;
+            float squares = 0;
+            auto square = [&](const Pack<E, N>& pack) {
                 float v[N];
-                read(v, from + p * N);
+                pack.get(v);
 #pragma unroll
                 for (int i = 0; i < N; i++) squares += v[i] * v[i];
-            }
-        }
-        const float scale = 1.0f / sqrtf(lanes_sum(squares, lanes) / dim + eps);
-        if (head >= heads) continue;
-        E* to = y + static_cast<long long>(head) * dim;
-        const float* w = head < q_heads ? qw : kw;
+            };
+            if (head < normed && lane < packs) {
+                square(held[t]);
 #pragma unroll 1
-        for (int p = lane; p < packs; p += lanes) {
-            Pack<E, N> pack;
-            pack.load(from + p * N);
-            if (head < normed) {
-                float v[N], weight[N];
-                pack.get(v);
-                read(weight, w + p * N);
-#pragma unroll
-                for (int i = 0; i < N; i++) v[i] = v[i] * scale * weight[i];
-                pack.set(v);
+                for (int p = lane + lanes; p < packs; p += lanes) {
+                    Pack<E, N> pack;
+                    pack.load(from + p * N);
+                    square(pack);
+                }
             }
-            pack.store(to + p * N);
+            const float scale = 1.0f / sqrtf(lanes_sum(squares, lanes) / dim + eps);
+            if (head >= heads) continue;
+            E* to = y + static_cast<long long>(head) * dim;
+            const float* w = head < q_heads ? qw : kw;
+            auto norm = [&](Pack<E, N> pack, int p) {
+                if (head < normed) {
+                    float v[N], weight[N];
+                    pack.get(v);
+                    read(weight, w + p * N);
+#pragma unroll
+                    for (int i = 0; i < N; i++) v[i] = v[i] * scale * weight[i];
+                    pack.set(v);
+                }
+                pack.store(to + p * N);
+            };
+            if (lane < packs) norm(held[t], lane);
+#pragma unroll 1
+            for (int p = lane + lanes; p < packs; p += lanes) {
+                Pack<E, N> pack;
+                pack.load(from + p * N);
+                norm(pack, p);
+            }
+            if (lane == 0 && head < normed) rstd[head] = scale;
         }
-        if (lane == 0 && head < normed) rstd[head] = scale;
     }
 }
 
@@ -654,8 +685,8 @@ template <class E, int N>
 __device__ void head_norm_backward_rows(E* d, float* partial, const E* x, const float* rstd, const float* qw, const float* kw, int rows,
                                         int width, int q_heads, int kv_heads, int dim, int parts, float* stage) {
     constexpr int PACKS = LANE_COLUMNS / N;
-    const int lanes = lanes_per_head((dim + LANE_COLUMNS - 1) / LANE_COLUMNS);
-    const int mine = threadIdx.x % lanes * LANE_COLUMNS, group = threadIdx.x / lanes, groups = THREADS / lanes;
+    const HeadLanes of((dim + LANE_COLUMNS - 1) / LANE_COLUMNS);
+    const int lanes = of.lanes, mine = of.lane() * LANE_COLUMNS, group = of.group(), groups = of.groups();
     const int normed = q_heads + kv_heads;
     float of_q[LANE_COLUMNS] = {}, of_k[LANE_COLUMNS] = {};
     for (long long row = blockIdx.x; row < rows; row += parts) {
@@ -828,8 +859,9 @@ __device__ void add_bias(E* x, const float* bias, int rows, int width) {
 
 template <class E, int N>
 __device__ void attention_delta_row(float* delta, const E* o, const E* d, long long row, int rows, int heads, int dim) {
-    const int packs = dim / N, lanes = lanes_per_head(packs);
-    const int lane = threadIdx.x % lanes, group = threadIdx.x / lanes, groups = THREADS / lanes;
+    const int packs = dim / N;
+    const HeadLanes of(packs);
+    const int lanes = of.lanes, lane = of.lane(), group = of.group(), groups = of.groups();
 #pragma unroll 1
     for (int base = 0; base < heads; base += groups) {
         const int head = base + group;
@@ -863,19 +895,29 @@ __device__ void attention_delta(float* delta, const E* o, const E* d, int rows, 
 
 template <class E, int N>
 __device__ void group_sum_row(E* dqkv, const float* dk, const float* dv, int q_heads, int kv_heads, int dim) {
+    constexpr int BATCH = 4;  // heads in flight
     const int packs = dim / N, shared_by = q_heads / kv_heads;
 #pragma unroll 1
     for (int i = threadIdx.x; i < 2 * kv_heads * packs; i += THREADS) {
         const int head = i / packs, c = (i - head * packs) * N;  // key heads, then value heads
         const bool key = head < kv_heads;
         const float* from = (key ? dk : dv) + static_cast<long long>(key ? head : head - kv_heads) * shared_by * dim + c;
-        float sum[N];
-        read(sum, from);
-        for (int k = 1; k < shared_by; k++) {
-            float v[N];
-            read(v, from + static_cast<long long>(k) * dim);
+        float sum[N] = {};
+        for (int base = 0; base < shared_by; base += BATCH) {
+            Pack<float, N> batch[BATCH];
 #pragma unroll
-            for (int j = 0; j < N; j++) sum[j] += v[j];
+            for (int k = 0; k < BATCH; k++) {
+                if (base + k < shared_by) batch[k].load(from + static_cast<long long>(base + k) * dim);
+            }
+#pragma unroll
+            for (int k = 0; k < BATCH; k++) {
+                if (base + k < shared_by) {
+                    float v[N];
+                    batch[k].get(v);
+#pragma unroll
+                    for (int j = 0; j < N; j++) sum[j] += v[j];
+                }
+            }
         }
         write(dqkv + static_cast<long long>(q_heads + head) * dim + c, sum);
     }
@@ -887,7 +929,8 @@ __device__ void group_sum(E* dqkv, const float* dk, const float* dv, int rows, i
     if (row >= rows) return;
     const long long from = row * q_heads * dim;
     if (dim % FULL<E> == 0 && whole_packs<E>(width, dqkv, dk, dv)) {
-        group_sum_row<E, FULL<E>>(dqkv + row * width, dk + from, dv + from, q_heads, kv_heads, dim);
+        // What is read is float32, so packs are of four: they keep twice the threads busy that packs of eight would.
+        group_sum_row<E, FULL<float>>(dqkv + row * width, dk + from, dv + from, q_heads, kv_heads, dim);
     } else {
         group_sum_row<E, 1>(dqkv + row * width, dk + from, dv + from, q_heads, kv_heads, dim);
     }
@@ -1008,8 +1051,9 @@ __device__ void cache_write(E* keys, E* values, const E* qkv, const int* places,
     }
 }
 
-// What the block of paged_attention shares. A warp's slab holds the weights of 32 keys, and at the end its sums of values.
+// What the block of paged_attention shares. A warp's slab holds the weights of its keys, and at the end its sums of values.
 struct PagedShared {
+    float query[PAGED_SLAB];
     float slab[THREADS / WARP][PAGED_SLAB];
     float shrink[THREADS / WARP][PAGED_HEADS];
     float largest[THREADS / WARP][PAGED_HEADS];
@@ -1018,120 +1062,123 @@ struct PagedShared {
 };
 
 // Attention of `heads` (at most H) query heads of one row that share a key head. Each warp takes an eighth of the positions in
-// steps of 32, with an online softmax of its own, and the eight results are joined at the end, in order. A lane holds
-// LANE_COLUMNS columns of the queries and V of the sums; a warp multiplies several keys at once if `dim` leaves lanes over.
+// steps of 32, with an online softmax of its own, and the eight results are joined at the end, in order. A lane multiplies
+// LANE_COLUMNS columns of the queries and V of the values; a warp takes several keys at once if `dim` leaves lanes over.
 template <class E, int N, int H, int V>
 __device__ void paged_attention_heads(E* out, const E* q, const E* keys, const E* values, const int* table, Seen seen, int heads,
                                       long long step, int dim, int block, float scale, PagedShared& shared) {
     static_assert(H <= PAGED_HEADS && H * V * WARP <= PAGED_SLAB, "a slab holds the sums of H heads");
-    constexpr int SPREAD = H <= 2 ? 2 : H <= 4 ? 4 : 8;
-    constexpr int KEY_PACKS = LANE_COLUMNS / N, KEY_BATCH = 4;  // keys in flight a lane
-    constexpr int P = N < V ? N : V, VALUE_PACKS = V / P, VALUE_BATCH = 4;
+    constexpr int WARPS = THREADS / WARP, BATCH = 4;  // keys or values in flight a lane
+    constexpr int STRIDE = WARP + 4;  // from a head's weights to the next one's: no two lanes of the softmax meet in a bank
+    constexpr int KEY_PACKS = LANE_COLUMNS / N, P = N < V ? N : V, VALUE_PACKS = V / P;
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     float* slab = shared.slab[warp];
     int* places = shared.places[warp];
 
-    const int key_packs = (dim + LANE_COLUMNS - 1) / LANE_COLUMNS;
-    const int key_lanes = lanes_per_head(key_packs > SPREAD ? key_packs : SPREAD), keys_at_once = WARP / key_lanes;
-    const int key_column = lane % key_lanes * LANE_COLUMNS, key_of_lane = lane / key_lanes;
-    const int value_lanes = lanes_per_head((dim + V - 1) / V), values_at_once = WARP / value_lanes;
-    const int value_column = lane % value_lanes * V, value_of_lane = lane / value_lanes;
+    // A lane whose columns lie beyond `dim` takes column 0 instead: its queries are 0, and its sums are not stored.
+    int key_lanes = HeadLanes((dim + LANE_COLUMNS - 1) / LANE_COLUMNS).lanes, value_lanes = HeadLanes((dim + V - 1) / V).lanes;
+    if (key_lanes < BATCH) key_lanes = BATCH;
+    if (value_lanes < BATCH) value_lanes = BATCH;
+    const int keys_at_once = WARP / key_lanes, values_at_once = WARP / value_lanes;
+    const int key_column = lane % key_lanes * LANE_COLUMNS, value_column = lane % value_lanes * V;
 
-    float query[H][LANE_COLUMNS];
-#pragma unroll
-    for (int h = 0; h < H; h++) {
-#pragma unroll
-        for (int k = 0; k < KEY_PACKS; k++) {
-            float v[N] = {};
-            if (h < heads && key_column + k * N < dim) read(v, q + h * dim + key_column + k * N);
-#pragma unroll
-            for (int i = 0; i < N; i++) query[h][k * N + i] = v[i] * scale;
-        }
+    // The first four columns of every lane lie together, and then the second four, so that reads of 16 bytes do not conflict.
+    const int columns = key_lanes * LANE_COLUMNS;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < heads * columns; i += THREADS) {
+        const int h = i / columns, c = i - h * columns;
+        float v[1] = {0};
+        if (c < dim) read(v, q + h * dim + c);
+        shared.query[h * columns + (c / 4 % 2 * key_lanes + c / LANE_COLUMNS) * 4 + c % 4] = v[0] * scale;
     }
-    // After a key's scores are added up over its lanes, a lane has that of this head.
-    int scored = 0;
-#pragma unroll
-    for (int i = 1; i < SPREAD; i *= 2) scored += lane & i ? SPREAD / (2 * i) : 0;
+    __syncthreads();
 
-    const int share = (seen.to - seen.from + THREADS / WARP - 1) / (THREADS / WARP);
-    const int from = seen.from + warp * share, to = from + share < seen.to ? from + share : seen.to;
-    float largest = LOWEST, total = 0;  // of head lane % SPREAD; the total is of this lane's keys alone
+    const int share = (seen.to - seen.from + WARPS - 1) / WARPS;
+    const int start = seen.from + warp * share, end = start + share < seen.to ? start + share : seen.to;
+    float largest = LOWEST, total = 0;  // of head lane % PAGED_HEADS; the total is of this lane's keys alone
     float sum[H][V] = {};
 #pragma unroll 1
-    for (int base = from; base < to; base += WARP) {
-        const int count = to - base < WARP ? to - base : WARP;
-        // Lanes beyond the last key read that key again, with a weight of 0.
+    for (int base = start; base < end; base += WARP) {
+        const int count = end - base < WARP ? end - base : WARP;
+        // Lanes beyond the last key take that key again, with a weight of 0.
         const int j = base + (lane < count ? lane : count - 1), page = j / block;
         __syncwarp();
         places[lane] = table[page] * block + (j - page * block);
         __syncwarp();
 
 #pragma unroll 1
-        for (int first = 0; first < count; first += KEY_BATCH * keys_at_once) {
-            Pack<E, N> batch[KEY_BATCH][KEY_PACKS];
+        for (int first = 0; first < count; first += BATCH * keys_at_once) {
+            const int mine = first + lane / key_lanes;
+            Pack<E, N> batch[BATCH][KEY_PACKS];
 #pragma unroll
-            for (int b = 0; b < KEY_BATCH; b++) {
-                const int at = first + b * keys_at_once;
-                if (at >= count) break;
-                const E* key = keys + places[at + key_of_lane] * step + key_column;
+            for (int b = 0; b < BATCH; b++) {
+                const E* from = keys + places[mine + b * keys_at_once] * step;
+#pragma unroll
+                for (int k = 0; k < KEY_PACKS; k++) batch[b][k].load(from + (key_column + k * N < dim ? key_column + k * N : 0));
+            }
+            float key[BATCH][LANE_COLUMNS];
+#pragma unroll
+            for (int b = 0; b < BATCH; b++) {
 #pragma unroll
                 for (int k = 0; k < KEY_PACKS; k++) {
-                    if (key_column + k * N < dim) batch[b][k].load(key + k * N);
+                    float v[N];
+                    batch[b][k].get(v);
+#pragma unroll
+                    for (int i = 0; i < N; i++) key[b][k * N + i] = v[i];
                 }
             }
-#pragma unroll
-            for (int b = 0; b < KEY_BATCH; b++) {
-                const int at = first + b * keys_at_once;
-                if (at >= count) break;
-                float score[SPREAD] = {};
-#pragma unroll
-                for (int k = 0; k < KEY_PACKS; k++) {
-                    if (key_column + k * N < dim) {
-                        float v[N];
-                        batch[b][k].get(v);
-#pragma unroll
-                        for (int i = 0; i < N; i++) {
-#pragma unroll
-                            for (int h = 0; h < H; h++) score[h] += query[h][k * N + i] * v[i];
-                        }
-                    }
-                }
-                // Each step halves the heads a lane adds up, so that 8 heads take 7 shuffles to get to 8 lanes.
-#pragma unroll
-                for (int apart = 1; apart < SPREAD; apart *= 2) {
-                    const bool upper = lane & apart;
-                    const int half = SPREAD / (2 * apart);
-#pragma unroll
-                    for (int i = 0; i < half; i++) {
-                        const float kept = upper ? score[i + half] : score[i], given = upper ? score[i] : score[i + half];
-                        score[i] = kept + __shfl_xor_sync(~0u, given, apart);
-                    }
-                }
+            // After the first two shuffles, which halve the keys a lane adds up, a lane has the score of this key of the batch.
+            const int scored = (lane & 1 ? 2 : 0) + (lane & 2 ? 1 : 0);
+            float* to_slab = slab + mine + scored * keys_at_once;
 #pragma unroll 1
-                for (int apart = SPREAD; apart < key_lanes; apart *= 2) score[0] += __shfl_xor_sync(~0u, score[0], apart);
-                if (lane % key_lanes < SPREAD) slab[(at + key_of_lane) * SPREAD + scored] = score[0];
+            for (int h = 0; h < heads; h++) {
+                float score[BATCH] = {};
+#pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    float of_query[4];
+                    read(of_query, shared.query + h * columns + (half * key_lanes + lane % key_lanes) * 4);
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+#pragma unroll
+                        for (int b = 0; b < BATCH; b++) score[b] += of_query[i] * key[b][half * 4 + i];
+                    }
+                }
+                float kept[2];
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    kept[i] = lane & 1 ? score[i + 2] : score[i];
+                    kept[i] += __shfl_xor_sync(~0u, lane & 1 ? score[i] : score[i + 2], 1);
+                }
+                float one = lane & 2 ? kept[1] : kept[0];
+                one += __shfl_xor_sync(~0u, lane & 2 ? kept[0] : kept[1], 2);
+#pragma unroll 1
+                for (int apart = BATCH; apart < key_lanes; apart *= 2) one += __shfl_xor_sync(~0u, one, apart);
+                if (lane % key_lanes < BATCH) to_slab[h * STRIDE] = one;
             }
         }
         __syncwarp();
 
-        float most = largest, weight[SPREAD];
+        // Here a lane has every fourth key of one head.
+        constexpr int APART = WARP / PAGED_HEADS;
+        float* weights = slab + lane % PAGED_HEADS * STRIDE + lane / PAGED_HEADS;
+        float most = largest, weight[PAGED_HEADS];
 #pragma unroll
-        for (int i = 0; i < SPREAD; i++) {
-            weight[i] = (i * WARP + lane) / SPREAD < count ? slab[i * WARP + lane] : HIDDEN;
+        for (int i = 0; i < PAGED_HEADS; i++) {
+            weight[i] = lane / PAGED_HEADS + i * APART < count ? weights[i * APART] : HIDDEN;
             most = fmaxf(most, weight[i]);
         }
 #pragma unroll
-        for (int apart = SPREAD; apart < WARP; apart *= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
+        for (int apart = PAGED_HEADS; apart < WARP; apart *= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
         const float shrink = exponential<E>(largest - most);
         largest = most;
         total *= shrink;
 #pragma unroll
-        for (int i = 0; i < SPREAD; i++) {
+        for (int i = 0; i < PAGED_HEADS; i++) {
             weight[i] = exponential<E>(weight[i] - most);
             total += weight[i];
-            slab[i * WARP + lane] = weight[i];
+            weights[i * APART] = weight[i];
         }
-        if (lane < SPREAD) shared.shrink[warp][lane] = shrink;
+        if (lane < PAGED_HEADS) shared.shrink[warp][lane] = shrink;
         __syncwarp();
 
 #pragma unroll
@@ -1141,34 +1188,35 @@ __device__ void paged_attention_heads(E* out, const E* q, const E* keys, const E
             for (int i = 0; i < V; i++) sum[h][i] *= by;
         }
 #pragma unroll 1
-        for (int first = 0; first < count; first += VALUE_BATCH * values_at_once) {
-            Pack<E, P> batch[VALUE_BATCH][VALUE_PACKS];
+        for (int first = 0; first < count; first += BATCH * values_at_once) {
+            const int mine = first + lane / value_lanes * BATCH;
+            Pack<E, P> batch[BATCH][VALUE_PACKS];
 #pragma unroll
-            for (int b = 0; b < VALUE_BATCH; b++) {
-                const int at = first + b * values_at_once;
-                if (at >= count) break;
-                const E* value = values + places[at + value_of_lane] * step + value_column;
+            for (int b = 0; b < BATCH; b++) {
+                const E* from = values + places[mine + b] * step;
+#pragma unroll
+                for (int k = 0; k < VALUE_PACKS; k++) batch[b][k].load(from + (value_column + k * P < dim ? value_column + k * P : 0));
+            }
+            float value[BATCH][V];
+#pragma unroll
+            for (int b = 0; b < BATCH; b++) {
 #pragma unroll
                 for (int k = 0; k < VALUE_PACKS; k++) {
-                    if (value_column + k * P < dim) batch[b][k].load(value + k * P);
+                    float v[P];
+                    batch[b][k].get(v);
+#pragma unroll
+                    for (int i = 0; i < P; i++) value[b][k * P + i] = v[i];
                 }
             }
 #pragma unroll
-            for (int b = 0; b < VALUE_BATCH; b++) {
-                const int at = first + b * values_at_once;
-                if (at >= count) break;
-                float of_head[SPREAD];
-                read(of_head, slab + (at + value_of_lane) * SPREAD);
+            for (int h = 0; h < H; h++) {
+                if (h < heads) {
+                    float of_head[BATCH];
+                    read(of_head, slab + h * STRIDE + mine);
 #pragma unroll
-                for (int k = 0; k < VALUE_PACKS; k++) {
-                    if (value_column + k * P < dim) {
-                        float v[P];
-                        batch[b][k].get(v);
+                    for (int b = 0; b < BATCH; b++) {
 #pragma unroll
-                        for (int h = 0; h < H; h++) {
-#pragma unroll
-                            for (int i = 0; i < P; i++) sum[h][k * P + i] += of_head[h] * v[i];
-                        }
+                        for (int i = 0; i < V; i++) sum[h][i] += of_head[b] * value[b][i];
                     }
                 }
             }
@@ -1177,15 +1225,24 @@ __device__ void paged_attention_heads(E* out, const E* q, const E* keys, const E
 
     __syncwarp();
 #pragma unroll
-    for (int apart = SPREAD; apart < WARP; apart *= 2) total += __shfl_xor_sync(~0u, total, apart);
-    if (lane < SPREAD) shared.largest[warp][lane] = largest, shared.total[warp][lane] = total;
+    for (int apart = PAGED_HEADS; apart < WARP; apart *= 2) total += __shfl_xor_sync(~0u, total, apart);
+    if (lane < PAGED_HEADS) shared.largest[warp][lane] = largest, shared.total[warp][lane] = total;
+#pragma unroll 1
+    for (int apart = value_lanes; apart < WARP; apart *= 2) {
+#pragma unroll
+        for (int h = 0; h < H; h++) {
+#pragma unroll
+            for (int i = 0; i < V; i++) sum[h][i] += __shfl_xor_sync(~0u, sum[h][i], apart);
+        }
+    }
 #pragma unroll
     for (int h = 0; h < H; h++) {
 #pragma unroll
-        for (int i = 0; i < V; i++) {
-#pragma unroll 1
-            for (int apart = value_lanes; apart < WARP; apart *= 2) sum[h][i] += __shfl_xor_sync(~0u, sum[h][i], apart);
-            if (lane < value_lanes && value_column + i < dim) slab[h * dim + value_column + i] = sum[h][i];
+        for (int k = 0; k < VALUE_PACKS; k++) {
+            float v[P];
+#pragma unroll
+            for (int i = 0; i < P; i++) v[i] = sum[h][k * P + i];
+            if (lane < value_lanes && value_column + k * P < dim) write(slab + h * dim + value_column + k * P, v);
         }
     }
     __syncthreads();
@@ -1194,9 +1251,9 @@ __device__ void paged_attention_heads(E* out, const E* q, const E* keys, const E
         const int h = i / dim;
         float most = LOWEST, all = 0, result[1] = {0};
 #pragma unroll
-        for (int w = 0; w < THREADS / WARP; w++) most = fmaxf(most, shared.largest[w][h]);
+        for (int w = 0; w < WARPS; w++) most = fmaxf(most, shared.largest[w][h]);
 #pragma unroll
-        for (int w = 0; w < THREADS / WARP; w++) {
+        for (int w = 0; w < WARPS; w++) {
             const float by = exponential<E>(shared.largest[w][h] - most);
             all += shared.total[w][h] * by;
             result[0] += shared.slab[w][i] * by;
@@ -1206,7 +1263,8 @@ __device__ void paged_attention_heads(E* out, const E* q, const E* keys, const E
     }
 }
 
-// Keys and values are read once for up to 8 query heads; for up to 4 where `dim` is above 128 or no whole number of packs.
+// Keys and values are read once for up to 8 query heads; for up to 4 where `dim` is above 128, and for one where
+// it is no multiple of 8.
 template <class E>
 __device__ void paged_attention(E* out, const E* qkv, const E* keys, const E* values, const int* tables, const int* share, const int* positions,
                                 int rows, int width, int q_heads, int kv_heads, int dim, int block, int stride, int window, float scale) {
@@ -1221,7 +1279,7 @@ __device__ void paged_attention(E* out, const E* qkv, const E* keys, const E* va
     values += static_cast<long long>(kv_head) * dim;
     constexpr int N = FULL<E>, NARROW = 4, WIDE = 8;  // NARROW and WIDE are columns of the sums a lane
     const bool packs = dim % LANE_COLUMNS == 0 && whole_packs<E>(width, qkv, keys, values), narrow = packs && dim <= WARP * NARROW;
-    const int most = narrow ? PAGED_HEADS : PAGED_HEADS / 2;
+    const int most = narrow ? PAGED_HEADS : packs ? PAGED_HEADS / 2 : 1;
 #pragma unroll 1
     for (int first = 0; first < group; first += most) {
         const int heads = group - first < most ? group - first : most;
@@ -1231,17 +1289,11 @@ __device__ void paged_attention(E* out, const E* qkv, const E* keys, const E* va
         if (first > 0) __syncthreads();
 #define HEADS(N, H, V) paged_attention_heads<E, N, H, V>(to, q, keys, values, table, seen, heads, step, dim, block, scale, shared)
         if (!packs) {
-            HEADS(1, 4, WIDE);
+            HEADS(1, 1, WIDE);
         } else if (!narrow) {
-            HEADS(N, 4, WIDE);
-        } else if (heads <= 2) {
-            HEADS(N, 2, NARROW);
-        } else if (heads <= 4) {
-            HEADS(N, 4, NARROW);
-        } else if (heads <= 6) {
-            HEADS(N, 6, NARROW);
+            HEADS(N, PAGED_HEADS / 2, WIDE);
         } else {
-            HEADS(N, 8, NARROW);
+            HEADS(N, PAGED_HEADS, NARROW);
         }
 #undef HEADS
     }
@@ -1489,8 +1541,11 @@ __device__ void adamw_pack_bf16(Bf16* w, const float* g, Bf16* m, Bf16* v, long 
 #define ENTRY extern "C" __global__ __launch_bounds__(THREADS) void
 // At least four blocks on an SM, so that the rows of the others hide what one row waits for: 64 registers a thread.
 #define ENTRY_DENSE extern "C" __global__ __launch_bounds__(THREADS, 4) void
-// At least two blocks on an SM: 128 registers a thread, for the queries and sums of 8 heads.
-#define ENTRY_PAIR extern "C" __global__ __launch_bounds__(THREADS, 2) void
+// As many blocks of a short row as the work leaves room for: 40 and 32 registers a thread.
+#define ENTRY_ROW extern "C" __global__ __launch_bounds__(THREADS, 6) void
+#define ENTRY_SHORT extern "C" __global__ __launch_bounds__(THREADS, 8) void
+// For bf16 at least two blocks on an SM: 128 registers a thread, for four keys and the sums of eight heads. float32 takes more.
+#define ENTRY_PAIR(E) extern "C" __global__ __launch_bounds__(THREADS, sizeof(E) == 2 ? 2 : 1) void
 // All 64 registers that 1024 threads can have on an SM, for the packs that are kept.
 #define ENTRY_WIDE extern "C" __global__ __launch_bounds__(CROSS_ENTROPY_THREADS, 1) void
 
@@ -1502,7 +1557,7 @@ __device__ void adamw_pack_bf16(Bf16* w, const float* g, Bf16* m, Bf16* v, long 
     ENTRY scatter_rows_##S(E* y, const E* x, const int* index, int rows, int width) { \
         scatter_rows<E>(y, x, index, rows, width); \
     } \
-    ENTRY rms_norm_##S(E* y, float* rstd, const E* x, const float* w, float eps, int rows, int width) { \
+    ENTRY_SHORT rms_norm_##S(E* y, float* rstd, const E* x, const float* w, float eps, int rows, int width) { \
         rms_norm<E>(y, rstd, x, w, eps, rows, width); \
     } \
     ENTRY_DENSE rms_norm_backward_##S(E* dx, float* partial, const E* residual, const E* dy, const E* x, const float* rstd, \
@@ -1512,11 +1567,11 @@ __device__ void adamw_pack_bf16(Bf16* w, const float* g, Bf16* m, Bf16* v, long 
     ENTRY column_sum_##S(float* partial, const E* x, int rows, int width, int parts) { \
         column_sum<E>(partial, x, rows, width, parts); \
     } \
-    ENTRY rope_##S(E* x, const float* bias, const int* positions, const float* cos, const float* sin, int rows, int width, \
+    ENTRY_ROW rope_##S(E* x, const float* bias, const int* positions, const float* cos, const float* sin, int rows, int width, \
                    int heads, int dim, float sign) { \
         rope<E>(x, bias, positions, cos, sin, rows, width, heads, dim, sign); \
     } \
-    ENTRY head_norm_##S(E* y, float* rstd, const E* x, const float* qw, const float* kw, float eps, int rows, int width, \
+    ENTRY_ROW head_norm_##S(E* y, float* rstd, const E* x, const float* qw, const float* kw, float eps, int rows, int width, \
                         int q_heads, int kv_heads, int dim) { \
         head_norm<E>(y, rstd, x, qw, kw, eps, rows, width, q_heads, kv_heads, dim); \
     } \
@@ -1533,10 +1588,10 @@ __device__ void adamw_pack_bf16(Bf16* w, const float* g, Bf16* m, Bf16* v, long 
     ENTRY add_bias_##S(E* x, const float* bias, int rows, int width) { \
         add_bias<E>(x, bias, rows, width); \
     } \
-    ENTRY attention_delta_##S(float* delta, const E* o, const E* d, int rows, int heads, int dim) { \
+    ENTRY_SHORT attention_delta_##S(float* delta, const E* o, const E* d, int rows, int heads, int dim) { \
         attention_delta<E>(delta, o, d, rows, heads, dim); \
     } \
-    ENTRY group_sum_##S(E* dqkv, const float* dk, const float* dv, int rows, int width, int q_heads, int kv_heads, int dim) { \
+    ENTRY_ROW group_sum_##S(E* dqkv, const float* dk, const float* dv, int rows, int width, int q_heads, int kv_heads, int dim) { \
         group_sum<E>(dqkv, dk, dv, rows, width, q_heads, kv_heads, dim); \
     } \
     ENTRY softmax_##S(E* p, float* lse, const float* s, int q, int n, int first, int window, float scale, int stride) { \
@@ -1549,9 +1604,9 @@ __device__ void adamw_pack_bf16(Bf16* w, const float* g, Bf16* m, Bf16* v, long 
     ENTRY cache_write_##S(E* keys, E* values, const E* qkv, const int* places, int rows, int width, int q_heads, int kv_heads, int dim) { \
         cache_write<E>(keys, values, qkv, places, rows, width, q_heads, kv_heads, dim); \
     } \
-    ENTRY_PAIR paged_attention_##S(E* out, const E* qkv, const E* keys, const E* values, const int* tables, const int* share, \
-                                   const int* positions, int rows, int width, int q_heads, int kv_heads, int dim, int block, \
-                                   int stride, int window, float scale) { \
+    ENTRY_PAIR(E) paged_attention_##S(E* out, const E* qkv, const E* keys, const E* values, const int* tables, const int* share, \
+                                      const int* positions, int rows, int width, int q_heads, int kv_heads, int dim, int block, \
+                                      int stride, int window, float scale) { \
         paged_attention<E>(out, qkv, keys, values, tables, share, positions, rows, width, q_heads, kv_heads, dim, block, stride, window, scale); \
     } \
     ENTRY_WIDE cross_entropy_##S(E* logits, float* loss, const int* targets, const float* weights, float z, \
