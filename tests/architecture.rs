@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What each crate may depend on among ours.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     (
         "distill",
         &[
@@ -42,13 +42,14 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("distill-sandbox", &[]),
     ("distill-chat", &["distill-dataset"]),
     ("distill-checkpoint", &["distill-files"]),
-    ("distill-model", &["distill-checkpoint"]),
+    ("distill-model", &["distill-checkpoint", "distill-ops"]),
+    ("distill-ops", &[]),
     ("distill-student", &["distill-dataset", "distill-chat", "distill-checkpoint", "distill-model"]),
     ("distill-evaluate", &["distill-dataset", "distill-teacher", "distill-verify"]),
     ("distill-publish", &["distill-dataset"]),
 ];
 /// The crates that may see Burn.
-const BURN: [&str; 2] = ["distill-model", "distill-student"];
+const BURN: [&str; 3] = ["distill-ops", "distill-model", "distill-student"];
 
 #[test]
 fn crates_depend_only_on_what_the_map_says() {
@@ -71,6 +72,73 @@ fn crates_depend_only_on_what_the_map_says() {
         }
     }
     assert_eq!(names.len(), ALLOWED.len(), "every crate on the map exists");
+}
+
+/// Upstream's tuner launches products that fail unseen, and what its fusion makes was never compared: on a card neither may
+/// come back as a feature of a feature.
+#[test]
+fn the_cuda_feature_brings_neither_a_tuner_nor_fusion() {
+    let arguments =
+        ["tree", "--package", "distill", "--edges", "normal", "--features", "cuda", "--locked", "--prefix", "none"];
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .args(["--target", "x86_64-unknown-linux-gnu", "--format", "{p}\t{f}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo tree");
+    assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).expect("text");
+    let mut resolved = BTreeMap::new();
+    for line in tree.lines() {
+        let (package, features) = line.trim_end_matches(" (*)").split_once('\t').expect("a package and its features");
+        let features: Vec<&str> = features.split(',').filter(|feature| !feature.is_empty()).collect();
+        resolved.insert(package.split(' ').next().unwrap_or_default(), features);
+    }
+    for package in ["burn", "burn-cubecl", "burn-cuda", "cudarc"] {
+        assert!(resolved.contains_key(package), "`cuda` brings {package}, found {:?}", resolved.keys());
+    }
+    assert!(resolved["burn"].contains(&"cuda"), "Burn's own feature is on: {:?}", resolved["burn"]);
+    for (package, features) in &resolved {
+        let found = features.iter().find(|feature| feature.contains("autotune") || feature.contains("fusion"));
+        assert_eq!(found, None, "{package} is built with it under `cuda`");
+        assert!(!package.contains("fusion"), "{package} is built under `cuda`");
+    }
+}
+
+/// Where the lint against unsafe code is lifted: for a folder, in its `mod.rs`.
+const UNSAFE: [&str; 4] = [
+    "filters/verify/sandbox/src/linux/raw.rs",
+    "student/model/ops/src/cuda/mod.rs",
+    "student/model/ops/src/lt.rs",
+    "student/model/src/cpu/lanes.rs",
+];
+
+#[test]
+fn unsafe_code_is_where_the_map_says_and_nowhere_else() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for file in rust_files(root) {
+        let path = file.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
+        // A workspace of its own, which no product is built from, and this file, which spells the lint's name.
+        if path.starts_with("tests/fuzz/") || path == "tests/architecture.rs" {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("a source file");
+        if text.contains("unsafe_code") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    assert_eq!(found, UNSAFE, "the files that name the lint are those that may lift it");
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).expect("the manifest");
+    assert!(manifest.contains("\nunsafe_code = \"deny\"\n"), "the workspace denies it");
+    let (_, members) = manifest.split_once("members = [").expect("members");
+    let (members, _) = members.split_once(']').expect("their end");
+    for member in members.split(',').map(|member| member.trim().trim_matches('"')).chain(["."]) {
+        let manifest = std::fs::read_to_string(root.join(member).join("Cargo.toml")).expect("a manifest");
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{member} takes the workspace's lints");
+        assert!(!manifest.contains("unsafe_code") || member == ".", "{member} has a word of its own on unsafe code");
+    }
 }
 
 /// How reasoning is marked is a value: only `TurnFormat`'s file spells DeepSeek-R1's tags, in code and in comments. Tests

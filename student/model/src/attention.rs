@@ -28,6 +28,7 @@ impl Projection {
     }
 
     /// `[batch, seq, in]` → `[batch, seq, out]`, as one matrix product over all rows, in the input's precision.
+    #[expect(clippy::disallowed_methods, reason = "the plain definition, which runs on the processor")]
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, seq, input] = x.dims();
         let [_, output] = self.weight.dims();
@@ -82,6 +83,7 @@ impl Attention {
     }
 
     /// `[batch, seq, hidden]` → the same shape.
+    #[expect(clippy::disallowed_methods, reason = "the plain definition, which runs on the processor")]
     pub(crate) fn forward(&self, x: Tensor<3>, rope: &Rope) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
         let dim = self.head_dim;

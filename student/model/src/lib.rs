@@ -1,6 +1,8 @@
-//! Llama, Qwen2 and Qwen3: a checkpoint's named tensors in, logits out. [`Decoder`] is the model in Burn, for training;
-//! [`Stepper`] decodes over a cache, on the CPU by its own forward pass (`cpu/`), elsewhere by programs (`programs/`); [`Learner`]
-//! trains on the CPU by its own passes forward and backward (`cpu/train/`), [`DeviceLearner`] elsewhere (`programs/`).
+//! Llama, Qwen2 and Qwen3: a checkpoint's named tensors in, logits out.
+//!
+//! [`Stepper`] decodes over a cache, on the CPU by its own forward pass (`cpu/`), on a device by a program (`programs/`).
+//! [`Learner`] trains on the CPU by its own passes forward and backward (`cpu/train/`), [`DeviceLearner`] on a device. [`Decoder`]
+//! is the model in Burn's tensors: its plain definition, and where random weights come from.
 //!
 //! The arithmetic follows the reference implementation to float32 rounding: half-split rotary embeddings, RMSNorm
 //! statistics in float32, causal attention with grouped queries.

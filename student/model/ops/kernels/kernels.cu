@@ -1410,7 +1410,7 @@ __device__ void cross_entropy(E* logits, float* loss, const int* targets, const 
 // ---------------------------------------------------------------------------------------------------------------- embedding
 
 template <class E, int N>
-__device__ void embed_backward_row(E* de, const E* dx, const int* order, int from, int to, int width) {
+__device__ void embed_backward_row(float* de, const E* dx, const int* order, int from, int to, int width) {
     constexpr int BATCH = 8;  // rows in flight: a frequent token has thousands, and one after another they would wait on memory
 #pragma unroll 1
     for (int c = threadIdx.x * N; c < width; c += THREADS * N) {
@@ -1437,10 +1437,10 @@ __device__ void embed_backward_row(E* de, const E* dx, const int* order, int fro
 }
 
 template <class E>
-__device__ void embed_backward(E* de, const E* dx, const int* order, const int* starts, const int* ids, int distinct, int width) {
+__device__ void embed_backward(float* de, const E* dx, const int* order, const int* starts, const int* ids, int distinct, int width) {
     const int i = blockIdx.x;
     if (i >= distinct) return;
-    E* of_token = de + static_cast<long long>(ids[i]) * width;
+    float* of_token = de + static_cast<long long>(ids[i]) * width;
     if (whole_packs<E>(width, de, dx)) {
         embed_backward_row<E, FULL<E>>(of_token, dx, order, starts[i], starts[i + 1], width);
     } else {
@@ -1613,7 +1613,7 @@ __device__ void adamw_pack_bf16(Bf16* w, const float* g, Bf16* m, Bf16* v, long 
                                  float inverse_divisor, int rows, int vocab, int backward) { \
         cross_entropy<E>(logits, loss, targets, weights, z, inverse_divisor, rows, vocab, backward); \
     } \
-    ENTRY embed_backward_##S(E* de, const E* dx, const int* order, const int* starts, const int* ids, int distinct, int width) { \
+    ENTRY embed_backward_##S(float* de, const E* dx, const int* order, const int* starts, const int* ids, int distinct, int width) { \
         embed_backward<E>(de, dx, order, starts, ids, distinct, width); \
     } \
     ENTRY fill_##S(E* x, float value, long long n) { \
@@ -1623,23 +1623,32 @@ __device__ void adamw_pack_bf16(Bf16* w, const float* g, Bf16* m, Bf16* v, long 
 ENTRIES(float, f32)
 ENTRIES(Bf16, bf16)
 
-// Any block and grid will do: narrow rows are summed faster by many blocks of one warp.
+// A block has 32 columns; each of its warps sums every eighth part, and the eight sums are added in their order.
 ENTRY column_reduce(float* out, const float* partial, int parts, int width) {
-    constexpr int BATCH = 16;  // loads in flight; the sum still goes in order
-    for (long long c = thread_index(); c < width; c += thread_count()) {
-        float sum = 0;
-        int p = 0;
-        for (; p + BATCH <= parts; p += BATCH) {
+    constexpr int BATCH = 16, WARPS = THREADS / WARP;
+    __shared__ float sums[WARPS][WARP];
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    const int c = blockIdx.x * WARP + lane;
+    float sum = 0;
+    if (c < width) {
+#pragma unroll 1
+        for (int p = warp; p < parts; p += BATCH * WARPS) {
             float v[BATCH];
 #pragma unroll
-            for (int k = 0; k < BATCH; k++) v[k] = partial[static_cast<long long>(p + k) * width + c];
+            for (int k = 0; k < BATCH; k++) {
+                const int part = p + k * WARPS;
+                v[k] = part < parts ? partial[static_cast<long long>(part) * width + c] : 0.0f;
+            }
 #pragma unroll
             for (int k = 0; k < BATCH; k++) sum += v[k];
         }
-#pragma unroll 1
-        for (; p < parts; p++) sum += partial[static_cast<long long>(p) * width + c];
-        out[c] += sum;
     }
+    sums[warp][lane] = sum;
+    __syncthreads();
+    if (warp > 0 || c >= width) return;
+#pragma unroll
+    for (int k = 1; k < WARPS; k++) sum += sums[k][lane];
+    out[c] += sum;
 }
 
 ENTRY sum_f32(float* out, const float* x, int n) {

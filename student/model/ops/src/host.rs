@@ -107,17 +107,13 @@ impl Memory {
 
     /// Integers from `at` on.
     pub fn ints(&self, at: At, len: usize) -> Vec<i32> {
-        let Numbers::I32(values) = self.held(at) else {
-            panic!("integers are read where floats are kept")
-        };
+        let Numbers::I32(values) = self.held(at) else { panic!("integers are read where floats are kept") };
         values[at.offset..at.offset + len].to_vec()
     }
 
     /// Puts integers there.
     pub fn write_ints(&mut self, at: At, values: &[i32]) {
-        let Numbers::I32(held) = self.held_mut(at) else {
-            panic!("integers are written where floats are kept")
-        };
+        let Numbers::I32(held) = self.held_mut(at) else { panic!("integers are written where floats are kept") };
         held[at.offset..at.offset + values.len()].copy_from_slice(values);
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    fn of(matrix: &Matrix) -> Layout {
+    pub(crate) fn of(matrix: &Matrix) -> Layout {
         Layout {
             dtype: matrix.at.dtype(),
             rows: matrix.columns as u64,

@@ -19,7 +19,7 @@ use std::{
 /// Bytes that a product may use beside its matrices: what the library's documentation recommends for Hopper.
 pub(crate) const WORKSPACE: usize = 64 << 20;
 /// Products whose plans are kept; packed batches have ever new numbers of rows.
-const PLANS: usize = 4096;
+pub(crate) const PLANS: usize = 4096;
 
 /// Names under which the library is looked for, newest first.
 const NAMES: [&str; 3] = ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"];
@@ -105,6 +105,7 @@ struct Choice {
     waves: f32,
     reserved: [c_int; 4],
 }
+const _: () = assert!(size_of::<Choice>() == 96, "the library writes as much as its header says");
 
 /// `CUBLAS_COMPUTE_32F`: factors as they are, sums in float32; no TF32.
 const COMPUTE_32F: c_int = 68;
@@ -270,10 +271,6 @@ impl Lt {
         // SAFETY: the addresses are told to the test's own library, which only writes them down.
         unsafe { self.multiply(problem, addresses, 0x77_0000, null_mut()) }
     }
-
-    /// Products whose plans are kept.
-    #[cfg(test)]
-    pub(crate) const PLANS: usize = PLANS;
 
     fn plan(&self, (problem, alignments): &Key) -> Result<Plan, LtError> {
         let functions = &self.functions;

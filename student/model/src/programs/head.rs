@@ -11,8 +11,11 @@ use distill_ops::{
     kernels::{ColumnReduce, CrossEntropy, Gather, RmsNorm, RmsNormBackward, Scatter, Sum},
 };
 
-/// Most logits that exist at once: in tests so few that every fixture takes several chunks.
+/// Logits that exist at once where the device does not say what is free: in tests so few that every fixture takes several
+/// chunks.
 const LOGITS: usize = if cfg!(test) { 1 << 10 } else { 320 << 20 };
+/// The part of what is free that logits may take.
+const SHARE: u64 = 12;
 
 /// Room for the head's work.
 #[derive(Debug)]
@@ -32,7 +35,8 @@ pub(crate) struct HeadRoom {
 impl HeadRoom {
     /// For batches of so many labels.
     pub(crate) fn new(engine: &mut Engine, sizes: &Sizes, labels: usize) -> Result<HeadRoom, ModelError> {
-        let most = (LOGITS / sizes.vocab).max(1);
+        let by_memory = |free: u64| (free / SHARE) as usize / sizes.dtype.size();
+        let most = (engine.free_memory().map_or(LOGITS, by_memory) / sizes.vocab).max(1);
         // A multiple of the tiles of large products, where there are so many.
         let chunk = if most >= 512 { most / 256 * 256 } else { most }.min(labels.max(1));
         let mut zeros = |dtype, len: usize| engine.zeros(dtype, len);

@@ -50,7 +50,8 @@ fn gradients(learner: &mut DeviceLearner) -> Vec<(String, Vec<f32>)> {
 
 /// The largest difference of two gradients, relative to the larger one's length.
 fn apart(left: &[f32], right: &[f32]) -> f64 {
-    let length = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    let length =
+        |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
     let difference = length(&mut left.iter().zip(right).map(|(left, right)| left - right));
     difference / length(&mut left.iter().copied()).max(1e-12)
 }
@@ -66,7 +67,8 @@ fn packed_documents_learn_as_alone_and_in_any_room() {
         for part in &parts {
             alone.accumulate(part, options, Recompute::Auto).expect("gradients");
         }
-        let [(loss, _), (other, _)] = [&mut together, &mut alone].map(|learner| learner.totals(|_| true).expect("totals"));
+        let [(loss, _), (other, _)] =
+            [&mut together, &mut alone].map(|learner| learner.totals(|_| true).expect("totals"));
         assert!((loss - other).abs() < 1e-5 * loss.abs(), "{}: {loss} together, {other} alone", fixture.name);
         for ((name, left), (_, right)) in gradients(&mut together).into_iter().zip(gradients(&mut alone)) {
             assert!(apart(&left, &right) < 1e-4, "{}: {name} is off by {}", fixture.name, apart(&left, &right));

@@ -11,7 +11,7 @@ mod modules;
 
 use crate::{
     call::{Arg, At, Buffer, Call, Dtype, Entry, Launch},
-    engine::OpsError,
+    engine::{OpsError, failed},
     lowered::Lowered,
     lt::{Lt, WORKSPACE},
 };
@@ -264,7 +264,9 @@ impl Cuda {
             // SAFETY: the card has written that many numbers there, whose every bit pattern is one; the memory is aligned to
             // pages, and not written before the next part is asked for.
             let staged = unsafe { std::slice::from_raw_parts(self.staging.cast::<T>(), part.len()) };
-            part.par_chunks_mut(1 << 16).zip(staged.par_chunks(1 << 16)).for_each(|(to, from)| to.copy_from_slice(from));
+            part.par_chunks_mut(1 << 16)
+                .zip(staged.par_chunks(1 << 16))
+                .for_each(|(to, from)| to.copy_from_slice(from));
         }
         Ok(out)
     }
@@ -305,11 +307,13 @@ impl Cuda {
         match call {
             Call::Product(product) => {
                 let lowered = Lowered::of(product);
-                let addresses =
+                for (at, len) in product.places() {
+                    self.address(at, len)?;
+                }
+                let [first, second, added, out] =
                     [lowered.first, lowered.second, lowered.added, lowered.out].map(|at| self.address(at, 1));
-                let [first, second, added, out] = addresses;
                 let addresses = [first?, second?, added?, out?];
-                // SAFETY: programs give matrices that lie in their buffers; the workspace is this stream's alone.
+                // SAFETY: all matrices were seen to lie in their buffers; the workspace is this stream's alone.
                 unsafe { self.lt.multiply(&lowered.problem, addresses, self.workspace.address, self.stream.cast()) }?;
                 Ok(())
             }
@@ -413,10 +417,6 @@ fn check(operation: &str, status: sys::CUresult) -> Result<(), OpsError> {
         format!("{status:?}")
     };
     Err(failed(operation, why))
-}
-
-fn failed(operation: &str, why: String) -> OpsError {
-    OpsError::Failed { operation: operation.to_owned(), why }
 }
 
 /// An error with the call that it happened in.

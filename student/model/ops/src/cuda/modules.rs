@@ -1,10 +1,10 @@
 //! Kernels as text that the driver compiles for the card it finds: `kernels.ptx`, from CUDA C++, and the attention's, from
 //! Triton. Scripts beside the sources prove that the texts are theirs.
 
-use super::{check, failed};
+use super::check;
 use crate::{
     call::{AttentionPart, Entry},
-    engine::OpsError,
+    engine::{OpsError, failed},
 };
 use cudarc::driver::sys;
 use serde::Deserialize;

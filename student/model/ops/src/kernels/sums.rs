@@ -52,7 +52,7 @@ pub struct ColumnReduce {
 impl Kernel for ColumnReduce {
     fn launch(&self) -> Launch {
         let args = vec![self.out.into(), self.partial.into(), self.parts.into(), self.width.into()];
-        Launch::new("column_reduce", None, self.width.div_ceil(32), args).threads(32)
+        Launch::new("column_reduce", None, self.width.div_ceil(32), args)
     }
 
     fn define(&self, memory: &mut Memory) {
