@@ -21,7 +21,7 @@ pub(crate) fn cache(model: &Model, dtype: Dtype, size: Size) -> Case {
     let stride = POSITIONS / BLOCK;
     // Blocks lie in no order; the last is nobody's.
     let blocks = rows * stride + 1;
-    let step = (blocks - 1) * 5 / 8 | 1;
+    let step = ((blocks - 1) * 5 / 8) | 1;
     let step = (step..).find(|step| gcd(*step, blocks - 1) == 1).unwrap_or(1);
     let tables: Vec<usize> = (0..rows * stride).map(|at| at * step % (blocks - 1)).collect();
     // Every request is as far as it happens to be; one at its first token, one at its last.

@@ -88,9 +88,10 @@ fn right(product: &Product, b: &[f32], index: usize, signs: &[f64], [n, k, stret
         .into_par_iter()
         .map(|stretch| {
             let mut sums = vec![0.0; k];
-            for row in stretch * STRETCH..((stretch + 1) * STRETCH).min(n) {
+            let rows = stretch * STRETCH..((stretch + 1) * STRETCH).min(n);
+            for (row, sign) in rows.clone().zip(&signs[rows]) {
                 let values = line(&product.b, b, index, row);
-                sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += f64::from(*x) * signs[row]);
+                sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += f64::from(*x) * sign);
             }
             sums
         })
