@@ -99,6 +99,18 @@ impl Engine {
         }
     }
 
+    /// Gives the memory of freed buffers back to the device, for buffers of other sizes; waits for what was asked before.
+    ///
+    /// # Errors
+    /// When the device failed before.
+    pub fn release(&mut self) -> Result<(), OpsError> {
+        match &mut self.on {
+            On::Host(_) => Ok(()),
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.release(),
+        }
+    }
+
     /// Puts floats there, rounded as the buffer keeps them.
     ///
     /// # Errors

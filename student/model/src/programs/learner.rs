@@ -7,7 +7,7 @@ use super::{
     block::{Block, Learning, Places, Sizes},
     head::Head,
     layout::{Layout, Region},
-    memory::Room,
+    memory::{Room, rounded},
     pace::Pace,
 };
 use crate::device::operations;
@@ -259,9 +259,10 @@ impl DeviceLearner {
         let room = match self.room.take() {
             Some(room) if room.fits(size, recompute) => room,
             old => {
-                let size = old.as_ref().map_or(size, |room| room.grown(size));
+                let size = old.as_ref().map_or(size, |room| room.grown(size)).map(rounded);
                 if let Some(room) = old {
                     room.free(&mut self.engine)?;
+                    self.engine.release()?;
                 }
                 Room::new(&mut self.engine, &self.sizes, size, recompute)?
             }

@@ -12,6 +12,11 @@ use distill_ops::{Buffer, Engine};
 /// What is left free, in bytes: the pool rounds what it is asked for.
 const SPARE: u64 = 2 << 30;
 
+/// A number of tokens that rooms are made for: batches differ by a few, and are not to make room anew each time.
+pub(crate) fn rounded(tokens: usize) -> usize {
+    tokens.next_multiple_of((tokens.next_power_of_two() / 16).max(1))
+}
+
 /// A batch's room.
 #[derive(Debug)]
 pub(crate) struct Room {

@@ -223,6 +223,7 @@ impl DeviceStepper {
         }
         if let Some(room) = self.room.take() {
             room.free(&mut self.engine)?;
+            self.engine.release()?;
         }
         let [rows, wanted, table] = [0, 1, 2].map(|index: usize| held[index].max(needed[index].next_power_of_two()));
         self.room = Some(Room::new(&mut self.engine, &self.sizes, rows, wanted, table)?);

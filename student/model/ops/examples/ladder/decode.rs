@@ -83,7 +83,9 @@ pub(crate) fn products(model: &Model, dtype: Dtype, size: Size) -> Case {
         let x = case.whole(dtype, most * input, Fill::Normal(1.0));
         let w = case.whole(dtype, output * input, Fill::Normal((input as f32).powf(-0.5)));
         let y = case.whole(out, most * output, Fill::Zeros);
-        for rows in batches.iter().copied() {
+        // The host's side of the check takes long where the matrix is that large: the ends are enough.
+        let fewer = output > 100_000 && batches.len() > 2;
+        for rows in batches.iter().copied().filter(|rows| !fewer || *rows != 32) {
             product(&mut case, &format!("decode {name}"), y, move |on: &[Buffer]| {
                 let [x, y] = [(x, input), (y, output)].map(|(room, width)| Matrix::new(on[room].start(), rows, width));
                 Product::new(Form::Nt, x, Matrix::new(on[w].start(), output, input), y)

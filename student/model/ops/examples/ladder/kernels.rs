@@ -19,7 +19,7 @@ const SMALL_PARTS: [usize; 2] = [24, 5];
 /// Rows of the tables that rows are taken from.
 const TABLE: usize = 16_384;
 /// Parameters of a step: no multiple of anything.
-const FLAT: usize = (32 << 20) + 3;
+const FLAT: usize = (16 << 20) + 3;
 const EPS: f32 = 1e-6;
 
 fn parts(size: Size) -> [usize; 2] {

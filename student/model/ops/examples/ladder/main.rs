@@ -10,12 +10,12 @@
 //! float32). There products are checked by Freivalds ([`freivalds`]), kernels against their definition, as a whole or where
 //! it costs too much at the first and last rows; kernels run twice and must give the same bits.
 //!
-//! A line of JSON for each, flushed. `error` is the relative L2 distance, `worst` that of one number over its own size plus
-//! the mean size of all; what is `allowed` of both depends on the type that is written ([`case::Allowed`]). `ms` is the
-//! median of ten batches of `runs` runs, waited for by reading one number, less the wait alone; `predicted_ms` is the longer
-//! of what bytes take at 3.0 TB/s and operations at 700 TFLOP/s (50 in float32); `seconds` is
-//! all that went by since the line before. NAME is a group or part of a rung's name;
-//! `--break` spoils one number of what such rungs write: they must fail. The exit status is 1 if one did.
+//! A line of JSON for each, flushed. `error` is the relative L2 distance, `worst` that of one number over its own size and a
+//! share of the mean size of all; what is `allowed` of both depends on the type that is written ([`case::Allowed`]). `ms` is
+//! the median of ten batches of `runs` runs, waited for by reading one number, less the wait alone; `predicted_ms` is the
+//! longer of what bytes take at 3.0 TB/s and operations at 700 TFLOP/s (50 in float32); `seconds` is all that went by since
+//! the line before. NAME is a group or part of a rung's name; `--break` spoils one number of what such rungs write: they must
+//! fail. The exit status is 1 if one did.
 
 mod attention;
 mod case;
@@ -76,8 +76,10 @@ const ENTRIES: &[Entry] = &[
     entry("rows", "rows", BOTH, kernels::rows),
     entry("adam", "adamw", BOTH, kernels::adamw),
     entry("sums", "sums", BOTH, kernels::sums),
-    entry("decode", "cache", BOTH, decode::cache),
-    entry("decode", "products", BOTH, decode::products),
+    entry("decode_bf16", "cache", BF16, decode::cache),
+    entry("decode_bf16", "products", BF16, decode::products),
+    entry("decode_f32", "cache", F32, decode::cache),
+    entry("decode_f32", "products", F32, decode::products),
 ];
 
 struct Options {

@@ -180,7 +180,11 @@ impl Cuda {
     pub(crate) fn zeros(&mut self, dtype: Dtype, len: usize) -> Result<Buffer, OpsError> {
         self.current()?;
         let bytes = (len * dtype.size()).max(16);
-        if let Some(free) = self.free_memory().filter(|free| bytes as u64 > *free) {
+        let is_short = |cuda: &Cuda| cuda.free_memory().filter(|free| bytes as u64 > *free);
+        if is_short(self).is_some() {
+            self.release()?;
+        }
+        if let Some(free) = is_short(self) {
             return Err(OpsError::Device(format!(
                 "{}: expected {} MiB of free memory, found {} MiB\nhint: fewer tokens at once, states in bfloat16, or a larger card",
                 self.name,
@@ -203,6 +207,14 @@ impl Cuda {
         self.leave()?;
         self.buffers[buffer.index] = None;
         Ok(())
+    }
+
+    /// Gives what was freed back to the card: the pool keeps it otherwise, in pages of the sizes that were asked for before.
+    pub(crate) fn release(&mut self) -> Result<(), OpsError> {
+        self.current()?;
+        self.finish("what was asked before memory was given back")?;
+        self.client.memory_cleanup().map_err(|error| failed("giving memory back", error.to_string()))?;
+        self.current()
     }
 
     /// The address of a place, checked to have `bytes` behind it.
