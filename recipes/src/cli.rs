@@ -18,8 +18,8 @@ pub struct Cli {
     /// What is logged to standard error, e.g. `info` or `distill_teacher=debug`.
     #[arg(long, global = true, default_value = "warn", value_name = "FILTER")]
     pub log: String,
-    /// How a GPU computes, to find what is wrong with one: `products` (attention by products, not by fused kernels), `checked`
-    /// (every operation is waited for, and named when it fails), or both with a comma.
+    /// How a GPU computes, to find what is wrong with one: `products` (attention by products) in place of `fused` (by its own
+    /// kernels, where there are some), `checked` (every operation is waited for, and named when it fails), or two with a comma.
     #[arg(long, global = true, value_name = "WORDS", default_value = "", hide_default_value = true)]
     pub ops: String,
 }

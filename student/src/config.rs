@@ -56,7 +56,8 @@ pub enum Select {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checkpointing {
-    /// Again where keeping it would take more than 4 GiB.
+    /// Again where keeping it would take more than 4 GiB on the CPU, or more than is free on a device: there for as many
+    /// blocks as do not fit.
     #[default]
     Auto,
     /// Always again.
@@ -150,8 +151,7 @@ pub struct TrainingConfig {
     /// Parameters that stay as they are: Hugging Face names, `*` standing for anything.
     #[serde(default)]
     pub freeze: Vec<String>,
-    /// Whether activations are computed again instead of kept, on the CPU; other devices always compute them again. The
-    /// result is the same.
+    /// Whether activations are computed again instead of kept. The result is the same.
     #[serde(default, skip_serializing)]
     pub checkpointing: Checkpointing,
     /// In which precision products are formed.
@@ -160,7 +160,7 @@ pub struct TrainingConfig {
     /// In which precision matrices and moments are kept.
     #[serde(default)]
     pub states: States,
-    /// Steps with a loss or gradient that is no number; they are skipped, and one more ends the run.
+    /// Steps with a loss or gradient that is no number; they are skipped, and one more ends the run. On a device the first ends it.
     #[serde(default = "max_skipped_steps")]
     pub max_skipped_steps: u32,
     /// Examples whose problems are held out, for a loss on what is not learnt.

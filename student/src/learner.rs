@@ -54,7 +54,7 @@ impl Learner {
         };
         let bfloat16 = compute != Compute::Float32;
         let device = distill_model::device(device)?;
-        let [needed, _] = DeviceLearner::bytes(checkpoint.config(), bfloat16, held, 0);
+        let needed = DeviceLearner::bytes(checkpoint.config(), bfloat16, held);
         if let Some(there) = device.memory_capacity().filter(|there| needed > *there) {
             return Err(TrainError::Memory { needed, there, rounded: states == States::Bfloat16 });
         }

@@ -48,7 +48,7 @@ pub enum ModelError {
     Operation(#[from] distill_ops::OpsError),
     /// A step took far longer than those before.
     #[error(
-        "a step took {seconds:.1} s on the device, expected about {expected:.1} s as those before\nhint: another program may be using the device, or it is failing; run it again, and it goes on from the last saved state"
+        "a step took {seconds:.1} s on the device, expected about {expected:.1} s as those before\nhint: another program may be using the device, this one may have been paused, or the device is failing; run it again, and it goes on from the last saved state"
     )]
     Slow {
         /// How long it took.

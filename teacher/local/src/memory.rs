@@ -122,8 +122,8 @@ fn sized(sizes: Sizes, limits: Limits, device: &str, memory: Option<Memory>) -> 
 /// Bytes of the weights as they are kept on the device.
 fn weight_bytes(checkpoint: &Checkpoint, placement: &Placement<'_>) -> u64 {
     let eighths = |dtype: Option<Dtype>| match (placement.device, placement.precision) {
-        // Other devices keep float32.
-        ("cpu", Precision::Bf16 | Precision::F16) => 16,
+        // Other devices keep float32, or bfloat16 where they are asked to.
+        (_, Precision::Bf16) | ("cpu", Precision::F16) => 16,
         ("cpu", Precision::Q8) => 9,
         ("cpu", Precision::Stored) if matches!(dtype, Some(Dtype::F16 | Dtype::BF16)) => 16,
         _ => 32,

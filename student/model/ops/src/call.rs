@@ -146,7 +146,7 @@ pub enum Form {
 }
 
 /// `out = a · b`, and what `added` holds on top; factors as they are stored, transposed as `form` says. Sums are formed in
-/// float32.
+/// float32; where the library splits one, it may add up parts in the output's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Product {
     /// Which factor is transposed.
@@ -321,7 +321,8 @@ pub(crate) fn strided(count: usize) -> usize {
     count.div_ceil(8 * 256).clamp(1, 1 << 16)
 }
 
-/// A kernel: its launch on a card, and what it means.
+/// A kernel: its launch on a card, and what it means. Whoever implements it vouches that the launch reaches no further than the
+/// buffers do; only where an argument begins is checked.
 pub trait Kernel: Debug + Send + Sync {
     /// How it is launched.
     fn launch(&self) -> Launch;

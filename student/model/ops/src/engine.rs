@@ -26,7 +26,7 @@ pub enum OpsError {
     },
     /// Work did not end.
     #[error(
-        "the device has not finished after {seconds:.0} s, expected at most that: {operation}\nhint: the process must be ended; `--ops checked` names the operation that hangs"
+        "{operation}: the device has not finished after {seconds:.0} s\nhint: end the process; `--ops checked` names the operation that hangs"
     )]
     Hangs {
         /// What was waited for.
@@ -163,6 +163,24 @@ impl Engine {
         }
     }
 
+    /// 64-bit floats from `at` on, likewise.
+    ///
+    /// # Errors
+    /// As [`Engine::read`].
+    pub fn read_doubles(&mut self, at: At, len: usize) -> Result<Vec<f64>, OpsError> {
+        if at.dtype() != Dtype::F64 {
+            return Err(failed("a read", format!("64-bit floats where {:?} is kept", at.dtype())));
+        }
+        match &mut self.on {
+            On::Host(memory) => {
+                memory.check(at, len)?;
+                Ok(memory.doubles(at, len))
+            }
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.read_doubles(at, len),
+        }
+    }
+
     /// Does what the calls say, in order; returns before a card is done.
     ///
     /// # Errors
@@ -194,7 +212,16 @@ impl Engine {
         match &self.on {
             On::Host(_) => None,
             #[cfg(feature = "cuda")]
-            On::Cuda(cuda) => cuda.free_memory(),
+            On::Cuda(cuda) => Some(cuda.memory()?.0),
+        }
+    }
+
+    /// Bytes that a card has; nothing on the processor.
+    pub fn total_memory(&self) -> Option<u64> {
+        match &self.on {
+            On::Host(_) => None,
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => Some(cuda.memory()?.1),
         }
     }
 
@@ -204,6 +231,15 @@ impl Engine {
             On::Host(_) => None,
             #[cfg(feature = "cuda")]
             On::Cuda(cuda) => Some(cuda.held_memory()),
+        }
+    }
+
+    /// What computes: a card's name, or the processor.
+    pub fn name(&self) -> &str {
+        match &self.on {
+            On::Host(_) => "the processor by definition",
+            #[cfg(feature = "cuda")]
+            On::Cuda(cuda) => cuda.name(),
         }
     }
 

@@ -12,6 +12,7 @@ use libloading::Library;
 use std::{
     collections::HashMap,
     ffi::{CStr, c_char, c_int, c_void},
+    mem::ManuallyDrop,
     path::{Path, PathBuf},
     ptr::{from_mut, from_ref, null_mut},
 };
@@ -143,8 +144,8 @@ pub(crate) struct Lt {
     handle: Pointer,
     plans: HashMap<Key, Plan>,
     path: PathBuf,
-    // Dropped last: the functions are its.
-    _library: Library,
+    // Never unloaded: a card may still run what is in it.
+    _library: ManuallyDrop<Library>,
 }
 
 impl std::fmt::Debug for Lt {
@@ -189,8 +190,13 @@ impl Lt {
         // SAFETY: as above.
         let library = unsafe { Library::new(path) }.map_err(unusable)?;
         let functions = Functions::load(&library).map_err(unusable)?;
-        let mut lt =
-            Lt { functions, handle: null_mut(), plans: HashMap::new(), path: path.to_owned(), _library: library };
+        let mut lt = Lt {
+            functions,
+            handle: null_mut(),
+            plans: HashMap::new(),
+            path: path.to_owned(),
+            _library: ManuallyDrop::new(library),
+        };
         // SAFETY: a place for the handle is given.
         let status = unsafe { (lt.functions.create)(&mut lt.handle) };
         lt.check("cublasLtCreate", status)?;

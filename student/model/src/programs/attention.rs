@@ -11,8 +11,9 @@ use distill_ops::{
     },
 };
 
-/// Scores that exist at once: [`CHUNK`] queries of all the heads that share a key head, or fewer.
-const SCORES: usize = 64 << 20;
+/// Scores that exist at once: [`CHUNK`] queries of all the heads that share a key head, or fewer. In tests so few that they
+/// bound the chunks too.
+const SCORES: usize = if cfg!(test) { 40 } else { 64 << 20 };
 /// Queries of a chunk: in tests so few that every fixture takes several.
 const CHUNK: usize = if cfg!(test) { 3 } else { 512 };
 
@@ -63,9 +64,10 @@ fn chunk_len(heads: Heads, longest: usize) -> usize {
     (SCORES / (heads.group() * longest.max(1))).clamp(1, CHUNK)
 }
 
-/// Numbers of the scores of a chunk.
+/// Room for the scores of any chunk where no document has more than `longest` tokens.
 pub(crate) fn scores(heads: Heads, longest: usize) -> usize {
-    heads.group() * chunk_len(heads, longest).min(longest) * longest
+    let row = heads.group() * longest;
+    (row * CHUNK.min(longest)).min(SCORES).max(row)
 }
 
 impl Attention {
@@ -212,4 +214,26 @@ impl Attention {
 
 fn scale(heads: Heads) -> f32 {
     (heads.dim as f64).powf(-0.5) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shorter_document_never_needs_more_room_than_a_longer_one_has() {
+        for group in 1..9 {
+            let heads = Heads { query: group, key: 1, dim: 8 };
+            for longest in 1..60 {
+                let room = scores(heads, longest);
+                for length in 1..=longest {
+                    let needed = group * chunk_len(heads, length).min(length) * length;
+                    assert!(
+                        needed <= room,
+                        "{group} heads: {length} tokens need {needed}, room for {longest} is {room}"
+                    );
+                }
+            }
+        }
+    }
 }

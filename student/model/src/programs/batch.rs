@@ -1,5 +1,6 @@
 //! Documents as a device sees them: integers that say where what is.
 
+use super::block::Sizes;
 use crate::{Documents, ModelError};
 use distill_ops::{Buffer, Dtype, Engine, kernels};
 
@@ -72,7 +73,11 @@ impl Places {
     }
 
     /// Puts a batch there.
-    pub(crate) fn put(&self, engine: &mut Engine, batch: &Documents) -> Result<Batch, ModelError> {
+    ///
+    /// # Errors
+    /// When it names what is not there, or the device fails.
+    pub(crate) fn put(&self, engine: &mut Engine, batch: &Documents, sizes: &Sizes) -> Result<Batch, ModelError> {
+        check(batch, sizes).map_err(ModelError::Step)?;
         let tokens: Vec<i32> = batch.tokens.iter().map(|token| token.cast_signed()).collect();
         let positions: Vec<i32> = batch.lengths.iter().flat_map(|length| 0..*length as i32).collect();
         let mut starts = vec![0];
@@ -127,4 +132,34 @@ impl Places {
             labels: rows.len(),
         })
     }
+}
+
+/// What indexes memory on a card is looked at here: nothing does there.
+fn check(batch: &Documents, sizes: &Sizes) -> Result<(), String> {
+    let (tokens, sum) = (batch.tokens.len(), batch.lengths.iter().sum::<usize>());
+    if tokens != sum {
+        return Err(format!("expected documents of {tokens} tokens in all, found {sum}"));
+    }
+    let targets = batch.labels.iter().map(|label| label.target);
+    if let Some(token) = batch.tokens.iter().copied().chain(targets).find(|token| *token as usize >= sizes.vocab) {
+        return Err(format!("expected tokens below {}, found {token}", sizes.vocab));
+    }
+    let mut seen = vec![false; tokens];
+    for label in &batch.labels {
+        match seen.get_mut(label.row) {
+            None => return Err(format!("expected labels of rows below {tokens}, found {}", label.row)),
+            Some(true) => return Err(format!("expected one label a row, found two of row {}", label.row)),
+            Some(free) => *free = true,
+        }
+    }
+    // Attention counts numbers inside a document in 32 bits, and documents in a grid's third dimension.
+    let longest = batch.lengths.iter().copied().max().unwrap_or(0);
+    if longest.saturating_mul(sizes.heads.width()) > i32::MAX as usize || batch.lengths.len() > 65_535 {
+        return Err(format!(
+            "expected at most 65,535 documents of at most {} tokens, found {} of up to {longest}",
+            i32::MAX as usize / sizes.heads.width().max(1),
+            batch.lengths.len()
+        ));
+    }
+    Ok(())
 }

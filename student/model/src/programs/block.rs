@@ -39,9 +39,22 @@ pub(crate) struct Sizes {
     pub(crate) way: Way,
 }
 
+/// Numbers of a head that the kernels have room for.
+const MAX_HEAD: usize = 256;
+
 impl Sizes {
-    pub(crate) fn of(config: &ModelConfig, dtype: Dtype, way: Way) -> Sizes {
-        Sizes {
+    /// Those of a model.
+    ///
+    /// # Errors
+    /// When its heads are wider than the kernels have room for.
+    pub(crate) fn of(config: &ModelConfig, dtype: Dtype, way: Way) -> Result<Sizes, ModelError> {
+        if config.head_dim > MAX_HEAD {
+            return Err(ModelError::Device(format!(
+                "expected heads of at most {MAX_HEAD} numbers on a device, found {}\nhint: --device cpu has no such limit",
+                config.head_dim
+            )));
+        }
+        Ok(Sizes {
             hidden: config.hidden_size,
             inner: config.intermediate_size,
             vocab: config.vocab_size,
@@ -52,7 +65,7 @@ impl Sizes {
             windows: (0..config.num_hidden_layers).map(|layer| config.window(layer).unwrap_or(0)).collect(),
             dtype,
             way,
-        }
+        })
     }
 
     /// Bytes that [`Kept`] takes for a token.

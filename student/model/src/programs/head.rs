@@ -14,8 +14,11 @@ use distill_ops::{
 /// Logits that exist at once where the device does not say what is free: in tests so few that every fixture takes several
 /// chunks.
 const LOGITS: usize = if cfg!(test) { 1 << 10 } else { 320 << 20 };
-/// The part of what is free that logits may take.
-const SHARE: u64 = 12;
+/// The part of a card's memory that logits may take: of all of it, not of what is free, since the order of the projection's
+/// sums depends on it.
+const SHARE: u64 = 32;
+/// Rows whose logits exist at once at least.
+const LEAST: usize = if cfg!(test) { 1 } else { 128 };
 
 /// Room for the head's work.
 #[derive(Debug)]
@@ -35,8 +38,8 @@ pub(crate) struct HeadRoom {
 impl HeadRoom {
     /// For batches of so many labels.
     pub(crate) fn new(engine: &mut Engine, sizes: &Sizes, labels: usize) -> Result<HeadRoom, ModelError> {
-        let by_memory = |free: u64| (free / SHARE) as usize / sizes.dtype.size();
-        let most = (engine.free_memory().map_or(LOGITS, by_memory) / sizes.vocab).max(1);
+        let by_memory = |total: u64| (total / SHARE) as usize / sizes.dtype.size();
+        let most = (engine.total_memory().map_or(LOGITS, by_memory) / sizes.vocab).max(LEAST);
         // A multiple of the tiles of large products, where there are so many.
         let chunk = if most >= 512 { most / 256 * 256 } else { most }.min(labels.max(1));
         let mut zeros = |dtype, len: usize| engine.zeros(dtype, len);
@@ -50,11 +53,6 @@ impl HeadRoom {
             partial: zeros(Dtype::F32, NORM_PARTS * sizes.hidden)?,
             chunk,
         })
-    }
-
-    /// Bytes for so many labels.
-    pub(crate) fn bytes(sizes: &Sizes, labels: usize) -> usize {
-        (3 * labels * sizes.hidden + LOGITS.min(labels * sizes.vocab)) * sizes.dtype.size()
     }
 
     /// Gives the memory back.

@@ -70,7 +70,7 @@ impl DeviceLearner {
         let config = checkpoint.config();
         let mut engine = Engine::with(device, operations().checked)?;
         let dtype = if bfloat16 { Dtype::Bf16 } else { Dtype::F32 };
-        let sizes = Sizes::of(config, dtype, Way::choose(&engine, config.head_dim, dtype));
+        let sizes = Sizes::of(config, dtype, Way::choose(&engine, config.head_dim, dtype))?;
         let layout = Layout::of(config);
         let held = if states == States::Bfloat16 { Dtype::Bf16 } else { Dtype::F32 };
         let both = |engine: &mut Engine, matrices| -> Result<[Buffer; 2], ModelError> {
@@ -108,16 +108,14 @@ impl DeviceLearner {
         Ok(learner)
     }
 
-    /// Bytes for training such a model in batches of so many tokens, all labelled: parameters with their states, and
-    /// activations if nothing is computed again.
-    pub fn bytes(config: &ModelConfig, bfloat16: bool, states: States, tokens: usize) -> [u64; 2] {
+    /// Bytes of such a model's parameters with their gradients and states; activations come on top.
+    pub fn bytes(config: &ModelConfig, bfloat16: bool, states: States) -> u64 {
         let each = match (states, bfloat16) {
             (States::Bfloat16, _) => 10,
             (States::Float32, true) => 18,
             (States::Float32, false) => 16,
         };
-        let dtype = if bfloat16 { Dtype::Bf16 } else { Dtype::F32 };
-        [config.num_parameters() as u64 * each, Room::bytes(&Sizes::of(config, dtype, Way::Fused), tokens)]
+        config.num_parameters() as u64 * each
     }
 
     /// Attends that way from here on.
@@ -267,7 +265,7 @@ impl DeviceLearner {
                 Room::new(&mut self.engine, &self.sizes, size, recompute)?
             }
         };
-        let batch = room.places.put(&mut self.engine, documents);
+        let batch = room.places.put(&mut self.engine, documents, &self.sizes);
         self.room = Some(room);
         Ok((batch?, angles))
     }
@@ -315,15 +313,15 @@ impl DeviceLearner {
             }
         }
         self.engine.run(&calls)?;
-        let square = self.engine.read(self.square.start(), 1)?[0];
-        let loss = self.engine.read(self.loss.start(), 1)?[0];
+        let norm = self.engine.read_doubles(self.square.start(), 1)?[0].sqrt();
+        let loss = f64::from(self.engine.read(self.loss.start(), 1)?[0]);
         self.pace.step(begin.elapsed())?;
-        for (name, value) in [("loss", loss), ("gradient norm", square)] {
+        for (what, value) in [("loss", loss), ("gradient norm", norm)] {
             if !value.is_finite() {
-                return Err(ModelError::NotFinite { what: name, value: f64::from(value), parameter: self.broken()? });
+                return Err(ModelError::NotFinite { what, value, parameter: self.broken()? });
             }
         }
-        Ok((f64::from(loss), f64::from(square).sqrt()))
+        Ok((loss, norm))
     }
 
     /// The first parameter whose gradient is not finite.
@@ -335,7 +333,7 @@ impl DeviceLearner {
                 return Ok(placed.parameter.name.clone());
             }
         }
-        Ok("none".to_owned())
+        Ok("none, each is finite".to_owned())
     }
 
     /// Takes a step with what has added up, and forgets it. `plan` says for each parameter, by its index, whether it decays;
@@ -448,6 +446,7 @@ impl DeviceLearner {
                 break;
             }
         }
+        self.engine.release()?;
         Ok(best)
     }
 
@@ -456,7 +455,8 @@ impl DeviceLearner {
         let name = |dtype| if dtype == Dtype::Bf16 { "bfloat16" } else { "float32" };
         let way = if self.sizes.way == Way::Fused { "fused" } else { "by products" };
         let [compute, states] = [self.sizes.dtype, self.values[0].dtype()].map(name);
-        format!("a device with products in {compute}, states in {states} and attention {way}")
+        let name = self.engine.name();
+        format!("{name} with products in {compute}, states in {states} and attention {way}")
     }
 
     /// Bytes in use on a card.

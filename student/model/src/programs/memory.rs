@@ -58,13 +58,6 @@ impl Room {
         Ok(Room { inputs, kept, rooms, scratch, head, places, tokens, labels, longest, recompute })
     }
 
-    /// Bytes beside parameters for batches of so many tokens, all labelled, if nothing is computed again.
-    pub(crate) fn bytes(sizes: &Sizes, tokens: usize) -> u64 {
-        let layers = sizes.windows.len();
-        let inputs = (layers + 1) * tokens * sizes.hidden * sizes.dtype.size();
-        (inputs + layers * tokens * sizes.kept_bytes() + HeadRoom::bytes(sizes, tokens)) as u64
-    }
-
     /// What decided how much is kept.
     pub(crate) fn recompute(&self) -> Recompute {
         self.recompute

@@ -131,7 +131,7 @@ impl DeviceStepper {
         for _ in 0..config.num_hidden_layers {
             layers.push([engine.zeros(dtype, blocks * BLOCK * width)?, engine.zeros(dtype, blocks * BLOCK * width)?]);
         }
-        let sizes = Sizes::of(config, dtype, Way::Fused);
+        let sizes = Sizes::of(config, dtype, Way::Fused)?;
         Ok(DeviceStepper {
             engine,
             sizes,

@@ -37,6 +37,8 @@ use std::{
 const OLDEST_DRIVER: i32 = 12050;
 /// Bytes of the pinned memory through which is read: a copy into it runs at the bus's speed, and does not block the driver.
 const STAGING: usize = 32 << 20;
+/// Calls between two marks: the driver blocks, without a limit, when about a thousand launches wait.
+const MARK: usize = 256;
 /// How long the card may work at what was asked of it at once.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -55,6 +57,9 @@ pub(crate) struct Cuda {
     name: String,
     /// Whether every call is waited for, so that the one that fails is named.
     checked: bool,
+    /// Calls since the last mark, and what was marked before.
+    started: usize,
+    marks: [sys::CUevent; 2],
 }
 
 // SAFETY: the context is made current at every entry, on whichever thread that is; the driver's handles may be used from any
@@ -83,7 +88,14 @@ impl Cuda {
     /// The card that a device is; nothing where it is another kind of device.
     pub(crate) fn of(device: &Device, checked: bool) -> Result<Option<Cuda>, OpsError> {
         let probe = Tensor::<1>::zeros([1], device).into_dispatch().kind;
-        let DispatchTensorKind::Cube(BackendTensor::Float(probe)) = probe else { return Ok(None) };
+        let probe = match probe {
+            DispatchTensorKind::Cube(BackendTensor::Float(probe)) => probe,
+            DispatchTensorKind::Flex(_) => return Ok(None),
+            other => {
+                let message = format!("expected a plain device, the processor or a card, found one of {other:?}");
+                return Err(OpsError::Device(message));
+            }
+        };
         let CubeDevice::Cuda(card) = &probe.device else { return Ok(None) };
         let index = i32::try_from(card.index).map_err(|_| OpsError::Device(format!("no card {}", card.index)))?;
         // SAFETY: asks whether the driver's library can be loaded; it is, since Burn computes on the card.
@@ -126,6 +138,7 @@ impl Cuda {
         }
         let lt = Lt::open()?;
         let (mut stream, mut before, mut after) = (null_mut(), null_mut(), null_mut());
+        let mut marks = [null_mut(); 2];
         let mut staging = null_mut();
         // SAFETY: places for the handles are given, the context is current. 1: not ordered with the null stream; 2: events
         // without times.
@@ -134,6 +147,8 @@ impl Cuda {
             check("cuStreamCreate", sys::cuStreamCreate(&mut stream, 1))?;
             check("cuEventCreate", sys::cuEventCreate(&mut before, 2))?;
             check("cuEventCreate", sys::cuEventCreate(&mut after, 2))?;
+            check("cuEventCreate", sys::cuEventCreate(&mut marks[0], 2))?;
+            check("cuEventCreate", sys::cuEventCreate(&mut marks[1], 2))?;
         }
         let client = probe.client.clone();
         let workspace = held(&client, WORKSPACE)?;
@@ -151,6 +166,8 @@ impl Cuda {
             buffers: Vec::new(),
             name,
             checked,
+            started: 0,
+            marks,
         }))
     }
 
@@ -180,7 +197,7 @@ impl Cuda {
     pub(crate) fn zeros(&mut self, dtype: Dtype, len: usize) -> Result<Buffer, OpsError> {
         self.current()?;
         let bytes = (len * dtype.size()).max(16);
-        let is_short = |cuda: &Cuda| cuda.free_memory().filter(|free| bytes as u64 > *free);
+        let is_short = |cuda: &Cuda| cuda.memory().map(|(free, _)| free).filter(|free| bytes as u64 > *free);
         if is_short(self).is_some() {
             self.release()?;
         }
@@ -248,7 +265,8 @@ impl Cuda {
         self.current()?;
         let address = self.address(at, values.len())?;
         let bytes = size_of_val(values);
-        // SAFETY: `address` has room for so many numbers. Memory that is not pinned is copied away before the call returns.
+        // SAFETY: `address` has room for so many numbers. Memory that is not pinned is copied to a staging buffer before the call
+        // returns (the driver API's page on synchronisation).
         let copied = unsafe { sys::cuMemcpyHtoDAsync_v2(address, values.as_ptr().cast(), bytes, self.stream) };
         check("cuMemcpyHtoDAsync", copied)
     }
@@ -260,6 +278,10 @@ impl Cuda {
             Dtype::F64 => Ok(self.download(at, len, 0.0_f64)?.into_iter().map(|value| value as f32).collect()),
             Dtype::I32 => Err(failed("a read", "floats where integers are kept".to_owned())),
         }
+    }
+
+    pub(crate) fn read_doubles(&mut self, at: At, len: usize) -> Result<Vec<f64>, OpsError> {
+        self.download(at, len, 0.0)
     }
 
     fn download<T: Copy + Send + Sync>(&mut self, at: At, len: usize, zero: T) -> Result<Vec<T>, OpsError> {
@@ -285,10 +307,15 @@ impl Cuda {
 
     /// Waits until the stream's work is done.
     fn finish(&self, operation: &str) -> Result<(), OpsError> {
+        // SAFETY: the stream is live.
+        self.wait(operation, || unsafe { sys::cuStreamQuery(self.stream) })
+    }
+
+    /// Asks until the answer is another than *not ready*.
+    fn wait(&self, operation: &str, ask: impl Fn() -> sys::CUresult) -> Result<(), OpsError> {
         let begin = Instant::now();
         loop {
-            // SAFETY: the stream is live.
-            match unsafe { sys::cuStreamQuery(self.stream) } {
+            match ask() {
                 sys::CUresult::CUDA_ERROR_NOT_READY => {}
                 status => return check(operation, status),
             }
@@ -308,11 +335,25 @@ impl Cuda {
         self.current()?;
         for call in calls {
             self.start(call).map_err(|error| named(error, call))?;
+            self.started += 1;
+            if self.started.is_multiple_of(MARK) {
+                self.mark().map_err(|error| named(error, call))?;
+            }
             if self.checked {
                 self.finish(&call.name()).map_err(|error| named(error, call))?;
             }
         }
         Ok(())
+    }
+
+    /// Marks where the stream is, and waits for the mark before: so the host is never more than two marks ahead, and a card
+    /// that hangs is noticed while more is still to be started.
+    fn mark(&mut self) -> Result<(), OpsError> {
+        let [now, before] = [self.started / MARK % 2, (self.started / MARK + 1) % 2].map(|which| self.marks[which]);
+        // SAFETY: event and stream are live.
+        check("cuEventRecord", unsafe { sys::cuEventRecord(now, self.stream) })?;
+        // SAFETY: the event is live; one that was never recorded is done.
+        self.wait("what was started before", || unsafe { sys::cuEventQuery(before) })
     }
 
     fn start(&mut self, call: &Call) -> Result<(), OpsError> {
@@ -365,8 +406,9 @@ impl Cuda {
                 )
             }
         };
-        // SAFETY: the arguments are those of the kernel's definition in number and type (a test reads both), addresses lie in
-        // live buffers, and the stream orders the launch with everything that touches them.
+        // SAFETY: the arguments are those of the kernel's definition in number and type (a test reads both) and every address
+        // lies in a live buffer; how far behind it a kernel reaches is what whoever implements `Kernel` vouches for. The stream
+        // orders the launch with everything that touches those buffers.
         let status = unsafe {
             sys::cuLaunchKernel(
                 function.handle,
@@ -389,20 +431,44 @@ impl Cuda {
         self.modules.has_attention(dim)
     }
 
-    pub(crate) fn free_memory(&self) -> Option<u64> {
+    /// Bytes that are free, and all.
+    pub(crate) fn memory(&self) -> Option<(u64, u64)> {
         self.current().ok()?;
         let (mut free, mut total) = (0, 0);
         // SAFETY: places for the numbers are given.
         check("cuMemGetInfo", unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) }).ok()?;
-        Some(free as u64)
+        Some((free as u64, total as u64))
     }
 
     pub(crate) fn held_memory(&self) -> u64 {
         self.buffers.iter().flatten().map(|held| held.bytes as u64).sum()
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn describe(&self) -> String {
         format!("{}, products by {}", self.name, self.lt.path().display())
+    }
+}
+
+impl Drop for Cuda {
+    /// Ends the work, and gives everything back in order. A card that does not answer keeps what it has.
+    fn drop(&mut self) {
+        let ended = self.current().and_then(|()| self.finish("the end")).and_then(|()| self.leave());
+        if ended.is_err() {
+            return;
+        }
+        self.buffers.clear();
+        // SAFETY: made in `of`, used by nothing any more. What is not destroyed here ends with the process.
+        unsafe {
+            let _ = sys::cuStreamDestroy_v2(self.stream);
+            for event in [self.before, self.after].into_iter().chain(self.marks) {
+                let _ = sys::cuEventDestroy_v2(event);
+            }
+            let _ = sys::cuMemFreeHost(self.staging.cast());
+        }
     }
 }
 
@@ -435,6 +501,7 @@ fn check(operation: &str, status: sys::CUresult) -> Result<(), OpsError> {
 fn named(error: OpsError, call: &Call) -> OpsError {
     match error {
         OpsError::Hangs { seconds, .. } => OpsError::Hangs { operation: call.name(), seconds },
+        OpsError::Failed { operation, why } => failed(&call.name(), format!("{operation}: {why}")),
         error => failed(&call.name(), error.to_string()),
     }
 }

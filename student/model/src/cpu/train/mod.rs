@@ -58,7 +58,7 @@ impl Documents {
 /// Whether what the backward pass needs of a block is kept or computed again. The gradients are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Recompute {
-    /// Again where keeping it would take more than 4 GiB.
+    /// Again where keeping it would take more than 4 GiB on the CPU, or more than is free on a device.
     #[default]
     Auto,
     /// Always.
