@@ -85,7 +85,7 @@ impl Attention {
                 let head = key * heads.group();
                 let lse = lse.plus(head * documents.tokens + chunk.start + chunk.first);
                 let scores = self.shape(&chunk, documents.tokens);
-                calls.push(Softmax { p, lse, s, scale: scale(heads), scores }.into());
+                calls.push(Softmax { p, lse, s, scale: heads.scale(), scores }.into());
                 let out = self.of_queries(out, &chunk, heads.queries(), head);
                 calls.push(
                     Product {
@@ -146,7 +146,7 @@ impl Attention {
         calls.push(self.scores(chunk, key, s).into());
         calls.push(batch(Product::new(Form::Nt, dout, self.values(chunk, key), self.square(chunk, dp))));
         let scores = self.shape(chunk, rows);
-        calls.push(SoftmaxBackward { ds, p, s, dp, lse, delta, scale: scale(heads), scores }.into());
+        calls.push(SoftmaxBackward { ds, p, s, dp, lse, delta, scale: heads.scale(), scores }.into());
         let (p, ds) = (self.square(chunk, p), self.square(chunk, ds));
         let queries = self.of_queries(self.qkv, chunk, heads.width(), head);
         let d_queries = self.of_queries(dqkv, chunk, heads.width(), head);
@@ -210,10 +210,6 @@ impl Attention {
         Matrix::new(self.qkv.plus(chunk.start * width + head * self.heads.dim), chunk.keys, self.heads.dim)
             .stride(width)
     }
-}
-
-fn scale(heads: Heads) -> f32 {
-    (heads.dim as f64).powf(-0.5) as f32
 }
 
 #[cfg(test)]

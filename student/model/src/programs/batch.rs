@@ -24,7 +24,7 @@ const PARTS: usize = 8;
 
 /// Room for a batch's integers and weights.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct BatchRoom {
     parts: [Buffer; PARTS],
     weights: Buffer,
     capacity: usize,
@@ -48,15 +48,15 @@ pub(crate) struct Batch {
     pub(crate) labels: usize,
 }
 
-impl Places {
+impl BatchRoom {
     /// For batches of so many tokens.
-    pub(crate) fn new(engine: &mut Engine, capacity: usize) -> Result<Places, ModelError> {
+    pub(crate) fn new(engine: &mut Engine, capacity: usize) -> Result<BatchRoom, ModelError> {
         let mut parts = Vec::with_capacity(PARTS);
         for _ in 0..PARTS {
             parts.push(engine.zeros(Dtype::I32, capacity + 1)?);
         }
         let parts = parts.try_into().expect("as many as were made");
-        Ok(Places { parts, weights: engine.zeros(Dtype::F32, capacity + 1)?, capacity })
+        Ok(BatchRoom { parts, weights: engine.zeros(Dtype::F32, capacity + 1)?, capacity })
     }
 
     /// Tokens and labels that fit.

@@ -68,6 +68,11 @@ impl Sizes {
         })
     }
 
+    /// The name of the output projection's matrix.
+    pub(crate) fn projection(&self) -> &'static str {
+        if self.tied { "model.embed_tokens.weight" } else { "lm_head.weight" }
+    }
+
     /// Bytes that [`Kept`] takes for a token.
     pub(crate) fn kept_bytes(&self) -> usize {
         let raw = if self.qk_norm { self.heads.width() } else { 0 };
@@ -204,7 +209,7 @@ impl Scratch {
 
 /// Where parameters and their gradients lie.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Places<'a> {
+pub(crate) struct Weights<'a> {
     pub(crate) layout: &'a Layout,
     /// Matrices as they are multiplied.
     pub(crate) matrices: Buffer,
@@ -215,7 +220,7 @@ pub(crate) struct Places<'a> {
     pub(crate) adds: bool,
 }
 
-impl Places<'_> {
+impl Weights<'_> {
     /// A parameter; a name that the layout does not have is a mistake here.
     pub(crate) fn value(&self, name: &str) -> At {
         self.optional(name).unwrap_or_else(|| panic!("no parameter {name}"))
@@ -239,7 +244,7 @@ impl Places<'_> {
 pub(crate) struct Block<'a> {
     pub(crate) layer: usize,
     pub(crate) sizes: &'a Sizes,
-    pub(crate) places: Places<'a>,
+    pub(crate) weights: Weights<'a>,
     pub(crate) rows: usize,
     /// Each row's: integers.
     pub(crate) positions: Buffer,
@@ -272,8 +277,8 @@ impl Block<'_> {
     fn linear(&self, name: &str, input: usize, output: usize) -> Linear {
         let name = self.name(name);
         Linear {
-            weight: self.places.value(&format!("{name}.weight")),
-            bias: self.places.optional(&format!("{name}.bias")),
+            weight: self.weights.value(&format!("{name}.weight")),
+            bias: self.weights.optional(&format!("{name}.bias")),
             name,
             input,
             output,
@@ -294,20 +299,20 @@ impl Block<'_> {
     /// The gradients of weight, bias and what came in (`dx`) from that of what came out.
     fn apply_backward(&self, linear: &Linear, [x, dy, dx]: [At; 3], partial: At, calls: &mut Vec<Call>) {
         let Linear { name, input, output, .. } = linear;
-        let gradient = self.places.gradient(&format!("{name}.weight"));
+        let gradient = self.weights.gradient(&format!("{name}.weight"));
         let (x, dy_matrix) = (self.matrix(x, *input), self.matrix(dy, *output));
         let [weight, gradient] = [linear.weight, gradient].map(|at| Matrix::new(at, *output, *input));
         calls.push(Product::new(Form::Nn, dy_matrix, weight, self.matrix(dx, *input)).into());
-        calls.push(Product::new(Form::Tn, dy_matrix, x, gradient).accumulate(self.places.adds).into());
+        calls.push(Product::new(Form::Tn, dy_matrix, x, gradient).accumulate(self.weights.adds).into());
         if linear.bias.is_some() {
-            let (rows, width, out) = (self.rows, *output, self.places.gradient(&format!("{name}.bias")));
+            let (rows, width, out) = (self.rows, *output, self.weights.gradient(&format!("{name}.bias")));
             calls.push(ColumnSum { partial, x: dy, rows, width, parts: SUM_PARTS }.into());
             calls.push(ColumnReduce { out, partial, parts: SUM_PARTS, width }.into());
         }
     }
 
     fn norm(&self, name: &str, x: At, y: Buffer, rstd: Buffer) -> Call {
-        let (weight, eps) = (self.places.value(&self.name(name)), self.sizes.eps);
+        let (weight, eps) = (self.weights.value(&self.name(name)), self.sizes.eps);
         let (rows, width) = (self.rows, self.sizes.hidden);
         RmsNorm { y: y.start(), rstd: rstd.start(), x, weight, eps, rows, width }.into()
     }
@@ -317,10 +322,10 @@ impl Block<'_> {
         let name = self.name(name);
         let (dx, partial) = (scratch.dy.start(), scratch.partial.start());
         let (rows, width, parts) = (self.rows, self.sizes.hidden, NORM_PARTS);
-        let (dy, weight) = (scratch.d_normed.start(), self.places.value(&name));
+        let (dy, weight) = (scratch.d_normed.start(), self.weights.value(&name));
         let rstd = rstd.start();
         calls.push(RmsNormBackward { dx, partial, residual: Some(dx), dy, x, rstd, weight, rows, width, parts }.into());
-        calls.push(ColumnReduce { out: self.places.gradient(&name), partial, parts, width }.into());
+        calls.push(ColumnReduce { out: self.weights.gradient(&name), partial, parts, width }.into());
     }
 
     /// Its attention over documents.
@@ -379,7 +384,7 @@ impl Block<'_> {
         let (raw, rstd) = (raw.start(), rstd.start());
         calls.push(self.apply(&projection, normed, raw, None));
         self.add_bias(&projection, raw, calls);
-        let [q_weight, k_weight] = HEAD_NORMS.map(|name| self.places.value(&self.name(name)));
+        let [q_weight, k_weight] = HEAD_NORMS.map(|name| self.weights.value(&self.name(name)));
         let (rows, eps, heads) = (self.rows, self.sizes.eps, self.sizes.heads);
         calls.push(HeadNorm { y: qkv, rstd, x: raw, q_weight, k_weight, eps, rows, heads }.into());
         calls.push(self.rope(qkv, None, 1.0));
@@ -421,12 +426,12 @@ impl Block<'_> {
         self.attention().backward(batch.documents, lengths, d_mixed, scratch, calls);
         calls.push(self.rope(dqkv, None, -1.0));
         if let Some((raw, rstd)) = kept.raw {
-            let [q_weight, k_weight] = HEAD_NORMS.map(|name| self.places.value(&self.name(name)));
+            let [q_weight, k_weight] = HEAD_NORMS.map(|name| self.weights.value(&self.name(name)));
             let (rows, heads, parts) = (self.rows, sizes.heads, NORM_PARTS);
             let (x, rstd) = (raw.start(), rstd.start());
             calls.push(HeadNormBackward { d: dqkv, partial, x, rstd, q_weight, k_weight, rows, heads, parts }.into());
             // The gradient of the key norm's weight lies behind that of the query norm's.
-            let out = self.places.gradient(&self.name(HEAD_NORMS[0]));
+            let out = self.weights.gradient(&self.name(HEAD_NORMS[0]));
             calls.push(ColumnReduce { out, partial, parts, width: 2 * heads.dim }.into());
         }
         self.apply_backward(&self.qkv(), [kept.input_normed.start(), dqkv, d_normed], partial, calls);

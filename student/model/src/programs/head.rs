@@ -3,7 +3,7 @@
 
 use super::{
     batch::Batch,
-    block::{NORM_PARTS, Places, Sizes},
+    block::{NORM_PARTS, Sizes, Weights},
 };
 use crate::{LossOptions, ModelError};
 use distill_ops::{
@@ -69,17 +69,12 @@ impl HeadRoom {
 #[derive(Debug)]
 pub(crate) struct Head<'a> {
     pub(crate) sizes: &'a Sizes,
-    pub(crate) places: Places<'a>,
+    pub(crate) weights: Weights<'a>,
     pub(crate) batch: &'a Batch,
     pub(crate) room: &'a HeadRoom,
 }
 
 impl Head<'_> {
-    /// The name of the output projection's matrix.
-    fn projection(&self) -> &'static str {
-        if self.sizes.tied { "model.embed_tokens.weight" } else { "lm_head.weight" }
-    }
-
     /// Adds the loss of what left the last block to `loss`; with `learn` its gradient comes to be in `dy`, and norm and
     /// projection learn.
     pub(crate) fn calls(&self, x: At, loss: At, learn: Option<At>, options: LossOptions, calls: &mut Vec<Call>) {
@@ -87,7 +82,7 @@ impl Head<'_> {
         let (room, rows) = (self.room, self.batch.labels);
         let (picked, rstd) = (room.picked.start(), room.rstd.start());
         let index = self.batch.rows.start();
-        let weight = self.places.value("model.norm.weight");
+        let weight = self.weights.value("model.norm.weight");
         calls.push(Gather { y: picked, x, index, rows, width: hidden }.into());
         let normed = room.normed.start();
         calls.push(RmsNorm { y: normed, rstd, x: picked, weight, eps, rows, width: hidden }.into());
@@ -112,7 +107,7 @@ impl Head<'_> {
             parts,
         };
         calls.push(norm.into());
-        let out = self.places.gradient("model.norm.weight");
+        let out = self.weights.gradient("model.norm.weight");
         calls.push(ColumnReduce { out, partial, parts, width: hidden }.into());
         calls.push(Call::Zero(dy, self.batch.documents.tokens * hidden));
         calls.push(Scatter { y: dy, x: dx, index, rows, width: hidden }.into());
@@ -122,7 +117,7 @@ impl Head<'_> {
         let Sizes { hidden, vocab, .. } = *self.sizes;
         let room = self.room;
         let x = Matrix::new(room.normed.at(start * hidden), count, hidden);
-        let weight = Matrix::new(self.places.value(self.projection()), vocab, hidden);
+        let weight = Matrix::new(self.weights.value(self.sizes.projection()), vocab, hidden);
         let logits = Matrix::new(room.logits.start(), count, vocab);
         calls.push(Product::new(Form::Nt, x, weight, logits).into());
         let loss = CrossEntropy {
@@ -139,9 +134,9 @@ impl Head<'_> {
         calls.push(loss.into());
         if learn {
             let dx = Matrix::new(room.d_normed.at(start * hidden), count, hidden);
-            let gradient = Matrix::new(self.places.gradient(self.projection()), vocab, hidden);
+            let gradient = Matrix::new(self.weights.gradient(self.sizes.projection()), vocab, hidden);
             calls.push(Product::new(Form::Nn, logits, weight, dx).into());
-            let adds = self.places.adds || start > 0;
+            let adds = self.weights.adds || start > 0;
             calls.push(Product::new(Form::Tn, logits, x, gradient).accumulate(adds).into());
         }
     }

@@ -4,7 +4,7 @@ use super::{
     angles::{AngleTables, Angles},
     attention::Way,
     batch::Batch,
-    block::{Block, Learning, Places, Sizes},
+    block::{Block, Learning, Sizes, Weights},
     head::Head,
     layout::{Layout, Region},
     memory::{Room, rounded},
@@ -132,8 +132,8 @@ impl DeviceLearner {
         Ok(())
     }
 
-    fn places(&self) -> Places<'_> {
-        Places {
+    fn weights(&self) -> Weights<'_> {
+        Weights {
             layout: &self.layout,
             matrices: self.shadow.unwrap_or(self.values[0]),
             vectors: self.values[1],
@@ -183,12 +183,12 @@ impl DeviceLearner {
             self.forward(room, layer, angles, learning, &mut calls);
         }
         let dy = room.scratch.dy.start();
-        let embedding = self.places().gradient("model.embed_tokens.weight");
+        let embedding = self.weights().gradient("model.embed_tokens.weight");
         let is_written = self.sizes.tied && batch.labels > 0;
         if !self.adds {
             let len = self.sizes.vocab * hidden;
             calls.extend((!is_written).then_some(Call::Zero(embedding, len)));
-            let head = (!self.sizes.tied && batch.labels == 0).then(|| self.places().gradient("lm_head.weight"));
+            let head = (!self.sizes.tied && batch.labels == 0).then(|| self.weights().gradient("lm_head.weight"));
             calls.extend(head.map(|head| Call::Zero(head, len)));
         }
         if batch.labels > 0 {
@@ -217,7 +217,7 @@ impl DeviceLearner {
     }
 
     fn embedded(&self, batch: &Batch, y: distill_ops::At) -> Call {
-        let x = self.places().value("model.embed_tokens.weight");
+        let x = self.weights().value("model.embed_tokens.weight");
         let (index, rows) = (batch.tokens.start(), batch.documents.tokens);
         Gather { y, x, index, rows, width: self.sizes.hidden }.into()
     }
@@ -226,7 +226,7 @@ impl DeviceLearner {
         Block {
             layer,
             sizes: &self.sizes,
-            places: self.places(),
+            weights: self.weights(),
             rows: batch.documents.tokens,
             positions: batch.positions,
             angles,
@@ -242,7 +242,7 @@ impl DeviceLearner {
     }
 
     fn head<'a>(&'a self, room: &'a Room, batch: &'a Batch) -> Head<'a> {
-        Head { sizes: &self.sizes, places: self.places(), batch, room: &room.head }
+        Head { sizes: &self.sizes, weights: self.weights(), batch, room: &room.head }
     }
 
     fn room(&self) -> Result<&Room, ModelError> {
@@ -265,7 +265,7 @@ impl DeviceLearner {
                 Room::new(&mut self.engine, &self.sizes, size, recompute)?
             }
         };
-        let batch = room.places.put(&mut self.engine, documents, &self.sizes);
+        let batch = room.batch.put(&mut self.engine, documents, &self.sizes);
         self.room = Some(room);
         Ok((batch?, angles))
     }

@@ -2,7 +2,7 @@
 //! behind those that are kept share one room, and are run again on the way back.
 
 use super::{
-    batch::Places as BatchPlaces,
+    batch::BatchRoom,
     block::{Kept, Scratch, Sizes},
     head::HeadRoom,
 };
@@ -27,7 +27,7 @@ pub(crate) struct Room {
     pub(crate) rooms: Rooms,
     pub(crate) scratch: Scratch,
     pub(crate) head: HeadRoom,
-    pub(crate) places: BatchPlaces,
+    pub(crate) batch: BatchRoom,
     tokens: usize,
     labels: usize,
     longest: usize,
@@ -43,7 +43,7 @@ impl Room {
         recompute: Recompute,
     ) -> Result<Room, ModelError> {
         let layers = sizes.windows.len();
-        let places = BatchPlaces::new(engine, tokens.max(labels))?;
+        let batch = BatchRoom::new(engine, tokens.max(labels))?;
         let scratch = Scratch::new(engine, sizes, tokens, longest)?;
         let head = HeadRoom::new(engine, sizes, labels)?;
         let mut inputs = Vec::with_capacity(layers + 1);
@@ -55,7 +55,7 @@ impl Room {
         for _ in 0..rooms.count {
             kept.push(Kept::new(engine, sizes, tokens)?);
         }
-        Ok(Room { inputs, kept, rooms, scratch, head, places, tokens, labels, longest, recompute })
+        Ok(Room { inputs, kept, rooms, scratch, head, batch, tokens, labels, longest, recompute })
     }
 
     /// What decided how much is kept.
@@ -65,8 +65,7 @@ impl Room {
 
     /// Whether such a batch fits.
     pub(crate) fn fits(&self, [tokens, labels, longest]: [usize; 3], recompute: Recompute) -> bool {
-        let places = self.places.capacity() >= tokens.max(labels);
-        places
+        self.batch.capacity() >= tokens.max(labels)
             && self.tokens >= tokens
             && self.labels >= labels
             && self.longest >= longest
@@ -93,7 +92,7 @@ impl Room {
         }
         self.scratch.free(engine)?;
         self.head.free(engine)?;
-        self.places.free(engine)
+        self.batch.free(engine)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     angles::AngleTables,
     attention::Way,
-    block::{Block, Kept, Places, Sizes},
+    block::{Block, Kept, Sizes, Weights},
     layout::{Layout, Region},
 };
 use crate::{
@@ -30,12 +30,12 @@ pub(crate) struct DeviceStepper {
     /// Keys and values of each layer, `[blocks · BLOCK, key heads · dim]`.
     layers: Vec<[Buffer; 2]>,
     angles: AngleTables,
-    room: Option<Room>,
+    room: Option<StepRoom>,
 }
 
-/// Room for a step.
+/// StepRoom for a step.
 #[derive(Debug)]
-struct Room {
+struct StepRoom {
     /// What goes into a block, what comes out.
     inputs: [Buffer; 2],
     kept: Kept,
@@ -161,7 +161,7 @@ impl DeviceStepper {
         ] {
             self.engine.write_ints(buffer.start(), values)?;
         }
-        let places = Places {
+        let weights = Weights {
             layout: &self.layout,
             matrices: self.matrices,
             vectors: self.vectors,
@@ -169,7 +169,7 @@ impl DeviceStepper {
             adds: false,
         };
         let (rows, hidden) = (step.tokens.len(), self.sizes.hidden);
-        let embedding = places.value("model.embed_tokens.weight");
+        let embedding = weights.value("model.embed_tokens.weight");
         let [mut x, mut y] = room.inputs.map(|buffer| buffer.start());
         let mut calls: Vec<Call> =
             vec![Gather { y: x, x: embedding, index: room.tokens.start(), rows, width: hidden }.into()];
@@ -182,7 +182,7 @@ impl DeviceStepper {
         };
         for (layer, [keys, values]) in self.layers.iter().enumerate() {
             let block =
-                Block { layer, sizes: &self.sizes, places, rows, positions: room.positions, angles, kept: &room.kept };
+                Block { layer, sizes: &self.sizes, weights, rows, positions: room.positions, angles, kept: &room.kept };
             let (heads, window) = (self.sizes.heads, self.sizes.windows[layer]);
             let [keys, values, qkv, out] =
                 [*keys, *values, room.kept.qkv, room.kept.mixed].map(|buffer| buffer.start());
@@ -195,7 +195,7 @@ impl DeviceStepper {
         }
         let count = step.wanted.len();
         if count > 0 {
-            self.logits(room, places, x, count, &mut calls);
+            self.logits(room, weights, x, count, &mut calls);
         }
         self.engine.run(&calls)?;
         let logits = room.logits.start();
@@ -203,18 +203,18 @@ impl DeviceStepper {
         Ok(Logits::from_rows(count, self.sizes.vocab, values))
     }
 
-    fn logits(&self, room: &Room, places: Places<'_>, x: At, rows: usize, calls: &mut Vec<Call>) {
-        let Sizes { hidden, vocab, eps, tied, .. } = self.sizes;
+    fn logits(&self, room: &StepRoom, weights: Weights<'_>, x: At, rows: usize, calls: &mut Vec<Call>) {
+        let Sizes { hidden, vocab, eps, .. } = self.sizes;
         let (picked, normed, rstd) = (room.picked.start(), room.normed.start(), room.rstd.start());
         calls.push(Gather { y: picked, x, index: room.wanted.start(), rows, width: hidden }.into());
-        let weight = places.value("model.norm.weight");
+        let weight = weights.value("model.norm.weight");
         calls.push(RmsNorm { y: normed, rstd, x: picked, weight, eps, rows, width: hidden }.into());
-        let head = places.value(if tied { "model.embed_tokens.weight" } else { "lm_head.weight" });
+        let head = weights.value(self.sizes.projection());
         let (x, head) = (Matrix::new(normed, rows, hidden), Matrix::new(head, vocab, hidden));
         calls.push(Product::new(Form::Nt, x, head, Matrix::new(room.logits.start(), rows, vocab)).into());
     }
 
-    /// Room for a step at least that large.
+    /// StepRoom for a step at least that large.
     fn make_room(&mut self, step: &Step) -> Result<(), ModelError> {
         let needed = [step.tokens.len(), step.wanted.len(), step.tables.len()];
         let held = self.room.as_ref().map_or([0; 3], |room| [room.rows, room.wanted_rows, room.table]);
@@ -226,23 +226,23 @@ impl DeviceStepper {
             self.engine.release()?;
         }
         let [rows, wanted, table] = [0, 1, 2].map(|index: usize| held[index].max(needed[index].next_power_of_two()));
-        self.room = Some(Room::new(&mut self.engine, &self.sizes, rows, wanted, table)?);
+        self.room = Some(StepRoom::new(&mut self.engine, &self.sizes, rows, wanted, table)?);
         Ok(())
     }
 }
 
-impl Room {
+impl StepRoom {
     fn new(
         engine: &mut Engine,
         sizes: &Sizes,
         rows: usize,
         wanted_rows: usize,
         table: usize,
-    ) -> Result<Room, ModelError> {
+    ) -> Result<StepRoom, ModelError> {
         let (hidden, dtype) = (sizes.hidden, sizes.dtype);
         let kept = Kept::new(engine, sizes, rows)?;
         let mut zeros = |dtype, len: usize| engine.zeros(dtype, len);
-        Ok(Room {
+        Ok(StepRoom {
             inputs: [zeros(dtype, rows * hidden)?, zeros(dtype, rows * hidden)?],
             kept,
             picked: zeros(dtype, wanted_rows * hidden)?,
@@ -262,7 +262,7 @@ impl Room {
     }
 
     fn free(self, engine: &mut Engine) -> Result<(), ModelError> {
-        let Room {
+        let StepRoom {
             inputs: [x, y],
             picked,
             rstd,

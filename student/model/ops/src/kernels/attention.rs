@@ -33,6 +33,11 @@ impl Heads {
         self.query / self.key
     }
 
+    /// Factor of the scores: one over the root of a head's numbers.
+    pub fn scale(self) -> f32 {
+        (self.dim as f64).powf(-0.5) as f32
+    }
+
     pub(crate) fn args(self) -> [Arg; 4] {
         [self.width(), self.query, self.key, self.dim].map(Arg::from)
     }
@@ -68,15 +73,11 @@ pub struct AttentionForward {
     pub window: usize,
 }
 
-fn scale(heads: Heads) -> f32 {
-    (heads.dim as f64).powf(-0.5) as f32
-}
-
 /// Arguments that the three kernels share, behind their own.
 fn shared_args(documents: &Documents, heads: Heads, window: usize) -> Vec<Arg> {
     let (row, out) = (heads.width(), heads.queries());
     let sizes = [row, row, out, heads.query, heads.key, documents.tokens, window];
-    [documents.starts.into(), Arg::Float(scale(heads))].into_iter().chain(sizes.map(Arg::from)).collect()
+    [documents.starts.into(), Arg::Float(heads.scale())].into_iter().chain(sizes.map(Arg::from)).collect()
 }
 
 fn entry(part: AttentionPart, documents: &Documents, heads: Heads) -> Entry {
@@ -204,7 +205,7 @@ impl Walk {
             let seen = |row: usize| if window == 0 { begin } else { begin.max((row + 1).saturating_sub(window)) };
             first.extend((begin..end).map(seen));
         }
-        Walk { qkv: memory.read(qkv, documents.tokens * heads.width()), first, heads, scale: scale(heads) }
+        Walk { qkv: memory.read(qkv, documents.tokens * heads.width()), first, heads, scale: heads.scale() }
     }
 
     fn part(&self, row: usize, offset: usize) -> &[f32] {

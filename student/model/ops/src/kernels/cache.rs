@@ -78,17 +78,11 @@ pub struct PagedAttention {
     pub window: usize,
 }
 
-impl PagedAttention {
-    fn scale(&self) -> f32 {
-        (self.heads.dim as f64).powf(-0.5) as f32
-    }
-}
-
 impl Kernel for PagedAttention {
     fn launch(&self) -> Launch {
         let Pages { tables, stride, block, request, positions } = self.pages;
         let places = [self.out, self.qkv, self.keys, self.values, tables, request, positions].map(Into::into);
-        let sizes = [block.into(), stride.into(), self.window.into(), self.scale().into()];
+        let sizes = [block.into(), stride.into(), self.window.into(), self.heads.scale().into()];
         let args = places.into_iter().chain([self.rows.into()]).chain(self.heads.args()).chain(sizes).collect();
         Launch::new("paged_attention", Some(self.qkv.dtype()), self.rows, args).rows(self.heads.key)
     }
@@ -107,7 +101,7 @@ impl Kernel for PagedAttention {
                 let of = |at: usize| (place(at) * key + head / self.heads.group()) * dim;
                 let score = |at: usize| {
                     let k = memory.read(self.keys.plus(of(at)), dim);
-                    self.scale() * q.iter().zip(k).map(|(q, k)| q * k).sum::<f32>()
+                    self.heads.scale() * q.iter().zip(k).map(|(q, k)| q * k).sum::<f32>()
                 };
                 let scores: Vec<f32> = (oldest..=own).map(score).collect();
                 let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
