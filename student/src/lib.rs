@@ -170,6 +170,13 @@ impl From<CheckpointError> for TrainError {
     }
 }
 
+impl From<TrainError> for CheckpointError {
+    /// Where a checkpoint is written from a learner whose device fails.
+    fn from(error: TrainError) -> CheckpointError {
+        CheckpointError::Source(error.to_string())
+    }
+}
+
 impl TrainError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> TrainError {
         let path = path.into();

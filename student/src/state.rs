@@ -134,8 +134,7 @@ fn write(folder: &Path, standing: &Standing, learner: &mut Learner, config_json:
     let mut read = |name: &str| {
         let moment = KINDS.iter().find_map(|(prefix, kind)| Some((name.strip_prefix(prefix)?, *kind)));
         let (parameter, kind) = moment.unwrap_or((name, Kind::Value));
-        let values = learner.read(parameter, kind).map_err(|error| CheckpointError::Source(error.to_string()))?;
-        values.ok_or_else(|| CheckpointError::missing(folder, name))
+        learner.read(parameter, kind)?.ok_or_else(|| CheckpointError::missing(folder, name))
     };
     let weights = folder.join(WEIGHTS);
     write_safetensors(&weights, &layout, Dtype::F32, &mut read)?;

@@ -11,7 +11,7 @@ use crate::{
     state::{self, Place, Standing},
 };
 use distill_chat::Chat;
-use distill_checkpoint::{Checkpoint, CheckpointError, ModelConfig};
+use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_dataset::{Context, Curve, Dataset, Detail, Interrupted, Tally};
 use distill_model::{AdamStep, Documents, Kind, LossOptions, Recompute};
 use std::{
@@ -52,9 +52,7 @@ pub fn train(
         state::restore(&context.scratch, step, &mut run.learner)?;
     }
     // From here on a stop would only cost what is done: the last act is played to its end.
-    let mut read =
-        |name: &str| run.learner.read(name, Kind::Value).map_err(|error| CheckpointError::Source(error.to_string()));
-    write_parameters(&mut read, checkpoint.config(), base.dir, out)?;
+    write_parameters(&mut |name| Ok(run.learner.read(name, Kind::Value)?), checkpoint.config(), base.dir, out)?;
     base.publish_template(out)?;
     run.journal.write_to(out)?;
     cache.write_rejected(out)?;

@@ -38,7 +38,7 @@ impl Dtype {
 }
 
 /// A buffer of an [`crate::Engine`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Buffer {
     pub(crate) index: usize,
     pub(crate) dtype: Dtype,
@@ -58,18 +58,6 @@ impl Buffer {
     /// The number after `offset` others.
     pub fn at(self, offset: usize) -> At {
         At { buffer: self, offset }
-    }
-}
-
-impl PartialOrd for Dtype {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Dtype {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (*self as u8).cmp(&(*other as u8))
     }
 }
 
@@ -311,7 +299,8 @@ impl Launch {
     }
 }
 
-fn grid(blocks: usize) -> u32 {
+/// A grid's size in one dimension.
+pub(crate) fn grid(blocks: usize) -> u32 {
     u32::try_from(blocks.max(1)).expect("a grid that a launch can have")
 }
 

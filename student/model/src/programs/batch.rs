@@ -1,6 +1,6 @@
 //! Documents as a device sees them: integers that say where what is.
 
-use super::block::Sizes;
+use super::{block::Sizes, lot::Making};
 use crate::{Documents, ModelError};
 use distill_ops::{Buffer, Dtype, Engine, kernels};
 
@@ -27,7 +27,6 @@ const PARTS: usize = 8;
 pub(crate) struct BatchRoom {
     parts: [Buffer; PARTS],
     weights: Buffer,
-    capacity: usize,
 }
 
 /// A batch on the device.
@@ -50,26 +49,13 @@ pub(crate) struct Batch {
 
 impl BatchRoom {
     /// For batches of so many tokens.
-    pub(crate) fn new(engine: &mut Engine, capacity: usize) -> Result<BatchRoom, ModelError> {
+    pub(crate) fn new(making: &mut Making<'_>, capacity: usize) -> Result<BatchRoom, ModelError> {
         let mut parts = Vec::with_capacity(PARTS);
         for _ in 0..PARTS {
-            parts.push(engine.zeros(Dtype::I32, capacity + 1)?);
+            parts.push(making.zeros(Dtype::I32, capacity + 1)?);
         }
         let parts = parts.try_into().expect("as many as were made");
-        Ok(BatchRoom { parts, weights: engine.zeros(Dtype::F32, capacity + 1)?, capacity })
-    }
-
-    /// Tokens and labels that fit.
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    /// Gives the memory back.
-    pub(crate) fn free(self, engine: &mut Engine) -> Result<(), ModelError> {
-        for buffer in self.parts.into_iter().chain([self.weights]) {
-            engine.free(buffer)?;
-        }
-        Ok(())
+        Ok(BatchRoom { parts, weights: making.zeros(Dtype::F32, capacity + 1)? })
     }
 
     /// Puts a batch there.

@@ -4,12 +4,13 @@ use super::{
     angles::Angles,
     attention::{Attention, Way, scores},
     batch::Batch,
-    layout::{Layout, Region},
+    layout::Layout,
+    lot::Making,
 };
 use crate::ModelError;
 use distill_checkpoint::ModelConfig;
 use distill_ops::{
-    At, Buffer, Call, Dtype, Engine, Form, Matrix, Product,
+    At, Buffer, Call, Dtype, Form, Matrix, Product,
     kernels::{
         AddBias, ColumnReduce, ColumnSum, HeadNorm, HeadNormBackward, Heads, RmsNorm, RmsNormBackward, Rope, SwiGlu,
         SwiGluBackward,
@@ -103,9 +104,9 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// Room for so many tokens.
-    pub(crate) fn new(engine: &mut Engine, sizes: &Sizes, tokens: usize) -> Result<Kept, ModelError> {
+    pub(crate) fn new(making: &mut Making<'_>, sizes: &Sizes, tokens: usize) -> Result<Kept, ModelError> {
         let Sizes { hidden, inner, heads, dtype, .. } = *sizes;
-        let mut zeros = |dtype, width: usize| engine.zeros(dtype, tokens * width);
+        let mut zeros = |dtype, width: usize| making.zeros(dtype, tokens * width);
         let raw = if sizes.qk_norm {
             Some((zeros(dtype, heads.width())?, zeros(Dtype::F32, heads.query + heads.key)?))
         } else {
@@ -124,27 +125,6 @@ impl Kept {
             gate_up: zeros(dtype, 2 * inner)?,
             inner: zeros(dtype, inner)?,
         })
-    }
-
-    /// Gives the memory back.
-    pub(crate) fn free(self, engine: &mut Engine) -> Result<(), ModelError> {
-        let raw = self.raw.into_iter().flat_map(|(raw, rstd)| [raw, rstd]);
-        let rest = [
-            self.input_rstd,
-            self.input_normed,
-            self.qkv,
-            self.mixed,
-            self.lse,
-            self.middle,
-            self.post_rstd,
-            self.post_normed,
-            self.gate_up,
-            self.inner,
-        ];
-        for buffer in raw.chain(rest) {
-            engine.free(buffer)?;
-        }
-        Ok(())
     }
 }
 
@@ -171,13 +151,13 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Room for so many tokens, the longest document as long as `longest`.
     pub(crate) fn new(
-        engine: &mut Engine,
+        making: &mut Making<'_>,
         sizes: &Sizes,
         tokens: usize,
         longest: usize,
     ) -> Result<Scratch, ModelError> {
         let Sizes { hidden, inner, heads, dtype, .. } = *sizes;
-        let mut zeros = |dtype, len: usize| engine.zeros(dtype, len);
+        let mut zeros = |dtype, len: usize| making.zeros(dtype, len);
         let partial = (NORM_PARTS * hidden.max(2 * heads.dim)).max(SUM_PARTS * heads.width().max(2 * inner));
         let scores = if sizes.way == Way::Plain { scores(heads, longest) } else { 1 };
         Ok(Scratch {
@@ -196,25 +176,15 @@ impl Scratch {
             ds: zeros(dtype, scores)?,
         })
     }
-
-    /// Gives the memory back.
-    pub(crate) fn free(self, engine: &mut Engine) -> Result<(), ModelError> {
-        let Scratch { dy, d_normed, d_inner, d_mixed, dqkv, dk, dv, delta, partial, s, dp, p, ds } = self;
-        for buffer in [dy, d_normed, d_inner, d_mixed, dqkv, dk, dv, delta, partial, s, dp, p, ds] {
-            engine.free(buffer)?;
-        }
-        Ok(())
-    }
 }
 
 /// Where parameters and their gradients lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weights<'a> {
     pub(crate) layout: &'a Layout,
-    /// Matrices as they are multiplied.
-    pub(crate) matrices: Buffer,
-    pub(crate) vectors: Buffer,
-    /// Nothing where nothing is learnt.
+    /// By region; matrices as they are multiplied.
+    pub(crate) values: [Buffer; 2],
+    /// Likewise; none where nothing is learnt.
     pub(crate) gradients: Option<[Buffer; 2]>,
     /// Whether matrices' gradients add to what is there, or replace it.
     pub(crate) adds: bool,
@@ -228,14 +198,12 @@ impl Weights<'_> {
 
     /// Its gradient.
     pub(crate) fn gradient(&self, name: &str) -> At {
-        let placed = self.layout.get(name).zip(self.gradients);
-        let (placed, gradients) = placed.unwrap_or_else(|| panic!("no gradient of {name}"));
-        gradients[placed.region as usize].at(placed.offset)
+        let found = self.gradients.and_then(|gradients| self.layout.at(gradients, name));
+        found.unwrap_or_else(|| panic!("no gradient of {name}"))
     }
 
     fn optional(&self, name: &str) -> Option<At> {
-        let placed = self.layout.get(name)?;
-        Some(if placed.region == Region::Matrices { self.matrices } else { self.vectors }.at(placed.offset))
+        self.layout.at(self.values, name)
     }
 }
 

@@ -4,14 +4,15 @@
 use super::{
     batch::Batch,
     block::{NORM_PARTS, Sizes, Weights},
+    lot::Making,
 };
 use crate::{LossOptions, ModelError};
 use distill_ops::{
-    At, Buffer, Call, Dtype, Engine, Form, Matrix, Product,
+    At, Buffer, Call, Dtype, Form, Matrix, Product,
     kernels::{ColumnReduce, CrossEntropy, Gather, RmsNorm, RmsNormBackward, Scatter, Sum},
 };
 
-/// Logits that exist at once where the device does not say what is free: in tests so few that every fixture takes several
+/// Logits that exist at once where the device does not say what it has: in tests so few that every fixture takes several
 /// chunks.
 const LOGITS: usize = if cfg!(test) { 1 << 10 } else { 320 << 20 };
 /// The part of a card's memory that logits may take: of all of it, not of what is free, since the order of the projection's
@@ -37,12 +38,12 @@ pub(crate) struct HeadRoom {
 
 impl HeadRoom {
     /// For batches of so many labels.
-    pub(crate) fn new(engine: &mut Engine, sizes: &Sizes, labels: usize) -> Result<HeadRoom, ModelError> {
+    pub(crate) fn new(making: &mut Making<'_>, sizes: &Sizes, labels: usize) -> Result<HeadRoom, ModelError> {
         let by_memory = |total: u64| (total / SHARE) as usize / sizes.dtype.size();
-        let most = (engine.total_memory().map_or(LOGITS, by_memory) / sizes.vocab).max(LEAST);
+        let most = (making.engine.total_memory().map_or(LOGITS, by_memory) / sizes.vocab).max(LEAST);
         // A multiple of the tiles of large products, where there are so many.
         let chunk = if most >= 512 { most / 256 * 256 } else { most }.min(labels.max(1));
-        let mut zeros = |dtype, len: usize| engine.zeros(dtype, len);
+        let mut zeros = |dtype, len: usize| making.zeros(dtype, len);
         Ok(HeadRoom {
             picked: zeros(sizes.dtype, labels * sizes.hidden)?,
             rstd: zeros(Dtype::F32, labels)?,
@@ -53,15 +54,6 @@ impl HeadRoom {
             partial: zeros(Dtype::F32, NORM_PARTS * sizes.hidden)?,
             chunk,
         })
-    }
-
-    /// Gives the memory back.
-    pub(crate) fn free(self, engine: &mut Engine) -> Result<(), ModelError> {
-        let HeadRoom { picked, rstd, normed, d_normed, logits, losses, partial, .. } = self;
-        for buffer in [picked, rstd, normed, d_normed, logits, losses, partial] {
-            engine.free(buffer)?;
-        }
-        Ok(())
     }
 }
 

@@ -2,8 +2,9 @@
 //! is multiplied together lies side by side: the projections to queries, keys and values are one matrix, gate and up
 //! another. Gradients and moments lie likewise, so that a step is a few kernels over long stretches.
 
-use crate::weights::Parameter;
-use distill_checkpoint::ModelConfig;
+use crate::{ModelError, weights::Parameter};
+use distill_checkpoint::{Checkpoint, ModelConfig};
+use distill_ops::{At, Buffer, Dtype, Engine};
 use std::{collections::HashMap, ops::Range};
 
 /// Numbers to which a matrix or vector is aligned: 256 bytes in bfloat16.
@@ -29,6 +30,13 @@ pub(crate) struct Placed {
     pub(crate) parameter: Parameter,
     pub(crate) region: Region,
     pub(crate) offset: usize,
+}
+
+impl Placed {
+    /// Where it lies in buffers by region.
+    pub(crate) fn at(&self, buffers: [Buffer; 2]) -> At {
+        buffers[self.region as usize].at(self.offset)
+    }
 }
 
 /// All parameters' places, in the order of the Hugging Face layout.
@@ -77,6 +85,30 @@ impl Layout {
         Some(&self.placed[*self.by_name.get(name)?])
     }
 
+    /// Where one lies in buffers by region.
+    pub(crate) fn at(&self, buffers: [Buffer; 2], name: &str) -> Option<At> {
+        self.get(name).map(|placed| placed.at(buffers))
+    }
+
+    /// A buffer for each region: matrices in that type, vectors in float32.
+    pub(crate) fn buffers(&self, engine: &mut Engine, matrices: Dtype) -> Result<[Buffer; 2], ModelError> {
+        let [matrices_len, vectors_len] = Region::ALL.map(|region| self.len(region));
+        Ok([engine.zeros(matrices, matrices_len)?, engine.zeros(Dtype::F32, vectors_len)?])
+    }
+
+    /// Reads all parameters into such buffers.
+    pub(crate) fn read(
+        &self,
+        checkpoint: &Checkpoint,
+        engine: &mut Engine,
+        values: [Buffer; 2],
+    ) -> Result<(), ModelError> {
+        for placed in &self.placed {
+            engine.write(placed.at(values), &checkpoint.parameter(&placed.parameter.name)?)?;
+        }
+        Ok(())
+    }
+
     /// Stretches of a region whose parameters `kind` tells the same of, gaps between them included; those of which it tells
     /// nothing are left out.
     pub(crate) fn stretches<K: PartialEq>(
@@ -109,7 +141,6 @@ fn continues(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use distill_checkpoint::Checkpoint;
     use std::path::Path;
 
     #[test]

@@ -10,8 +10,7 @@ use super::{
     memory::{Room, rounded},
     pace::Pace,
 };
-use crate::device::operations;
-use crate::{AdamStep, Documents, Kind, LossOptions, ModelError, Recompute, weights::Parameter};
+use crate::{AdamStep, Documents, Kind, LossOptions, ModelError, Recompute, device::operations, weights::Parameter};
 use burn::tensor::Device;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_ops::{
@@ -73,13 +72,9 @@ impl DeviceLearner {
         let sizes = Sizes::of(config, dtype, Way::choose(&engine, config.head_dim, dtype))?;
         let layout = Layout::of(config);
         let held = if states == States::Bfloat16 { Dtype::Bf16 } else { Dtype::F32 };
-        let both = |engine: &mut Engine, matrices| -> Result<[Buffer; 2], ModelError> {
-            let [matrices_len, vectors_len] = Region::ALL.map(|region| layout.len(region));
-            Ok([engine.zeros(matrices, matrices_len)?, engine.zeros(Dtype::F32, vectors_len)?])
-        };
-        let values = both(&mut engine, held)?;
-        let gradients = both(&mut engine, Dtype::F32)?;
-        let moments = [both(&mut engine, held)?, both(&mut engine, held)?];
+        let values = layout.buffers(&mut engine, held)?;
+        let gradients = layout.buffers(&mut engine, Dtype::F32)?;
+        let moments = [layout.buffers(&mut engine, held)?, layout.buffers(&mut engine, held)?];
         let is_rounded = bfloat16 && held == Dtype::F32;
         let shadow = is_rounded.then(|| engine.zeros(Dtype::Bf16, layout.len(Region::Matrices))).transpose()?;
         let mut learner = DeviceLearner {
@@ -100,10 +95,7 @@ impl DeviceLearner {
             shadow,
             layout,
         };
-        for placed in learner.layout.all().to_vec() {
-            let values = checkpoint.parameter(&placed.parameter.name)?;
-            learner.engine.write(learner.values[placed.region as usize].at(placed.offset), &values)?;
-        }
+        learner.layout.read(checkpoint, &mut learner.engine, values)?;
         learner.round_matrices()?;
         Ok(learner)
     }
@@ -135,8 +127,7 @@ impl DeviceLearner {
     fn weights(&self) -> Weights<'_> {
         Weights {
             layout: &self.layout,
-            matrices: self.shadow.unwrap_or(self.values[0]),
-            vectors: self.values[1],
+            values: [self.shadow.unwrap_or(self.values[0]), self.values[1]],
             gradients: Some(self.gradients),
             adds: self.adds,
         }
@@ -260,7 +251,6 @@ impl DeviceLearner {
                 let size = old.as_ref().map_or(size, |room| room.grown(size)).map(rounded);
                 if let Some(room) = old {
                     room.free(&mut self.engine)?;
-                    self.engine.release()?;
                 }
                 Room::new(&mut self.engine, &self.sizes, size, recompute)?
             }
@@ -327,8 +317,7 @@ impl DeviceLearner {
     /// The first parameter whose gradient is not finite.
     fn broken(&mut self) -> Result<String, ModelError> {
         for placed in self.layout.all() {
-            let at = self.gradients[placed.region as usize].at(placed.offset);
-            let values = self.engine.read(at, placed.parameter.len)?;
+            let values = self.engine.read(placed.at(self.gradients), placed.parameter.len)?;
             if values.iter().any(|value| !value.is_finite()) {
                 return Ok(placed.parameter.name.clone());
             }
@@ -381,14 +370,13 @@ impl DeviceLearner {
         self.layout.all().iter().map(|placed| placed.parameter.clone()).collect()
     }
 
-    fn buffer(&self, kind: Kind, region: Region) -> Buffer {
-        let buffers = match kind {
+    fn buffers(&self, kind: Kind) -> [Buffer; 2] {
+        match kind {
             Kind::Value => self.values,
             Kind::Gradient => self.gradients,
             Kind::First => self.moments[0],
             Kind::Second => self.moments[1],
-        };
-        buffers[region as usize]
+        }
     }
 
     /// The numbers of a parameter, row-major in the Hugging Face layout; nothing for an unknown name.
@@ -397,7 +385,7 @@ impl DeviceLearner {
     /// When the device fails.
     pub fn read(&mut self, name: &str, kind: Kind) -> Result<Option<Vec<f32>>, ModelError> {
         let Some(placed) = self.layout.get(name) else { return Ok(None) };
-        let (at, len) = (self.buffer(kind, placed.region).at(placed.offset), placed.parameter.len);
+        let (at, len) = (placed.at(self.buffers(kind)), placed.parameter.len);
         Ok(Some(self.engine.read(at, len)?))
     }
 
@@ -410,7 +398,7 @@ impl DeviceLearner {
             return Ok(false);
         };
         let (region, offset) = (placed.region, placed.offset);
-        self.engine.write(self.buffer(kind, region).at(offset), values)?;
+        self.engine.write(placed.at(self.buffers(kind)), values)?;
         if let (Kind::Value, Region::Matrices, Some(shadow)) = (kind, region, self.shadow) {
             self.engine.write(shadow.at(offset), values)?;
         }

@@ -5,6 +5,7 @@ use super::{
     batch::BatchRoom,
     block::{Kept, Scratch, Sizes},
     head::HeadRoom,
+    lot::{Lot, Making},
 };
 use crate::{ModelError, Recompute};
 use distill_ops::{Buffer, Engine};
@@ -28,6 +29,7 @@ pub(crate) struct Room {
     pub(crate) scratch: Scratch,
     pub(crate) head: HeadRoom,
     pub(crate) batch: BatchRoom,
+    lot: Lot,
     tokens: usize,
     labels: usize,
     longest: usize,
@@ -43,19 +45,21 @@ impl Room {
         recompute: Recompute,
     ) -> Result<Room, ModelError> {
         let layers = sizes.windows.len();
-        let batch = BatchRoom::new(engine, tokens.max(labels))?;
-        let scratch = Scratch::new(engine, sizes, tokens, longest)?;
-        let head = HeadRoom::new(engine, sizes, labels)?;
+        let mut making = Making::new(engine);
+        let batch = BatchRoom::new(&mut making, tokens.max(labels))?;
+        let scratch = Scratch::new(&mut making, sizes, tokens, longest)?;
+        let head = HeadRoom::new(&mut making, sizes, labels)?;
         let mut inputs = Vec::with_capacity(layers + 1);
         for _ in 0..=layers {
-            inputs.push(engine.zeros(sizes.dtype, tokens * sizes.hidden)?);
+            inputs.push(making.zeros(sizes.dtype, tokens * sizes.hidden)?);
         }
-        let rooms = Rooms::for_blocks(layers, tokens * sizes.kept_bytes(), recompute, engine.free_memory());
+        let rooms = Rooms::for_blocks(layers, tokens * sizes.kept_bytes(), recompute, making.engine.free_memory());
         let mut kept = Vec::with_capacity(rooms.count);
         for _ in 0..rooms.count {
-            kept.push(Kept::new(engine, sizes, tokens)?);
+            kept.push(Kept::new(&mut making, sizes, tokens)?);
         }
-        Ok(Room { inputs, kept, rooms, scratch, head, batch, tokens, labels, longest, recompute })
+        let lot = making.done();
+        Ok(Room { inputs, kept, rooms, scratch, head, batch, lot, tokens, labels, longest, recompute })
     }
 
     /// What decided how much is kept.
@@ -65,11 +69,7 @@ impl Room {
 
     /// Whether such a batch fits.
     pub(crate) fn fits(&self, [tokens, labels, longest]: [usize; 3], recompute: Recompute) -> bool {
-        self.batch.capacity() >= tokens.max(labels)
-            && self.tokens >= tokens
-            && self.labels >= labels
-            && self.longest >= longest
-            && self.recompute == recompute
+        self.tokens >= tokens && self.labels >= labels && self.longest >= longest && self.recompute == recompute
     }
 
     /// The sizes that hold such a batch and those before.
@@ -84,15 +84,7 @@ impl Room {
 
     /// Gives the memory back.
     pub(crate) fn free(self, engine: &mut Engine) -> Result<(), ModelError> {
-        for buffer in self.inputs {
-            engine.free(buffer)?;
-        }
-        for kept in self.kept {
-            kept.free(engine)?;
-        }
-        self.scratch.free(engine)?;
-        self.head.free(engine)?;
-        self.batch.free(engine)
+        Ok(self.lot.free(engine)?)
     }
 }
 

@@ -12,6 +12,7 @@ mod block;
 mod head;
 mod layout;
 mod learner;
+mod lot;
 mod memory;
 mod pace;
 mod stepper;

@@ -4,7 +4,8 @@ use super::{
     angles::AngleTables,
     attention::Way,
     block::{Block, Kept, Sizes, Weights},
-    layout::{Layout, Region},
+    layout::Layout,
+    lot::{Lot, Making},
 };
 use crate::{
     ModelError,
@@ -25,15 +26,15 @@ pub(crate) struct DeviceStepper {
     engine: Engine,
     sizes: Sizes,
     layout: Layout,
-    matrices: Buffer,
-    vectors: Buffer,
+    /// Parameters by region.
+    values: [Buffer; 2],
     /// Keys and values of each layer, `[blocks · BLOCK, key heads · dim]`.
     layers: Vec<[Buffer; 2]>,
     angles: AngleTables,
     room: Option<StepRoom>,
 }
 
-/// StepRoom for a step.
+/// Room for a step.
 #[derive(Debug)]
 struct StepRoom {
     /// What goes into a block, what comes out.
@@ -53,6 +54,7 @@ struct StepRoom {
     rows: usize,
     wanted_rows: usize,
     table: usize,
+    lot: Lot,
 }
 
 /// A step's integers.
@@ -117,31 +119,17 @@ impl DeviceStepper {
             }
         };
         let config = checkpoint.config();
+        let sizes = Sizes::of(config, dtype, Way::Fused)?;
         let mut engine = Engine::with(device, operations().checked)?;
         let layout = Layout::of(config);
-        let matrices = engine.zeros(dtype, layout.len(Region::Matrices))?;
-        let vectors = engine.zeros(Dtype::F32, layout.len(Region::Vectors))?;
-        for placed in layout.all() {
-            let values = checkpoint.parameter(&placed.parameter.name)?;
-            let region = if placed.region == Region::Matrices { matrices } else { vectors };
-            engine.write(region.at(placed.offset), &values)?;
-        }
+        let values = layout.buffers(&mut engine, dtype)?;
+        layout.read(checkpoint, &mut engine, values)?;
         let width = config.num_key_value_heads * config.head_dim;
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for _ in 0..config.num_hidden_layers {
             layers.push([engine.zeros(dtype, blocks * BLOCK * width)?, engine.zeros(dtype, blocks * BLOCK * width)?]);
         }
-        let sizes = Sizes::of(config, dtype, Way::Fused)?;
-        Ok(DeviceStepper {
-            engine,
-            sizes,
-            layout,
-            matrices,
-            vectors,
-            layers,
-            angles: AngleTables::new(config),
-            room: None,
-        })
+        Ok(DeviceStepper { engine, sizes, layout, values, layers, angles: AngleTables::new(config), room: None })
     }
 
     /// As [`crate::Stepper::step`].
@@ -161,13 +149,7 @@ impl DeviceStepper {
         ] {
             self.engine.write_ints(buffer.start(), values)?;
         }
-        let weights = Weights {
-            layout: &self.layout,
-            matrices: self.matrices,
-            vectors: self.vectors,
-            gradients: None,
-            adds: false,
-        };
+        let weights = Weights { layout: &self.layout, values: self.values, gradients: None, adds: false };
         let (rows, hidden) = (step.tokens.len(), self.sizes.hidden);
         let embedding = weights.value("model.embed_tokens.weight");
         let [mut x, mut y] = room.inputs.map(|buffer| buffer.start());
@@ -214,7 +196,7 @@ impl DeviceStepper {
         calls.push(Product::new(Form::Nt, x, head, Matrix::new(room.logits.start(), rows, vocab)).into());
     }
 
-    /// StepRoom for a step at least that large.
+    /// Room for a step at least that large.
     fn make_room(&mut self, step: &Step) -> Result<(), ModelError> {
         let needed = [step.tokens.len(), step.wanted.len(), step.tables.len()];
         let held = self.room.as_ref().map_or([0; 3], |room| [room.rows, room.wanted_rows, room.table]);
@@ -222,8 +204,7 @@ impl DeviceStepper {
             return Ok(());
         }
         if let Some(room) = self.room.take() {
-            room.free(&mut self.engine)?;
-            self.engine.release()?;
+            room.lot.free(&mut self.engine)?;
         }
         let [rows, wanted, table] = [0, 1, 2].map(|index: usize| held[index].max(needed[index].next_power_of_two()));
         self.room = Some(StepRoom::new(&mut self.engine, &self.sizes, rows, wanted, table)?);
@@ -240,8 +221,9 @@ impl StepRoom {
         table: usize,
     ) -> Result<StepRoom, ModelError> {
         let (hidden, dtype) = (sizes.hidden, sizes.dtype);
-        let kept = Kept::new(engine, sizes, rows)?;
-        let mut zeros = |dtype, len: usize| engine.zeros(dtype, len);
+        let mut making = Making::new(engine);
+        let kept = Kept::new(&mut making, sizes, rows)?;
+        let mut zeros = |dtype, len: usize| making.zeros(dtype, len);
         Ok(StepRoom {
             inputs: [zeros(dtype, rows * hidden)?, zeros(dtype, rows * hidden)?],
             kept,
@@ -258,27 +240,7 @@ impl StepRoom {
             rows,
             wanted_rows,
             table,
+            lot: making.done(),
         })
-    }
-
-    fn free(self, engine: &mut Engine) -> Result<(), ModelError> {
-        let StepRoom {
-            inputs: [x, y],
-            picked,
-            rstd,
-            normed,
-            logits,
-            tokens,
-            positions,
-            places,
-            requests,
-            wanted,
-            tables,
-            ..
-        } = self;
-        for buffer in [x, y, picked, rstd, normed, logits, tokens, positions, places, requests, wanted, tables] {
-            engine.free(buffer)?;
-        }
-        self.kept.free(engine)
     }
 }

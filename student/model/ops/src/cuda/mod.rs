@@ -10,7 +10,7 @@
 mod modules;
 
 use crate::{
-    call::{Arg, At, Buffer, Call, Dtype, Entry, Launch},
+    call::{Arg, At, Buffer, Call, Dtype, Entry, Launch, grid},
     engine::{OpsError, failed},
     lowered::Lowered,
     lt::{Lt, WORKSPACE},
@@ -397,13 +397,9 @@ impl Cuda {
         values.extend(std::iter::repeat_n(0, function.trailing));
         let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| from_mut(value).cast()).collect();
         let ([x, y, z], threads) = match launch.entry {
-            Entry::Plain { grid, threads, .. } => (grid, threads),
+            Entry::Plain { grid: blocks, threads, .. } => (blocks, threads),
             Entry::Attention { longest, heads, documents, .. } => {
-                let blocks = longest.div_ceil(function.tile).max(1);
-                (
-                    [blocks, heads, documents.max(1)].map(|size| u32::try_from(size).unwrap_or(u32::MAX)),
-                    function.threads,
-                )
+                ([longest.div_ceil(function.tile), heads, documents].map(grid), function.threads)
             }
         };
         // SAFETY: the arguments are those of the kernel's definition in number and type (a test reads both) and every address
