@@ -9,6 +9,7 @@ in this order; what does not start before the minutes are over is left out, and 
 
   ladder      every operation of training and decoding by itself against its definition, at the shapes of three models
               (`student/model/ops/examples/ladder`), a process for each group of them, ended with all its children after 20 s.
+              Work that does not end is among them: it has to be told, and its process has to end.
               Needs nothing but the driver and cuBLASLt, and fits three minutes: `--only ladder`. WORKDIR/ladder.jsonl has its
               lines, WORKDIR/ladder.md the table: what was measured beside what bytes and operations predict.
   parity      eight steps of AdamW of a 6.5M-parameter model, on the CPU by our own passes and on the device: float32, then

@@ -53,6 +53,7 @@ pub fn execute(cli: Cli, secrets: Secrets<'_>, color: bool) -> ExitCode {
         }
         (None, _) => writeln!(stderr, "error: {}", printable(&explain(&error))),
     };
+    distill_model::leave_if_hanging(ending as u8);
     ExitCode::from(ending as u8)
 }
 

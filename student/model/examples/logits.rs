@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let checkpoint = Checkpoint::open(Path::new(checkpoint))?;
     let blocks: Vec<u32> = (0..longest.div_ceil(BLOCK) as u32).collect();
-    let cache = blocks.len() * block_bytes(checkpoint.config());
+    let cache = blocks.len() * block_bytes(checkpoint.config(), "cpu", Precision::Stored);
     let mut stepper = Stepper::load(&checkpoint, "cpu", Precision::Stored, cache)?;
     writeln!(std::io::stdout(), "{{\"load_s\": {:.3}}}", started.elapsed().as_secs_f64())?;
     let vocab = checkpoint.config().vocab_size;

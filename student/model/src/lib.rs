@@ -24,6 +24,7 @@ pub use cpu::Softmax;
 pub use cpu::train::{AdamStep, Documents, Kind, Label, Learner, LossOptions, LossSum, Recompute, fastest_product};
 pub use decoder::Decoder;
 pub use device::{Operations, device, examine};
+pub use distill_ops::leave_if_hanging;
 pub use precision::Precision;
 pub use programs::{DeviceLearner, States};
 pub use step::{BLOCK, Logits, Share, Stepper, Wanted, block_bytes};

@@ -192,7 +192,7 @@ fn decoding_over_a_cache_equals_the_reference() {
         let needed = seq.div_ceil(BLOCK) as u32;
         // Blocks in any order, another row's between them.
         let blocks: Vec<u32> = (0..needed).rev().map(|index| 2 * index + 1).collect();
-        let bytes = crate::block_bytes(checkpoint.config()) * 2 * needed as usize;
+        let bytes = crate::block_bytes(checkpoint.config(), "cpu", Precision::Stored) * 2 * needed as usize;
         let load = || Stepper::load(&checkpoint, "cpu", Precision::Stored, bytes).expect("the model");
         let by_programs = || Stepper::load_programs(&checkpoint, bytes).expect("the model");
         for row in 0..rows {
@@ -218,7 +218,7 @@ fn shares_of_one_step_do_not_touch_each_other() {
     for fixture in fixtures().into_iter().filter(|fixture| fixture.shape[0] == 2) {
         let checkpoint = Checkpoint::open(&fixture.folder).expect("the checkpoint");
         let ([_, seq], vocab) = (fixture.shape, fixture.vocab());
-        let bytes = crate::block_bytes(checkpoint.config()) * 4;
+        let bytes = crate::block_bytes(checkpoint.config(), "cpu", Precision::Stored) * 4;
         let tokens: Vec<u32> = fixture.tokens.iter().map(|id| *id as u32).collect();
         let (first, second) = tokens.split_at(seq);
         let mut alone = Stepper::load(&checkpoint, "cpu", Precision::Stored, bytes).expect("the model");
@@ -255,7 +255,7 @@ fn shares_of_one_step_do_not_touch_each_other() {
 #[test]
 fn a_step_that_cannot_be_taken_is_an_error() {
     let checkpoint = Checkpoint::open(&root().join("llama_multi_head")).expect("the checkpoint");
-    let bytes = crate::block_bytes(checkpoint.config()) * 2;
+    let bytes = crate::block_bytes(checkpoint.config(), "cpu", Precision::Stored) * 2;
     let mut stepper = Stepper::load(&checkpoint, "cpu", Precision::Stored, bytes).expect("the model");
     let good = Share { tokens: &[1, 2], start: 0, blocks: &[0], logits: Wanted::Last };
     let bad = [

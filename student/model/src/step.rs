@@ -3,6 +3,7 @@
 
 use crate::{ModelError, cpu::Forward, device, precision::Precision, programs::DeviceStepper};
 use distill_checkpoint::{Checkpoint, ModelConfig};
+use std::sync::Arc;
 
 /// Positions in a block of the cache.
 pub const BLOCK: usize = 32;
@@ -43,12 +44,12 @@ pub struct Logits {
 enum Values {
     /// As the CPU's products leave them.
     Panels(crate::cpu::Panels),
-    /// Row by row.
-    Rows(Vec<f32>),
+    /// Row by row. Whoever reads them from a device has them again when the step is looked at no more.
+    Rows(Arc<Vec<f32>>),
 }
 
 impl Logits {
-    pub(crate) fn from_rows(rows: usize, vocab: usize, values: Vec<f32>) -> Logits {
+    pub(crate) fn from_rows(rows: usize, vocab: usize, values: Arc<Vec<f32>>) -> Logits {
         Logits { rows, vocab, values: Values::Rows(values) }
     }
 
@@ -72,6 +73,7 @@ impl Logits {
 pub struct Stepper {
     config: ModelConfig,
     blocks: usize,
+    block_bytes: usize,
     on: On,
 }
 
@@ -94,11 +96,11 @@ impl Stepper {
         cache_bytes: usize,
     ) -> Result<Stepper, ModelError> {
         let config = checkpoint.config().clone();
-        let blocks = cache_bytes / block_bytes(&config);
+        let block_bytes = block_bytes(&config, device_name, precision);
+        let blocks = cache_bytes / block_bytes;
         if blocks == 0 {
             return Err(ModelError::Step(format!(
-                "expected room for at least {BLOCK} positions in the cache ({} bytes), found {cache_bytes}",
-                block_bytes(&config)
+                "expected room for at least {BLOCK} positions in the cache ({block_bytes} bytes), found {cache_bytes}"
             )));
         }
         let on = if device_name == "cpu" {
@@ -106,7 +108,12 @@ impl Stepper {
         } else {
             On::Device(Box::new(DeviceStepper::load(checkpoint, &device(device_name)?, precision, blocks)?))
         };
-        Ok(Stepper { config, blocks, on })
+        Ok(Stepper { config, blocks, block_bytes, on })
+    }
+
+    /// Bytes of keys and values of one block, over all layers.
+    pub fn block_bytes(&self) -> usize {
+        self.block_bytes
     }
 
     /// The model's shape.
@@ -152,10 +159,14 @@ impl Stepper {
     }
 }
 
-/// Bytes of keys and values of one block, over all layers.
-pub fn block_bytes(config: &ModelConfig) -> usize {
-    let width = config.head_dim.div_ceil(32) * 32;
-    2 * config.num_hidden_layers * config.num_key_value_heads * width * BLOCK * size_of::<f32>()
+/// Bytes of keys and values of one block, over all layers: float32 and in whole panels on the CPU, as the products are elsewhere.
+pub fn block_bytes(config: &ModelConfig, device_name: &str, precision: Precision) -> usize {
+    let (width, bytes) = match (device_name, precision) {
+        ("cpu", _) => (config.head_dim.next_multiple_of(32), size_of::<f32>()),
+        (_, Precision::Bf16) => (config.head_dim, size_of::<half::bf16>()),
+        _ => (config.head_dim, size_of::<f32>()),
+    };
+    2 * config.num_hidden_layers * config.num_key_value_heads * width * BLOCK * bytes
 }
 
 #[cfg(test)]
@@ -163,9 +174,10 @@ impl Stepper {
     /// The programs of other devices, run on the processor.
     pub(crate) fn load_programs(checkpoint: &Checkpoint, cache_bytes: usize) -> Result<Stepper, ModelError> {
         let config = checkpoint.config().clone();
-        let blocks = cache_bytes / block_bytes(&config);
+        let block_bytes = block_bytes(&config, "cpu", Precision::Stored);
+        let blocks = cache_bytes / block_bytes;
         let forward = DeviceStepper::load(checkpoint, &device("cpu")?, Precision::Stored, blocks)?;
-        Ok(Stepper { config, blocks, on: On::Device(Box::new(forward)) })
+        Ok(Stepper { config, blocks, block_bytes, on: On::Device(Box::new(forward)) })
     }
 
     pub(crate) fn is_on_cpu(&self) -> bool {

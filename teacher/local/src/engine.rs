@@ -13,7 +13,7 @@ use crate::{
     sequence::{Outcome, Sequence},
 };
 use distill_chat::Chat;
-use distill_model::{BLOCK, Logits, Share, Stepper, Wanted, block_bytes};
+use distill_model::{BLOCK, Logits, Share, Stepper, Wanted};
 use rayon::prelude::*;
 use std::{
     collections::VecDeque,
@@ -137,7 +137,7 @@ impl Engine {
         let needed = ask.prompt.len().saturating_add(ask.max_new_tokens).min(context);
         let found = self.cache_tokens();
         if needed > found {
-            return Err(AskError::Cache { needed, found, token_bytes: block_bytes(self.stepper.config()) / BLOCK });
+            return Err(AskError::Cache { needed, found, token_bytes: self.stepper.block_bytes() / BLOCK });
         }
         self.waiting.push_back(Sequence::new(id, ask, context));
         Ok(())

@@ -56,7 +56,7 @@ pub fn plan_cache(dir: &Path, placement: &Placement<'_>) -> Result<CachePlan, Te
 pub(crate) fn plan(checkpoint: &Checkpoint, placement: &Placement<'_>) -> Result<CachePlan, TeacherError> {
     let config = checkpoint.config();
     let sizes = Sizes {
-        block_bytes: block_bytes(config) as u64,
+        block_bytes: block_bytes(config, placement.device, placement.precision) as u64,
         context: config.max_position_embeddings as u64,
         weight_bytes: weight_bytes(checkpoint, placement),
     };

@@ -6,7 +6,7 @@ use crate::{
 use distill_chat::Chat;
 use distill_checkpoint::{Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
 use distill_dataset::{Cancel, FinishReason, Message, SamplingParams};
-use distill_model::{Decoder, block_bytes};
+use distill_model::{Decoder, Precision, block_bytes};
 use distill_teacher::{Complete, Completion, Queue, Request, TeacherError};
 use proptest::prelude::*;
 use std::{
@@ -35,6 +35,11 @@ impl Queue for List {
 
 const CONTEXT: usize = 160;
 
+/// Bytes of a block of the cache.
+pub(crate) fn block() -> usize {
+    block_bytes(&shape(), "cpu", Precision::Stored)
+}
+
 pub(crate) fn shape() -> ModelConfig {
     ModelConfig::from_json(
         r#"{"model_type": "qwen2", "vocab_size": 272, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -59,7 +64,7 @@ fn teacher(root: &Path) -> LocalTeacher {
 
 /// An engine whose cache holds so many blocks of 32 positions.
 fn engine(root: &Path, blocks: usize, running: usize, step_tokens: usize) -> Engine {
-    let limits = Limits { cache_bytes: Some(blocks * block_bytes(&shape())), longest: None, running, step_tokens };
+    let limits = Limits { cache_bytes: Some(blocks * block()), longest: None, running, step_tokens };
     load(root, Placement { limits, ..Placement::on("cpu") }).expect("an engine").1
 }
 
@@ -428,7 +433,7 @@ fn an_answer_tells_which_limit_cut_it() {
 
 /// A teacher whose cache holds so many blocks, whatever is asked of it.
 fn cramped(root: &Path, blocks: usize, longest: Option<Longest>) -> Result<LocalTeacher, TeacherError> {
-    let limits = Limits { cache_bytes: Some(blocks * block_bytes(&shape())), longest, ..Limits::default() };
+    let limits = Limits { cache_bytes: Some(blocks * block()), longest, ..Limits::default() };
     LocalTeacher::load(root, "random", Placement { limits, ..Placement::on("cpu") })
 }
 
@@ -439,7 +444,7 @@ fn a_cache_that_is_too_small_is_an_error_and_never_a_shorter_answer() {
     // Known before: an error before the start.
     let longest = Longest { prompt: Some(30), new: 80 };
     let error = cramped(root.path(), 3, Some(longest)).err().expect("too little cache").to_string();
-    let (needed, found) = (4 * block_bytes(&shape()), 3 * block_bytes(&shape()));
+    let (needed, found) = (4 * block(), 3 * block());
     assert!(error.contains(&format!("110 tokens needs {needed} bytes")), "{error}");
     assert!(error.contains(&format!("found {found}")) && error.contains("hint: "), "{error}");
     assert!(cramped(root.path(), 4, Some(longest)).is_ok());
@@ -459,7 +464,7 @@ fn the_cache_follows_the_model_and_the_request() {
     checkpoint(root.path());
     let plan = |limits: Limits| plan_cache(root.path(), &Placement { limits, ..Placement::on("cpu") }).expect("a plan");
     let few = Limits { running: 3, ..Limits::for_request(Some(20), 40) };
-    assert_eq!(plan(few).bytes as usize, 3 * 2 * block_bytes(&shape()), "three requests of 60 tokens, two blocks each");
+    assert_eq!(plan(few).bytes as usize, 3 * 2 * block(), "three requests of 60 tokens, two blocks each");
     assert_eq!(plan(few).longest_tokens, 60);
     let long = Limits { running: 1, ..Limits::for_request(Some(20), 40_000) };
     assert_eq!(plan(long).longest_tokens as usize, CONTEXT, "the model's context ends it");

@@ -6,6 +6,23 @@ use crate::{
     lt::LtError,
 };
 use burn::tensor::Device;
+use std::time::Duration;
+
+/// How a card is watched while it works. The processor needs none of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// Whether every call is waited for, so that the one that fails or hangs is named. That is slow.
+    pub checked: bool,
+    /// How long the card may work at what was asked of it at once, before it counts as hanging.
+    pub patience: Duration,
+}
+
+impl Default for Watch {
+    /// Calls are started one after the other, and two minutes are long enough for what waits in the card's queue.
+    fn default() -> Self {
+        Watch { checked: false, patience: Duration::from_secs(120) }
+    }
+}
 
 /// What can go wrong on a device.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +53,19 @@ pub enum OpsError {
     },
 }
 
+/// Ends the process with that status at once if a card of it hangs, and does nothing otherwise. Nothing that is registered for
+/// a process's end is run then: the driver would wait for the card's work, for ever. What was written to files stays as it
+/// is; call it when everything is said.
+#[allow(unsafe_code)]
+pub fn leave_if_hanging(status: u8) {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::HANGS.load(std::sync::atomic::Ordering::Relaxed) {
+        // SAFETY: it does not return, and touches no memory of this process.
+        unsafe { libc::_exit(status.into()) }
+    }
+    let _ = status;
+}
+
 /// A device with buffers.
 #[derive(Debug)]
 pub struct Engine {
@@ -55,20 +85,19 @@ impl Engine {
     /// # Errors
     /// When the card's driver or cuBLASLt is missing or too old.
     pub fn new(device: &Device) -> Result<Engine, OpsError> {
-        Engine::with(device, false)
+        Engine::with(device, Watch::default())
     }
 
-    /// As [`Engine::new`]; with `checked` a card is waited for after every call, so that the one that fails or hangs is named.
-    /// That is slow.
+    /// As [`Engine::new`], watched in another way.
     ///
     /// # Errors
     /// As [`Engine::new`].
-    pub fn with(device: &Device, checked: bool) -> Result<Engine, OpsError> {
+    pub fn with(device: &Device, watch: Watch) -> Result<Engine, OpsError> {
         #[cfg(feature = "cuda")]
-        if let Some(cuda) = crate::cuda::Cuda::of(device, checked)? {
+        if let Some(cuda) = crate::cuda::Cuda::of(device, watch)? {
             return Ok(Engine { on: On::Cuda(Box::new(cuda)) });
         }
-        let _ = (device, checked);
+        let _ = (device, watch);
         Ok(Engine { on: On::Host(Memory::default()) })
     }
 
@@ -152,14 +181,25 @@ impl Engine {
     /// # Errors
     /// When something failed on the device, it does not finish, or the place is not there.
     pub fn read(&mut self, at: At, len: usize) -> Result<Vec<f32>, OpsError> {
+        let mut out = Vec::new();
+        self.read_into(at, len, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`Engine::read`], in the place of what `out` has.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_into(&mut self, at: At, len: usize, out: &mut Vec<f32>) -> Result<(), OpsError> {
         floats("a read", at)?;
         match &mut self.on {
             On::Host(memory) => {
                 memory.check(at, len)?;
-                Ok(memory.read(at, len))
+                *out = memory.read(at, len);
+                Ok(())
             }
             #[cfg(feature = "cuda")]
-            On::Cuda(cuda) => cuda.read(at, len),
+            On::Cuda(cuda) => cuda.read_into(at, len, out),
         }
     }
 

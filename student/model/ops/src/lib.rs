@@ -31,5 +31,5 @@ mod lt;
 mod tests;
 
 pub use call::{Arg, At, AttentionPart, Buffer, Call, Dtype, Entry, Form, Kernel, Launch, Matrix, Product};
-pub use engine::{Engine, OpsError};
+pub use engine::{Engine, OpsError, Watch, leave_if_hanging};
 pub use host::Memory;

@@ -167,8 +167,8 @@ impl Lt {
         let candidates = names.iter().map(PathBuf::from).chain(files.filter(|path| path.exists()));
         for path in candidates {
             // SAFETY: loading cuBLASLt runs its initialisers, which is what it is for.
-            if unsafe { Library::new(&path) }.is_ok() {
-                return Lt::load(&path);
+            if let Ok(library) = unsafe { Library::new(&path) } {
+                return Lt::of(&path, library);
             }
         }
         let looked: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
@@ -181,15 +181,15 @@ impl Lt {
     }
 
     /// Loads the library from a file.
+    #[cfg(test)]
     pub(crate) fn load(path: &Path) -> Result<Lt, LtError> {
-        // What the loader says is in the error's source: which file, which symbol.
-        let unusable = |error: libloading::Error| {
-            let said = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-            LtError::Unusable { path: path.display().to_string(), why: format!("{error}{said}") }
-        };
         // SAFETY: as above.
-        let library = unsafe { Library::new(path) }.map_err(unusable)?;
-        let functions = Functions::load(&library).map_err(unusable)?;
+        Lt::of(path, unsafe { Library::new(path) }.map_err(|error| unusable(path, &error))?)
+    }
+
+    /// With a library that was loaded from there.
+    fn of(path: &Path, library: Library) -> Result<Lt, LtError> {
+        let functions = Functions::load(&library).map_err(|error| unusable(path, &error))?;
         let mut lt = Lt {
             functions,
             handle: null_mut(),
@@ -371,6 +371,12 @@ impl Lt {
             }
         }
     }
+}
+
+/// What the loader says is in the error's source: which file, which symbol.
+fn unusable(path: &Path, error: &libloading::Error) -> LtError {
+    let said = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    LtError::Unusable { path: path.display().to_string(), why: format!("{error}{said}") }
 }
 
 /// Folders where installations and PyTorch's wheels keep the library.

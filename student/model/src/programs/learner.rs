@@ -7,6 +7,7 @@ use super::{
     block::{Block, Learning, Sizes, Weights},
     head::Head,
     layout::{Layout, Region},
+    lot::Making,
     memory::{Room, rounded},
     pace::Pace,
 };
@@ -14,7 +15,7 @@ use crate::{AdamStep, Documents, Kind, LossOptions, ModelError, Recompute, devic
 use burn::tensor::Device;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_ops::{
-    Buffer, Call, Dtype, Engine, Form, Matrix, Product,
+    Buffer, Call, Dtype, Engine, Form, Matrix, Product, Watch,
     kernels::{AdamNumbers, AdamW, AdamWRounded, Cast, EmbedBackward, Gather, SQUARE_PARTS, SquareSum, SumDoubles},
 };
 use std::time::Instant;
@@ -67,7 +68,7 @@ impl DeviceLearner {
         states: States,
     ) -> Result<DeviceLearner, ModelError> {
         let config = checkpoint.config();
-        let mut engine = Engine::with(device, operations().checked)?;
+        let mut engine = Engine::with(device, Watch { checked: operations().checked, ..Watch::default() })?;
         let dtype = if bfloat16 { Dtype::Bf16 } else { Dtype::F32 };
         let sizes = Sizes::of(config, dtype, Way::choose(&engine, config.head_dim, dtype))?;
         let layout = Layout::of(config);
@@ -413,11 +414,12 @@ impl DeviceLearner {
     pub fn fastest_product(&mut self) -> Result<f64, ModelError> {
         let mut best = 0.0_f64;
         for size in [256, 2048, 8192] {
-            let mut matrices = Vec::with_capacity(3);
-            for _ in 0..3 {
-                matrices.push(self.engine.zeros(self.sizes.dtype, size * size)?);
-            }
-            let [a, b, out] = [0, 1, 2].map(|index: usize| Matrix::new(matrices[index].start(), size, size));
+            let mut making = Making::new(&mut self.engine);
+            let mut matrix = || -> Result<Matrix, ModelError> {
+                Ok(Matrix::new(making.zeros(self.sizes.dtype, size * size)?.start(), size, size))
+            };
+            let (a, b, out) = (matrix()?, matrix()?, matrix()?);
+            let lot = making.done();
             let mut least = f64::INFINITY;
             for _ in 0..5 {
                 let begin = Instant::now();
@@ -427,14 +429,11 @@ impl DeviceLearner {
                 least = least.min(begin.elapsed().as_secs_f64());
             }
             best = best.max(2.0 * (size as f64).powi(3) / least);
-            for buffer in matrices {
-                self.engine.free(buffer)?;
-            }
+            lot.free(&mut self.engine)?;
             if least > 2e-3 {
                 break;
             }
         }
-        self.engine.release()?;
         Ok(best)
     }
 

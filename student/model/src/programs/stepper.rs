@@ -16,9 +16,10 @@ use crate::{
 use burn::tensor::Device;
 use distill_checkpoint::Checkpoint;
 use distill_ops::{
-    At, Buffer, Call, Dtype, Engine, Form, Matrix, Product,
+    At, Buffer, Call, Dtype, Engine, Form, Matrix, Product, Watch,
     kernels::{CacheWrite, Gather, PagedAttention, Pages, RmsNorm},
 };
+use std::sync::Arc;
 
 /// A decoder with its cache on a device.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct DeviceStepper {
     layers: Vec<[Buffer; 2]>,
     angles: AngleTables,
     room: Option<StepRoom>,
+    /// Those of the last step.
+    logits: Arc<Vec<f32>>,
 }
 
 /// Room for a step.
@@ -120,7 +123,7 @@ impl DeviceStepper {
         };
         let config = checkpoint.config();
         let sizes = Sizes::of(config, dtype, Way::Fused)?;
-        let mut engine = Engine::with(device, operations().checked)?;
+        let mut engine = Engine::with(device, Watch { checked: operations().checked, ..Watch::default() })?;
         let layout = Layout::of(config);
         let values = layout.buffers(&mut engine, dtype)?;
         layout.read(checkpoint, &mut engine, values)?;
@@ -129,7 +132,16 @@ impl DeviceStepper {
         for _ in 0..config.num_hidden_layers {
             layers.push([engine.zeros(dtype, blocks * BLOCK * width)?, engine.zeros(dtype, blocks * BLOCK * width)?]);
         }
-        Ok(DeviceStepper { engine, sizes, layout, values, layers, angles: AngleTables::new(config), room: None })
+        Ok(DeviceStepper {
+            engine,
+            sizes,
+            layout,
+            values,
+            layers,
+            angles: AngleTables::new(config),
+            room: None,
+            logits: Arc::default(),
+        })
     }
 
     /// As [`crate::Stepper::step`].
@@ -177,15 +189,18 @@ impl DeviceStepper {
         }
         let count = step.wanted.len();
         if count > 0 {
-            self.logits(room, weights, x, count, &mut calls);
+            self.head(room, weights, x, count, &mut calls);
         }
         self.engine.run(&calls)?;
         let logits = room.logits.start();
-        let values = if count > 0 { self.engine.read(logits, count * self.sizes.vocab)? } else { Vec::new() };
-        Ok(Logits::from_rows(count, self.sizes.vocab, values))
+        // Room for what comes from the device is there from the step before: new pages take longer than the bytes.
+        let mut values = Arc::into_inner(std::mem::take(&mut self.logits)).unwrap_or_default();
+        self.engine.read_into(logits, count * self.sizes.vocab, &mut values)?;
+        self.logits = Arc::new(values);
+        Ok(Logits::from_rows(count, self.sizes.vocab, self.logits.clone()))
     }
 
-    fn logits(&self, room: &StepRoom, weights: Weights<'_>, x: At, rows: usize, calls: &mut Vec<Call>) {
+    fn head(&self, room: &StepRoom, weights: Weights<'_>, x: At, rows: usize, calls: &mut Vec<Call>) {
         let Sizes { hidden, vocab, eps, .. } = self.sizes;
         let (picked, normed, rstd) = (room.picked.start(), room.normed.start(), room.rstd.start());
         calls.push(Gather { y: picked, x, index: room.wanted.start(), rows, width: hidden }.into());

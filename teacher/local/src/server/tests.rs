@@ -377,7 +377,7 @@ fn a_base_model_completes_text_and_says_that_it_has_no_template() {
 
 #[test]
 fn what_the_cache_cannot_hold_is_refused_and_what_the_context_cuts_is_told_as_length() {
-    let server = start(|_, limits| limits.cache_bytes = Some(3 * distill_model::block_bytes(&crate::tests::shape())));
+    let server = start(|_, limits| limits.cache_bytes = Some(3 * crate::tests::block()));
     let prompt: Vec<u32> = (20..30).collect();
     let ask = |new: usize| server.post(COMPLETIONS, &json!({"prompt": prompt, "max_tokens": new, "ignore_eos": true}));
     let (status, reply) = ask(90);

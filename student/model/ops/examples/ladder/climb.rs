@@ -31,6 +31,7 @@ type Failure = Box<dyn Error>;
 /// The device, and what was found on it.
 pub(crate) struct Climb {
     pub(crate) engine: Engine,
+    pub(crate) device: Device,
     pub(crate) is_host: bool,
     pub(crate) failed: bool,
     /// Seconds until the device could be used.
@@ -83,7 +84,17 @@ impl Climb {
         let spare = engine.zeros(Dtype::F32, 1)?;
         engine.read(spare.start(), 1)?;
         let opened = begin.elapsed().as_secs_f64();
-        let mut climb = Climb { engine, is_host, failed: false, opened, broken, spare, idle: 0.0, told: begin };
+        let mut climb = Climb {
+            engine,
+            device: device.clone(),
+            is_host,
+            failed: false,
+            opened,
+            broken,
+            spare,
+            idle: 0.0,
+            told: begin,
+        };
         let mut waits = Vec::new();
         for _ in 0..20 {
             let begin = Instant::now();

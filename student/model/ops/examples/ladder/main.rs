@@ -162,6 +162,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             }
         }
     }
+    distill_ops::leave_if_hanging(climb.failed.into());
     Ok(if climb.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

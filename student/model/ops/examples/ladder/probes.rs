@@ -1,8 +1,11 @@
 //! Rungs that are not compared: that the device can be used, that failures are told, what a launch costs the host.
 
 use crate::climb::{Climb, guarded, median, number, quoted};
-use distill_ops::{Call, Dtype, Entry, Form, Kernel, Launch, Matrix, Memory, OpsError, Product};
-use std::{error::Error, time::Instant};
+use distill_ops::{Call, Dtype, Engine, Entry, Form, Kernel, Launch, Matrix, Memory, OpsError, Product, Watch};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 type Probe = fn(&mut Climb) -> Result<String, Box<dyn Error>>;
 
@@ -12,6 +15,9 @@ pub(crate) const PROBES: &[(&str, &str, Probe)] = &[
     ("failures", "a launch with too many threads fails", too_many),
     ("failures", "a kernel that does not exist fails", unknown),
     ("host", "host product 64", host),
+    ("hang_read", "a kernel without end is told by what waits for it", hang_read),
+    ("hang_queue", "a kernel without end is told while more is started", hang_queue),
+    ("hang_checked", "a kernel without end is named where calls are checked", hang_checked),
 ];
 
 fn open(climb: &mut Climb) -> Result<String, Box<dyn Error>> {
@@ -142,4 +148,63 @@ fn host(climb: &mut Climb) -> Result<String, Box<dyn Error>> {
     squares.free(climb)?;
     let [single, listed, bracketed] = [single, listed, bracketed].map(number);
     Ok(format!("\"host_us\": {single}, \"listed_us\": {listed}, \"with_allocation_us\": {bracketed}"))
+}
+
+/// A kernel that does not end.
+#[derive(Debug)]
+struct Spin(distill_ops::At);
+
+impl Kernel for Spin {
+    fn launch(&self) -> Launch {
+        let entry = Entry::Plain { name: "spin".to_owned(), grid: [1, 1, 1], threads: 1 };
+        Launch { entry, args: vec![self.0.into()] }
+    }
+
+    fn define(&self, _: &mut Memory) {
+        panic!("spin: it would not end");
+    }
+}
+
+/// Starts work that does not end, and `more` products behind it: an error that has all the `words` comes soon, the next call
+/// is refused at once, and the process can still end, which is seen from outside. A card that hangs cannot be used again, so
+/// each of these rungs has a process of its own.
+fn hang(climb: &mut Climb, checked: bool, more: usize, words: &[&str]) -> Result<String, Box<dyn Error>> {
+    let is_host = climb.is_host;
+    climb.engine = Engine::with(&climb.device, Watch { checked, patience: Duration::from_secs(2) })?;
+    let squares = Squares::new(climb)?;
+    let until = climb.engine.zeros(Dtype::I32, 1)?;
+    // As in the midst of a training: what is loaded first while the card hangs blocks within the driver.
+    climb.engine.run(&[squares.product()])?;
+    climb.engine.read(squares.0[2].start(), 1)?;
+    let begin = Instant::now();
+    let ran = guarded(|| {
+        climb.engine.run(&[Spin(until.start()).into()])?;
+        for _ in 0..more {
+            climb.engine.run(&[squares.product()])?;
+        }
+        Ok(climb.engine.read(squares.0[2].start(), 1)?)
+    });
+    let seconds = begin.elapsed().as_secs_f64();
+    let Err(told) = ran else { return Err("it ended".into()) };
+    let told = told.to_string();
+    if !is_host && !words.iter().all(|word| told.contains(word)) {
+        return Err(format!("expected {words:?} in the message, found: {told}").into());
+    }
+    if !is_host && climb.engine.run(&[squares.product()]).is_ok() {
+        return Err("a call after it was accepted".into());
+    }
+    Ok(format!("\"told\": {}, \"told_after_s\": {}", quoted(&told), number(seconds)))
+}
+
+fn hang_read(climb: &mut Climb) -> Result<String, Box<dyn Error>> {
+    hang(climb, false, 10, &["a read", "not finished after 2 s"])
+}
+
+/// More launches than the driver takes before it blocks.
+fn hang_queue(climb: &mut Climb) -> Result<String, Box<dyn Error>> {
+    hang(climb, false, 5000, &["what was started before product Nn 64 x 64 x 64", "not finished after 2 s"])
+}
+
+fn hang_checked(climb: &mut Climb) -> Result<String, Box<dyn Error>> {
+    hang(climb, true, 10, &["spin", "not finished after 2 s"])
 }

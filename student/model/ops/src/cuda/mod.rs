@@ -11,7 +11,7 @@ mod modules;
 
 use crate::{
     call::{Arg, At, Buffer, Call, Dtype, Entry, Launch, grid},
-    engine::{OpsError, failed},
+    engine::{OpsError, Watch, failed},
     lowered::Lowered,
     lt::{Lt, WORKSPACE},
 };
@@ -30,6 +30,7 @@ use std::{
     any::Any,
     ffi::{CStr, c_void},
     ptr::{from_mut, null_mut},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -39,8 +40,9 @@ const OLDEST_DRIVER: i32 = 12050;
 const STAGING: usize = 32 << 20;
 /// Calls between two marks: the driver blocks, without a limit, when about a thousand launches wait.
 const MARK: usize = 256;
-/// How long the card may work at what was asked of it at once.
-const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether a card of this process has not finished in time.
+pub(crate) static HANGS: AtomicBool = AtomicBool::new(false);
 
 /// A card with buffers.
 pub(crate) struct Cuda {
@@ -51,12 +53,14 @@ pub(crate) struct Cuda {
     after: sys::CUevent,
     modules: Modules,
     lt: Lt,
-    workspace: Held,
+    /// Memory that products work in. It is the first of the buffers.
+    workspace: u64,
     staging: *mut u8,
     buffers: Vec<Option<Held>>,
     name: String,
-    /// Whether every call is waited for, so that the one that fails is named.
-    checked: bool,
+    watch: Watch,
+    /// Whether work did not end: nothing more is waited for.
+    hangs: bool,
     /// Calls since the last mark, and what was marked before.
     started: usize,
     marks: [sys::CUevent; 2],
@@ -86,7 +90,7 @@ struct Held {
 
 impl Cuda {
     /// The card that a device is; nothing where it is another kind of device.
-    pub(crate) fn of(device: &Device, checked: bool) -> Result<Option<Cuda>, OpsError> {
+    pub(crate) fn of(device: &Device, watch: Watch) -> Result<Option<Cuda>, OpsError> {
         let probe = Tensor::<1>::zeros([1], device).into_dispatch().kind;
         let probe = match probe {
             DispatchTensorKind::Cube(BackendTensor::Float(probe)) => probe,
@@ -162,16 +166,21 @@ impl Cuda {
             after,
             modules,
             lt,
-            workspace,
-            buffers: Vec::new(),
+            workspace: workspace.address,
+            buffers: vec![Some(workspace)],
             name,
-            checked,
+            watch,
+            hangs: false,
             started: 0,
             marks,
         }))
     }
 
+    /// Makes the context this thread's. A card that hangs is asked nothing more.
     fn current(&self) -> Result<(), OpsError> {
+        if self.hangs {
+            return Err(failed("the device", "it has not finished what it was asked before".to_owned()));
+        }
         // SAFETY: the context is retained and never released.
         check("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(self.context) })
     }
@@ -271,23 +280,34 @@ impl Cuda {
         check("cuMemcpyHtoDAsync", copied)
     }
 
-    pub(crate) fn read(&mut self, at: At, len: usize) -> Result<Vec<f32>, OpsError> {
+    pub(crate) fn read_into(&mut self, at: At, len: usize, out: &mut Vec<f32>) -> Result<(), OpsError> {
+        out.resize(len, 0.0);
         match at.dtype() {
-            Dtype::F32 => self.download(at, len, 0.0),
-            Dtype::Bf16 => Ok(self.download(at, len, half::bf16::ZERO)?.into_iter().map(half::bf16::to_f32).collect()),
-            Dtype::F64 => Ok(self.download(at, len, 0.0_f64)?.into_iter().map(|value| value as f32).collect()),
+            Dtype::F32 => self.download(at, out),
+            Dtype::Bf16 => {
+                let mut read = vec![half::bf16::ZERO; len];
+                self.download(at, &mut read)?;
+                out.iter_mut().zip(read).for_each(|(out, value)| *out = value.to_f32());
+                Ok(())
+            }
+            Dtype::F64 => {
+                let read = self.read_doubles(at, len)?;
+                out.iter_mut().zip(read).for_each(|(out, value)| *out = value as f32);
+                Ok(())
+            }
             Dtype::I32 => Err(failed("a read", "floats where integers are kept".to_owned())),
         }
     }
 
     pub(crate) fn read_doubles(&mut self, at: At, len: usize) -> Result<Vec<f64>, OpsError> {
-        self.download(at, len, 0.0)
+        let mut out = vec![0.0; len];
+        self.download(at, &mut out)?;
+        Ok(out)
     }
 
-    fn download<T: Copy + Send + Sync>(&mut self, at: At, len: usize, zero: T) -> Result<Vec<T>, OpsError> {
+    fn download<T: Copy + Send + Sync>(&mut self, at: At, out: &mut [T]) -> Result<(), OpsError> {
         self.current()?;
-        let address = self.address(at, len)?;
-        let mut out = vec![zero; len];
+        let address = self.address(at, out.len())?;
         for (index, part) in out.chunks_mut(STAGING / size_of::<T>()).enumerate() {
             let bytes = size_of_val(part);
             let from = address + (index * STAGING) as u64;
@@ -302,17 +322,18 @@ impl Cuda {
                 .zip(staged.par_chunks(1 << 16))
                 .for_each(|(to, from)| to.copy_from_slice(from));
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Waits until the stream's work is done.
-    fn finish(&self, operation: &str) -> Result<(), OpsError> {
+    fn finish(&mut self, operation: &str) -> Result<(), OpsError> {
+        let stream = self.stream;
         // SAFETY: the stream is live.
-        self.wait(operation, || unsafe { sys::cuStreamQuery(self.stream) })
+        self.wait(operation, || unsafe { sys::cuStreamQuery(stream) })
     }
 
     /// Asks until the answer is another than *not ready*.
-    fn wait(&self, operation: &str, ask: impl Fn() -> sys::CUresult) -> Result<(), OpsError> {
+    fn wait(&mut self, operation: &str, ask: impl Fn() -> sys::CUresult) -> Result<(), OpsError> {
         let begin = Instant::now();
         loop {
             match ask() {
@@ -320,7 +341,9 @@ impl Cuda {
                 status => return check(operation, status),
             }
             let waited = begin.elapsed();
-            if waited > PATIENCE {
+            if waited > self.watch.patience {
+                self.hangs = true;
+                HANGS.store(true, Ordering::Relaxed);
                 return Err(OpsError::Hangs { operation: operation.to_owned(), seconds: waited.as_secs_f64() });
             }
             if waited > Duration::from_micros(200) {
@@ -337,10 +360,10 @@ impl Cuda {
             self.start(call).map_err(|error| named(error, call))?;
             self.started += 1;
             if self.started.is_multiple_of(MARK) {
-                self.mark().map_err(|error| named(error, call))?;
+                self.mark(call)?;
             }
-            if self.checked {
-                self.finish(&call.name()).map_err(|error| named(error, call))?;
+            if self.watch.checked {
+                self.finish(&call.name())?;
             }
         }
         Ok(())
@@ -348,12 +371,12 @@ impl Cuda {
 
     /// Marks where the stream is, and waits for the mark before: so the host is never more than two marks ahead, and a card
     /// that hangs is noticed while more is still to be started.
-    fn mark(&mut self) -> Result<(), OpsError> {
+    fn mark(&mut self, call: &Call) -> Result<(), OpsError> {
         let [now, before] = [self.started / MARK % 2, (self.started / MARK + 1) % 2].map(|which| self.marks[which]);
         // SAFETY: event and stream are live.
         check("cuEventRecord", unsafe { sys::cuEventRecord(now, self.stream) })?;
         // SAFETY: the event is live; one that was never recorded is done.
-        self.wait("what was started before", || unsafe { sys::cuEventQuery(before) })
+        self.wait(&format!("what was started before {}", call.name()), || unsafe { sys::cuEventQuery(before) })
     }
 
     fn start(&mut self, call: &Call) -> Result<(), OpsError> {
@@ -367,7 +390,7 @@ impl Cuda {
                     [lowered.first, lowered.second, lowered.added, lowered.out].map(|at| self.address(at, 1));
                 let addresses = [first?, second?, added?, out?];
                 // SAFETY: all matrices were seen to lie in their buffers; the workspace is this stream's alone.
-                unsafe { self.lt.multiply(&lowered.problem, addresses, self.workspace.address, self.stream.cast()) }?;
+                unsafe { self.lt.multiply(&lowered.problem, addresses, self.workspace, self.stream.cast()) }?;
                 Ok(())
             }
             Call::Zero(at, len) => {
@@ -450,10 +473,12 @@ impl Cuda {
 }
 
 impl Drop for Cuda {
-    /// Ends the work, and gives everything back in order. A card that does not answer keeps what it has.
+    /// Ends the work, and gives everything back in order. A card that does not answer keeps what it has: what it may still
+    /// write to is nobody else's.
     fn drop(&mut self) {
         let ended = self.current().and_then(|()| self.finish("the end")).and_then(|()| self.leave());
         if ended.is_err() {
+            std::mem::forget(std::mem::take(&mut self.buffers));
             return;
         }
         self.buffers.clear();
@@ -496,7 +521,6 @@ fn check(operation: &str, status: sys::CUresult) -> Result<(), OpsError> {
 /// An error with the call that it happened in.
 fn named(error: OpsError, call: &Call) -> OpsError {
     match error {
-        OpsError::Hangs { seconds, .. } => OpsError::Hangs { operation: call.name(), seconds },
         OpsError::Failed { operation, why } => failed(&call.name(), format!("{operation}: {why}")),
         error => failed(&call.name(), error.to_string()),
     }
