@@ -11,7 +11,7 @@ pub use write::{write_traces, write_worked_solutions};
 
 use distill_dataset::{Context, DatasetError, Digest, Interrupted, Problem, SamplingParams, Shard, Split, Stage};
 use distill_teacher::{
-    Answer, Answers, Ask, Asks, Budget, Complete, Identity, Order, PumpError, Pumped, TeacherError, pump,
+    Answer, Answers, Ask, Asks, Budget, Complete, Identity, Order, PumpError, Pumped, TeacherError, Variant, pump,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,11 @@ pub struct SamplingConfig {
     /// More samples of a problem until its outcome is settled, `samples-per-problem` at most. It decides rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<AdaptiveConfig>,
+    /// System prompts, in turn: the first sample of a problem is asked with the first, and so on, again from the first behind
+    /// the last. `""` leaves the problem's own, if it has one; any other takes its place. A trace keeps the one that it was
+    /// asked with, and so do the examples and the exported conversation. It decides rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub system_prompts: Vec<String>,
     /// Most hours in which this dataset is bought.
     #[serde(default, skip_serializing)]
     pub budget_hours: Option<f64>,
@@ -81,6 +86,7 @@ impl SamplingConfig {
             budget_tokens: None,
             budget_usd: None,
             adaptive: None,
+            system_prompts: Vec::new(),
             budget_hours: None,
             budget_gpu_hours: None,
         }
@@ -101,6 +107,12 @@ impl SamplingConfig {
             wrong.push(format!("`max-failed-share`: expected 0 to 1, found {}", self.max_failed_share));
         }
         wrong.extend(self.adaptive.iter().flat_map(|adaptive| adaptive.check(self.samples_per_problem)));
+        if self.system_prompts.len() > self.samples_per_problem as usize {
+            let (found, most) = (self.system_prompts.len(), self.samples_per_problem);
+            wrong.push(format!(
+                "`system-prompts`: expected at most one a sample (`samples-per-problem` = {most}), found {found}"
+            ));
+        }
         if let Some(shorter) = self.continues.filter(|shorter| *shorter == 0 || *shorter >= self.max_new_tokens) {
             let limit = self.max_new_tokens;
             wrong.push(format!("`continues`: expected a limit below `max-new-tokens` = {limit}, found {shorter}"));
@@ -117,12 +129,14 @@ impl SamplingConfig {
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
-    /// What is asked of the sampler for one of a problem's samples.
-    pub fn params_of(&self, index: u32) -> SamplingParams {
+    /// How one of a problem's samples is asked for.
+    pub fn variant(&self, index: u32) -> Variant<'_> {
         let usual = self.params();
         let temperature =
             self.adaptive.as_ref().map_or(usual.temperature, |adaptive| adaptive.temperature(index, usual.temperature));
-        SamplingParams { temperature, ..usual }
+        let place = index as usize % self.system_prompts.len().max(1);
+        let system = self.system_prompts.get(place).map(String::as_str).filter(|system| !system.is_empty());
+        Variant { sampling: SamplingParams { temperature, ..usual }, system }
     }
 
     /// The samples of a problem that come next.
@@ -351,7 +365,7 @@ fn outcome(answer: Option<&Answer>, problem: &Problem, judge: Judge<'_>) -> Outc
 }
 
 fn id(config: &SamplingConfig, problem: &Problem, index: u32, identity: &Identity) -> String {
-    identity.sample_id(&problem.id, &config.params_of(index), index)
+    identity.sample_id(&problem.id, config.variant(index), index)
 }
 
 /// A name of the samples of these problems: the same for all who buy them.
@@ -360,6 +374,9 @@ fn dataset(config: &SamplingConfig, problems: &[Shard], identity: &Identity) -> 
     digest.field(&identity.digest()).field(&config.samples_per_problem.to_string());
     for (name, value) in config.params().pairs() {
         digest.field(&name).field(&value);
+    }
+    for system in &config.system_prompts {
+        digest.field("system").field(system);
     }
     for shard in problems {
         digest.field(&shard.num_rows().to_string());
@@ -393,10 +410,12 @@ fn wanted<'a>(
                     None => 0..config.samples_per_problem,
                 };
                 let ask = move |index| {
-                    let sampling = config.params_of(index);
-                    let shorter = config.continues.map(|limit| SamplingParams { max_new_tokens: limit, ..sampling });
-                    let shorter = shorter.map(|sampling| identity.sample_id(&problem.id, &sampling, index));
-                    Ok(Ask { shorter, ..Ask::sample(&problem, index, identity, &sampling) })
+                    let variant = config.variant(index);
+                    let shorter = config.continues.map(|max_new_tokens| {
+                        let sampling = SamplingParams { max_new_tokens, ..variant.sampling };
+                        identity.sample_id(&problem.id, Variant { sampling, ..variant }, index)
+                    });
+                    Ok(Ask { shorter, ..Ask::sample(&problem, index, identity, variant) })
                 };
                 Box::new(block.map(ask))
             }

@@ -10,7 +10,7 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, ModelConfig};
-use distill_dataset::{Dataset, Detail, Message, Problem, Split, TurnFormat};
+use distill_dataset::{Dataset, Detail, Message, Problem, Split, TurnFormat, with_system};
 use std::path::{Path, PathBuf};
 
 /// Problems of each source that are rendered and tokenised.
@@ -138,12 +138,18 @@ fn student(recipe: &Recipe, problems: &[Dataset], store: &Path) -> Result<()> {
     };
     let chat = Chat::load_with(folder, student.chat_template.as_deref())?;
     Chat::load_with(folder, student.publish_template.as_deref()).context("`publish-template`")?;
-    for dataset in problems {
+    for (source, dataset) in recipe.sources.iter().zip(problems) {
+        let systems = source.sampling.as_ref().map_or(&[][..], |sampling| &sampling.system_prompts);
+        let systems: Vec<_> =
+            systems.iter().filter(|system| !system.is_empty()).map(|system| Some(&**system)).collect();
         let rows = dataset.rows::<Problem>().filter(|row| row.as_ref().map_or(true, |row| row.split == Split::Train));
         for problem in rows.take(TRIED) {
-            let mut messages = problem?.messages;
-            messages.push(Message::assistant(TurnFormat::default().join("One step.", "It is \\boxed{1}.")));
-            chat.encode_example(&messages).context("the chat template cannot be trained with")?;
+            let problem = problem?;
+            for system in systems.iter().copied().chain([None]) {
+                let mut messages = with_system(&problem.messages, system);
+                messages.push(Message::assistant(TurnFormat::default().join("One step.", "It is \\boxed{1}.")));
+                chat.encode_example(&messages).context("the chat template cannot be trained with")?;
+            }
         }
     }
     Ok(())

@@ -39,7 +39,7 @@ pub use put::put_if_absent;
 pub use read::{Dataset, Shard};
 pub use record::{
     Decision, Example, FinishReason, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment, Split, Trace,
-    Verdict, problem_id, trace_id,
+    Verdict, problem_id, trace_id, with_system,
 };
 pub use reserve::{Reservations, Reserve};
 pub use sort::Sorter;

@@ -89,7 +89,8 @@ fn accuracy(page: &mut String, view: &View) {
 }
 
 fn funnel_section(page: &mut String, funnel: &Funnel) {
-    let all = funnel.steps.first().map_or(funnel.kept, |step| step.entered).max(1);
+    let dropped: u64 = funnel.steps.iter().flat_map(|step| step.dropped.values()).sum();
+    let all = (funnel.kept + dropped).max(1);
     page.push_str("<section><h2>Funnel</h2><div class=\"funnel\">");
     let mut line = |label: &str, count: u64, note: &str| {
         let share = count as f64 / all as f64 * 100.0;

@@ -122,5 +122,6 @@ fn trace_of(row: Attempt, ask: &Ask, config: &EvaluationConfig, identity: &Ident
         token_ids: row.token_ids,
         cost_usd: 0.0,
         finish_name: None,
+        system: None,
     }
 }
