@@ -9,7 +9,9 @@ pub use legacy::{Holdings, OldAnswers, holdings};
 pub use schedule::{AdaptiveConfig, Judge, Outcome, Standing};
 pub use write::{write_traces, write_worked_solutions};
 
-use distill_dataset::{Context, DatasetError, Digest, Interrupted, Problem, SamplingParams, Shard, Split, Stage};
+use distill_dataset::{
+    Amount, Context, DatasetError, Digest, Interrupted, Problem, SamplingParams, Shard, Split, Stage,
+};
 use distill_teacher::{
     Answer, Answers, Ask, Asks, Budget, Complete, Identity, Order, PumpError, Pumped, TeacherError, Variant, pump,
 };
@@ -45,6 +47,9 @@ pub struct SamplingConfig {
     /// Most US dollars that this dataset may cost, broken attempts included.
     #[serde(default, skip_serializing)]
     pub budget_usd: Option<f64>,
+    /// The same in another currency, which the teacher has to charge in: `{ currency = "CNY", amount = 100 }`.
+    #[serde(default, skip_serializing)]
+    pub budget_money: Option<Amount>,
     /// More samples of a problem until its outcome is settled, `samples-per-problem` at most. It decides rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<AdaptiveConfig>,
@@ -85,6 +90,7 @@ impl SamplingConfig {
             max_failed_share: 0.0,
             budget_tokens: None,
             budget_usd: None,
+            budget_money: None,
             adaptive: None,
             system_prompts: Vec::new(),
             budget_hours: None,
@@ -117,11 +123,8 @@ impl SamplingConfig {
             let limit = self.max_new_tokens;
             wrong.push(format!("`continues`: expected a limit below `max-new-tokens` = {limit}, found {shorter}"));
         }
-        for (key, most) in [
-            ("budget-usd", self.budget_usd),
-            ("budget-hours", self.budget_hours),
-            ("budget-gpu-hours", self.budget_gpu_hours),
-        ] {
+        wrong.extend(Budget::wrong_money(self.budget_usd, self.budget_money));
+        for (key, most) in [("budget-hours", self.budget_hours), ("budget-gpu-hours", self.budget_gpu_hours)] {
             if let Some(found) = most.filter(|most| !most.is_finite() || *most < 0.0) {
                 wrong.push(format!("`{key}`: expected 0 or more, found {found}"));
             }
@@ -153,10 +156,11 @@ impl SamplingConfig {
         self.adaptive.as_ref().is_some_and(AdaptiveConfig::judges)
     }
 
-    fn budget(&self) -> Budget {
+    /// The most that the dataset may cost.
+    pub fn budget(&self) -> Budget {
         Budget {
             tokens: self.budget_tokens,
-            usd: self.budget_usd,
+            money: Budget::money_of(self.budget_usd, self.budget_money),
             hours: self.budget_hours,
             gpu_hours: self.budget_gpu_hours,
         }
@@ -212,9 +216,9 @@ pub enum SamplingError {
     /// Asked to stop; answers so far are kept.
     #[error("interrupted")]
     Interrupted(#[from] Interrupted),
-    /// Another model answers than before.
+    /// Another model answers than before, or the budget cannot be counted.
     #[error(transparent)]
-    OtherModel(PumpError),
+    Unfit(PumpError),
     /// Nobody answers.
     #[error(transparent)]
     Teacher(#[from] TeacherError),
@@ -233,7 +237,7 @@ impl From<PumpError> for SamplingError {
             PumpError::Interrupted(stop) => SamplingError::Interrupted(stop),
             PumpError::Teacher(error) => SamplingError::Teacher(error),
             PumpError::Dataset(error) => SamplingError::Dataset(error),
-            other @ PumpError::Model { .. } => SamplingError::OtherModel(other),
+            other @ (PumpError::Model { .. } | PumpError::Money(_)) => SamplingError::Unfit(other),
         }
     }
 }

@@ -4,13 +4,14 @@
 //! tokenizer and both templates on three problems of every source, held-out problems, licences, and room on the disk.
 
 use crate::{
-    recipe::{BaseConfig, Recipe, TeacherConfig},
+    recipe::{BaseConfig, Recipe, SourceConfig, TeacherConfig},
     teachers::{self, Secrets},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_dataset::{Dataset, Detail, Message, Problem, Split, TurnFormat, with_system};
+use distill_teacher::HttpTeacherConfig;
 use std::path::{Path, PathBuf};
 
 /// Problems of each source that are rendered and tokenised.
@@ -31,6 +32,7 @@ pub(crate) struct Place {
 pub(crate) fn check(recipe: &Recipe, problems: &[Dataset], place: &Place, secrets: Secrets<'_>) -> Result<()> {
     let check = || {
         keys(recipe, secrets)?;
+        money(recipe)?;
         gpus(recipe)?;
         log_probs(recipe)?;
         held_out(recipe, problems)?;
@@ -55,6 +57,31 @@ fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Budgets of money can be counted: what is charged is known, and in their currency.
+fn money(recipe: &Recipe) -> Result<()> {
+    for (index, source) in recipe.sources.iter().enumerate() {
+        if let (Some(endpoint), Some(sampling)) = (endpoint(source), &source.sampling) {
+            let checked = endpoint.check_budget(&sampling.budget());
+            checked.map_err(|message| anyhow!("`sources.{index}.sampling`: {message}"))?;
+        }
+    }
+    let Some(evaluation) = recipe.evaluation.as_ref().filter(|evaluation| evaluation.teacher) else { return Ok(()) };
+    let teacher = recipe.sources.iter().find(|source| !matches!(source.teacher, TeacherConfig::WorkedSolutions));
+    match teacher.and_then(endpoint).filter(|_| recipe.student.is_some()) {
+        Some(endpoint) => {
+            endpoint.check_budget(&evaluation.budget()).map_err(|message| anyhow!("`evaluation`: {message}"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn endpoint(source: &SourceConfig) -> Option<&HttpTeacherConfig> {
+    match &source.teacher {
+        TeacherConfig::Http(config) => Some(&config.endpoint),
+        TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => None,
+    }
 }
 
 /// A budget of GPU-hours can be counted.

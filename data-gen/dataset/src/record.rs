@@ -283,7 +283,7 @@ pub struct Trace {
     pub completion_tokens: u32,
     /// The generated tokens, where the teacher tells them.
     pub token_ids: Option<Vec<u32>>,
-    /// What it cost, in US dollars.
+    /// What it cost in US dollars, 0 where it was charged in another currency: manifests have those.
     pub cost_usd: f64,
     /// The endpoint's own name for why it ended, where `finish_reason` is `Unknown`.
     #[serde(default)]

@@ -215,7 +215,7 @@ fn take_over(
         prompt_tokens: old.prompt_tokens.into(),
         completion_tokens: old.completion_tokens.into(),
         usd: old.cost_usd,
-        estimated: false,
+        ..Cost::default()
     };
     answers.adopt(identity.asked(sampling, None), &["api", "served-as"], cost, Trace { id, ..old })
 }

@@ -1,7 +1,7 @@
 //! Sampling as a stage: nothing is bought twice, budgets hold, the order of answers does not show.
 
 use super::*;
-use distill_dataset::{Cancel, FinishReason, Progress, Role, Segment, Trace, TurnFormat};
+use distill_dataset::{Cancel, Currency, FinishReason, Progress, Role, Segment, Trace, TurnFormat};
 use distill_dataset::{Dataset, Detail, LogProbs, LogProbsBuilder, Tally, Token};
 use distill_teacher::{Completion, Queue, Request};
 use std::path::Path;
@@ -62,7 +62,7 @@ impl Complete for Fake {
         }
     }
 
-    fn max_cost_usd(&self, _: &Request) -> f64 {
+    fn max_cost(&self, _: &Request, _: Currency) -> f64 {
         0.5
     }
 
@@ -206,6 +206,7 @@ fn config(samples_per_problem: u32) -> SamplingConfig {
         max_failed_share: 0.0,
         budget_tokens: None,
         budget_usd: None,
+        budget_money: None,
         adaptive: None,
         system_prompts: Vec::new(),
         budget_hours: None,

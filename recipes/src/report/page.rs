@@ -171,11 +171,11 @@ fn stages(page: &mut String, view: &View) {
         let tokens = if tokens == 0 { String::new() } else { group(tokens) };
         let _ = write!(
             page,
-            "<tr><td>{label}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{tokens}</td><td class=\"n\">{}</td><td class=\"n\">${:.2}</td><td><code>{}</code></td></tr>",
+            "<tr><td>{label}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{tokens}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td><code>{}</code></td></tr>",
             group(tally.rows_in),
             group(tally.rows_out),
             duration(time.wall_s),
-            tally.cost_usd,
+            tally.cost(),
             escape(&stage.key.chars().take(12).collect::<String>())
         );
     }
