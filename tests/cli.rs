@@ -21,7 +21,7 @@ fn doctor_tells_what_is_here() {
 
 #[test]
 fn wrong_use_exits_with_2() {
-    for arguments in [&[][..], &["nonsense"], &["doctor", "--nonsense"]] {
+    for arguments in [&[][..], &["nonsense"], &["doctor", "--nonsense"], &["doctor", "--ops", "nonsense"]] {
         assert_eq!(distill(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }

@@ -6,6 +6,7 @@ mod convert;
 mod endpoint;
 mod keys;
 mod kills;
+mod money;
 mod path;
 mod ranks;
 mod verify_code;

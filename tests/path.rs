@@ -434,3 +434,48 @@ fn a_student_may_start_from_gguf_with_surgery_and_a_training_template() {
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(wrong.status.code() == Some(2) && said.contains("`rope-theta`: expected more than 1"), "{said}");
 }
+
+#[test]
+fn sources_are_mixed_by_weight_and_filters_look_at_some_of_them() {
+    let place = Place::new();
+    let lines: String = (0..60).map(|i| format!("{{\"q\": \"Say {i}.\", \"s\": \"{i}, as asked.\"}}\n")).collect();
+    fs::write(place.path().join("general.jsonl"), lines).expect("problems");
+    let recipe = |weight: &str, sources: &str| {
+        format!(
+            "name = \"mixed\"\nseed = 3\n[[sources]]\nname = \"sums\"\nweight = 3.0\nproblems = {{ generator = \"chain-sum\", count = 90, terms = [2, 3], first = [1, 9], operand = [1, 9] }}\nteacher = {{ worked-solutions = true }}\n\
+             [[sources]]\nname = \"general\"\n{weight}\nproblems = {{ jsonl = \"general.jsonl\", columns = {{ question = \"q\", solution = \"s\" }}, domain = \"general\", licence = \"MIT\" }}\nteacher = {{ worked-solutions = true }}\n\
+             [[filters]]\nkind = \"length\"\n[[filters]]\nkind = \"verify\"\non-unknown = \"reject\"\n{sources}\n\
+             [export]\ndataset-name = \"mixed\"\nlicense = \"mit\"\n"
+        )
+    };
+    let path = place.path().join("mixed.toml");
+    let export = |text: String| {
+        fs::write(&path, text).expect("a recipe");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+        command.current_dir(place.path()).args(["export", "mixed.toml", "--threads", "1"]);
+        command.output().expect("the binary runs")
+    };
+    let made = export(recipe("weight = 1.0", "sources = [\"sums\"]"));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let manifest = place.path().join("runs/mixed/export/manifest.json");
+    let manifest = distill_dataset::Manifest::read(&manifest).expect("a manifest");
+    let shards = manifest.files.iter().filter(|file| file.file.ends_with(".parquet"));
+    let rows: Vec<u64> = shards.map(|shard| shard.rows).collect();
+    assert_eq!(rows, [90, 30], "three to one, as much as there is, in a shard a source");
+    let status = place.status("mixed");
+    let funnel = status["funnel"].to_string();
+    assert!(funnel.contains("\"over-its-share\":30"), "{funnel}");
+    for (text, expected) in [
+        (recipe("", "sources = [\"sums\"]"), "`weight`: expected one in each of 2 sources or in none, found 1"),
+        (recipe("weight = 0.0", ""), "`sources.1.weight`: expected more than 0, found 0"),
+        (recipe("weight = 1.0", "sources = [\"sum\"]"), "did you mean `sums`?"),
+        (recipe("weight = 1.0", "sources = []"), "expected names of sources, found none"),
+        (recipe("weight = 1.0", "").replace("\"general\"\nweight", "\"sums\"\nweight"), "is called `sums` too"),
+        // Nothing of the second source can be verified, and without it there is no mix.
+        (recipe("weight = 1.0", ""), "source 2 has a weight and no trace that the filters keep"),
+    ] {
+        let refused = export(text);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(expected), "expected {expected:?} in\n{said}");
+    }
+}

@@ -94,7 +94,7 @@ fn run(config: &SamplingConfig, problems: &Dataset, seed: u64) -> (f64, u32, f64
     for problem in problems.rows::<Problem>() {
         let problem = problem.expect("a problem");
         for index in 0..config.samples_per_problem {
-            let id = teacher.identity().sample_id(&problem.id, &config.params_of(index), index);
+            let id = teacher.identity().sample_id(&problem.id, config.variant(index), index);
             if let Some(Answer::Answered(trace)) = answers.get(&id).expect("an answer") {
                 tokens += u64::from(trace.completion_tokens);
                 *usable.entry(problem.id.clone()).or_default() += u32::from(trace.text == "right");

@@ -9,9 +9,11 @@ pub use legacy::{Holdings, OldAnswers, holdings};
 pub use schedule::{AdaptiveConfig, Judge, Outcome, Standing};
 pub use write::{write_traces, write_worked_solutions};
 
-use distill_dataset::{Context, DatasetError, Digest, Interrupted, Problem, SamplingParams, Shard, Split, Stage};
+use distill_dataset::{
+    Amount, Context, DatasetError, Digest, Interrupted, Problem, SamplingParams, Shard, Split, Stage,
+};
 use distill_teacher::{
-    Answer, Answers, Ask, Asks, Budget, Complete, Identity, Order, PumpError, Pumped, TeacherError, pump,
+    Answer, Answers, Ask, Asks, Budget, Complete, Identity, Order, PumpError, Pumped, TeacherError, Variant, pump,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,9 +47,17 @@ pub struct SamplingConfig {
     /// Most US dollars that this dataset may cost, broken attempts included.
     #[serde(default, skip_serializing)]
     pub budget_usd: Option<f64>,
+    /// The same in another currency, which the teacher has to charge in: `{ currency = "CNY", amount = 100 }`.
+    #[serde(default, skip_serializing)]
+    pub budget_money: Option<Amount>,
     /// More samples of a problem until its outcome is settled, `samples-per-problem` at most. It decides rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<AdaptiveConfig>,
+    /// System prompts, in turn: the first sample of a problem is asked with the first, and so on, again from the first behind
+    /// the last. `""` leaves the problem's own, if it has one; any other takes its place. A trace keeps the one that it was
+    /// asked with, and so do the examples and the exported conversation. It decides rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub system_prompts: Vec<String>,
     /// Most hours in which this dataset is bought.
     #[serde(default, skip_serializing)]
     pub budget_hours: Option<f64>,
@@ -80,7 +90,9 @@ impl SamplingConfig {
             max_failed_share: 0.0,
             budget_tokens: None,
             budget_usd: None,
+            budget_money: None,
             adaptive: None,
+            system_prompts: Vec::new(),
             budget_hours: None,
             budget_gpu_hours: None,
         }
@@ -101,15 +113,18 @@ impl SamplingConfig {
             wrong.push(format!("`max-failed-share`: expected 0 to 1, found {}", self.max_failed_share));
         }
         wrong.extend(self.adaptive.iter().flat_map(|adaptive| adaptive.check(self.samples_per_problem)));
+        if self.system_prompts.len() > self.samples_per_problem as usize {
+            let (found, most) = (self.system_prompts.len(), self.samples_per_problem);
+            wrong.push(format!(
+                "`system-prompts`: expected at most one a sample (`samples-per-problem` = {most}), found {found}"
+            ));
+        }
         if let Some(shorter) = self.continues.filter(|shorter| *shorter == 0 || *shorter >= self.max_new_tokens) {
             let limit = self.max_new_tokens;
             wrong.push(format!("`continues`: expected a limit below `max-new-tokens` = {limit}, found {shorter}"));
         }
-        for (key, most) in [
-            ("budget-usd", self.budget_usd),
-            ("budget-hours", self.budget_hours),
-            ("budget-gpu-hours", self.budget_gpu_hours),
-        ] {
+        wrong.extend(Budget::wrong_money(self.budget_usd, self.budget_money));
+        for (key, most) in [("budget-hours", self.budget_hours), ("budget-gpu-hours", self.budget_gpu_hours)] {
             if let Some(found) = most.filter(|most| !most.is_finite() || *most < 0.0) {
                 wrong.push(format!("`{key}`: expected 0 or more, found {found}"));
             }
@@ -117,12 +132,14 @@ impl SamplingConfig {
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
-    /// What is asked of the sampler for one of a problem's samples.
-    pub fn params_of(&self, index: u32) -> SamplingParams {
+    /// How one of a problem's samples is asked for.
+    pub fn variant(&self, index: u32) -> Variant<'_> {
         let usual = self.params();
         let temperature =
             self.adaptive.as_ref().map_or(usual.temperature, |adaptive| adaptive.temperature(index, usual.temperature));
-        SamplingParams { temperature, ..usual }
+        let place = index as usize % self.system_prompts.len().max(1);
+        let system = self.system_prompts.get(place).map(String::as_str).filter(|system| !system.is_empty());
+        Variant { sampling: SamplingParams { temperature, ..usual }, system }
     }
 
     /// The samples of a problem that come next.
@@ -139,10 +156,11 @@ impl SamplingConfig {
         self.adaptive.as_ref().is_some_and(AdaptiveConfig::judges)
     }
 
-    fn budget(&self) -> Budget {
+    /// The most that the dataset may cost.
+    pub fn budget(&self) -> Budget {
         Budget {
             tokens: self.budget_tokens,
-            usd: self.budget_usd,
+            money: Budget::money_of(self.budget_usd, self.budget_money),
             hours: self.budget_hours,
             gpu_hours: self.budget_gpu_hours,
         }
@@ -198,9 +216,9 @@ pub enum SamplingError {
     /// Asked to stop; answers so far are kept.
     #[error("interrupted")]
     Interrupted(#[from] Interrupted),
-    /// Another model answers than before.
+    /// Another model answers than before, or the budget cannot be counted.
     #[error(transparent)]
-    OtherModel(PumpError),
+    Unfit(PumpError),
     /// Nobody answers.
     #[error(transparent)]
     Teacher(#[from] TeacherError),
@@ -219,7 +237,7 @@ impl From<PumpError> for SamplingError {
             PumpError::Interrupted(stop) => SamplingError::Interrupted(stop),
             PumpError::Teacher(error) => SamplingError::Teacher(error),
             PumpError::Dataset(error) => SamplingError::Dataset(error),
-            other @ PumpError::Model { .. } => SamplingError::OtherModel(other),
+            other @ (PumpError::Model { .. } | PumpError::Money(_)) => SamplingError::Unfit(other),
         }
     }
 }
@@ -351,7 +369,7 @@ fn outcome(answer: Option<&Answer>, problem: &Problem, judge: Judge<'_>) -> Outc
 }
 
 fn id(config: &SamplingConfig, problem: &Problem, index: u32, identity: &Identity) -> String {
-    identity.sample_id(&problem.id, &config.params_of(index), index)
+    identity.sample_id(&problem.id, config.variant(index), index)
 }
 
 /// A name of the samples of these problems: the same for all who buy them.
@@ -360,6 +378,9 @@ fn dataset(config: &SamplingConfig, problems: &[Shard], identity: &Identity) -> 
     digest.field(&identity.digest()).field(&config.samples_per_problem.to_string());
     for (name, value) in config.params().pairs() {
         digest.field(&name).field(&value);
+    }
+    for system in &config.system_prompts {
+        digest.field("system").field(system);
     }
     for shard in problems {
         digest.field(&shard.num_rows().to_string());
@@ -393,10 +414,12 @@ fn wanted<'a>(
                     None => 0..config.samples_per_problem,
                 };
                 let ask = move |index| {
-                    let sampling = config.params_of(index);
-                    let shorter = config.continues.map(|limit| SamplingParams { max_new_tokens: limit, ..sampling });
-                    let shorter = shorter.map(|sampling| identity.sample_id(&problem.id, &sampling, index));
-                    Ok(Ask { shorter, ..Ask::sample(&problem, index, identity, &sampling) })
+                    let variant = config.variant(index);
+                    let shorter = config.continues.map(|max_new_tokens| {
+                        let sampling = SamplingParams { max_new_tokens, ..variant.sampling };
+                        identity.sample_id(&problem.id, Variant { sampling, ..variant }, index)
+                    });
+                    Ok(Ask { shorter, ..Ask::sample(&problem, index, identity, variant) })
                 };
                 Box::new(block.map(ask))
             }

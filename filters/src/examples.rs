@@ -1,10 +1,11 @@
-//! Kept traces → examples: the problem's messages and the whole turn, tags included.
+//! Kept traces → examples: the problem's messages, with the system prompt that the teacher was given, and the whole turn,
+//! tags included.
 
 use crate::{
     FilterError, Unit,
     unit::{ProblemRow, Said, beside, problem_of, shard_of},
 };
-use distill_dataset::{Context, Dataset, Decision, Example, Message, ShardWriter, Stage, Tally};
+use distill_dataset::{Context, Dataset, Decision, Example, Message, ShardWriter, Stage, Tally, with_system};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -40,7 +41,8 @@ pub fn examples(decisions: &Dataset, unit: &Unit<'_>, context: &Context, out: &P
         let decisions = beside(&decisions, window.range, |row: &Decision| &row.trace_id, &ids, "its decision")?;
         let kept = rows.iter().zip(&decisions).filter(|(_, decision)| decision.kept);
         let examples = kept.map(|(said, _)| {
-            let mut messages = problem_of(problems, &said.id, &said.problem_id)?.messages.clone();
+            let problem = problem_of(problems, &said.id, &said.problem_id)?;
+            let mut messages = with_system(&problem.messages, said.system.as_deref());
             messages.push(Message::assistant(said.turn()));
             let (trace_id, problem_id) = (said.id.clone(), said.problem_id.clone());
             Ok(Example { trace_id, problem_id, messages, weight: 1.0 })

@@ -6,7 +6,7 @@ use crate::{
     unit::{beside, problem_of, shard_of},
 };
 use distill_dataset::{
-    Context, Dataset, Decision, FinishReason, Message, Problem, ShardWriter, Stage, Tally, Trace, Verdict,
+    Context, Dataset, Decision, FinishReason, Message, Problem, ShardWriter, Stage, Tally, Trace, Verdict, with_system,
 };
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -109,7 +109,7 @@ fn row(problem: &Problem, trace: Trace, verdict: Option<Verdict>) -> ExportedRow
     };
     let turn = trace.turn();
     let is_closed = trace.format.split(&turn).reasoning.is_some();
-    let mut messages = problem.messages.clone();
+    let mut messages = with_system(&problem.messages, trace.system.as_deref());
     messages.push(Message::assistant(turn.clone()));
     let question: Vec<&str> = problem.messages.iter().map(|message| message.content.as_str()).collect();
     ExportedRow {

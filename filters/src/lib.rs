@@ -15,6 +15,7 @@ mod filter;
 mod format;
 mod length;
 mod list;
+mod mix;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use filter::{Decided, Filter, OnUnknown};
 pub use format::{Form, FormatConfig, Misformed};
 pub use length::{Length, LengthConfig};
 pub use list::FilterConfig;
+pub use mix::Mix;
 pub use select::{SELECTION, select, settings};
 pub use unit::{Inputs, Unit};
 pub use verify::{Verified, VerifyConfig, verdict};
@@ -61,6 +63,14 @@ pub enum FilterError {
         index: usize,
         /// How many there are.
         found: usize,
+    },
+    /// A source has nothing to be mixed in.
+    #[error(
+        "source {source} has a weight and no trace that the filters keep: expected one at least\nhint: see `distill show --dropped` for why, or remove the weights"
+    )]
+    NothingToMix {
+        /// Which, from 1.
+        source: usize,
     },
     /// Nobody to run code was given.
     #[error("problems have tests, and there is nobody to run them")]

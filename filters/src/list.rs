@@ -36,6 +36,8 @@ pub struct FilterConfig {
     /// With its kind.
     settings: Map<String, Value>,
     filter: Arc<dyn Filter>,
+    /// The sources that it looks at, by their places; all where there is nothing.
+    sources: Option<Vec<usize>>,
 }
 
 impl FilterConfig {
@@ -46,7 +48,24 @@ impl FilterConfig {
     pub fn new<T: Filter + Serialize + 'static>(config: T) -> Result<FilterConfig, serde_json::Error> {
         let mut settings = Map::from_iter([("kind".to_owned(), config.stage().name.into())]);
         settings.extend(serde_json::from_value::<Map<String, Value>>(serde_json::to_value(&config)?)?);
-        Ok(FilterConfig { settings, filter: Arc::new(config) })
+        Ok(FilterConfig { settings, filter: Arc::new(config), sources: None })
+    }
+
+    /// As it is, for some sources only: their places, in order, and their names.
+    pub fn only(mut self, sources: Vec<(usize, String)>) -> FilterConfig {
+        let (places, names): (Vec<usize>, Vec<String>) = sources.into_iter().unzip();
+        self.settings.insert("sources".to_owned(), names.into());
+        FilterConfig { sources: Some(places), ..self }
+    }
+
+    /// The sources that it looks at, by their places; nothing where it looks at all.
+    pub fn sources(&self) -> Option<&[usize]> {
+        self.sources.as_deref()
+    }
+
+    /// Whether it looks at the traces of a source. Those of others pass it by.
+    pub fn looks_at(&self, source: usize) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.contains(&source))
     }
 
     /// The kinds a recipe may name.

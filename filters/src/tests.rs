@@ -44,6 +44,7 @@ fn trace(index: u32, sample_index: u32, turn: &str, tokens: u32, finish_reason: 
         token_ids: None,
         cost_usd: 0.0,
         finish_name: None,
+        system: None,
     }
 }
 
@@ -170,8 +171,17 @@ impl Bench {
     fn select(&self, filters: &[FilterConfig], measures: &[Dataset], kill_after: usize) -> Dataset {
         let inputs = self.inputs();
         self.table(self.num_units(), kill_after, |unit, context, out| {
-            select(filters, measures, &inputs.unit(unit)?, context, out)
+            select((filters, measures), None, &inputs.unit(unit)?, context, out)
         })
+    }
+
+    /// As it is with weights.
+    fn mixed(&self, weights: &[f64], filters: &[FilterConfig], measures: &[Dataset]) -> Result<Dataset, FilterError> {
+        let (inputs, context) = (self.inputs(), context(self.root.path()));
+        let mix = Mix::of(weights, (filters, measures), &inputs, &context)?;
+        Ok(self.table(self.num_units(), usize::MAX, |unit, context, out| {
+            select((filters, measures), Some(&mix), &inputs.unit(unit)?, context, out)
+        }))
     }
 
     fn decide(&self, filters: &[FilterConfig]) -> (Dataset, Vec<Dataset>) {
@@ -256,14 +266,14 @@ fn a_side_table_of_other_traces_is_refused() {
     let (inputs, out) = (bench.inputs(), bench.root.path().join("out"));
     fs::create_dir(&out).expect("a folder");
     let unit = inputs.unit(bench.num_units() - 1).expect("the last unit");
-    let error = select(&filters, &measures, &unit, &context(&out), &out);
+    let error = select((&filters, &measures), None, &unit, &context(&out), &out);
     assert!(matches!(error, Err(FilterError::Mismatch { .. })), "{error:?}");
     measures.pop();
     measures.push(bench.table(1, usize::MAX, |_, _, out| {
         ShardWriter::<Verified>::beside(out, 0)?.finish()?;
         Ok(Tally::default())
     }));
-    assert!(select(&filters, &measures, &unit, &context(&out), &out).is_err(), "a table with fewer shards");
+    assert!(select((&filters, &measures), None, &unit, &context(&out), &out).is_err(), "a table with fewer shards");
 }
 
 #[test]
@@ -307,6 +317,88 @@ fn pool() -> (Vec<Problem>, Vec<Vec<Trace>>) {
         .collect()
     };
     (problems, vec![source(0, 64, 4, "a"), source(32, 64, 3, "b")])
+}
+
+/// How many rows of each source of the pool are kept.
+fn kept(decisions: &[Decision]) -> [usize; 2] {
+    let of = |source| decisions.iter().filter(|row| row.kept && row.trace_id.starts_with(source)).count();
+    [of('a'), of('b')]
+}
+
+#[test]
+fn sources_are_mixed_as_their_weights_say_whatever_the_shards() {
+    let filters = vec![listed(FormatConfig::default()), listed(LengthConfig { min_tokens: 12, max_tokens: None })];
+    let run = |shard_rows, weights: &[f64]| {
+        let (problems, sources) = pool();
+        let bench = Bench::of(problems, sources, shard_rows);
+        let (all, measures) = bench.decide(&filters);
+        let mixed = bench.mixed(weights, &filters, &measures).expect("a mix");
+        let rejected = mixed.manifest.tally.rejected.get("mix: over-its-share").copied();
+        let Detail::Selection { funnel, .. } = &mixed.manifest.tally.detail else { panic!("a selection") };
+        let step = funnel.steps.last().expect("the mix");
+        assert_eq!((step.filter.as_str(), step.entered), (Mix::NAME, all.manifest.tally.rows_out));
+        assert_eq!(Some(step.entered - funnel.kept), rejected);
+        (kept(&rows(&all)), kept(&rows(&mixed)), rows::<Decision>(&mixed))
+    };
+    let (all, mixed, decisions) = run(usize::MAX, &[3.0, 1.0]);
+    assert!(all[0] > 3 * 8 && all[1] > 8, "{all:?}: there is something to choose from");
+    assert_eq!(mixed, [all[0].min(3 * all[1]), all[0].min(3 * all[1]) / 3], "of {all:?}");
+    assert_eq!(run(4, &[3.0, 1.0]).2, decisions, "the cut changes nothing");
+    assert_eq!(run(4, &[1.0, 1.0]).1, [all[1], all[1]]);
+    let dropped = decisions.iter().find(|row| row.dropped_by == Mix::NAME).expect("a row that is too many");
+    assert_eq!(
+        (dropped.reason.as_str(), &dropped.outcomes[..]),
+        (Mix::REASON, &[Outcome::Accept, Outcome::Accept][..])
+    );
+}
+
+#[test]
+fn a_source_of_which_nothing_is_kept_cannot_be_mixed_in() {
+    let nothing = vec![listed(LengthConfig { min_tokens: 1000, max_tokens: None }).only(vec![(1, "b".to_owned())])];
+    let (problems, sources) = pool();
+    let bench = Bench::of(problems, sources, 16);
+    let (_, measures) = bench.decide(&nothing);
+    let error = bench.mixed(&[1.0, 1.0], &nothing, &measures).expect_err("nothing of the second source");
+    assert!(error.to_string().contains("source 2"), "{error}");
+}
+
+#[test]
+fn a_filter_of_some_sources_passes_the_others_by() {
+    let (problems, sources) = pool();
+    let bench = Bench::of(problems, sources, 16);
+    let strict = listed(LengthConfig { min_tokens: 1000, max_tokens: None });
+    let (all, only) = (strict.clone(), strict.only(vec![(0, "a".to_owned())]));
+    let with = |filter: FilterConfig| {
+        let filters = [filter, listed(FormatConfig::default())];
+        (settings(&filters, None, 1), rows::<Decision>(&bench.decide(&filters).0))
+    };
+    let ((of_all, none), (of_some, some)) = (with(all), with(only));
+    assert_ne!(of_all, of_some, "which sources it looks at decides the selection");
+    assert_eq!(kept(&none), [0, 0]);
+    let [of_first, of_second] = kept(&some);
+    assert!(of_first == 0 && of_second > 30, "{of_first} {of_second}");
+    let passed = some.iter().find(|row| row.trace_id.starts_with('b') && row.kept).expect("a row of the second source");
+    assert_eq!(passed.outcomes, [Outcome::NotRun, Outcome::Accept]);
+}
+
+#[test]
+fn the_system_prompt_that_was_asked_with_stays_in_the_conversation() {
+    let turn = cases()[0].0.text.clone();
+    let traces = vec![
+        trace(1, 0, &turn, 20, FinishReason::Stop),
+        Trace { system: Some("Reflect.".to_owned()), ..trace(1, 1, &format!("{turn}."), 20, FinishReason::Stop) },
+    ];
+    let bench = Bench::of(vec![problem(1)], vec![traces], 9);
+    let (selection, _) = bench.decide(&[listed(FormatConfig::default())]);
+    let inputs = bench.inputs();
+    let made = bench.table(1, usize::MAX, |unit, context, out| examples(&selection, &inputs.unit(unit)?, context, out));
+    let exported =
+        bench.table(1, usize::MAX, |unit, context, out| export(&selection, None, &inputs.unit(unit)?, context, out));
+    let asked = |messages: &[Message]| messages[..messages.len() - 1].to_vec();
+    let plain = problem(1).messages;
+    let expected = vec![plain.clone(), [vec![Message::system("Reflect.")], plain].concat()];
+    assert_eq!(rows::<Example>(&made).iter().map(|row| asked(&row.messages)).collect::<Vec<_>>(), expected);
+    assert_eq!(rows::<ExportedRow>(&exported).iter().map(|row| asked(&row.messages)).collect::<Vec<_>>(), expected);
 }
 
 #[test]

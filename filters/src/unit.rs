@@ -27,7 +27,14 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// When there is none.
     pub fn unit(&'a self, index: usize) -> Result<Unit<'a>, FilterError> {
-        units(self).into_iter().nth(index).ok_or_else(|| FilterError::NoUnit { index, found: units(self).len() })
+        self.units().into_iter().nth(index).ok_or_else(|| FilterError::NoUnit { index, found: self.units().len() })
+    }
+
+    /// The units of all stages here: the shards of every source's traces, in order.
+    pub(crate) fn units(&'a self) -> Vec<Unit<'a>> {
+        let shards = self.traces.iter().enumerate();
+        let shards = shards.flat_map(|(source, dataset)| dataset.shards().map(move |shard| (source, shard)));
+        shards.enumerate().map(|(index, (source, traces))| Unit { index, source, traces, inputs: self }).collect()
     }
 }
 
@@ -41,13 +48,6 @@ pub struct Unit<'a> {
     pub traces: Shard,
     /// All tables.
     pub inputs: &'a Inputs<'a>,
-}
-
-/// The units of all stages here: the shards of every source's traces, in order.
-fn units<'a>(inputs: &'a Inputs<'a>) -> Vec<Unit<'a>> {
-    let shards = inputs.traces.iter().enumerate();
-    let shards = shards.flat_map(|(source, dataset)| dataset.shards().map(move |shard| (source, shard)));
-    shards.enumerate().map(|(index, (source, traces))| Unit { index, source, traces, inputs }).collect()
 }
 
 /// A stretch of a unit's traces: their places, and the traces themselves.
@@ -107,7 +107,7 @@ impl Unit<'_> {
     ) -> Result<Vec<T>, FilterError> {
         let mut found = Vec::new();
         let span = self.traces.span();
-        for other in units(self.inputs).into_iter().filter(|other| wanted(other.index)) {
+        for other in self.inputs.units().into_iter().filter(|other| wanted(other.index)) {
             if span.is_some_and(|[first, last]| !other.traces.overlaps(first, last)) {
                 continue;
             }
@@ -145,6 +145,8 @@ pub(crate) struct Said {
     pub(crate) problem_id: String,
     pub(crate) format: TurnFormat,
     pub(crate) text: String,
+    #[serde(default)]
+    pub(crate) system: Option<String>,
 }
 
 impl Said {

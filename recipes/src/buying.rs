@@ -101,11 +101,11 @@ impl Buying {
                 seen.in_flight, seen.tokens_per_s, seen.prompt_tokens_per_s
             );
         }
-        let of = |cap: Option<String>| cap.map_or(String::new(), |cap| format!(" of {cap}"));
-        let tokens = of(seen.cap_tokens.map(|cap| cap.to_string()));
+        let tokens = seen.cap_tokens.map_or(String::new(), |cap| format!(" of {cap}"));
         let _ = write!(text, "             spent {}{tokens} tokens", seen.spent_tokens);
-        if seen.spent_usd > 0.0 || seen.cap_usd.is_some() {
-            let _ = write!(text, ", ${:.2}{}", seen.spent_usd, of(seen.cap_usd.map(|cap| format!("${cap:.2}"))));
+        let money = seen.money();
+        if !money.is_empty() {
+            let _ = write!(text, ", {money}");
         }
         text.push('\n');
         text.push_str(&ends(seen));
@@ -196,6 +196,8 @@ mod tests {
             tokens_per_s: 1234.4,
             spent_tokens: 9000,
             cap_tokens: Some(10_000),
+            spent_usd: 0.5,
+            cap_other: serde_json::from_str(r#"{"currency":"CNY","amount":100}"#).expect("an amount"),
             ends: BTreeMap::from([("stop".to_owned(), 98), ("length".to_owned(), 2)]),
             lengths: BTreeMap::from([(128, 60), (256, 40)]),
             retries: 3,
@@ -209,7 +211,7 @@ mod tests {
             "process 7 on n1: at work",
             "150 of 400 traces, 8 min left",
             "32 in flight, 1234 tokens/s",
-            "9000 of 10000 tokens",
+            "9000 of 10000 tokens, CNY 0.00 of CNY 100.00, $0.50",
             "ended by length 2, stop 98 (2.0 % cut)",
             "tokens <128 60, <256 40",
             "3 tried again",

@@ -2,6 +2,7 @@
 
 use crate::verify::Override;
 use clap::{Args, Parser, Subcommand};
+use distill_model::Operations;
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
 
 /// Turns a reasoning teacher into small dense students that people can own and run.
@@ -20,8 +21,8 @@ pub struct Cli {
     pub log: String,
     /// How a GPU computes, to find what is wrong with one: `products` (attention by products) in place of `fused` (by its own
     /// kernels, where there are some), `checked` (every operation is waited for, and named when it fails), or two with a comma.
-    #[arg(long, global = true, value_name = "WORDS", default_value = "", hide_default_value = true)]
-    pub ops: String,
+    #[arg(long, global = true, value_name = "WORDS", default_value = "", hide_default_value = true, value_parser = Operations::from_words)]
+    pub ops: Operations,
 }
 
 /// What to do.

@@ -37,12 +37,8 @@ enum Ending {
 
 /// Runs a command. Data goes to standard output, everything else to standard error.
 pub fn execute(cli: Cli, secrets: Secrets<'_>, color: bool) -> ExitCode {
-    let operations = distill_model::Operations::from_words(&cli.ops).map_err(anyhow::Error::from);
-    let outcome = operations.and_then(|operations| {
-        operations.set();
-        dispatch(cli.command, secrets, color)
-    });
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    cli.ops.set();
+    let Err(error) = dispatch(cli.command, secrets, color) else { return ExitCode::SUCCESS };
     let mut stderr = std::io::stderr();
     let ending = ending(&error);
     // Nothing can be done about a closed standard error.

@@ -39,11 +39,14 @@ pub fn hosts(name: Option<&str>) -> Result<String> {
         line("query", query);
     }
     line("reasoning", &answer.reasoning);
+    let cached = answer.cached_tokens.as_ref();
+    line("cached tokens", &cached.map_or("not established".to_owned(), |field| format!("in `usage.{field}`")));
     for (name, can) in &host.can {
         line(name, if *can { "yes" } else { "no" });
     }
     for price in &host.price {
-        line("price", &format!("{price} ({})", price.source));
+        let counts = if price.is_in_force() { "counts where a recipe says none" } else { "not in force today" };
+        line("price", &format!("{price}: {counts} ({})", price.source));
     }
     line("tested", &host.tested);
     listed(&mut text, "notes", &host.notes);
@@ -167,6 +170,10 @@ mod tests {
             assert!(models(Some(model.name)).expect("a model").contains(&model.title), "{}", model.name);
         }
         assert!(models(Some("deepseek-reasoner")).expect("a model").contains("DeepSeek-R1"));
+        let deepseek = hosts(Some("deepseek")).expect("a host");
+        for part in ["in `usage.prompt_cache_hit_tokens`", "CNY 4 a million", "(UTC+08:00): not in force today"] {
+            assert!(deepseek.contains(part), "{part}\n{deepseek}");
+        }
         assert!(hosts(Some("vlm")).expect_err("unknown").to_string().contains("vllm"));
         assert_eq!(hosts(None).expect("all").lines().count(), HostProfile::all().len());
     }

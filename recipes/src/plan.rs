@@ -9,8 +9,8 @@ use crate::{
 use anyhow::Result;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_data_gen::{Holdings, OldAnswers, ProblemsConfig, SamplingConfig};
-use distill_dataset::{Dataset, Detail};
-use distill_teacher::{HttpTeacherConfig, ModelProfile};
+use distill_dataset::{Amount, Currency, Dataset, Detail};
+use distill_teacher::{HttpTeacherConfig, ModelProfile, Price};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -25,8 +25,10 @@ struct Sampling {
     prompt_tokens: Option<u64>,
     /// Tokens that answers have where they are as long as R1's own traces.
     completion_tokens_expected: Option<u64>,
-    usd_at_most: Option<f64>,
-    usd_expected: Option<f64>,
+    /// What the endpoints charge, as the recipe says it.
+    prices: Vec<Price>,
+    /// What it costs, by the currencies that they charge in: each as if those that charge in it did it all.
+    costs: Vec<Expense>,
     /// Requests in flight at all endpoints together.
     concurrency: u64,
     gpus: Option<f64>,
@@ -34,6 +36,14 @@ struct Sampling {
     answers: Option<Holdings>,
     /// What the model's makers advise and the recipe does not do, and what is known of its host's prices.
     advice: Vec<String>,
+}
+
+/// Money in one currency, where the number of requests is known already.
+#[derive(Debug, Serialize)]
+struct Expense {
+    currency: Currency,
+    expected: f64,
+    at_most: f64,
 }
 
 /// Tokens of one of the 804,745 traces that the distills of DeepSeek-R1 were trained on, on average.
@@ -91,10 +101,17 @@ pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<Strin
         if let Some(prompts) = source.prompt_tokens {
             let _ = writeln!(text, "  prompt tokens, about        {prompts}, at four bytes each");
         }
-        if let (Some(most), Some(expected)) = (source.usd_at_most.filter(|usd| *usd > 0.0), source.usd_expected) {
+        for price in &source.prices {
+            let _ = writeln!(text, "  price                       {price}");
+        }
+        for Expense { currency, expected, at_most } in source.costs.iter().filter(|cost| cost.at_most > 0.0) {
             let prompts = if source.prompt_tokens.is_some() { "prompts too" } else { "prompts aside" };
+            let [expected, most] = [*expected, *at_most].map(|amount| Amount { currency: *currency, amount });
             let _ =
-                writeln!(text, "  cost                        ${expected:.2} expected, ${most:.2} at most, {prompts}");
+                writeln!(text, "  cost                        {expected:.2} expected, {most:.2} at most, {prompts}");
+        }
+        if source.costs.len() > 1 {
+            text.push_str("                              each as if the endpoints that charge in it did it all\n");
         }
         text.push_str(&worth(source));
         for advice in &source.advice {
@@ -129,14 +146,24 @@ fn worth(source: &Sampling) -> String {
     )
 }
 
-/// What the model's makers advise, and what its host is known to cost.
+/// What the model's makers advise, why a budget cannot be counted, and what its host is known to cost.
 fn advice(config: &HttpTeacherConfig, sampling: &SamplingConfig) -> Vec<String> {
     let model = ModelProfile::of(&config.model);
     let mut advice = model
         .map_or_else(Vec::new, |model| model.advice(sampling.temperature, sampling.top_p, sampling.max_new_tokens));
+    advice.extend(
+        config.check_budget(&sampling.budget()).err().iter().flat_map(|message| message.lines()).map(str::to_owned),
+    );
     let Some(host) = config.profile() else { return advice };
-    let known = host.price.iter().filter(|price| price.model.eq_ignore_ascii_case(&config.model));
-    advice.extend(known.map(|price| format!("{}: {price}", host.title)));
+    let is_said = config.places().iter().all(|place| place.price.is_some());
+    advice.extend(config.host_prices().map(|price| {
+        let counts = match (is_said, price.is_in_force()) {
+            (true, _) => "the recipe's own price counts",
+            (false, true) => "it counts, since the recipe says no price",
+            (false, false) => "not in force today: it counts nothing",
+        };
+        format!("{}: {price}; {counts}", host.title)
+    }));
     advice
 }
 
@@ -149,9 +176,8 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<
         TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => None,
     };
     let places = endpoint.map(|endpoint| endpoint.places()).unwrap_or_default();
-    // The dearest may have to do it all.
-    let dearest =
-        |at: usize| places.iter().map(|place| place.usd_per_million_tokens.unwrap_or_default()[at]).fold(0.0, f64::max);
+    let mut prices: Vec<Price> = places.iter().filter_map(|place| place.price).collect();
+    prices.dedup();
     let label = if index == 0 { "problems".to_owned() } else { format!("problems-{}", index + 1) };
     let stage = session.record.stages.iter().find(|stage| stage.label == label && stage.state != State::Pending);
     let dir = stage.map(|stage| session.store.stage(&stage.stage, &stage.key));
@@ -176,10 +202,13 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<
     let tokens = requests.map(|requests| requests * u64::from(sampling.max_new_tokens));
     let expected = requests.map(|requests| requests * TOKENS_OF_R1.min(u64::from(sampling.max_new_tokens)));
     let prompts = answers.as_ref().map(|there| there.missing_bytes / 4);
-    let usd = |tokens: Option<u64>| {
-        let prompts = prompts.unwrap_or_default() as f64 * dearest(0);
-        tokens.map(|tokens| (tokens as f64 * dearest(1) + prompts) / 1e6)
+    let cost = |endpoint: &HttpTeacherConfig, currency| {
+        let cost = |tokens| endpoint.dearest(currency, prompts.unwrap_or_default(), tokens);
+        Some(Expense { currency, expected: cost(expected?), at_most: cost(tokens?) })
     };
+    let costs = endpoint.into_iter().flat_map(|endpoint| {
+        endpoint.currencies().into_iter().filter_map(|currency| cost(endpoint, currency)).collect::<Vec<_>>()
+    });
     let concurrency = places.iter().map(|place| u64::from(place.concurrency.unwrap_or(1))).sum();
     let advice = endpoint.map_or_else(Vec::new, |endpoint| advice(endpoint, sampling));
     Ok(Some(Sampling {
@@ -188,8 +217,8 @@ fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<
         completion_tokens_at_most: tokens,
         prompt_tokens: prompts,
         completion_tokens_expected: expected.filter(|_| endpoint.is_some()),
-        usd_at_most: usd(tokens),
-        usd_expected: usd(expected),
+        prices,
+        costs: costs.collect(),
         concurrency,
         gpus: endpoint.and_then(|endpoint| endpoint.gpus),
         answers,

@@ -4,13 +4,14 @@
 //! tokenizer and both templates on three problems of every source, held-out problems, licences, and room on the disk.
 
 use crate::{
-    recipe::{BaseConfig, Recipe, TeacherConfig},
+    recipe::{BaseConfig, Recipe, SourceConfig, TeacherConfig},
     teachers::{self, Secrets},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, ModelConfig};
-use distill_dataset::{Dataset, Detail, Message, Problem, Split, TurnFormat};
+use distill_dataset::{Dataset, Detail, Message, Problem, Split, TurnFormat, with_system};
+use distill_teacher::HttpTeacherConfig;
 use std::path::{Path, PathBuf};
 
 /// Problems of each source that are rendered and tokenised.
@@ -31,6 +32,7 @@ pub(crate) struct Place {
 pub(crate) fn check(recipe: &Recipe, problems: &[Dataset], place: &Place, secrets: Secrets<'_>) -> Result<()> {
     let check = || {
         keys(recipe, secrets)?;
+        money(recipe)?;
         gpus(recipe)?;
         log_probs(recipe)?;
         held_out(recipe, problems)?;
@@ -55,6 +57,31 @@ fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Budgets of money can be counted: what is charged is known, and in their currency.
+fn money(recipe: &Recipe) -> Result<()> {
+    for (index, source) in recipe.sources.iter().enumerate() {
+        if let (Some(endpoint), Some(sampling)) = (endpoint(source), &source.sampling) {
+            let checked = endpoint.check_budget(&sampling.budget());
+            checked.map_err(|message| anyhow!("`sources.{index}.sampling`: {message}"))?;
+        }
+    }
+    let Some(evaluation) = recipe.evaluation.as_ref().filter(|evaluation| evaluation.teacher) else { return Ok(()) };
+    let teacher = recipe.sources.iter().find(|source| !matches!(source.teacher, TeacherConfig::WorkedSolutions));
+    match teacher.and_then(endpoint).filter(|_| recipe.student.is_some()) {
+        Some(endpoint) => {
+            endpoint.check_budget(&evaluation.budget()).map_err(|message| anyhow!("`evaluation`: {message}"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn endpoint(source: &SourceConfig) -> Option<&HttpTeacherConfig> {
+    match &source.teacher {
+        TeacherConfig::Http(config) => Some(&config.endpoint),
+        TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => None,
+    }
 }
 
 /// A budget of GPU-hours can be counted.
@@ -138,12 +165,18 @@ fn student(recipe: &Recipe, problems: &[Dataset], store: &Path) -> Result<()> {
     };
     let chat = Chat::load_with(folder, student.chat_template.as_deref())?;
     Chat::load_with(folder, student.publish_template.as_deref()).context("`publish-template`")?;
-    for dataset in problems {
+    for (source, dataset) in recipe.sources.iter().zip(problems) {
+        let systems = source.sampling.as_ref().map_or(&[][..], |sampling| &sampling.system_prompts);
+        let systems: Vec<_> =
+            systems.iter().filter(|system| !system.is_empty()).map(|system| Some(&**system)).collect();
         let rows = dataset.rows::<Problem>().filter(|row| row.as_ref().map_or(true, |row| row.split == Split::Train));
         for problem in rows.take(TRIED) {
-            let mut messages = problem?.messages;
-            messages.push(Message::assistant(TurnFormat::default().join("One step.", "It is \\boxed{1}.")));
-            chat.encode_example(&messages).context("the chat template cannot be trained with")?;
+            let problem = problem?;
+            for system in systems.iter().copied().chain([None]) {
+                let mut messages = with_system(&problem.messages, system);
+                messages.push(Message::assistant(TurnFormat::default().join("One step.", "It is \\boxed{1}.")));
+                chat.encode_example(&messages).context("the chat template cannot be trained with")?;
+            }
         }
     }
     Ok(())

@@ -15,12 +15,12 @@ use anyhow::{Context as _, Result};
 use distill_data_gen::{Outcome, PROBLEMS, ProblemsConfig, SOURCE, SamplingConfig, SplitConfig, TRACES};
 use distill_dataset::{Dataset, Keyed, Problem, Shard, Trace, Verdict};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
-use distill_filters::{EXAMPLES, EXPORT, Filter, Inputs, SELECTION};
+use distill_filters::{EXAMPLES, EXPORT, Filter, Inputs, Mix, SELECTION};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainingConfig};
 use distill_teacher::Answers;
 use distill_teacher_local::{LocalTeacher, Precision};
-use std::rc::Rc;
+use std::{cell::OnceCell, rc::Rc};
 
 /// The parts of the path: a command goes up to and including one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -187,12 +187,29 @@ fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[S
         }
         measures.push(table);
     }
-    let spec = Spec::new(SELECTION, &recipe.filters, distill_filters::settings(&recipe.filters))?;
+    let weights = recipe.weights();
+    let settings = distill_filters::settings(&recipe.filters, weights.as_deref(), recipe.seed);
+    let spec = match &weights {
+        Some(weights) => Spec::new(SELECTION, &(&recipe.filters, weights), settings)?,
+        None => Spec::new(SELECTION, &recipe.filters, settings)?,
+    };
     let selection = session.stage(spec.inputs("traces", traces).inputs("measures", &measures), |_| {
-        let (traces, measures) = (ready(traces)?, ready(&measures)?);
+        let (traces, measures) = (Rc::new(ready(traces)?), Rc::new(ready(&measures)?));
+        let (all, all_measures, mix) = (traces.clone(), measures.clone(), Rc::new(OnceCell::new()));
+        let mixed = mix.clone();
         Ok(Work::map(num_shards(&traces), move |unit, context, out| {
             let inputs = Inputs { problems: &[], traces: &traces, judges: None };
-            Ok(distill_filters::select(&recipe.filters, &measures, &inputs.unit(unit)?, context, out)?)
+            let tables = (&*recipe.filters, &**measures);
+            Ok(distill_filters::select(tables, mixed.get(), &inputs.unit(unit)?, context, out)?)
+        })
+        .after(move |_, context| {
+            if let Some(weights) = weights {
+                let inputs = Inputs { problems: &[], traces: &all, judges: None };
+                let tables = (&*recipe.filters, &**all_measures);
+                // There is nothing in it yet.
+                let _ = mix.set(Mix::of(&weights, tables, &inputs, context)?);
+            }
+            Ok(())
         }))
     })?;
     Ok((verdicts, selection))

@@ -7,7 +7,7 @@ use crate::{
     view::View,
 };
 use anyhow::{Context, Result, bail, ensure};
-use distill_dataset::{Dataset, Decision, Outcome, Problem, Trace};
+use distill_dataset::{Dataset, Decision, Outcome, Problem, Trace, with_system};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{collections::HashMap, fmt::Write, path::Path};
@@ -78,7 +78,8 @@ pub fn rows(view: &View, limit: usize, mut wanted: impl FnMut(&Trace, Option<&De
     for problem in view.of("problems").flat_map(Dataset::rows::<Problem>) {
         let problem = problem?;
         for index in places.get(&problem.id).into_iter().flatten() {
-            let texts: Vec<&str> = problem.messages.iter().map(|message| message.content.as_str()).collect();
+            let messages = with_system(&problem.messages, found[*index].trace.system.as_deref());
+            let texts: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
             found[*index].question = texts.join("\n\n");
             found[*index].answer.clone_from(&problem.answer);
         }

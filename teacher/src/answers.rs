@@ -513,5 +513,6 @@ pub fn trace(ask: &Ask, completion: crate::Completion, identity: &Identity) -> T
         token_ids: completion.token_ids,
         cost_usd: completion.cost_usd,
         finish_name: completion.finish_name,
+        system: ask.system.clone(),
     }
 }

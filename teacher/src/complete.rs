@@ -1,7 +1,7 @@
 //! The trait between those who ask (sampling, evaluation) and those who answer (endpoints, the local engine).
 
-use crate::{Cost, EndpointSeen, Identity, Partial, Piece};
-use distill_dataset::{Cancel, FinishReason, LogProbs, Message, SamplingParams, Segment};
+use crate::{Budget, Cost, EndpointSeen, Identity, Partial, Piece};
+use distill_dataset::{Cancel, Currency, FinishReason, LogProbs, Message, Money, SamplingParams, Segment};
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 /// One sample asked for.
@@ -40,6 +40,8 @@ pub struct Completion {
     pub response_model: String,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
+    /// Those of them that a cache had, as far as the endpoint tells.
+    pub cached_tokens: u32,
     /// Tokens generated, end-of-turn included, by the last generation alone.
     pub completion_tokens: u32,
     /// The generations before it, which it went on from.
@@ -50,6 +52,8 @@ pub struct Completion {
     pub log_probs: Option<Arc<LogProbs>>,
     /// What it cost, in US dollars.
     pub cost_usd: f64,
+    /// What it cost in other currencies.
+    pub cost_other: Money,
     /// Whether tokens and cost were counted here, because the endpoint did not tell them.
     pub estimated: bool,
     /// The endpoint's own name for why it ended, where `finish_reason` is `Unknown`.
@@ -61,8 +65,10 @@ impl Completion {
     pub fn cost(&self) -> Cost {
         Cost {
             prompt_tokens: u64::from(self.prompt_tokens),
+            cached_tokens: u64::from(self.cached_tokens),
             completion_tokens: u64::from(self.completion_tokens),
             usd: self.cost_usd,
+            other: self.cost_other.clone(),
             estimated: self.estimated,
         }
     }
@@ -117,9 +123,17 @@ pub trait Complete: Sync {
         false
     }
 
-    /// The most that one attempt at a request may cost, in US dollars: reserved before it is sent.
-    fn max_cost_usd(&self, _request: &Request) -> f64 {
+    /// The most that one attempt at a request may cost in that currency: reserved before it is sent.
+    fn max_cost(&self, _request: &Request, _currency: Currency) -> f64 {
         0.0
+    }
+
+    /// Whether a budget's money can be counted by what it charges.
+    ///
+    /// # Errors
+    /// Expected and found, and what to do.
+    fn check_budget(&self, _budget: &Budget) -> Result<(), String> {
+        Ok(())
     }
 
     /// GPUs behind it, for a budget of GPU-hours; none where that is not known.

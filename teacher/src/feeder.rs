@@ -147,7 +147,7 @@ fn take_shorter(ask: &mut Ask, place: &Place<'_>) -> Result<bool, DatasetError> 
         ask.partial = Some(Partial { text: trace.text, segments: trace.segments, log_probs });
         return Ok(false);
     }
-    let asked = place.identity.asked(&ask.sampling, ask.seeded.then_some(ask.seed));
+    let asked = ask.asked(place.identity);
     let trace = Box::new(Trace { id: ask.id.clone(), sampling: ask.sampling, ..*trace });
     place.answers.keep(&Kept::Answered { asked, trace, log_probs })?;
     Ok(true)

@@ -68,11 +68,10 @@ impl Gauge {
                 None => write!(text, " tokens"),
             };
         }
-        let _ = match budget.usd {
-            Some(most) => write!(text, ", ${:.2} of ${most:.2}", spent.usd),
-            None if spent.usd > 0.0 => write!(text, ", ${:.2}", spent.usd),
-            None => Ok(()),
-        };
+        let money = spent.money().against(budget.money);
+        if !money.is_empty() {
+            let _ = write!(text, ", {money}");
+        }
         if cut > 0 {
             let _ = write!(text, ", {cut} cut at the limit");
         }
@@ -105,7 +104,8 @@ mod tests {
             gauge.take(tokens, start + Duration::from_millis(50 * tick));
         }
         let spent = Cost { completion_tokens: 2_345_678, usd: 1.5, ..Cost::default() };
-        let budget = Budget { tokens: Some(10_000_000), usd: Some(20.0), ..Budget::default() };
+        let money = Budget::money_of(Some(20.0), None);
+        let budget = Budget { tokens: Some(10_000_000), money, ..Budget::default() };
         assert_eq!(
             gauge.told((64, 1), &spent, &budget),
             "64 in flight, 1000 tokens/s, 2.3M of 10.0M tokens, $1.50 of $20.00, 1 cut at the limit"

@@ -20,6 +20,21 @@ pub struct Identity {
     pub body: String,
 }
 
+/// How one of a problem's samples is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Variant<'a> {
+    /// What is asked of the sampler.
+    pub sampling: SamplingParams,
+    /// A system prompt in the place of the problem's own.
+    pub system: Option<&'a str>,
+}
+
+impl From<&SamplingParams> for Variant<'_> {
+    fn from(sampling: &SamplingParams) -> Self {
+        Variant { sampling: *sampling, system: None }
+    }
+}
+
 impl Identity {
     /// What is set, by name.
     pub fn pairs(&self) -> BTreeMap<String, String> {
@@ -57,16 +72,17 @@ impl Identity {
 
     /// Everything that is asked of it, by name. An evaluation's samples carry their `seed`, so that they are no
     /// training samples.
-    pub fn asked(&self, sampling: &SamplingParams, seed: Option<u64>) -> BTreeMap<String, String> {
-        let mut asked = self.pairs();
-        asked.extend(sampling.pairs());
+    pub fn asked<'v>(&self, variant: impl Into<Variant<'v>>, seed: Option<u64>) -> BTreeMap<String, String> {
+        let (mut asked, variant) = (self.pairs(), variant.into());
+        asked.extend(variant.sampling.pairs());
+        asked.extend(variant.system.map(|system| ("system".to_owned(), system.to_owned())));
         asked.extend(seed.map(|seed| ("seed".to_owned(), seed.to_string())));
         asked
     }
 
     /// The identity of one training sample.
-    pub fn sample_id(&self, problem_id: &str, sampling: &SamplingParams, sample_index: u32) -> String {
-        trace_id(problem_id, &self.asked(sampling, None), sample_index)
+    pub fn sample_id<'v>(&self, problem_id: &str, variant: impl Into<Variant<'v>>, sample_index: u32) -> String {
+        trace_id(problem_id, &self.asked(variant, None), sample_index)
     }
 }
 
@@ -92,6 +108,8 @@ mod tests {
             assert_ne!(plain.describe(), other.describe());
             assert_ne!(plain.digest(), other.digest());
         }
+        let prompted = Variant { sampling, system: Some("Reflect.") };
+        assert_ne!(plain.sample_id("p", prompted, 0), id(&plain), "another system prompt is another sample");
         let seeded = trace_id("p", &plain.asked(&sampling, Some(1)), 0);
         assert_ne!(seeded, id(&plain), "an attempt of an evaluation is no training sample");
     }

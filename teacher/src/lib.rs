@@ -24,9 +24,10 @@ pub use complete::{Complete, Completion, Queue, Request, TeacherError};
 #[doc(hidden)]
 pub use http::fuzzing;
 pub use http::{
-    Api, ApiKey, Continuation, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Probed, Render, RenderPrompt,
+    Api, ApiKey, Continuation, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Price, Probed, Render,
+    RenderPrompt,
 };
-pub use identity::Identity;
+pub use identity::{Identity, Variant};
 pub use ledger::{Budget, Charge, Charges, Cost, Exceeded, Ledger, Most};
 pub use order::{Ask, Asks, Order};
 pub use partial::{Partial, Piece};

@@ -1,7 +1,8 @@
 //! What is wanted of a teacher: samples, in the order in which they are asked for.
 
-use crate::{Budget, Identity, Partial};
-use distill_dataset::{DatasetError, Digest, Message, Problem, SamplingParams, trace_id};
+use crate::{Budget, Identity, Partial, Variant};
+use distill_dataset::{DatasetError, Digest, Message, Problem, SamplingParams, trace_id, with_system};
+use std::collections::BTreeMap;
 
 /// One sample that is wanted.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub struct Ask {
     pub problem_id: String,
     /// Which of the problem's samples, from 0.
     pub sample_index: u32,
+    /// The system prompt in it, where that is not the problem's own.
+    pub system: Option<String>,
     /// The conversation up to the answer.
     pub messages: Vec<Message>,
     /// What is asked of the sampler.
@@ -28,10 +31,16 @@ pub struct Ask {
 
 impl Ask {
     /// A training sample. Its seed comes from its identity alone: the same sample, whichever run buys it.
-    pub fn sample(problem: &Problem, sample_index: u32, identity: &Identity, sampling: &SamplingParams) -> Ask {
-        let id = identity.sample_id(&problem.id, sampling, sample_index);
+    pub fn sample<'v>(
+        problem: &Problem,
+        sample_index: u32,
+        identity: &Identity,
+        variant: impl Into<Variant<'v>>,
+    ) -> Ask {
+        let variant = variant.into();
+        let id = identity.sample_id(&problem.id, variant, sample_index);
         let seed = Digest::new("sample-seed").field(&id).finish_u64();
-        Ask::new(problem, sample_index, *sampling, (id, seed))
+        Ask::new(problem, sample_index, variant, (id, seed))
     }
 
     /// An attempt of an evaluation, with a seed that does not depend on who is asked.
@@ -43,12 +52,28 @@ impl Ask {
         seed: u64,
     ) -> Ask {
         let id = trace_id(&problem.id, &identity.asked(sampling, Some(seed)), sample_index);
-        Ask { seeded: true, ..Ask::new(problem, sample_index, *sampling, (id, seed)) }
+        Ask { seeded: true, ..Ask::new(problem, sample_index, sampling.into(), (id, seed)) }
     }
 
-    fn new(problem: &Problem, sample_index: u32, sampling: SamplingParams, (id, seed): (String, u64)) -> Ask {
-        let (problem_id, messages) = (problem.id.clone(), problem.messages.clone());
-        Ask { id, problem_id, sample_index, messages, sampling, seed, seeded: false, partial: None, shorter: None }
+    fn new(problem: &Problem, sample_index: u32, variant: Variant<'_>, (id, seed): (String, u64)) -> Ask {
+        Ask {
+            id,
+            problem_id: problem.id.clone(),
+            sample_index,
+            system: variant.system.map(str::to_owned),
+            messages: with_system(&problem.messages, variant.system),
+            sampling: variant.sampling,
+            seed,
+            seeded: false,
+            partial: None,
+            shorter: None,
+        }
+    }
+
+    /// Everything that is asked, by name.
+    pub fn asked(&self, identity: &Identity) -> BTreeMap<String, String> {
+        let variant = Variant { sampling: self.sampling, system: self.system.as_deref() };
+        identity.asked(variant, self.seeded.then_some(self.seed))
     }
 }
 

@@ -79,6 +79,9 @@ pub enum PumpError {
         /// The one that answers now.
         found: String,
     },
+    /// The budget's money cannot be counted by what the teacher charges.
+    #[error("{0}")]
+    Money(String),
     /// Nobody answers, or the teacher refuses everything.
     #[error(transparent)]
     Teacher(#[from] TeacherError),
@@ -90,7 +93,7 @@ pub enum PumpError {
 /// Asks `teacher` for every sample whose outcome is not in `answers` yet.
 ///
 /// # Errors
-/// When the budget is reached, a stop was asked for, nobody answers, another model answers than before, or the disk
+/// When the budget is reached or cannot be counted, a stop was asked for, nobody answers, another model answers than before, or the disk
 /// refuses. What was answered is kept, and on the disk.
 pub fn pump(
     order: &Order<'_>,
@@ -107,6 +110,7 @@ pub fn pump(
         context.progress.end();
         return Ok(tally);
     }
+    teacher.check_budget(&order.budget).map_err(PumpError::Money)?;
     let identity = teacher.identity();
     let model = answers.model(&identity)?;
     let purse = Purse::open(order, answers, teacher.gpus(), &context.cancel)?;
@@ -133,7 +137,7 @@ pub fn pump(
             again: VecDeque::new(),
             in_flight: HashMap::new(),
             next_id: 0,
-            ledger: Ledger::new(Most::default(), own),
+            ledger: Ledger::new(Most::default(), own, order.budget.currency()),
             wallet,
             gauge: Gauge::new(Instant::now()),
             seen: Seen { begun_with: tally.done, ..Seen::default() },
@@ -158,7 +162,7 @@ pub fn pump(
         ended.store(true, Ordering::Relaxed);
         let Pump { jobs, acks, mut tally, mut stop, wallet, ledger, .. } = pump;
         drop(jobs);
-        wallet.end(*ledger.spent());
+        wallet.end(ledger.spent().clone());
         let lost = writer.join().is_err();
         for ack in acks.try_iter() {
             match ack {
@@ -308,12 +312,7 @@ impl Pump<'_, '_> {
         }
         self.seen_at = Some(Instant::now());
         let (tokens_per_s, prompt_tokens_per_s) = self.gauge.rates();
-        let spent = self.spent();
-        self.wallet.see(Seen {
-            spent_tokens: spent.completion_tokens,
-            cap_tokens: self.order.budget.tokens,
-            spent_usd: spent.usd,
-            cap_usd: self.order.budget.usd,
+        let seen = Seen {
             done: self.tally.done,
             total: self.tally.total,
             in_flight: self.in_flight.len() as u64,
@@ -323,7 +322,8 @@ impl Pump<'_, '_> {
             failed: self.tally.failed,
             remark: self.remark.clone(),
             ..self.seen.clone()
-        });
+        };
+        self.wallet.see(seen.with_costs(self.spent(), &self.order.budget));
     }
 
     /// Counts tokens that arrived, and tells people now and then.
@@ -385,7 +385,8 @@ impl Pump<'_, '_> {
     fn request(&self, id: u64, ask: &Ask) -> (Request, Most) {
         let (messages, partial) = (ask.messages.clone(), ask.partial.clone());
         let request = Request { id, messages, sampling: ask.sampling, seed: ask.seed, partial };
-        let most = Most { tokens: u64::from(request.left()), usd: self.teacher.max_cost_usd(&request) };
+        let money = self.teacher.max_cost(&request, self.order.budget.currency());
+        let most = Most { tokens: u64::from(request.left()), money };
         (request, most)
     }
 

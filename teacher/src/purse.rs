@@ -13,7 +13,7 @@
 //! recipe says are behind the teacher.
 
 use crate::{Answers, Asks, Budget, Cost, Exceeded, Most, Order, Seen};
-use distill_dataset::{Cancel, DatasetError, entries, read_regular, write_whole};
+use distill_dataset::{Cancel, Currency, DatasetError, entries, read_regular, write_whole};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -49,6 +49,8 @@ pub struct Buyer {
     pub until_s: f64,
     /// The most that it may spend, of this dataset's budget.
     pub granted: Most,
+    /// The currency of that budget.
+    pub currency: Currency,
     /// What it spent, once it has ended.
     pub spent: Option<Cost>,
     /// How it stands.
@@ -109,12 +111,13 @@ impl<'a, 'o> Purse<'a, 'o> {
         // Rounds of one opening are one time of buying.
         let before = buyers(&dir).map_err(DatasetError::io("read", &dir))?.remove(&opening);
         let from_s = before.map_or(now, |before| before.from_s);
-        let me = Buyer { owner, process, label, from_s, until_s: now, ..Buyer::default() };
+        let currency = order.budget.currency();
+        let me = Buyer { owner, process, label, from_s, until_s: now, currency, ..Buyer::default() };
         let (name, budget, all) = (format!("budget/{}", order.dataset), order.budget, order.all);
         let mut purse = Purse { answers, dir, name, budget, gpus, all, known: BTreeMap::new(), opening, me };
         if budget.counts_costs() {
             purse.known = answers.spent((purse.all)(), cancel)?;
-            purse.me.granted = purse.own().into();
+            purse.me.granted = Most::of(&purse.own(), currency);
         } else {
             purse.me.granted = Most::ALL;
         }
@@ -124,7 +127,7 @@ impl<'a, 'o> Purse<'a, 'o> {
 
     /// What this opening has spent of the dataset before.
     pub(crate) fn own(&self) -> Cost {
-        self.known.get(&self.opening).copied().unwrap_or_default()
+        self.known.get(&self.opening).cloned().unwrap_or_default()
     }
 
     fn write(&self) -> Result<(), DatasetError> {
@@ -154,10 +157,10 @@ impl<'a, 'o> Purse<'a, 'o> {
         }
         let mut total = Cost::default();
         for (opening, buyer) in &others {
-            let cost = match buyer.spent {
-                Some(spent) => spent,
-                None if self.answers.lives(&buyer.owner)? => buyer.granted.into(),
-                None => self.known.get(opening).copied().unwrap_or_default(),
+            let cost = match &buyer.spent {
+                Some(spent) => spent.clone(),
+                None if self.answers.lives(&buyer.owner)? => buyer.granted.as_cost(buyer.currency),
+                None => self.known.get(opening).cloned().unwrap_or_default(),
             };
             total.add(&cost);
         }
@@ -175,17 +178,23 @@ impl<'a, 'o> Purse<'a, 'o> {
             let others = self.committed(cancel)?;
             let left = Most {
                 tokens: self.budget.tokens.map_or(u64::MAX, |most| most.saturating_sub(others.completion_tokens)),
-                usd: self.budget.usd.map_or(f64::MAX, |most| (most - others.usd).max(0.0)),
+                money: self
+                    .budget
+                    .money
+                    .map_or(f64::MAX, |most| (most.amount - others.money_of(most.currency)).max(0.0)),
             };
-            let denied = match (self.budget.tokens, self.budget.usd) {
+            let denied = match (self.budget.tokens, self.budget.money) {
                 (Some(limit), _) if need.tokens > left.tokens => Some(Exceeded::Tokens(limit)),
-                (_, Some(limit)) if need.usd > left.usd => Some(Exceeded::Usd(limit)),
+                (_, Some(limit)) if need.money > left.money => Some(Exceeded::Money(limit)),
                 _ => None,
             };
             if denied.is_none() {
                 let tokens = need.tokens + (left.tokens - need.tokens) / PART;
-                let usd = need.usd + (left.usd - need.usd) / PART as f64;
-                self.me.granted = Most { tokens, usd };
+                let money = need.money + (left.money - need.money) / PART as f64;
+                self.me.granted = Most {
+                    tokens: self.budget.tokens.map_or(u64::MAX, |_| tokens),
+                    money: self.budget.money.map_or(f64::MAX, |_| money),
+                };
                 self.write()?;
             }
             Ok((others, denied))
@@ -341,7 +350,7 @@ impl Wallet {
     /// Asks ahead, where little is left of what was granted.
     pub(crate) fn top_up(&mut self, used: Most, most: Most) {
         let state = self.shared.lock();
-        let ahead = Most { tokens: used.tokens + 8 * most.tokens, usd: used.usd + 8.0 * most.usd };
+        let ahead = Most { tokens: used.tokens + 8 * most.tokens, money: used.money + 8.0 * most.money };
         let ask = self.counts && state.answered >= self.sent && state.denied.is_none() && !ahead.fits(state.granted);
         drop(state);
         if ask {
@@ -362,7 +371,7 @@ impl Wallet {
 
     /// What others have of the budget.
     pub(crate) fn others(&self) -> Cost {
-        self.shared.lock().others
+        self.shared.lock().others.clone()
     }
 
     pub(crate) fn see(&self, seen: Seen) {

@@ -1,6 +1,7 @@
 //! What can be seen of a run from outside while it goes on: by `distill status`, from another process.
 
-use distill_dataset::FinishReason;
+use crate::{Budget, Cost};
+use distill_dataset::{Amount, Currency, FinishReason, Money};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,8 +21,12 @@ pub struct Seen {
     pub cap_tokens: Option<u64>,
     /// US dollars likewise.
     pub spent_usd: f64,
-    /// The most that it may cost.
+    /// Money of other currencies likewise.
+    pub spent_other: Money,
+    /// The most that it may cost, where that is said in US dollars.
     pub cap_usd: Option<f64>,
+    /// The same where it is said in another currency.
+    pub cap_other: Option<Amount>,
     /// Requests in flight.
     pub in_flight: u64,
     /// Tokens a second that arrived over the last seconds.
@@ -65,6 +70,26 @@ impl Seen {
     pub(crate) fn take(&mut self, end: &str, tokens: u32) {
         *self.ends.entry(end.to_owned()).or_default() += 1;
         *self.lengths.entry(tokens.saturating_add(1).checked_next_power_of_two().unwrap_or(u32::MAX)).or_default() += 1;
+    }
+
+    /// With what the dataset cost so far, and the most that it may.
+    pub(crate) fn with_costs(self, spent: Cost, budget: &Budget) -> Seen {
+        let dollars = budget.money.filter(|most| most.currency == Currency::USD);
+        Seen {
+            spent_tokens: spent.completion_tokens,
+            cap_tokens: budget.tokens,
+            spent_usd: spent.usd,
+            spent_other: spent.other,
+            cap_usd: dollars.map(|most| most.amount),
+            cap_other: budget.money.filter(|_| dollars.is_none()),
+            ..self
+        }
+    }
+
+    /// What the dataset cost so far, against the most that it may: empty where there is neither.
+    pub fn money(&self) -> String {
+        let cap = self.cap_usd.map(|amount| Amount { currency: Currency::USD, amount });
+        self.spent_other.and_usd(self.spent_usd).against(self.cap_other.or(cap))
     }
 
     /// Answers of this run that a limit cut.

@@ -139,7 +139,7 @@ fn keep(answers: &Answers, identity: &Identity, job: Job) -> Result<(), DatasetE
     if let Some(Charged { number, cost, wasted }) = charge {
         answers.charge(&ask.id, number, cost, wasted)?;
     }
-    let asked = identity.asked(&ask.sampling, ask.seeded.then_some(ask.seed));
+    let asked = ask.asked(identity);
     match end {
         End::Nothing => Ok(()),
         End::Unanswered(reason, message, text) => answers.keep(&Kept::Unanswered {

@@ -11,6 +11,7 @@ mod journal;
 mod lock;
 mod logprobs;
 mod manifest;
+mod money;
 mod owner;
 mod process;
 mod put;
@@ -34,12 +35,13 @@ pub use logprobs::{
     LogProbs, LogProbsBuilder, LogProbsError, LogProbsReader, LogProbsWriter, MAX_ALTERNATIVES, Token, TokenLogProbs,
 };
 pub use manifest::{Input, Manifest, ShardInfo, StageTime, timestamp};
+pub use money::{Amount, Currency, Money};
 pub use owner::{Liveness, Owner};
 pub use put::put_if_absent;
 pub use read::{Dataset, Shard};
 pub use record::{
     Decision, Example, FinishReason, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment, Split, Trace,
-    Verdict, problem_id, trace_id,
+    Verdict, problem_id, trace_id, with_system,
 };
 pub use reserve::{Reservations, Reserve};
 pub use sort::Sorter;

@@ -283,11 +283,14 @@ pub struct Trace {
     pub completion_tokens: u32,
     /// The generated tokens, where the teacher tells them.
     pub token_ids: Option<Vec<u32>>,
-    /// What it cost, in US dollars.
+    /// What it cost in US dollars, 0 where it was charged in another currency: manifests have those.
     pub cost_usd: f64,
     /// The endpoint's own name for why it ended, where `finish_reason` is `Unknown`.
     #[serde(default)]
     pub finish_name: Option<String>,
+    /// The system prompt that it was asked with, where that is not the problem's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
 }
 
 impl Trace {
@@ -295,6 +298,20 @@ impl Trace {
     pub fn turn(&self) -> String {
         self.format.turn(&self.text)
     }
+}
+
+/// A conversation with another system prompt, in the place of its own if it has one.
+///
+/// ```
+/// # use distill_dataset::{Message, with_system};
+/// let asked = [Message::system("Be brief."), Message::user("2 + 2?")];
+/// assert_eq!(with_system(&asked, None), asked);
+/// assert_eq!(with_system(&asked, Some("Reflect."))[..], [Message::system("Reflect."), Message::user("2 + 2?")]);
+/// ```
+pub fn with_system(messages: &[Message], system: Option<&str>) -> Vec<Message> {
+    let Some(system) = system else { return messages.to_vec() };
+    let others = messages.iter().filter(|message| message.role != Role::System).cloned();
+    std::iter::once(Message::system(system)).chain(others).collect()
 }
 
 /// The identity of a sample: the problem, everything that was asked as pairs of name and value, and the sample index.
@@ -331,7 +348,7 @@ pub enum Outcome {
     Reject,
     /// Undecided, for a reason; whether it is kept is the recipe's choice.
     Unknown,
-    /// An earlier filter already dropped it.
+    /// An earlier filter already dropped it, or this one does not look at its source.
     NotRun,
 }
 

@@ -317,6 +317,7 @@ mod tests {
             completion_tokens: 12,
             token_ids: index.is_multiple_of(2).then(|| vec![1, 2, 3]),
             cost_usd: 0.25,
+            system: index.is_multiple_of(3).then(|| "Reflect.".to_owned()),
         }
     }
 

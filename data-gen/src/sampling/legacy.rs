@@ -81,13 +81,15 @@ pub fn holdings(
         let problem = problem?;
         let bytes: usize = problem.messages.iter().map(|message| message.content.len()).sum();
         for index in 0..config.samples_per_problem {
-            let id = identity.sample_id(&problem.id, &config.params_of(index), index);
+            let variant = config.variant(index);
+            let id = identity.sample_id(&problem.id, variant, index);
             if answers.as_ref().is_some_and(|answers| answers.contains(&id)) {
                 counts.held += 1;
                 continue;
             }
             counts.missing_bytes += bytes as u64;
-            if let Some(journal) = &journal
+            if variant.system.is_none()
+                && let Some(journal) = &journal
                 && let Some(old) = find(journal, &problem.id, identity, &params, index)?
             {
                 count(&mut counts.old, disagreement(&old, identity, &params, &mut model));
@@ -116,7 +118,8 @@ pub(super) fn adopt(
     let mut journal = None;
     for problem in training(problems) {
         let problem = problem?;
-        for index in 0..config.samples_per_problem {
+        // The older version knew no system prompts of a sampling.
+        for index in (0..config.samples_per_problem).filter(|index| config.variant(*index).system.is_none()) {
             let id = identity.sample_id(&problem.id, &sampling, index);
             if answers.contains(&id) {
                 continue;
@@ -212,7 +215,7 @@ fn take_over(
         prompt_tokens: old.prompt_tokens.into(),
         completion_tokens: old.completion_tokens.into(),
         usd: old.cost_usd,
-        estimated: false,
+        ..Cost::default()
     };
     answers.adopt(identity.asked(sampling, None), &["api", "served-as"], cost, Trace { id, ..old })
 }

@@ -1,7 +1,7 @@
 //! Sampling as a stage: nothing is bought twice, budgets hold, the order of answers does not show.
 
 use super::*;
-use distill_dataset::{Cancel, FinishReason, Progress, Segment, Trace, TurnFormat};
+use distill_dataset::{Cancel, Currency, FinishReason, Progress, Role, Segment, Trace, TurnFormat};
 use distill_dataset::{Dataset, Detail, LogProbs, LogProbsBuilder, Tally, Token};
 use distill_teacher::{Completion, Queue, Request};
 use std::path::Path;
@@ -15,6 +15,8 @@ use std::{
 /// Answers with the request's seed; counts what it was asked.
 struct Fake {
     asked: Mutex<Vec<u64>>,
+    /// The system prompts that it was asked with.
+    systems: Mutex<Vec<String>>,
     /// Answers in reverse order.
     reversed: bool,
     /// Stops after so many answers, as a killed process does.
@@ -33,6 +35,7 @@ impl Fake {
     fn new() -> Fake {
         Fake {
             asked: Mutex::default(),
+            systems: Mutex::default(),
             reversed: false,
             stop_after: usize::MAX,
             failing: "none",
@@ -59,7 +62,7 @@ impl Complete for Fake {
         }
     }
 
-    fn max_cost_usd(&self, _: &Request) -> f64 {
+    fn max_cost(&self, _: &Request, _: Currency) -> f64 {
         0.5
     }
 
@@ -78,6 +81,8 @@ impl Complete for Fake {
                     return Ok(());
                 }
                 self.asked.lock().expect("a lock").push(request.seed);
+                let systems = request.messages.iter().filter(|message| message.role == Role::System);
+                self.systems.lock().expect("a lock").extend(systems.map(|message| message.content.clone()));
                 let outcome = if request.messages[0].content == self.failing {
                     Err(TeacherError::Failed("too hard".to_owned()))
                 } else if request.messages[0].content == self.impossible {
@@ -201,7 +206,9 @@ fn config(samples_per_problem: u32) -> SamplingConfig {
         max_failed_share: 0.0,
         budget_tokens: None,
         budget_usd: None,
+        budget_money: None,
         adaptive: None,
+        system_prompts: Vec::new(),
         budget_hours: None,
         budget_gpu_hours: None,
     }
@@ -221,6 +228,32 @@ fn more_samples_buy_only_the_difference_and_a_second_run_nothing() {
     let again = Fake::new();
     bench.sample(&config(16), &problems, &again).expect("traces");
     assert_eq!(again.num_asked(), 0);
+}
+
+#[test]
+fn samples_are_asked_with_the_system_prompts_in_turn_and_keep_theirs() {
+    let bench = Bench::new();
+    let problems = bench.problems(0..4);
+    let plain = Fake::new();
+    let (_, without) = bench.sample(&config(3), &problems, &plain).expect("traces");
+    assert!(plain.systems.lock().expect("a lock").is_empty());
+    let prompts = ["", "Reflect."].map(str::to_owned);
+    let prompted = SamplingConfig { system_prompts: prompts.to_vec(), ..config(3) };
+    let fake = Fake::new();
+    let (_, with) = bench.sample(&prompted, &problems, &fake).expect("traces");
+    // The first and third samples are those that are there; the second of each problem is asked anew, with its prompt.
+    assert_eq!(*fake.systems.lock().expect("a lock"), ["Reflect."; 4]);
+    assert_eq!(fake.num_asked(), 4);
+    for (before, after) in without.iter().zip(&with) {
+        let prompted = after.sample_index == 1;
+        assert_eq!(after.system.as_deref(), prompted.then_some("Reflect."));
+        assert_eq!(before == after, !prompted, "sample {}", after.sample_index);
+    }
+    let other = SamplingConfig { system_prompts: vec![String::new(), "Be brief.".to_owned()], ..config(3) };
+    let again = Fake::new();
+    bench.sample(&other, &problems, &again).expect("traces");
+    assert_eq!(again.num_asked(), 4, "another prompt is another sample");
+    assert!(SamplingConfig { system_prompts: vec![String::new(); 4], ..config(3) }.check().is_err());
 }
 
 #[test]
@@ -376,6 +409,7 @@ fn old_trace(problem: &Problem, index: u32, template: &str, prefill: &str) -> Tr
         token_ids: None,
         cost_usd: 0.5,
         finish_name: None,
+        system: None,
     }
 }
 

@@ -6,7 +6,7 @@ use distill_dataset::{
     Cancel, DatasetError, Detail, FinishReason, Histogram, LogProbs, LogProbsWriter, Problem, SamplingParams, Shard,
     ShardWriter, Split, Tally, Trace,
 };
-use distill_teacher::{Answer, Answers, Ask, Charges, Completion, Identity, trace};
+use distill_teacher::{Answer, Answers, Ask, Completion, Identity, trace};
 use std::{collections::BTreeMap, path::Path};
 
 /// Why a sample that was asked for is not there, where no more is known.
@@ -37,7 +37,7 @@ pub fn write_traces(
         while let Some(block) = config.next(standing) {
             for index in block {
                 let id = id(config, &problem, index, identity);
-                writer.charge(&answers.charges(&id)?);
+                answers.charges(&id)?.count_in(&mut writer.tally);
                 let (answer, log_probs) = answers.get_with_log_probs(&id)?.unzip();
                 standing.take(match config.judges() {
                     true => outcome(answer.as_ref(), &problem, judge),
@@ -121,13 +121,6 @@ impl TraceWriter {
         let writer = ShardWriter::of_unit(out, unit)?.sorted_by(|trace: &Trace| &trace.problem_id);
         let teacher = teacher.to_owned();
         Ok(TraceWriter { writer, tally, lengths: vec![], finish_reasons, teacher, without_log_probs: 0 })
-    }
-
-    fn charge(&mut self, charges: &Charges) {
-        self.tally.prompt_tokens += charges.all.prompt_tokens;
-        self.tally.completion_tokens += charges.all.completion_tokens;
-        self.tally.cost_usd += charges.all.usd;
-        self.tally.wasted_tokens += charges.wasted.completion_tokens;
     }
 
     fn push(&mut self, trace: Trace) -> Result<(), DatasetError> {

@@ -51,6 +51,10 @@ pub struct Recipe {
 /// Problems, and who answers them how often.
 #[derive(Clone, Debug)]
 pub struct SourceConfig {
+    /// What filters call it.
+    pub name: Option<String>,
+    /// Its part in the mix of what the filters keep, beside the other sources' parts.
+    pub weight: Option<f64>,
     /// Where the problems come from.
     pub problems: ProblemsConfig,
     /// How many of them are held out for evaluation.
@@ -147,6 +151,11 @@ impl Recipe {
             Until::Evaluate if self.evaluation.is_none() => missing("[evaluation]", "evaluated"),
             _ => Ok(()),
         }
+    }
+
+    /// The weights of the sources, where they have some.
+    pub fn weights(&self) -> Option<Vec<f64>> {
+        self.sources.iter().map(|source| source.weight).collect()
     }
 
     /// Who judges answers: the recipe's own filter, or the usual one.

@@ -58,7 +58,11 @@ fn read_tables(
     if sources.is_empty() && diagnostics.found.is_empty() {
         diagnostics.push(0..0, "the recipe lacks `[[sources]]`: nothing to sample from", None);
     }
-    let filters = read_list(root, "filters", diagnostics, read_filter);
+    check_sources(&sources, diagnostics);
+    let names: Vec<Option<&str>> = sources.iter().map(|source| source.name.as_deref()).collect();
+    let filters = read_list(root, "filters", diagnostics, |value, what, diagnostics| {
+        read_filter(value, what, &names, diagnostics)
+    });
     let export = root.optional("export", diagnostics);
     let student = root.take("student").and_then(|value| read_student(value, &folder, diagnostics));
     let evaluation = checked(root, "evaluation", diagnostics, EvaluationConfig::check);
@@ -108,6 +112,12 @@ fn read_list<T>(
 
 fn read_source(value: Value<'_>, what: &str, folder: &Path, diagnostics: &mut Diagnostics) -> Option<SourceConfig> {
     let mut section = Section::new(value, what, diagnostics)?;
+    let name = section.optional("name", diagnostics);
+    let (weight_span, weight) = (section.span_of("weight"), section.optional::<f64>("weight", diagnostics));
+    if let Some(found) = weight.filter(|weight| !(weight.is_finite() && *weight > 0.0)) {
+        let span = weight_span.unwrap_or(section.span.clone());
+        diagnostics.push(span, format!("`{what}.weight`: expected more than 0, found {found}"), None);
+    }
     let problems =
         take_section(&mut section, "problems", diagnostics).and_then(|table| read_problems(table, folder, diagnostics));
     let teacher =
@@ -127,7 +137,28 @@ fn read_source(value: Value<'_>, what: &str, folder: &Path, diagnostics: &mut Di
         );
     }
     section.finish(diagnostics);
-    Some(SourceConfig { problems: problems?, holdout, teacher: teacher?, sampling })
+    Some(SourceConfig { name, weight, problems: problems?, holdout, teacher: teacher?, sampling })
+}
+
+/// Names are told apart, and weights are given to all sources or to none.
+fn check_sources(sources: &[SourceConfig], diagnostics: &mut Diagnostics) {
+    let weighted = sources.iter().filter(|source| source.weight.is_some()).count();
+    if weighted != 0 && weighted != sources.len() {
+        diagnostics.push(
+            0..0,
+            format!("`weight`: expected one in each of {} sources or in none, found {weighted}", sources.len()),
+            Some(
+                "a weight is a source's part in the mix: 3.0 and 1.0 keep three traces of one for each of the other"
+                    .to_owned(),
+            ),
+        );
+    }
+    for (index, source) in sources.iter().enumerate() {
+        let twice = |name: &&String| sources[..index].iter().any(|other| other.name.as_ref() == Some(*name));
+        if let Some(name) = source.name.as_ref().filter(twice) {
+            diagnostics.push(0..0, format!("`sources.{index}.name`: another source is called `{name}` too"), None);
+        }
+    }
 }
 
 fn take_section<'s>(section: &mut Section<'s>, key: &str, diagnostics: &mut Diagnostics) -> Option<Section<'s>> {
@@ -244,7 +275,12 @@ fn read_teacher(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagn
     Some(teacher)
 }
 
-fn read_filter(value: Value<'_>, what: &str, diagnostics: &mut Diagnostics) -> Option<FilterConfig> {
+fn read_filter(
+    value: Value<'_>,
+    what: &str,
+    names: &[Option<&str>],
+    diagnostics: &mut Diagnostics,
+) -> Option<FilterConfig> {
     let span = value.span();
     let mut section = Section::new(value, what, diagnostics)?;
     let kind_value = section.take("kind");
@@ -264,8 +300,28 @@ fn read_filter(value: Value<'_>, what: &str, diagnostics: &mut Diagnostics) -> O
         unknown_choice("filter", &kind, &FilterConfig::kinds(), kind_span, diagnostics);
         return None;
     }
+    let sources_span = section.span_of("sources").unwrap_or(span);
+    let only = section.optional::<Vec<String>>("sources", diagnostics);
     let read = |value: Value<'_>| FilterConfig::deserialize_as(&kind, Values(value));
-    read_checked(section.rest(), what, diagnostics, &read, |config: &FilterConfig| config.filter().check())
+    let filter =
+        read_checked(section.rest(), what, diagnostics, &read, |config: &FilterConfig| config.filter().check())?;
+    let Some(only) = only else { return Some(filter) };
+    let mut places = Vec::new();
+    for name in only {
+        match names.iter().position(|known| *known == Some(name.as_str())) {
+            Some(place) => places.push((place, name)),
+            None => {
+                let known: Vec<&str> = names.iter().flatten().copied().collect();
+                unknown_choice("source", &name, &known, sources_span.clone(), diagnostics);
+            }
+        }
+    }
+    if places.is_empty() {
+        diagnostics.push(sources_span, format!("`{what}.sources`: expected names of sources, found none"), None);
+    }
+    places.sort();
+    places.dedup();
+    Some(filter.only(places))
 }
 
 fn read_student(value: Value<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<StudentConfig> {

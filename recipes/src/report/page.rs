@@ -89,7 +89,8 @@ fn accuracy(page: &mut String, view: &View) {
 }
 
 fn funnel_section(page: &mut String, funnel: &Funnel) {
-    let all = funnel.steps.first().map_or(funnel.kept, |step| step.entered).max(1);
+    let dropped: u64 = funnel.steps.iter().flat_map(|step| step.dropped.values()).sum();
+    let all = (funnel.kept + dropped).max(1);
     page.push_str("<section><h2>Funnel</h2><div class=\"funnel\">");
     let mut line = |label: &str, count: u64, note: &str| {
         let share = count as f64 / all as f64 * 100.0;
@@ -170,11 +171,11 @@ fn stages(page: &mut String, view: &View) {
         let tokens = if tokens == 0 { String::new() } else { group(tokens) };
         let _ = write!(
             page,
-            "<tr><td>{label}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{tokens}</td><td class=\"n\">{}</td><td class=\"n\">${:.2}</td><td><code>{}</code></td></tr>",
+            "<tr><td>{label}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{tokens}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td><code>{}</code></td></tr>",
             group(tally.rows_in),
             group(tally.rows_out),
             duration(time.wall_s),
-            tally.cost_usd,
+            tally.cost(),
             escape(&stage.key.chars().take(12).collect::<String>())
         );
     }

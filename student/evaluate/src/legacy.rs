@@ -65,9 +65,9 @@ pub fn adopt(
         let cost = Cost {
             prompt_tokens: row.prompt_tokens.into(),
             completion_tokens: row.completion_tokens.into(),
-            usd: 0.0,
             // What it cost in dollars was not recorded.
             estimated: true,
+            ..Cost::default()
         };
         let asked = identity.asked(&config.params(), Some(ask.seed));
         let unrecorded = ["api", "template", "prefill", "served-as"];
@@ -122,5 +122,6 @@ fn trace_of(row: Attempt, ask: &Ask, config: &EvaluationConfig, identity: &Ident
         token_ids: row.token_ids,
         cost_usd: 0.0,
         finish_name: None,
+        system: None,
     }
 }

@@ -12,8 +12,8 @@ pub use interval::mean_with_interval;
 pub use legacy::adopt;
 
 use distill_dataset::{
-    Context, Dataset, DatasetError, Detail, Digest, FinishReason, Interrupted, Message, Problem, Role, SamplingParams,
-    Score, ShardWriter, Split, Stage, Tally, Verdict,
+    Amount, Context, Dataset, DatasetError, Detail, Digest, FinishReason, Interrupted, Message, Problem, Role,
+    SamplingParams, Score, ShardWriter, Split, Stage, Tally, Verdict,
 };
 use distill_teacher::{
     Answer, Answers, Ask, Asks, Budget, Charges, Complete, Identity, Order, PumpError, TeacherError, pump,
@@ -50,6 +50,9 @@ pub struct EvaluationConfig {
     /// Most US dollars that one evaluation may cost, broken attempts included.
     #[serde(default, skip_serializing)]
     pub budget_usd: Option<f64>,
+    /// The same in another currency, which the teacher has to charge in: `{ currency = "CNY", amount = 100 }`.
+    #[serde(default, skip_serializing)]
+    pub budget_money: Option<Amount>,
 }
 
 /// The stage of an evaluation.
@@ -75,6 +78,7 @@ impl EvaluationConfig {
             teacher: yes(),
             budget_tokens: None,
             budget_usd: None,
+            budget_money: None,
         }
     }
 
@@ -91,9 +95,7 @@ impl EvaluationConfig {
             wrong.push("`max-problems`: expected at least 1, found 0".to_owned());
         }
         wrong.extend(self.params().check().err());
-        if let Some(usd) = self.budget_usd.filter(|usd| usd.is_nan() || *usd < 0.0) {
-            wrong.push(format!("`budget-usd`: expected 0 or more, found {usd}"));
-        }
+        wrong.extend(Budget::wrong_money(self.budget_usd, self.budget_money));
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
@@ -106,8 +108,10 @@ impl EvaluationConfig {
         }
     }
 
-    fn budget(&self) -> Budget {
-        Budget { tokens: self.budget_tokens, usd: self.budget_usd, ..Budget::default() }
+    /// The most that one evaluation may cost.
+    pub fn budget(&self) -> Budget {
+        let money = Budget::money_of(self.budget_usd, self.budget_money);
+        Budget { tokens: self.budget_tokens, money, ..Budget::default() }
     }
 
     /// What was done, in one line: only what the configuration, the problems and the judge make true.
@@ -148,9 +152,9 @@ pub enum EvaluateError {
         /// Attempts wanted.
         total: u64,
     },
-    /// Another model answers than before.
+    /// Another model answers than before, or the budget cannot be counted.
     #[error(transparent)]
-    OtherModel(PumpError),
+    Unfit(PumpError),
     /// Asked to stop; attempts so far are kept.
     #[error("interrupted")]
     Interrupted(#[from] Interrupted),
@@ -172,7 +176,7 @@ impl From<PumpError> for EvaluateError {
             PumpError::Interrupted(stop) => EvaluateError::Interrupted(stop),
             PumpError::Teacher(error) => EvaluateError::Teacher(error),
             PumpError::Dataset(error) => EvaluateError::Dataset(error),
-            other @ PumpError::Model { .. } => EvaluateError::OtherModel(other),
+            other @ (PumpError::Model { .. } | PumpError::Money(_)) => EvaluateError::Unfit(other),
         }
     }
 }
@@ -289,10 +293,7 @@ pub fn score(
                 num_unknown += u64::from(attempt.verdict == Verdict::Unknown);
                 num_unanswered += u64::from(!answered);
                 censored += u64::from(attempt.finish_reason.is_censored());
-                tally.prompt_tokens += charges.all.prompt_tokens;
-                tally.completion_tokens += charges.all.completion_tokens;
-                tally.cost_usd += charges.all.usd;
-                tally.wasted_tokens += charges.wasted.completion_tokens;
+                charges.count_in(&mut tally);
                 writer.push(attempt)?;
                 tally.rows_out += 1;
             }

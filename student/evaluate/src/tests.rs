@@ -1,7 +1,7 @@
 //! The evaluation as a stage: what is counted, and that a stopped one goes on.
 
 use super::*;
-use distill_dataset::{Cancel, Message, Progress, Reference, problem_id};
+use distill_dataset::{Cancel, Currency, Message, Progress, Reference, problem_id};
 use distill_teacher::{Completion, Queue};
 use std::sync::Mutex;
 
@@ -19,7 +19,7 @@ impl Complete for Fake {
         Identity { teacher: "fake".to_owned(), ..Identity::default() }
     }
 
-    fn max_cost_usd(&self, _: &distill_teacher::Request) -> f64 {
+    fn max_cost(&self, _: &distill_teacher::Request, _: Currency) -> f64 {
         0.125
     }
 
@@ -89,6 +89,7 @@ fn config() -> EvaluationConfig {
         teacher: true,
         budget_tokens: None,
         budget_usd: None,
+        budget_money: None,
     }
 }
 

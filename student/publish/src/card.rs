@@ -214,12 +214,12 @@ fn data_section(card: &mut String, lineage: &Lineage) {
             let ends: Vec<String> = finish_reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
             let _ = writeln!(
                 card,
-                "- Traces: {} from the teacher {}, {} tokens ({}), ${:.2}.",
+                "- Traces: {} from the teacher {}, {} tokens ({}), {}.",
                 manifest.tally.rows_out,
                 plain(teacher),
                 manifest.tally.completion_tokens,
                 ends.join(", "),
-                manifest.tally.cost_usd
+                manifest.tally.cost()
             );
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 const USAGE: &str = "distill-simulator [ADDRESS [KEY=VALUE…]], with the keys model, least, most (tokens of an answer), \
-rate (tokens a second of a stream), admitted (requests at once), harmed (share of requests), seed";
+rate (tokens a second of a stream), admitted (requests at once), harmed (share of requests), cached (tokens of a prompt that a cache has), seed";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -44,6 +44,7 @@ fn set(script: &mut Script, argument: &str) -> Result<(), String> {
         "rate" => script.rate = Some(number(value)?),
         "admitted" => script.admitted = number(value)?,
         "harmed" => script.harmed = number(value)?,
+        "cached" => script.cached = number(value)?,
         "seed" => script.seed = number(value)?,
         _ => return Err(format!("no key {key:?}")),
     }

@@ -20,6 +20,8 @@ pub struct Script {
     pub faults: Vec<Fault>,
     /// Decides which requests come to which harm.
     pub seed: u64,
+    /// Tokens of every prompt that come from a cache; none are told where they are none.
+    pub cached: usize,
     /// How its calls look.
     pub shape: Shape,
 }
@@ -39,6 +41,8 @@ pub struct Shape {
     pub stop: String,
     /// What it calls an end at the limit.
     pub length: String,
+    /// Where, in `usage`, tokens are told that come from a cache: names with dots between them.
+    pub cached: String,
     /// Fields of a request that are refused with 400.
     pub refused: Vec<String>,
 }
@@ -53,6 +57,7 @@ impl Default for Shape {
             reasoning: None,
             stop: "stop".to_owned(),
             length: "length".to_owned(),
+            cached: "prompt_tokens_details.cached_tokens".to_owned(),
             refused: Vec::new(),
         }
     }
@@ -69,6 +74,7 @@ impl Default for Script {
             harmed: 0.0,
             faults: Fault::ALL.to_vec(),
             seed: 0,
+            cached: 0,
             shape: Shape::default(),
         }
     }

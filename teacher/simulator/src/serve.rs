@@ -419,10 +419,14 @@ impl Stream<'_> {
         let shape = &self.script.shape;
         self.event(&mut text, end, "", Some(if end == self.answer.len { &shape.stop } else { &shape.length }));
         if self.fault != Some(Fault::NoUsage) {
-            let usage = json!({
-                "prompt_tokens": PROMPT_TOKENS + self.from,
-                "completion_tokens": end - self.from,
-            });
+            let prompt = PROMPT_TOKENS + self.from;
+            let mut usage = json!({ "prompt_tokens": prompt, "completion_tokens": end - self.from });
+            let cached = self.script.cached.min(prompt);
+            if cached > 0 {
+                let path = shape.cached.split('.');
+                let place = path.fold(&mut usage, |place, name| &mut place[name]);
+                *place = json!(cached);
+            }
             let _ = write!(text, "data: {{\"choices\":[],\"usage\":{usage}}}\n\n");
         }
         if self.fault != Some(Fault::NoDone) {

@@ -6,10 +6,11 @@ use super::{
     events::{BYTE_ORDER_MARK, Events, Stop},
     logprobs::Collected,
     response::{Answer, Ending, ending_of, refusal},
-    wire::Chunk,
+    wire::{Chunk, Usage},
 };
 use crate::{Cost, HostProfile, Partial, Piece, partial::go_on};
 use distill_dataset::{FinishReason, LogProbs, SamplingParams, Token, TurnFormat};
+use jiff::Timestamp;
 use std::{
     cell::{Cell, RefCell},
     ops::ControlFlow,
@@ -19,6 +20,8 @@ use std::{
 const MAX_MESSAGE: usize = 300;
 /// Most bytes of an answer, or of a body in one piece: longer ones are an attack or a bug.
 const MAX_BYTES: usize = 1 << 26;
+/// Where OpenAI tells tokens of a prompt that a cache had, in `usage`.
+const CACHED_TOKENS: &str = "prompt_tokens_details.cached_tokens";
 /// Most bytes of one event of a stream.
 const MAX_EVENT: usize = 1 << 22;
 
@@ -45,6 +48,8 @@ pub(super) struct Live {
     key: Option<ApiKey>,
     /// Whose answer it is.
     host: Option<&'static HostProfile>,
+    /// When it was sent.
+    pub(super) sent: Timestamp,
     /// Tokens of the prompt, about.
     pub(super) prompt_estimate: Cell<u64>,
     /// Whether the server has begun to work on it.
@@ -60,9 +65,9 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// An endpoint's answer that goes on from what was received before. Its key is never repeated in it.
+    /// An endpoint's answer to what is sent now, which goes on from what was received before. Its key is never repeated in it.
     pub(super) fn new(endpoint: &Endpoint, before: Option<Partial>) -> Live {
-        Live { key: endpoint.key.clone(), host: endpoint.host, before, ..Live::default() }
+        Live { key: endpoint.key.clone(), host: endpoint.host, sent: Timestamp::now(), before, ..Live::default() }
     }
 
     /// As [`Live::new`], of whatever endpoint and within other limits.
@@ -94,22 +99,25 @@ impl Live {
         self.admitted.take()
     }
 
-    /// What it cost so far, dollars aside: what the server says, else what arrived of it.
+    /// What it cost so far, money aside: what the server says, else what arrived of it.
     pub(super) fn cost(&self) -> Cost {
         let parts = self.parts.borrow();
         // A piece is about a token, unless a host sends larger ones: of four bytes, then.
         let bytes = parts.reasoning.len() + parts.content.len();
-        let (told, pieces) = (parts.usage, parts.pieces.max(bytes as u64 / 4));
+        let (told, pieces) = (parts.told, parts.pieces.max(bytes as u64 / 4));
         // Some hosts tell none where there were some.
-        let completion = told.1.filter(|count| *count > 0 || pieces == 0);
+        let completion = told.completion.filter(|count| *count > 0 || pieces == 0);
         if !self.begun.get() {
             return Cost::default();
         }
+        let prompt_tokens = told.prompt.map_or_else(|| self.prompt_estimate.get(), u64::from);
         Cost {
-            prompt_tokens: told.0.map_or_else(|| self.prompt_estimate.get(), u64::from),
+            prompt_tokens,
+            // A host that tells more means something else.
+            cached_tokens: told.cached.map_or(0, u64::from).min(prompt_tokens),
             completion_tokens: completion.map_or(pieces, u64::from),
-            usd: 0.0,
-            estimated: told.0.is_none() || completion.is_none(),
+            estimated: told.prompt.is_none() || completion.is_none(),
+            ..Cost::default()
         }
     }
 
@@ -122,7 +130,7 @@ impl Live {
         self.before.as_ref().map_or("", |partial| &partial.text)
     }
 
-    /// What arrived since the last piece; nothing where nothing did, and dollars aside. All of it where it is the `last`
+    /// What arrived since the last piece; nothing where nothing did, and money aside. All of it where it is the `last`
     /// piece, else nothing that may be the beginning of the key.
     pub(super) fn piece(&self, last: bool) -> Option<Piece> {
         let parts = self.parts.borrow();
@@ -169,6 +177,7 @@ impl Live {
         if let Some(error) = chunk.take_error() {
             return ControlFlow::Break(self.parts.borrow().failed(&error, |text| self.quoted(text)));
         }
+        self.parts.borrow_mut().told.take(&chunk.usage, self.host);
         self.parts.borrow_mut().take(chunk, self.limits.body, self.asked_log_probs)?;
         self.admitted.set(true);
         ControlFlow::Continue(())
@@ -323,6 +332,24 @@ fn too_long(most: usize) -> Ending {
     Ending::Unanswerable("answer-too-long", format!("expected at most {most} bytes in one piece"))
 }
 
+/// Tokens, as told last.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    prompt: Option<u32>,
+    /// Those of them that a cache had.
+    cached: Option<u32>,
+    completion: Option<u32>,
+}
+
+impl Told {
+    fn take(&mut self, usage: &Usage, host: Option<&HostProfile>) {
+        let cached = host.and_then(|host| host.answer.cached_tokens.as_deref()).unwrap_or(CACHED_TOKENS);
+        self.prompt = usage.prompt_tokens.0.or(self.prompt);
+        self.cached = usage.at(cached).0.or(self.cached);
+        self.completion = usage.completion_tokens.0.or(self.completion);
+    }
+}
+
 /// What has arrived so far.
 #[derive(Default)]
 struct Parts {
@@ -332,8 +359,7 @@ struct Parts {
     content: String,
     finish_reason: Option<String>,
     model: String,
-    /// Tokens of the prompt and of the completion, as told last.
-    usage: (Option<u32>, Option<u32>),
+    told: Told,
     pieces: u64,
     log_probs: Option<Collected>,
 }
@@ -341,8 +367,6 @@ struct Parts {
 impl Parts {
     /// Adds a chunk.
     fn take(&mut self, chunk: Chunk, most: usize, asked_log_probs: Option<u8>) -> ControlFlow<Ending> {
-        let (prompt, completion) = (chunk.usage.prompt_tokens.0, chunk.usage.completion_tokens.0);
-        self.usage = (prompt.or(self.usage.0), completion.or(self.usage.1));
         if self.model.is_empty() {
             self.model = chunk.model.text;
         }

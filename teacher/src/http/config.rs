@@ -1,5 +1,6 @@
 //! What a recipe says of an endpoint, and the key that it never says.
 
+use super::Price;
 use crate::Identity;
 use crate::{HostProfile, ModelProfile};
 use distill_dataset::{Digest, TurnFormat};
@@ -76,6 +77,9 @@ pub struct EndpointConfig {
     /// US dollars for a million tokens of prompt and of completion there.
     #[serde(default)]
     pub usd_per_million_tokens: Option<[f64; 2]>,
+    /// In place of it: what a million tokens cost there, in any currency.
+    #[serde(default)]
+    pub price: Option<Price>,
 }
 
 /// An OpenAI-compatible teacher, behind one endpoint or several.
@@ -142,7 +146,11 @@ pub struct HttpTeacherConfig {
     pub max_wait_s: Option<u64>,
     /// US dollars for a million tokens of prompt and of completion.
     #[serde(default)]
-    pub usd_per_million_tokens: [f64; 2],
+    pub usd_per_million_tokens: Option<[f64; 2]>,
+    /// In place of it: what a million tokens cost, in any currency. Where neither is said, what is known of the host's prices
+    /// counts as long as it is in force.
+    #[serde(default)]
+    pub price: Option<Price>,
     /// GPUs behind all endpoints together, for a budget of GPU-hours.
     #[serde(default)]
     pub gpus: Option<f64>,
@@ -236,13 +244,8 @@ impl HttpTeacherConfig {
             in_range.extend(concurrency.map(|found| ("concurrency", found, 4096)));
             in_range.extend(requests.map(|found| ("requests-per-minute", found, 1 << 32)));
             in_range.extend(place.tokens_per_minute.map(|found| ("tokens-per-minute", found, 1 << 40)));
-            let prices = place.usd_per_million_tokens.iter().flatten();
-            wrong.extend(
-                prices
-                    .filter(|price| price.is_nan() || **price < 0.0)
-                    .map(|price| format!("`usd-per-million-tokens`: expected 0 or more, found {price}")),
-            );
         }
+        wrong.extend(self.wrong_prices());
         for (key, found, most) in in_range {
             if found == 0 || found > most {
                 wrong.push(format!("`{key}`: expected 1 to {most}, found {found}"));
@@ -331,13 +334,15 @@ impl HttpTeacherConfig {
     pub fn places(&self) -> Vec<EndpointConfig> {
         let one = EndpointConfig { url: self.url.clone(), ..EndpointConfig::default() };
         let places = if self.endpoints.is_empty() { std::slice::from_ref(&one) } else { &self.endpoints };
+        let ours = Price::said(self.price, self.usd_per_million_tokens);
         let whole = |place: &EndpointConfig| EndpointConfig {
             url: place.url.trim_end_matches('/').to_owned(),
             concurrency: place.concurrency.or(Some(self.concurrency)),
             requests_per_minute: place.requests_per_minute.or(self.requests_per_minute),
             tokens_per_minute: place.tokens_per_minute.or(self.tokens_per_minute),
             api_key_env: place.api_key_env.clone(),
-            usd_per_million_tokens: place.usd_per_million_tokens.or(Some(self.usd_per_million_tokens)),
+            usd_per_million_tokens: None,
+            price: Price::said(place.price, place.usd_per_million_tokens).or(ours),
         };
         places.iter().map(whole).collect()
     }

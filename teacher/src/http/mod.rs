@@ -10,6 +10,7 @@ pub mod fuzzing;
 mod logprobs;
 mod metrics;
 mod pace;
+mod price;
 mod probe;
 mod rates;
 mod response;
@@ -20,11 +21,14 @@ mod tests;
 mod wire;
 
 pub use config::{Api, ApiKey, Continuation, EndpointConfig, HttpTeacherConfig, Omit};
+pub use price::Price;
 pub use probe::Probed;
 
-use crate::{Complete, Completion, Cost, HostProfile, Identity, Partial, Piece, Queue, Request, TeacherError};
+use crate::{Budget, Complete, Completion, Cost, HostProfile, Identity, Partial, Piece, Queue, Request, TeacherError};
 use body::Live;
-use distill_dataset::{Cancel, Message, TurnFormat};
+use distill_dataset::{Cancel, Currency, Message, TurnFormat};
+use jiff::Timestamp;
+use price::Tariff;
 use response::{Attempt, Ending, read};
 use serde::Serialize;
 use std::time::Duration;
@@ -48,6 +52,7 @@ struct Endpoint {
     place: EndpointConfig,
     host: Option<&'static HostProfile>,
     key: Option<ApiKey>,
+    tariff: Tariff,
 }
 
 impl Endpoint {
@@ -60,12 +65,6 @@ impl Endpoint {
         };
         let query = host.and_then(|call| call.query.as_ref()).map_or(String::new(), |query| format!("?{query}"));
         format!("{}{path}{query}", self.place.url)
-    }
-
-    /// US dollars for so many tokens.
-    fn price(&self, prompt: f64, completion: f64) -> f64 {
-        let [input, output] = self.place.usd_per_million_tokens.unwrap_or_default();
-        (prompt * input + completion * output) / 1e6
     }
 }
 
@@ -114,9 +113,13 @@ impl HttpTeacher {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| TeacherError::Refused(error.to_string()))?;
-        let host = config.profile();
-        let endpoint =
-            |place: EndpointConfig| Endpoint { key: key.clone().filter(|_| place.api_key_env.is_none()), host, place };
+        let (host, now) = (config.profile(), Timestamp::now());
+        let endpoint = |place: EndpointConfig| Endpoint {
+            key: key.clone().filter(|_| place.api_key_env.is_none()),
+            host,
+            tariff: config.tariff(&place, now),
+            place,
+        };
         let endpoints = config.places().into_iter().map(endpoint).collect();
         Ok(HttpTeacher { config, endpoints, render, client })
     }
@@ -178,10 +181,13 @@ impl HttpTeacher {
         }
     }
 
-    /// What an attempt cost, with its price.
+    /// What an attempt cost, by the price that held when it was sent.
     fn cost(&self, endpoint: &Endpoint, live: &Live) -> Cost {
-        let cost = live.cost();
-        Cost { usd: endpoint.price(cost.prompt_tokens as f64, cost.completion_tokens as f64), ..cost }
+        let mut cost = live.cost();
+        if let Some(price) = endpoint.tariff.at(live.sent) {
+            cost.pay(price.of(&cost));
+        }
+        cost
     }
 
     /// What arrived of an answer since the piece before, with what the attempt cost so far.
@@ -197,11 +203,13 @@ impl HttpTeacher {
             finish_name: answer.finish_name,
             response_model: answer.model,
             prompt_tokens: tokens(cost.prompt_tokens),
+            cached_tokens: tokens(cost.cached_tokens),
             completion_tokens: tokens(cost.completion_tokens),
             log_probs: Partial::join_log_probs(before.as_ref(), answer.log_probs),
             earlier: before.map_or_else(Vec::new, |partial| partial.segments),
             token_ids: None,
             cost_usd: cost.usd,
+            cost_other: cost.other.clone(),
             estimated: cost.estimated,
         }
     }
@@ -246,12 +254,17 @@ impl Complete for HttpTeacher {
         self.config.gpus.unwrap_or_default()
     }
 
-    fn max_cost_usd(&self, request: &Request) -> f64 {
+    fn max_cost(&self, request: &Request, currency: Currency) -> f64 {
         // A token is at least a byte.
         let before = request.partial.as_ref().map_or(0, |partial| partial.text.len());
-        let prompt = message_bytes(request) + before;
-        let most = f64::from(request.left());
-        self.endpoints.iter().map(|endpoint| endpoint.price(prompt as f64, most)).fold(0.0, f64::max)
+        let (prompt, most, now) =
+            ((message_bytes(request) + before) as f64, f64::from(request.left()), Timestamp::now());
+        let dearest = |endpoint: &Endpoint| endpoint.tariff.dearest(currency, [prompt, most], now);
+        self.endpoints.iter().map(dearest).fold(0.0, f64::max)
+    }
+
+    fn check_budget(&self, budget: &Budget) -> Result<(), String> {
+        self.config.check_budget(budget)
     }
 
     fn complete(&self, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError> {

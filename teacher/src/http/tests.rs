@@ -20,6 +20,7 @@ mod continuation;
 mod endpoint;
 mod hosts;
 mod logprobs;
+mod money;
 mod probe;
 mod several;
 mod simulated;
@@ -364,7 +365,7 @@ fn an_answer_that_never_ends_in_order_is_charged_each_time_and_its_text_is_kept(
     let (url, server) = serve(|_, _| {
         stream(&[r#"{"choices":[{"delta":{"content":"half "}}]}"#, r#"{"choices":[{"delta":{"content":"of it"}}]}"#])
     });
-    let config = HttpTeacherConfig { usd_per_million_tokens: [0.0, 1e6], max_retries: 2, ..config(url) };
+    let config = HttpTeacherConfig { usd_per_million_tokens: Some([0.0, 1e6]), max_retries: 2, ..config(url) };
     let mut list = List::of(1);
     HttpTeacher::new(config, None, None)
         .expect("a teacher")
@@ -434,7 +435,7 @@ fn what_a_stop_cannot_wait_for_is_charged() {
     let mut list = List { cancel_at: Some((0, cancel.clone())), drain: Duration::from_millis(500), ..List::of(1) };
     HttpTeacher::new(config(url), None, None).expect("a teacher").complete(&mut list, &cancel).expect("a stop");
     assert!(list.answers.is_empty());
-    let [(0, cost)] = list.charges[..] else { panic!("expected one charge, found {:?}", list.charges) };
+    let [(0, cost)] = &list.charges[..] else { panic!("expected one charge, found {:?}", list.charges) };
     assert!(cost.estimated && cost.completion_tokens == 2, "{cost:?}");
 }
 
@@ -460,7 +461,8 @@ fn completions_get_our_prompt_and_cost_is_counted() {
         turn: TurnFormat::of_prompt("<think>\n"),
         render: Box::new(|messages| Ok(format!("<|user|>{}<|assistant|><think>\n", messages[0].content))),
     };
-    let config = HttpTeacherConfig { api: Some(Api::Completions), usd_per_million_tokens: [1.0, 10.0], ..config(url) };
+    let config =
+        HttpTeacherConfig { api: Some(Api::Completions), usd_per_million_tokens: Some([1.0, 10.0]), ..config(url) };
     assert!(HttpTeacher::new(config.clone(), None, None).is_err(), "no template, no prompt");
     let teacher = HttpTeacher::new(config, None, Some(render)).expect("a teacher");
     assert_eq!(teacher.identity().template_hash, "t");

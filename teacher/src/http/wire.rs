@@ -246,21 +246,40 @@ impl Delta {
 pub(super) struct Usage {
     pub(super) prompt_tokens: Count,
     pub(super) completion_tokens: Count,
+    /// All else that is told: hosts differ in it.
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+impl Usage {
+    /// The number at a path, of names with dots between them.
+    pub(super) fn at(&self, path: &str) -> Count {
+        let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+        let mut names = rest.into_iter().flat_map(|rest| rest.split('.'));
+        let value = self.others.get(first).and_then(|value| names.try_fold(value, |value, name| value.get(name)));
+        value.map_or(Count(None), Count::of)
+    }
 }
 
 /// A number of tokens: an integer, a float, digits as text, or nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Count(pub(super) Option<u32>);
 
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Count, D::Error> {
-        let number = match Value::deserialize(deserializer)? {
+impl Count {
+    fn of(value: &Value) -> Count {
+        let number = match value {
             Value::Number(number) => number.as_f64(),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
         };
         // Rounded to what a count can be.
-        Ok(Count(number.filter(|number| *number >= 0.0).map(|number| number as u32)))
+        Count(number.filter(|number| *number >= 0.0).map(|number| number as u32))
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Count, D::Error> {
+        Value::deserialize(deserializer).map(|value| Count::of(&value))
     }
 }
 

@@ -2,10 +2,14 @@
 //! its sources and the day on which they were read. A recipe names a host, and what it does not say itself is the host's;
 //! a model is known by the name under which it is served.
 
+pub(crate) mod price;
+
+pub use price::HostPrice;
+
 use crate::Continuation;
 use distill_dataset::{Digest, FinishReason, Message, Role, TurnFormat};
 use serde::Deserialize;
-use std::{collections::BTreeMap, fmt, sync::LazyLock};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 /// A service or a server program.
 #[derive(Clone, Debug, Deserialize)]
@@ -99,7 +103,8 @@ pub struct HostAnswer {
     /// Whether errors come inside a 200.
     #[serde(default)]
     pub errors_in_200: bool,
-    /// Where, in `usage`, the tokens of a prompt are told that came from a cache.
+    /// Where, in `usage`, the tokens of a prompt are told that came from a cache: names with dots between them. Where
+    /// OpenAI tells them unless something is said.
     #[serde(default)]
     pub cached_tokens: Option<String>,
     /// Its own names for why an answer ended: `stop`, `length`, `filtered` or `broken`.
@@ -108,51 +113,6 @@ pub struct HostAnswer {
     /// Where, in an error's body, its message is.
     #[serde(default)]
     pub error: Option<String>,
-}
-
-/// A price, of a million tokens each.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct HostPrice {
-    /// Of which model.
-    pub model: String,
-    /// ISO 4217.
-    pub currency: String,
-    /// Prompts that no cache had.
-    pub prompt: f64,
-    /// Prompts that a cache had.
-    #[serde(default)]
-    pub cached: Option<f64>,
-    /// Answers.
-    pub completion: f64,
-    /// The first day.
-    pub from: String,
-    /// The last day.
-    #[serde(default)]
-    pub until: Option<String>,
-    /// Between which hours of the day.
-    #[serde(default)]
-    pub hours: Option<String>,
-    /// Who says so.
-    pub source: String,
-}
-
-impl fmt::Display for HostPrice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HostPrice { model, currency, prompt, completion, from, .. } = self;
-        write!(f, "{model}: {currency} {prompt} a million tokens of prompts")?;
-        if let Some(cached) = self.cached {
-            write!(f, " ({cached} from a cache)")?;
-        }
-        write!(f, ", {completion} of answers, from {from}")?;
-        if let Some(until) = &self.until {
-            write!(f, " until {until}")?;
-        }
-        match &self.hours {
-            Some(hours) => write!(f, ", {hours}"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// A family of models.
@@ -385,11 +345,16 @@ mod tests {
             );
             let known = ["stop", "length", "filtered", "broken"];
             assert!(host.answer.finish_reasons.values().all(|name| known.contains(&name.as_str())), "{}", host.name);
-            assert!(
-                host.price.iter().all(|price| price.currency.len() == 3 && price.completion > 0.0),
-                "{}",
-                host.name
-            );
+            for price in &host.price {
+                assert!(price.price().completion > 0.0 && !price.source.is_empty(), "{}: {price}", host.name);
+                let is_base = |other: &&HostPrice| other.hours.is_none() && other.model == price.model;
+                let base = host.price.iter().filter(is_base).find(|other| other.from <= price.from);
+                assert!(
+                    base.is_some_and(|base| base.until == price.until),
+                    "{}: {price}: outside its hours",
+                    host.name
+                );
+            }
         }
         let mut names: Vec<String> =
             ModelProfile::all().iter().flat_map(|model| &model.names).map(|name| name.to_lowercase()).collect();

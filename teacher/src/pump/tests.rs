@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{Answer, Asks, Budget, Identity};
-use distill_dataset::{Cancel, FinishReason, Owner, Problem, Progress, SamplingParams};
+use distill_dataset::{Amount, Cancel, Currency, FinishReason, Money, Owner, Problem, Progress, SamplingParams};
 use std::sync::{Arc, Mutex};
 
 /// What a fake does with a request for a problem, given how often it was asked that before.
@@ -466,4 +466,105 @@ fn rounds_of_one_opening_are_one_time_of_buying() {
     let second = buyer(4);
     assert_eq!(first.from_s, second.from_s, "it has bought since then");
     assert!(second.until_s > first.until_s);
+}
+
+/// Charges in yuan: 2.5 an answer, of which a fifth of the prompt was in a cache, and 5 at most.
+struct Charging(Fake);
+
+impl Charging {
+    fn yuan(amount: f64) -> Amount {
+        Amount { currency: "CNY".to_owned().try_into().expect("a currency"), amount }
+    }
+
+    fn budget(amount: f64) -> Budget {
+        Budget { money: Some(Charging::yuan(amount)), ..Budget::default() }
+    }
+}
+
+impl Complete for Charging {
+    fn identity(&self) -> Identity {
+        self.0.identity()
+    }
+
+    fn max_cost(&self, _: &Request, currency: Currency) -> f64 {
+        if currency == Charging::yuan(0.0).currency { 5.0 } else { 0.0 }
+    }
+
+    fn check_budget(&self, budget: &Budget) -> Result<(), String> {
+        match budget.money {
+            Some(most) if most.currency == Currency::USD => Err("`budget-usd`: expected yuan".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    fn complete(&self, queue: &mut dyn Queue, _: &Cancel) -> Result<(), TeacherError> {
+        while let Some(request) = queue.next() {
+            self.0.asked.lock().expect("a lock").push(String::new());
+            let mut cost_other = Money::default();
+            cost_other.add(Charging::yuan(2.5));
+            let tokens =
+                Completion { prompt_tokens: 5, cached_tokens: 1, completion_tokens: 10, ..Completion::default() };
+            let _ = queue.deliver(request.id, Ok(Completion { text: "x".to_owned(), cost_other, ..tokens }));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn several_who_buy_one_dataset_in_yuan_have_one_budget_of_yuan() {
+    let dir = folder();
+    let teachers = [0, 1, 2, 3].map(|_| Charging(Fake::new(|_, _| Reaction::Answer("m"))));
+    thread::scope(|scope| {
+        for teacher in &teachers {
+            let dir = dir.path();
+            scope.spawn(move || match buy_as(dir, teacher, 1000, Charging::budget(375.0)) {
+                Err(PumpError::Budget { limit: Exceeded::Money(most), .. }) => assert_eq!(most.to_string(), "CNY 375"),
+                other => panic!("expected the budget to stop it, found {other:?}"),
+            });
+        }
+    });
+    let asked: usize = teachers.iter().map(|teacher| teacher.0.num_asked()).sum();
+    let answers = Answers::open(&dir.path().join("samples")).expect("answers");
+    let mut all = crate::Charges::default();
+    for id in ids(&teachers[0].0, 1000) {
+        let charges = answers.charges(&id).expect("charges");
+        all.attempts += charges.attempts;
+        all.all.add(&charges.all);
+    }
+    let spent = all.all.money_of(Charging::yuan(0.0).currency);
+    assert!((spent - 2.5 * asked as f64).abs() < 1e-6 && all.all.usd == 0.0, "{:?}", all.all);
+    assert!(spent <= 375.0, "CNY {spent} of 375");
+    assert!(spent > 325.0, "little of a budget may lie idle: CNY {spent} of 375");
+    assert_eq!(all.all.cached_tokens, asked as u64);
+    let mut tally = distill_dataset::Tally::default();
+    all.count_in(&mut tally);
+    assert_eq!((tally.cost(), tally.cached_tokens), (all.all.money(), asked as u64), "a manifest has it too");
+    // As others see it.
+    let buyers = crate::buyers(&dir.path().join("samples/buyers/all")).expect("buyers");
+    let told: Vec<String> = buyers.values().map(|buyer| buyer.seen.money()).collect();
+    assert!(told.iter().any(|told| told.starts_with("CNY ") && told.ends_with(" of CNY 375.00")), "{told:?}");
+}
+
+#[test]
+fn a_budget_that_cannot_be_counted_is_refused_before_anything_is_asked_and_dollars_spent_are_no_yuan() {
+    let dir = folder();
+    let teacher = Charging(Fake::new(|_, _| Reaction::Answer("m")));
+    let dollars = Budget { money: Budget::money_of(Some(5.0), None), ..Budget::default() };
+    let error = buy_as(dir.path(), &teacher, 8, dollars).expect_err("yuan are no dollars");
+    assert!(matches!(&error, PumpError::Money(message) if message.contains("budget-usd")), "{error}");
+    assert_eq!(teacher.0.num_asked(), 0);
+    // A buyer of an older version, which lives no more, had dollars of this dataset.
+    let samples = dir.path().join("samples");
+    let folder = samples.join("buyers/all");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let old = r#"{"owner":"","process":"p","label":"l","from-s":1.0,"until-s":2.0,"granted":{"tokens":9,"usd":99.0},
+        "spent":{"prompt_tokens":1,"completion_tokens":2,"usd":99.0,"estimated":false},"seen":{"spent-usd":99.0,"cap-usd":100.0}}"#;
+    std::fs::write(folder.join("0123.json"), old).expect("a file");
+    let buyer = crate::buyers(&folder).expect("buyers").remove("0123").expect("it is read");
+    assert_eq!(
+        (buyer.granted.money, buyer.currency, buyer.seen.money().as_str()),
+        (99.0, Currency::USD, "$99.00 of $100.00")
+    );
+    let error = buy_as(dir.path(), &teacher, 8, Charging::budget(12.0)).expect_err("the budget");
+    assert!(matches!(error, PumpError::Budget { done: 3, .. }), "7.5 of 12 are spent, 5 more are not there: {error}");
 }

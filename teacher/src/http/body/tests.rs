@@ -92,6 +92,39 @@ fn tokens_are_as_told_and_counted_where_they_are_not() {
 }
 
 #[test]
+fn tokens_from_a_cache_are_read_where_each_host_tells_them_and_are_never_more_than_the_prompt_s() {
+    let cached = |host: Option<&str>, usage: &str| {
+        let host = host.map(|name| HostProfile::of(name).expect("a profile"));
+        let live = Live { host, ..Live::default() };
+        live.begun.set(true);
+        live.prompt_estimate.set(9);
+        let mut body = Body::new(&live);
+        assert!(body.push(format!("{PIECE}{LAST}data: {{\"choices\":[],\"usage\":{usage}}}\n\n").as_bytes()).is_none());
+        assert!(matches!(body.end(), Ending::Done(_)));
+        let cost = live.cost();
+        (cost.prompt_tokens, cost.cached_tokens)
+    };
+    for (told, expected) in
+        [("8", 8), ("8.0", 8), ("\"8\"", 8), ("null", 0), ("-1", 0), ("{}", 0), ("11", 11), ("12", 11), ("1e30", 11)]
+    {
+        let openai = format!(
+            r#"{{"prompt_tokens":11,"completion_tokens":2,"prompt_tokens_details":{{"cached_tokens":{told}}}}}"#
+        );
+        let deepseek = format!(r#"{{"prompt_tokens":11,"completion_tokens":2,"prompt_cache_hit_tokens":{told}}}"#);
+        for host in [None, Some("vllm"), Some("openrouter")] {
+            assert_eq!(cached(host, &openai), (11, expected), "{host:?}: {openai}");
+            assert_eq!(cached(host, &deepseek), (11, 0), "{host:?}: {deepseek}");
+        }
+        assert_eq!(cached(Some("deepseek"), &deepseek), (11, expected), "{deepseek}");
+    }
+    for nothing in ["null", "{}", r#"{"prompt_tokens_details":null}"#, r#"{"prompt_tokens_details":[8]}"#] {
+        assert_eq!(cached(None, nothing), (9, 0), "{nothing}");
+    }
+    let more = r#"{"prompt_tokens_details":{"cached_tokens":64}}"#;
+    assert_eq!(cached(None, more), (9, 9), "than the prompt is estimated at");
+}
+
+#[test]
 fn what_is_no_completion_is_told_with_what_was_found() {
     for (text, expected) in [
         ("<html><body>Sign in</body></html>", "Sign in"),

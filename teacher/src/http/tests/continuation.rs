@@ -64,7 +64,7 @@ fn spooled(list: &List) -> Piece {
     for (_, piece) in &list.pieces {
         whole.reasoning += &piece.reasoning;
         whole.content += &piece.content;
-        whole.cost = piece.cost;
+        whole.cost = piece.cost.clone();
     }
     whole
 }
@@ -74,7 +74,7 @@ fn what_a_stop_cuts_is_spooled_and_the_next_process_goes_on_from_it() {
     let url = serve_beginning(&[r#"{"choices":[{"text":"one two "}]}"#, r#"{"choices":[{"text":"six "}]}"#]);
     let cancel = Cancel::default();
     let mut list = List { cancel_at: Some((0, cancel.clone())), drain: Duration::from_millis(500), ..List::of(1) };
-    let priced = HttpTeacherConfig { usd_per_million_tokens: [0.0, 1e6], ..completions_at(url) };
+    let priced = HttpTeacherConfig { usd_per_million_tokens: Some([0.0, 1e6]), ..completions_at(url) };
     teacher(priced).complete(&mut list, &cancel).expect("a stop");
     let piece = spooled(&list);
     assert_eq!((piece.content.as_str(), piece.cost.completion_tokens), ("one two six ", 3));
@@ -163,7 +163,8 @@ fn a_key_is_in_no_piece_though_it_comes_in_two() {
         ])
     });
     let key = ApiKey::new("sk-secret-0123456789abcdef".to_owned());
-    let endpoint = Endpoint { place: EndpointConfig::default(), host: None, key: Some(key.clone()) };
+    let endpoint =
+        Endpoint { place: EndpointConfig::default(), host: None, key: Some(key.clone()), tariff: Tariff::default() };
     let live = body::Live::new(&endpoint, None);
     let mut body = body::Body::new(&live);
     let mut told = String::new();

@@ -24,9 +24,11 @@ fn host(profile: &HostProfile, refused: Vec<String>) -> (Simulator, HttpTeacher)
         reasoning: Some(answer.reasoning.clone()).filter(|field| field != "text"),
         stop: named("stop").unwrap_or_else(|| "stop".to_owned()),
         length: named("length").unwrap_or_else(|| "length".to_owned()),
+        cached: answer.cached_tokens.clone().unwrap_or(Shape::default().cached),
         refused,
     };
-    let simulator = Simulator::start(Script { lengths: LENGTHS, shape, ..Script::default() }).expect("a server");
+    let simulator =
+        Simulator::start(Script { lengths: LENGTHS, cached: 8, shape, ..Script::default() }).expect("a server");
     let url = format!("http://{}/base", simulator.address());
     let config = HttpTeacherConfig {
         host: Some(profile.name.to_owned()),
@@ -52,6 +54,7 @@ fn every_host_is_asked_and_read_as_its_documentation_says() {
             let answer = outcome.unwrap_or_else(|error| panic!("{name}: {error}"));
             let seed = if profile.call.omit.contains(&Omit::Seed) { 0 } else { 7 + id as u32 };
             let expected = Simulated::of(seed, LENGTHS);
+            assert_eq!((answer.prompt_tokens, answer.cached_tokens), (12, 8), "{name}");
             let apart = identity.api == "chat" && profile.answer.reasoning != "text";
             let text = if apart {
                 let tokens = |range: std::ops::Range<usize>| range.map(|at| expected.token(at)).collect::<String>();

@@ -13,7 +13,7 @@ fn problem(number: u32) -> Problem {
     Problem::asking(format!("What is {number}?"), "7", "test")
 }
 
-fn teacher(config: HttpTeacherConfig) -> HttpTeacher {
+pub(super) fn teacher(config: HttpTeacherConfig) -> HttpTeacher {
     let render = Render {
         template_hash: "t".to_owned(),
         turn: TurnFormat::of_prompt("<think>\n"),
