@@ -41,6 +41,8 @@ pub struct Shape {
     pub length: String,
     /// Fields of a request that are refused with 400.
     pub refused: Vec<String>,
+    /// Whether prompts may be token ids; they are refused with 400 where not.
+    pub takes_ids: bool,
 }
 
 impl Default for Shape {
@@ -54,6 +56,7 @@ impl Default for Shape {
             stop: "stop".to_owned(),
             length: "length".to_owned(),
             refused: Vec::new(),
+            takes_ids: true,
         }
     }
 }

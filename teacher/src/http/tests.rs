@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+mod by_ids;
 mod continuation;
 #[path = "../../../tests/endpoint.rs"]
 mod endpoint;
@@ -459,6 +460,7 @@ fn completions_get_our_prompt_and_cost_is_counted() {
         template_hash: "t".to_owned(),
         turn: TurnFormat::of_prompt("<think>\n"),
         render: Box::new(|messages| Ok(format!("<|user|>{}<|assistant|><think>\n", messages[0].content))),
+        tokenizer: None,
     };
     let config = HttpTeacherConfig { api: Some(Api::Completions), usd_per_million_tokens: [1.0, 10.0], ..config(url) };
     assert!(HttpTeacher::new(config.clone(), None, None).is_err(), "no template, no prompt");

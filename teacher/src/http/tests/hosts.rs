@@ -25,6 +25,7 @@ fn host(profile: &HostProfile, refused: Vec<String>) -> (Simulator, HttpTeacher)
         stop: named("stop").unwrap_or_else(|| "stop".to_owned()),
         length: named("length").unwrap_or_else(|| "length".to_owned()),
         refused,
+        takes_ids: true,
     };
     let simulator = Simulator::start(Script { lengths: LENGTHS, shape, ..Script::default() }).expect("a server");
     let url = format!("http://{}/base", simulator.address());
