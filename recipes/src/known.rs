@@ -128,6 +128,11 @@ pub fn probe(recipe: &Recipe, store: &Store, as_json: bool, secrets: Secrets<'_>
             None => "not known",
         };
         let seed = if probed.refuses.is_empty() { known(probed.seed) } else { "is refused" };
+        let counts = match (probed.counts.len(), probed.miscounts()) {
+            (0, _) => "not compared".to_owned(),
+            (texts, wrong) if wrong.is_empty() => format!("counts {texts} texts as ours does"),
+            (_, wrong) => format!("counts otherwise than ours: {}", wrong.join(", ")),
+        };
         let tokens = probed.prompt_tokens.map_or("not told".to_owned(), |tokens| tokens.to_string());
         for (what, told) in [
             ("model", probed.model.as_str()),
@@ -136,6 +141,9 @@ pub fn probe(recipe: &Recipe, store: &Store, as_json: bool, secrets: Secrets<'_>
             ("n", known(probed.n)),
             ("log-probabilities", known(probed.logprobs)),
             ("continuation", known(probed.continues)),
+            ("tokenizer", &counts),
+            ("prompts as ids", known(probed.prompt_ids)),
+            ("ids of answers", known(probed.token_ids)),
             ("question's tokens", &tokens),
             ("answer", &format!("{:?}", probed.answer)),
         ] {

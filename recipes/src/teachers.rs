@@ -8,11 +8,12 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use distill_chat::Chat;
 use distill_dataset::{Keyed, Store, read_regular_text};
-use distill_teacher::{Api, ApiKey, Complete, HttpTeacher, Identity, Probed, Render};
+use distill_teacher::{Api, ApiKey, Complete, HttpTeacher, Identity, Probed, Render, Tokenizer};
 use distill_teacher_local::{Limits, LocalTeacher, Placement, Precision, plan_cache};
 use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Looks up a secret by the name of its environment variable.
@@ -144,14 +145,7 @@ impl Teacher {
     /// A client of its endpoints, with their keys.
     fn endpoint(&self, config: &HttpConfig, store: Option<&Store>, secrets: Secrets<'_>) -> Result<HttpTeacher> {
         let own = own_key(config, secrets)?;
-        let render = config.chat.as_ref().map(|dir| {
-            let chat = load_chat(dir)?;
-            let (template_hash, turn) = (chat.template_hash().to_owned(), chat.turn().clone());
-            let render = Box::new(move |messages: &[distill_dataset::Message]| {
-                chat.render(messages, true).map(|rendered| rendered.text).map_err(|error| error.to_string())
-            });
-            anyhow::Ok(Render { template_hash, turn, render })
-        });
+        let render = config.chat.as_ref().map(|dir| Ok::<_, anyhow::Error>(render(load_chat(dir)?)));
         let mut endpoint = config.endpoint.clone();
         if let (Some(store), Some(launched)) = (store, &config.launch) {
             endpoint.endpoints = launch::endpoints(&launch::registry(store, self, launched))?;
@@ -234,6 +228,26 @@ fn key_in(path: &Path) -> Result<ApiKey> {
 pub(crate) fn key(name: &str, secrets: Secrets<'_>) -> Result<ApiKey> {
     let hint = "hint: `api-key-env` names it; export it before the run";
     secrets(name).map(ApiKey::new).with_context(|| format!("the environment variable {name} is not set\n{hint}"))
+}
+
+/// How prompts are rendered by a folder's template, and tokenised by its tokenizer.
+fn render(chat: Chat) -> Render {
+    let chat = Arc::new(chat);
+    let told = |error: distill_chat::ChatError| error.to_string();
+    let [renders, encodes, decodes] = [&chat, &chat, &chat].map(Arc::clone);
+    let tokenizer = Tokenizer {
+        encode: Box::new(move |text| encodes.encode(text).map_err(told)),
+        decode: Box::new(move |ids, written| decodes.decode_following(ids, written).map_err(told)),
+        begin: chat.begin().map(|begin| begin.text.clone()),
+        adds_begin: chat.begin().is_some_and(|begin| begin.is_added),
+        ends: chat.eos_ids().to_vec(),
+    };
+    Render {
+        template_hash: chat.template_hash().to_owned(),
+        turn: chat.turn().clone(),
+        render: Box::new(move |messages| renders.prompt(messages).map_err(told)),
+        tokenizer: Some(Arc::new(tokenizer)),
+    }
 }
 
 fn load_chat(dir: &Path) -> Result<Chat> {

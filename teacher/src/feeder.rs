@@ -144,7 +144,7 @@ fn take_shorter(ask: &mut Ask, place: &Place<'_>) -> Result<bool, DatasetError> 
     };
     if trace.finish_reason == FinishReason::Length {
         let log_probs = log_probs.and_then(|text| LogProbs::of_text(&text).ok()).map(Arc::new);
-        ask.partial = Some(Partial { text: trace.text, segments: trace.segments, log_probs });
+        ask.partial = Some(Partial::of_cut(*trace, log_probs));
         return Ok(false);
     }
     let asked = ask.asked(place.identity);

@@ -1,7 +1,7 @@
 //! A sample on its way: what is reserved for it, and what was spooled and counted of its answer so far.
 
 use crate::{
-    Ask, Cost, Most,
+    Ask, Cost, Most, Piece,
     partial::Spooled,
     writer::{Charged, Job},
 };
@@ -21,21 +21,16 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     /// What arrived since the piece before, for the spool.
-    pub(crate) fn spooled(
-        &mut self,
-        reasoning: String,
-        content: String,
-        cost: Cost,
-        discarded: bool,
-    ) -> (String, Spooled) {
+    pub(crate) fn spooled(&mut self, piece: Piece, discarded: bool) -> (String, Spooled) {
+        let Piece { reasoning, content, ids, cost } = piece;
         let (attempt, pieces) = (self.number.clone(), (self.num_pieces, self.num_pieces));
         self.num_pieces += 1;
-        (self.ask.id.clone(), Spooled { attempt, pieces, reasoning, content, cost, discarded })
+        (self.ask.id.clone(), Spooled { attempt, pieces, reasoning, content, ids, cost, discarded })
     }
 
     /// Nobody goes on from what was spooled of this attempt. Its charge says what it cost.
     pub(crate) fn discarded(&mut self) -> Job {
-        Job::Pieces(vec![self.spooled(String::new(), String::new(), Cost::default(), true)])
+        Job::Pieces(vec![self.spooled(Piece::default(), true)])
     }
 
     pub(crate) fn charged(&self, cost: Cost, wasted: bool) -> Option<Charged> {

@@ -24,13 +24,13 @@ pub use complete::{Complete, Completion, Queue, Request, TeacherError};
 #[doc(hidden)]
 pub use http::fuzzing;
 pub use http::{
-    Api, ApiKey, Continuation, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Price, Probed, Render,
-    RenderPrompt,
+    Api, ApiKey, Continuation, Decode, Encode, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Price, Probed,
+    Render, RenderPrompt, TextCount, Tokenizer,
 };
 pub use identity::{Identity, Variant};
 pub use ledger::{Budget, Charge, Charges, Cost, Exceeded, Ledger, Most};
 pub use order::{Ask, Asks, Order};
-pub use partial::{Partial, Piece};
+pub use partial::{Partial, Piece, TokenIds};
 pub use profiles::{HostAnswer, HostCall, HostPrice, HostProfile, ModelProfile, ModelPrompt, ModelSampling, ModelTurn};
 pub use pump::{PumpError, Pumped, pump};
 pub use purse::{Buyer, buyers, hours};

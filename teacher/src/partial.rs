@@ -1,8 +1,8 @@
 //! What was received of an answer that has not ended yet, and how it is put together with what comes after a seam.
 
 use crate::Cost;
-use distill_dataset::{FinishReason, LogProbs, Segment, TurnFormat};
-use serde::{Deserialize, Serialize};
+use distill_dataset::{FinishReason, LogProbs, Segment, Trace, TurnFormat};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
 
 /// What was received of an answer so far: the teacher goes on from it.
@@ -14,9 +14,22 @@ pub struct Partial {
     pub segments: Vec<Segment>,
     /// The log-probabilities of its tokens, where they were told for all of them. The spool has none.
     pub log_probs: Option<Arc<LogProbs>>,
+    /// The ids of its tokens, where they were told for all of them. They say the text, but for a character at its end that
+    /// has not ended.
+    pub ids: Option<Vec<u32>>,
 }
 
 impl Partial {
+    /// What is there of an answer that was cut.
+    pub fn of_cut(trace: Trace, log_probs: Option<Arc<LogProbs>>) -> Partial {
+        let Trace { text, mut segments, token_ids, .. } = trace;
+        let whole = whole(&text);
+        if let Some(last) = segments.last_mut() {
+            last.num_bytes = last.num_bytes.saturating_sub((text.len() - whole.len()) as u32);
+        }
+        Partial { text: whole.to_owned(), segments, log_probs, ids: token_ids }
+    }
+
     /// Tokens that were generated.
     pub fn num_tokens(&self) -> u32 {
         self.segments.iter().map(|segment| segment.num_tokens).fold(0, u32::saturating_add)
@@ -30,12 +43,23 @@ impl Partial {
         Some(Arc::new(joined))
     }
 
-    /// What is there after one more generation, which broke off, without log-probabilities.
+    /// The ids after one more generation, with those of its tokens: none where some part has none.
+    pub(crate) fn join_ids(before: Option<&Partial>, last: Option<TokenIds>) -> Option<Vec<u32>> {
+        let before = before.filter(|partial| !partial.segments.is_empty());
+        let mut joined = before.map_or(Some(Vec::new()), |partial| partial.ids.clone())?;
+        let last = last.filter(|last| last.from as usize == joined.len())?;
+        joined.extend(last.ids);
+        Some(joined)
+    }
+
+    /// What is there after one more generation, which broke off, without log-probabilities and ids. A character at its end
+    /// that has not ended is left out: of a text, it is generated again.
     pub fn and(mut self, text: String, tokens: u64) -> Partial {
+        let text = whole(&text).to_owned();
         let num_bytes = text.len().saturating_sub(self.text.len()) as u32;
         let num_tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         self.segments.push(Segment { num_bytes, num_tokens, finish_reason: FinishReason::Broken });
-        Partial { text, log_probs: None, ..self }
+        Partial { text, log_probs: None, ids: None, ..self }
     }
 }
 
@@ -46,8 +70,24 @@ pub struct Piece {
     pub reasoning: String,
     /// Text.
     pub content: String,
+    /// The ids that say it, where they are told.
+    pub ids: Option<TokenIds>,
     /// What the attempt cost so far.
     pub cost: Cost,
+}
+
+/// Ids of generated tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenIds {
+    /// Tokens of the answer that were there before the generation.
+    pub from: u32,
+    /// The ids.
+    pub ids: Vec<u32>,
+}
+
+/// The text without what stands at its end for a character that has not ended.
+fn whole(text: &str) -> &str {
+    text.trim_end_matches('\u{fffd}')
 }
 
 /// Pieces of one attempt as they are spooled. Names are short: there are many of them.
@@ -63,6 +103,15 @@ pub(crate) struct Spooled {
     pub(crate) reasoning: String,
     #[serde(rename = "c", default, skip_serializing_if = "String::is_empty")]
     pub(crate) content: String,
+    /// What another version wrote here is no reason to lose the text.
+    #[serde(
+        rename = "i",
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "ids_to_text",
+        deserialize_with = "ids_of_text"
+    )]
+    pub(crate) ids: Option<TokenIds>,
     #[serde(rename = "t")]
     pub(crate) cost: Cost,
     /// The attempt's text is not to be gone on from.
@@ -75,9 +124,13 @@ impl Spooled {
         if next.pieces.0 == self.pieces.1 + 1 {
             self.reasoning += &next.reasoning;
             self.content += &next.content;
+            self.ids = self.ids.take().zip(next.ids).map(|(mut all, more)| {
+                all.ids.extend(more.ids);
+                all
+            });
         } else if next.pieces.0 <= self.pieces.0 && next.pieces.1 > self.pieces.1 {
             // The same pieces and more.
-            (self.reasoning, self.content) = (next.reasoning, next.content);
+            (self.reasoning, self.content, self.ids) = (next.reasoning, next.content, next.ids);
         } else {
             // These are there already, or some before them are lost.
             return;
@@ -88,6 +141,46 @@ impl Spooled {
             self.cost = next.cost;
         }
     }
+}
+
+/// Digits of ids: five bits each, the least significant first, with a sixth that says whether another follows.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The number of tokens before them and the ids, in three or four letters each.
+fn ids_to_text<S: Serializer>(told: &Option<TokenIds>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = String::new();
+    for id in told.iter().flat_map(|told| std::iter::once(&told.from).chain(&told.ids)) {
+        let mut rest = *id;
+        loop {
+            let more = rest > 31;
+            text.push(char::from(DIGITS[(rest & 31) as usize | usize::from(more) << 5]));
+            rest >>= 5;
+            if !more {
+                break;
+            }
+        }
+    }
+    serializer.serialize_str(&text)
+}
+
+fn ids_of_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TokenIds>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(value.as_str().and_then(|text| {
+        let (mut ids, mut id, mut shift) = (Vec::new(), 0_u64, 0);
+        for letter in text.bytes() {
+            let digit = DIGITS.iter().position(|digit| *digit == letter)? as u64;
+            id |= (digit & 31) << shift;
+            shift += 5;
+            if digit < 32 {
+                ids.push(u32::try_from(id).ok()?);
+                (id, shift) = (0, 0);
+            } else if shift > 30 {
+                return None;
+            }
+        }
+        let from = (shift == 0 && !ids.is_empty()).then(|| ids.remove(0))?;
+        Some(TokenIds { from, ids })
+    }))
 }
 
 /// All that there is of each attempt, in their order.
@@ -116,9 +209,15 @@ pub(crate) fn merge(payloads: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 pub(crate) fn assemble(payloads: &[Vec<u8>]) -> (Partial, Vec<(String, Cost)>) {
     let (mut partial, mut costs) = (Partial::default(), Vec::new());
     for attempt in attempts(read(payloads)) {
-        let text = go_on(&partial.text, &attempt.reasoning, &attempt.content, false);
-        if text.len() > partial.text.len() && !attempt.discarded {
-            partial = partial.and(text, attempt.cost.completion_tokens);
+        let text = match &attempt.ids {
+            // Who is given ids does not say once more what it was given.
+            Some(_) => format!("{}{}", partial.text, attempt.content),
+            None => go_on(&partial.text, &attempt.reasoning, &attempt.content, false),
+        };
+        let brought = text.len() > partial.text.len() || attempt.ids.as_ref().is_some_and(|told| !told.ids.is_empty());
+        if brought && !attempt.discarded {
+            let ids = Partial::join_ids(Some(&partial), attempt.ids);
+            partial = Partial { ids, ..partial.and(text, attempt.cost.completion_tokens) };
         }
         costs.push((attempt.attempt, attempt.cost));
     }
@@ -188,6 +287,7 @@ mod tests {
             pieces,
             reasoning: reasoning.to_owned(),
             content: content.to_owned(),
+            ids: None,
             cost: Cost { completion_tokens: tokens, ..Cost::default() },
             discarded: attempt == "other",
         };
@@ -213,7 +313,7 @@ mod tests {
         for pieces in [pieces.clone(), merged.clone(), merge(merged.clone()), [pieces, merged].concat()] {
             let (partial, costs) = assemble(&pieces);
             assert_eq!(partial.text, "<think>\nabcd\n</think>\n\n42");
-            assert_eq!(partial.num_tokens(), 6);
+            assert_eq!((partial.num_tokens(), &partial.ids), (6, &None));
             let bytes: u32 = partial.segments.iter().map(|segment| segment.num_bytes).sum();
             assert_eq!((partial.segments.len(), bytes as usize), (2, partial.text.len()));
             let costs: Vec<_> = costs.iter().map(|(number, cost)| (number.as_str(), cost.completion_tokens)).collect();
@@ -222,5 +322,72 @@ mod tests {
         // A piece that is lost costs those behind it.
         let (partial, _) = assemble(&[piece("1", (0, 0), "a", "", 1), piece("1", (2, 2), "c", "", 3)]);
         assert_eq!((partial.text.as_str(), partial.num_tokens()), ("<think>\na", 1));
+    }
+
+    /// A line of an attempt at one part: its piece, its text, and ids behind so many others.
+    fn line(attempt: &str, piece: u32, content: &str, told: Option<(u32, &[u32])>) -> Vec<u8> {
+        let ids = told.map(|(from, ids)| TokenIds { from, ids: ids.to_vec() });
+        let line = Spooled {
+            attempt: attempt.to_owned(),
+            pieces: (piece, piece),
+            reasoning: String::new(),
+            content: content.to_owned(),
+            ids,
+            cost: Cost { completion_tokens: 1, ..Cost::default() },
+            discarded: false,
+        };
+        serde_json::to_vec(&line).expect("JSON")
+    }
+
+    #[test]
+    fn ids_are_put_together_beside_the_text_where_no_part_lacks_them() {
+        let most = u32::MAX;
+        let first = [line("1", 0, "ab", Some((0, &[0, 31, 32]))), line("1", 1, "c", Some((0, &[128_000, most])))];
+        let all = [&first[..], &[line("2", 0, "d", Some((5, &[7])))]].concat();
+        for lines in [all.clone(), merge(all.clone()), merge(merge(all))] {
+            let (partial, _) = assemble(&lines);
+            assert_eq!(
+                (partial.text.as_str(), partial.ids),
+                ("abcd", Some(vec![0, 31, 32, 128_000, most, 7])),
+                "each once, in order"
+            );
+        }
+        for lost in [
+            line("2", 0, "d", None),
+            // It went on from other tokens than these.
+            line("2", 0, "d", Some((4, &[7]))),
+            line("1", 2, "d", None),
+        ] {
+            let (partial, _) = assemble(&[&first[..], &[lost]].concat());
+            assert_eq!((partial.text.as_str(), partial.ids), ("abcd", None));
+        }
+        // Half of a letter has no text yet.
+        let half =
+            [line("1", 0, "a", Some((0, &[1]))), line("1", 1, "", Some((0, &[2]))), line("2", 0, "é", Some((2, &[3])))];
+        let (partial, _) = assemble(&half);
+        assert_eq!((partial.text.as_str(), partial.ids), ("aé", Some(vec![1, 2, 3])));
+    }
+
+    #[test]
+    fn ids_take_three_or_four_letters_each_and_damaged_ones_cost_no_text() {
+        let text = String::from_utf8(line("1", 0, "a", Some((300, &[9, 1000, 30_000, 128_000])))).expect("JSON");
+        let ids = text.split("\"i\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("ids");
+        assert_eq!(ids.len(), 2 + 1 + 2 + 3 + 4, "{ids}");
+        let most = "g".repeat(6);
+        for damaged in ["", "!", "gggggggg", "é", "g", &(most.clone() + "z"), &(most + "E")] {
+            let line = text.replace(ids, damaged);
+            let (partial, _) = assemble(&[line.into_bytes()]);
+            assert_eq!((partial.text.as_str(), partial.ids), ("a", None), "{damaged}");
+        }
+        let (partial, _) = assemble(&[text.replace(&format!("\"{ids}\""), "[1]").into_bytes()]);
+        assert_eq!((partial.text.as_str(), partial.ids), ("a", None));
+    }
+
+    #[test]
+    fn a_character_that_has_not_ended_is_no_text_to_go_on_from() {
+        let (partial, _) = assemble(&[line("1", 0, "a\u{fffd}", None), line("2", 0, "🙂b", None)]);
+        assert_eq!(partial.text, "a🙂b");
+        let bytes: Vec<u32> = partial.segments.iter().map(|segment| segment.num_bytes).collect();
+        assert_eq!(bytes, [1, 5]);
     }
 }

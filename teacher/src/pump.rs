@@ -558,14 +558,13 @@ impl Queue for Pump<'_, '_> {
 
     fn spool(&mut self, pieces: Vec<(u64, Piece)>) {
         let continues = self.teacher.continues();
-        let text = |text: String| if continues { text } else { String::new() };
         let (mut spooled, mut arrived) = (Vec::with_capacity(pieces.len()), 0);
         for (id, piece) in pieces {
             let Some(flight) = self.in_flight.get_mut(&id) else { continue };
             arrived += piece.cost.completion_tokens.saturating_sub(flight.counted);
             flight.counted = piece.cost.completion_tokens;
-            let (reasoning, content) = (text(piece.reasoning), text(piece.content));
-            spooled.push(flight.spooled(reasoning, content, piece.cost, false));
+            let kept = if continues { piece } else { Piece { cost: piece.cost, ..Piece::default() } };
+            spooled.push(flight.spooled(kept, false));
         }
         if !spooled.is_empty() {
             self.keep(Job::Pieces(spooled));

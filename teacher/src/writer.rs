@@ -51,7 +51,9 @@ impl Job {
         let attempt = match self {
             Job::Attempt(attempt) => attempt,
             Job::Pieces(pieces) => {
-                return pieces.iter().map(|(_, piece)| 256 + piece.reasoning.len() + piece.content.len()).sum();
+                let ids = |piece: &Spooled| piece.ids.as_ref().map_or(0, |told| 4 * told.ids.len());
+                let bytes = |piece: &Spooled| 256 + piece.reasoning.len() + piece.content.len() + ids(piece);
+                return pieces.iter().map(|(_, piece)| bytes(piece)).sum();
             }
         };
         let end = match &attempt.end {

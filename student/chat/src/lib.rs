@@ -72,10 +72,20 @@ pub struct Chat {
     eos_ids: Vec<u32>,
     pad_id: u32,
     turn: TurnFormat,
+    begin: Option<Begin>,
     controls: Vec<String>,
     /// Counted once: the tokenizer builds a whole map to count.
     vocab_size: usize,
     longest_token: usize,
+}
+
+/// The token that begins a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// As it is written.
+    pub text: String,
+    /// Whether a program that adds special tokens to a text puts it before each.
+    pub is_added: bool,
 }
 
 impl Chat {
@@ -144,6 +154,13 @@ impl Chat {
             let message = "expected `eos_token`, a token of the tokenizer; without it no turn ever ends".to_owned();
             return Err(ChatError::File { path: config_path, message });
         }
+        let begin = specials.get("bos_token").filter(|text| !text.is_empty()).map(|text| {
+            // Some tokenizers say so in their own file, others beside it. One that panics adds nothing.
+            let added = tokens::guarded("beginning a text", || tokenizer.encode("a", true)).ok();
+            let first = added.and_then(|encoding| encoding.get_ids().first().copied());
+            let is_first = first.is_some() && first == tokenizer.token_to_id(text);
+            Begin { text: text.clone(), is_added: is_first || config["add_bos_token"] == Value::Bool(true) }
+        });
         let pad_id = named("pad_token").and_then(|pad| tokenizer.token_to_id(&pad)).unwrap_or(eos_ids[0]);
         let controls =
             tokenizer.get_added_tokens_decoder().into_values().filter(|token| token.special).map(|token| token.content);
@@ -155,8 +172,18 @@ impl Chat {
         let vocab = tokenizer.get_vocab(true);
         let (vocab_size, longest_token) = (vocab.len(), vocab.keys().map(String::len).max().unwrap_or(1));
         let turn = TurnFormat::default();
-        let mut chat =
-            Chat { tokenizer, template, template_hash, eos_ids, pad_id, turn, controls, vocab_size, longest_token };
+        let mut chat = Chat {
+            tokenizer,
+            template,
+            template_hash,
+            eos_ids,
+            pad_id,
+            turn,
+            begin,
+            controls,
+            vocab_size,
+            longest_token,
+        };
         if chat.template.is_some() {
             let prompt = chat.render(&[Message::user("?")], true)?.text;
             chat.turn = TurnFormat::of_prompt(&prompt);
@@ -177,6 +204,11 @@ impl Chat {
     /// How the turns that its prompts begin are laid out.
     pub fn turn(&self) -> &TurnFormat {
         &self.turn
+    }
+
+    /// The token that begins a conversation; none where there is no such.
+    pub fn begin(&self) -> Option<&Begin> {
+        self.begin.as_ref()
     }
 
     /// Tokens that end a turn.
@@ -240,8 +272,16 @@ impl Chat {
     /// # Errors
     /// When a message contains a special token's text (it could forge a turn), or rendering fails.
     pub fn encode_prompt(&self, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
+        self.encode(&self.prompt(messages)?)
+    }
+
+    /// A conversation → the text behind which the assistant goes on.
+    ///
+    /// # Errors
+    /// As [`Chat::encode_prompt`].
+    pub fn prompt(&self, messages: &[Message]) -> Result<String, ChatError> {
         self.refuse_specials(messages)?;
-        self.encode(&self.render(messages, true)?.text)
+        Ok(self.render(messages, true)?.text)
     }
 
     /// Refuses conversations that could forge a turn.
@@ -267,6 +307,24 @@ impl Chat {
         tokens::guarded("decoding tokens", || self.tokenizer.decode(ids, false))
     }
 
+    /// Tokens that follow others → text, special tokens written out or not. As servers tell it, piece by piece: what a decoder
+    /// takes from the beginning of a text stays.
+    ///
+    /// # Errors
+    /// When a token is unknown.
+    pub fn decode_following(&self, ids: &[u32], written: bool) -> Result<String, ChatError> {
+        if let Some(unknown) = ids.iter().find(|id| self.tokenizer.id_to_token(**id).is_none()) {
+            return Err(ChatError::Tokenizer(format!("expected tokens of the tokenizer, found {unknown}")));
+        }
+        let mut all = self.encode(BEFORE)?;
+        all.extend_from_slice(ids);
+        let text = tokens::guarded("decoding tokens", || self.tokenizer.decode(&all, !written))?;
+        let rest = text.strip_prefix(BEFORE).map(str::to_owned);
+        rest.ok_or_else(|| {
+            ChatError::Tokenizer(format!("expected {BEFORE:?} to be decoded as it is, found another text"))
+        })
+    }
+
     /// Copies the files of a chat folder beside a checkpoint's weights.
     ///
     /// # Errors
@@ -283,6 +341,9 @@ impl Chat {
         Ok(())
     }
 }
+
+/// What tokens follow that are decoded as if others were before them.
+const BEFORE: &str = "a";
 
 /// What a file begins with that Git LFS left in the place of another.
 const POINTER: &str = "version https://git-lfs";

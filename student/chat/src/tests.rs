@@ -1,6 +1,6 @@
 //! The nano chat folder against what Transformers makes of it (seen with Transformers 5).
 
-use crate::{Chat, ChatError};
+use crate::{Begin, Chat, ChatError};
 use distill_dataset::Message;
 use std::{fs, path::Path};
 
@@ -38,6 +38,20 @@ fn any_text_survives_the_tokenizer() {
     for text in ["héllo ∑ \u{1F600}", "\\boxed{1}\r\n\t ", "  0123456789"] {
         assert_eq!(chat.decode(&chat.encode(text).expect("tokens")).expect("text"), text);
     }
+}
+
+#[test]
+fn tokens_that_follow_others_say_what_a_server_tells_of_them() {
+    let chat = nano();
+    let ids = chat.encode(" \\boxed{39} \u{1F600}<|end|>").expect("tokens");
+    let text = |ids: &[u32], written| chat.decode_following(ids, written);
+    assert_eq!(text(&ids, false).expect("text"), " \\boxed{39} \u{1F600}");
+    assert_eq!(text(&ids, true).expect("text"), " \\boxed{39} \u{1F600}<|end|>");
+    let half = text(&ids[..ids.len() - 2], false).expect("text");
+    assert_eq!(half.trim_end_matches('\u{fffd}'), " \\boxed{39} ", "a letter that has not ended");
+    let error = text(&[1_000_000], false).expect_err("an unknown token").to_string();
+    assert!(error.contains("1000000"), "{error}");
+    assert_eq!(chat.begin(), None);
 }
 
 #[test]
@@ -113,6 +127,7 @@ fn bos_is_never_doubled() {
     let template = "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% else %}{% generation %}{{ m.content }}<|end|>{% endgeneration %}{% endif %}{% endfor %}";
     fs::write(dir.path().join("chat_template.jinja"), template).expect("a template");
     let chat = Chat::load(dir.path()).expect("a chat folder");
+    assert_eq!(chat.begin(), Some(&Begin { text: "<|pad|>".to_owned(), is_added: true }));
     let messages = [Message::user("1+1?"), Message::assistant(TURN)];
     let prompt = chat.encode_prompt(&messages[..1]).expect("tokens");
     let example = chat.encode_example(&messages).expect("an example");

@@ -2,15 +2,17 @@
 //! that whoever goes on from a part of it gets the rest of that very answer. Of a part that is shorter than the seed, it is
 //! remembered who asked for what.
 
+use crate::vocabulary;
+
 /// Letters of a token that is a number, least significant last.
 const LETTERS: usize = 3;
 /// Tokens in front that say the seed.
 const HEAD: usize = 3;
 /// How every answer ends. A closing tag and a box are in pieces, and so is one letter of four bytes.
-const TAIL: [&str; 7] = ["🙂", "\n</t", "hink", ">\n\n\\", "box", "ed{7", "}"];
+pub(crate) const TAIL: [&str; 7] = ["🙂", "\n</t", "hink", ">\n\n\\", "box", "ed{7", "}"];
 
 /// A number as a token: three letters and a space, as long as a token is on average.
-fn token(mut number: u64) -> String {
+pub(crate) fn token(mut number: u64) -> String {
     let mut letters = [b'a'; LETTERS];
     for letter in letters.iter_mut().rev() {
         *letter += (number % 26) as u8;
@@ -19,7 +21,7 @@ fn token(mut number: u64) -> String {
     format!("{} ", String::from_utf8_lossy(&letters))
 }
 
-fn number(token: &str) -> Option<u64> {
+pub(crate) fn number(token: &str) -> Option<u64> {
     let letters = token.strip_suffix(' ')?.as_bytes();
     let is_number = letters.len() == LETTERS && letters.iter().all(u8::is_ascii_lowercase);
     is_number.then(|| letters.iter().fold(0, |number, letter| number * 26 + u64::from(letter - b'a')))
@@ -47,15 +49,30 @@ impl Answer {
         Answer { seed, len: least + draw }
     }
 
-    /// Its token at a place.
-    pub fn token(&self, at: usize) -> String {
+    /// Its token at a place: a number, or one of its end.
+    fn at(&self, at: usize) -> Result<u64, usize> {
         let seed = u64::from(self.seed);
         match at {
             // The least significant digit first: it tells the most.
-            0..HEAD => token(seed / BASE.pow(at as u32) % BASE),
-            _ if at + TAIL.len() >= self.len => TAIL[(at + TAIL.len() - self.len).min(TAIL.len() - 1)].to_owned(),
-            _ => token(mix(seed << 20 | at as u64) % BASE),
+            0..HEAD => Ok(seed / BASE.pow(at as u32) % BASE),
+            _ if at + TAIL.len() >= self.len => Err((at + TAIL.len() - self.len).min(TAIL.len() - 1)),
+            _ => Ok(mix(seed << 20 | at as u64) % BASE),
         }
+    }
+
+    /// Its token at a place.
+    pub fn token(&self, at: usize) -> String {
+        self.at(at).map_or_else(|end| TAIL[end].to_owned(), token)
+    }
+
+    /// The id of its token at a place.
+    pub fn id(&self, at: usize) -> u32 {
+        self.at(at).map_or_else(vocabulary::of_tail, vocabulary::of_number)
+    }
+
+    /// The place of the token that ends the letter of two tokens.
+    pub fn within(&self) -> usize {
+        self.len - TAIL.len() + 1
     }
 
     /// All of it.

@@ -3,7 +3,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `POST /v1/completions`, `POST /v1/chat/completions` | an [`Answer`] to the request's seed, or the rest of the one that its prompt ends in a part of |
+//! | `POST /v1/completions`, `POST /v1/chat/completions` | an [`Answer`] to the request's seed, or the rest of the one that its prompt ends in a part of; prompts may be token ids, and the answer's are told where `return_token_ids` asks for them |
 //! | `GET /v1/models` | its model |
 //! | `GET /metrics` | its load, as vLLM tells it |
 //! | `GET /log` | what it sent, a [`Served`] a line |
@@ -11,7 +11,9 @@
 mod answer;
 mod script;
 mod serve;
+mod vocabulary;
 
 pub use answer::Answer;
 pub use script::{Fault, Script, Shape};
 pub use serve::{Served, Simulator, serve_forever};
+pub use vocabulary::{BEGIN, END, decode, encode};

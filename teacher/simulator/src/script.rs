@@ -45,6 +45,8 @@ pub struct Shape {
     pub cached: String,
     /// Fields of a request that are refused with 400.
     pub refused: Vec<String>,
+    /// Whether prompts may be token ids; they are refused with 400 where not.
+    pub takes_ids: bool,
 }
 
 impl Default for Shape {
@@ -59,6 +61,7 @@ impl Default for Shape {
             length: "length".to_owned(),
             cached: "prompt_tokens_details.cached_tokens".to_owned(),
             refused: Vec::new(),
+            takes_ids: true,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     Answer, Fault, Script,
     answer::{UNSAID, mix},
+    vocabulary,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -342,14 +343,32 @@ impl Call<'_> {
         if fault == Some(Fault::SlowHead) {
             sleep(Duration::from_secs(1)).await;
         }
-        let prompt = match body["messages"].as_array() {
-            Some(turns) => turns.iter().filter_map(|turn| turn["content"].as_str()).collect(),
-            None => body["prompt"].as_str().unwrap_or_default().to_owned(),
+        let ids = body["prompt"].as_array().map(|ids| {
+            ids.iter().map(|id| u32::try_from(id.as_u64()?).ok()).collect::<Option<Vec<u32>>>().unwrap_or_default()
+        });
+        let bytes = ids.as_ref().map(|ids| vocabulary::decode(ids, true).filter(|_| script.shape.takes_ids));
+        let (prompt, is_within) = match (body["messages"].as_array(), bytes) {
+            (Some(turns), _) => (turns.iter().filter_map(|turn| turn["content"].as_str()).collect(), false),
+            (None, Some(Some(bytes))) => match String::from_utf8(bytes) {
+                Ok(prompt) => (prompt, false),
+                Err(error) => {
+                    let end = error.utf8_error().valid_up_to();
+                    (String::from_utf8_lossy(&error.as_bytes()[..end]).into_owned(), true)
+                }
+            },
+            (None, Some(None)) => {
+                let text = json!({"error": {"code": 400, "message": "expected a prompt of text"}}).to_string();
+                return whole(connection, 400, &[], &text).await.map(|()| true);
+            }
+            (None, None) => (body["prompt"].as_str().unwrap_or_default().to_owned(), false),
         };
         let seed = body["seed"].as_u64().unwrap_or_default() as u32;
         let (answer, from) = self.begun(&prompt, seed, &script);
+        let from = from + usize::from(is_within);
+        let asks_ids = body["return_token_ids"] == json!(true);
+        let prompt_tokens = ids.map_or(PROMPT_TOKENS + from, |ids| ids.len());
         let most = body["max_tokens"].as_u64().map_or(usize::MAX, |most| most as usize);
-        let stream = Stream { call: self, script: &script, answer, from, most, fault };
+        let stream = Stream { call: self, script: &script, answer, from, most, fault, asks_ids, prompt_tokens };
         let mut served = Served { number: self.number, seed: answer.seed, from, sent: 0, ended: false, fault };
         let result = stream.run(connection, &mut served).await;
         locked(&self.state.log).push(served);
@@ -384,6 +403,8 @@ struct Stream<'c> {
     from: usize,
     most: usize,
     fault: Option<Fault>,
+    asks_ids: bool,
+    prompt_tokens: usize,
 }
 
 impl Stream<'_> {
@@ -411,7 +432,7 @@ impl Stream<'_> {
             if self.fault == Some(Fault::KeepAlive) {
                 text.push_str(": keep-alive\n\n");
             }
-            self.event(&mut text, at, &self.answer.token(at), None);
+            self.event(&mut text, at, &self.told(at), None);
             self.send(connection, &text).await?;
             served.sent += 1;
         }
@@ -419,7 +440,7 @@ impl Stream<'_> {
         let shape = &self.script.shape;
         self.event(&mut text, end, "", Some(if end == self.answer.len { &shape.stop } else { &shape.length }));
         if self.fault != Some(Fault::NoUsage) {
-            let prompt = PROMPT_TOKENS + self.from;
+            let prompt = self.prompt_tokens;
             let mut usage = json!({ "prompt_tokens": prompt, "completion_tokens": end - self.from });
             let cached = self.script.cached.min(prompt);
             if cached > 0 {
@@ -462,6 +483,26 @@ impl Stream<'_> {
         Ok(None)
     }
 
+    /// What is told of a token. Where ids are told, one letter is in two tokens, and its text comes with the second; where
+    /// the first was in the prompt, servers tell of it all, a mark, or nothing.
+    fn told(&self, at: usize) -> String {
+        let within = self.answer.within();
+        match at {
+            _ if !self.asks_ids => self.answer.token(at),
+            at if at + 1 == within => String::new(),
+            at if at == within => {
+                let letter = match self.call.number % 3 {
+                    _ if self.from < at => "🙂",
+                    0 => "🙂",
+                    1 => "\u{fffd}",
+                    _ => "",
+                };
+                format!("{letter}{}", self.answer.token(at))
+            }
+            _ => self.answer.token(at),
+        }
+    }
+
     /// Adds an event of the stream.
     fn event(&self, text: &mut String, at: usize, token: &str, finish: Option<&str>) {
         let (model, number) = (&self.script.model, self.call.number);
@@ -469,11 +510,17 @@ impl Stream<'_> {
         let field = self.script.shape.reasoning.as_deref().filter(|_| at < self.answer.len / 2).unwrap_or("content");
         let part =
             if self.call.chat { format!("\"delta\":{{\"{field}\":{token}}}") } else { format!("\"text\":{token}") };
+        let ids = match (self.asks_ids, finish) {
+            (false, _) => String::new(),
+            (true, None) => format!("\"token_ids\":[{}],", self.answer.id(at)),
+            (true, Some(_)) if at == self.answer.len => format!("\"token_ids\":[{}],", vocabulary::END),
+            (true, Some(_)) => "\"token_ids\":[],".to_owned(),
+        };
         let finish = finish.map_or(Value::Null, Value::from);
         let _ = write!(
             text,
             "data: {{\"id\":\"cmpl-{number}\",\"object\":\"text_completion\",\"created\":1,\"model\":\"{model}\",\
-             \"choices\":[{{\"index\":0,{part},\"logprobs\":null,\"finish_reason\":{finish}}}]}}\n\n"
+             \"choices\":[{{\"index\":0,{part},{ids}\"logprobs\":null,\"finish_reason\":{finish}}}]}}\n\n"
         );
     }
 

@@ -4,11 +4,12 @@
 use super::{
     ApiKey, Endpoint,
     events::{BYTE_ORDER_MARK, Events, Stop},
+    ids::{self, Ids},
     logprobs::Collected,
     response::{Answer, Ending, ending_of, refusal},
     wire::{Chunk, Usage},
 };
-use crate::{Cost, HostProfile, Partial, Piece, partial::go_on};
+use crate::{Cost, HostProfile, Partial, Piece, TokenIds, partial::go_on};
 use distill_dataset::{FinishReason, LogProbs, SamplingParams, Token, TurnFormat};
 use jiff::Timestamp;
 use std::{
@@ -22,6 +23,8 @@ const MAX_MESSAGE: usize = 300;
 const MAX_BYTES: usize = 1 << 26;
 /// Where OpenAI tells tokens of a prompt that a cache had, in `usage`.
 const CACHED_TOKENS: &str = "prompt_tokens_details.cached_tokens";
+/// What is wrong where a generation that went on within a character does not tell what it is.
+const NO_IDS: &str = "expected the ids of the tokens behind a seam within a character, found none that say its text";
 /// Most bytes of one event of a stream.
 const MAX_EVENT: usize = 1 << 22;
 
@@ -52,6 +55,8 @@ pub(super) struct Live {
     pub(super) sent: Timestamp,
     /// Tokens of the prompt, about.
     pub(super) prompt_estimate: Cell<u64>,
+    /// The same by our own tokenizer, where it can count them.
+    pub(super) prompt_tokens: Cell<Option<u32>>,
     /// Whether the server has begun to work on it.
     pub(super) begun: Cell<bool>,
     admitted: Cell<bool>,
@@ -80,6 +85,32 @@ impl Live {
         Live { asked_log_probs: sampling.log_probabilities, ..self }
     }
 
+    /// Collects the ids of its tokens, where all of those before are known. It is asked for by ids.
+    pub(super) fn by_ids(self, ids: Option<Ids>) -> Live {
+        let parts = Parts { by_ids: true, ids, ..self.parts.take() };
+        Live { parts: RefCell::new(parts), ..self }
+    }
+
+    /// Whether it is asked for by ids.
+    pub(super) fn is_by_ids(&self) -> bool {
+        self.parts.borrow().by_ids
+    }
+
+    /// Takes note that nothing more comes.
+    pub(super) fn settle(&self) {
+        self.parts.borrow_mut().settle();
+    }
+
+    /// Tokens of the prompt, by our own count and as the server tells.
+    pub(super) fn counted(&self) -> Option<(u32, u32)> {
+        self.prompt_tokens.get().zip(self.parts.borrow().told.prompt)
+    }
+
+    /// The ids of the tokens that arrived, where the last piece has all of them.
+    pub(super) fn told_ids(&self) -> Option<TokenIds> {
+        self.parts.borrow().ids.as_ref()?.told()
+    }
+
     /// The log-probabilities of the tokens that arrived, where they were asked for and told for all of them, and nothing
     /// in them was the key.
     pub(super) fn take_log_probs(&self) -> Option<LogProbs> {
@@ -104,7 +135,9 @@ impl Live {
         let parts = self.parts.borrow();
         // A piece is about a token, unless a host sends larger ones: of four bytes, then.
         let bytes = parts.reasoning.len() + parts.content.len();
-        let (told, pieces) = (parts.told, parts.pieces.max(bytes as u64 / 4));
+        let estimate = parts.pieces.max(bytes as u64 / 4);
+        let pieces = parts.ids.as_ref().map_or(estimate, |ids| ids.count(parts.pieces, bytes));
+        let told = parts.told;
         // Some hosts tell none where there were some.
         let completion = told.completion.filter(|count| *count > 0 || pieces == 0);
         if !self.begun.get() {
@@ -130,25 +163,42 @@ impl Live {
         self.before.as_ref().map_or("", |partial| &partial.text)
     }
 
-    /// What arrived since the last piece; nothing where nothing did, and money aside. All of it where it is the `last`
-    /// piece, else nothing that may be the beginning of the key.
-    pub(super) fn piece(&self, last: bool) -> Option<Piece> {
-        let parts = self.parts.borrow();
-        let (mut reasoning, mut content) = self.spooled.get();
-        let next = |whole: &str, from: &mut usize| {
-            let held = if last { 0 } else { self.key.as_ref().map_or(0, |key| key.begun_in(&whole[*from..])) };
-            let piece = &whole[*from..whole.len() - held];
-            *from += piece.len();
-            self.without_key(piece.to_owned(), last)
+    /// Reasoning, text and ids that arrived since this was asked last.
+    fn arrived(&self, last: bool) -> Option<(String, String, Option<TokenIds>)> {
+        let mut parts = self.parts.borrow_mut();
+        let parts = &mut *parts;
+        if last {
+            parts.settle();
+        }
+        let from = self.spooled.get();
+        let most = |whole: &str, from: usize| {
+            let held = if last { 0 } else { self.key.as_ref().map_or(0, |key| key.begun_in(&whole[from..])) };
+            whole.len() - held
         };
-        let piece = (next(&parts.reasoning, &mut reasoning), next(&parts.content, &mut content));
-        drop(parts);
-        self.spooled.set((reasoning, content));
-        (!piece.0.is_empty() || !piece.1.is_empty()).then(|| Piece {
-            reasoning: piece.0,
-            content: piece.1,
-            cost: self.cost(),
-        })
+        let mut to = (most(&parts.reasoning, from.0), most(&parts.content, from.1));
+        let mut ids = parts.ids.as_mut().and_then(|ids| ids.piece(&parts.content, to.1, last));
+        if let Some((end, _)) = &ids {
+            to.1 = *end;
+        }
+        let raw = &parts.content[from.1..to.1];
+        let reasoning = self.without_key(parts.reasoning[from.0..to.0].to_owned(), last);
+        let content = self.without_key(raw.to_owned(), last);
+        // They would spell the key.
+        ids = ids.filter(|_| content == raw);
+        if ids.is_none() {
+            parts.ids = None;
+        }
+        self.spooled.set(to);
+        let ids = ids.map(|(_, ids)| ids);
+        let brought = ids.as_ref().is_some_and(|told| !told.ids.is_empty());
+        (!reasoning.is_empty() || !content.is_empty() || brought).then_some((reasoning, content, ids))
+    }
+
+    /// What arrived since the last piece, with what the attempt cost so far; nothing where nothing did, and money aside.
+    /// All of it where it is the `last` piece, else nothing that may be the beginning of the key.
+    pub(super) fn piece(&self, last: bool) -> Option<Piece> {
+        let (reasoning, content, ids) = self.arrived(last)?;
+        Some(Piece { reasoning, content, ids, cost: self.cost() })
     }
 
     /// An answer without the key, should the server repeat it; `cut` where it may end within.
@@ -184,15 +234,27 @@ impl Live {
     }
 
     fn finish(&self) -> Ending {
+        self.settle();
         let ending = self.parts.borrow().finish(self.before(), self.host);
         match ending {
-            Ending::Done(answer) => Ending::Done(Box::new(Answer {
-                log_probs: self.take_log_probs(),
-                text: self.without_key(answer.text, answer.finish_reason != FinishReason::Stop),
-                finish_name: answer.finish_name.map(|name| self.quoted(&name)),
-                model: self.quoted(&answer.model),
-                ..*answer
-            })),
+            Ending::Done(answer) => {
+                let text = self.without_key(answer.text.clone(), answer.finish_reason != FinishReason::Stop);
+                let mut parts = self.parts.borrow_mut();
+                let ids = parts.ids.as_ref().and_then(|ids| ids.finish(&parts.content));
+                if ids.is_none() {
+                    parts.ids = None;
+                }
+                drop(parts);
+                Ending::Done(Box::new(Answer {
+                    log_probs: self.take_log_probs(),
+                    // They would spell the key.
+                    ids: ids.filter(|_| text == answer.text),
+                    text,
+                    finish_name: answer.finish_name.map(|name| self.quoted(&name)),
+                    model: self.quoted(&answer.model),
+                    ..*answer
+                }))
+            }
             other => other,
         }
     }
@@ -362,6 +424,9 @@ struct Parts {
     told: Told,
     pieces: u64,
     log_probs: Option<Collected>,
+    by_ids: bool,
+    /// None where they are not told, or do not say the text.
+    ids: Option<Ids>,
 }
 
 impl Parts {
@@ -377,26 +442,44 @@ impl Parts {
             self.finish_reason = Some(finish);
         }
         let told = (choice.logprobs.take(), choice.token_ids.take());
-        let added = choice.into_piece(self.pieces > 0);
+        let mut added = choice.into_piece(self.pieces > 0);
+        let mut told_ids = told.1.as_deref().and_then(ids::read);
         if let Some(k) = asked_log_probs.filter(|_| !added.repeats) {
-            self.log_probs.get_or_insert_with(|| Collected::new(k)).take(
-                told.0.as_deref(),
-                told.1.as_deref(),
-                !added.is_empty(),
-            );
+            let log_probs = self.log_probs.get_or_insert_with(|| Collected::new(k));
+            let named = log_probs.take(told.0.as_deref(), told_ids.as_deref(), !added.is_empty());
+            told_ids = told_ids.or(named);
         }
         if !added.reasoning.is_empty() {
             self.place = Some(added.place);
         }
-        for (piece, whole) in [(added.reasoning, &mut self.reasoning), (added.content, &mut self.content)] {
-            self.pieces += u64::from(!piece.is_empty());
-            whole.push_str(&piece);
+        self.pieces += [&added.reasoning, &added.content].iter().map(|piece| u64::from(!piece.is_empty())).sum::<u64>();
+        // A call that takes ids tells no reasoning apart.
+        let ids = self.ids.take().filter(|_| added.reasoning.is_empty());
+        if let Some(mut ids) = ids {
+            if ids.take(told_ids, &mut added.content) {
+                ids.mark(self.content.len() + added.content.len());
+                self.ids = Some(ids);
+            } else if ids.is_within() {
+                return ControlFlow::Break(Ending::Broken("incomplete", NO_IDS.to_owned()));
+            }
         }
+        self.reasoning.push_str(&added.reasoning);
+        self.content.push_str(&added.content);
         let log_probs = self.log_probs.as_ref().map_or(0, Collected::num_bytes);
-        if self.reasoning.len() + self.content.len() + log_probs > most {
+        let ids = self.ids.as_ref().map_or(0, Ids::num_bytes);
+        if self.reasoning.len() + self.content.len() + log_probs + ids > most {
             return ControlFlow::Break(too_long(most));
         }
         ControlFlow::Continue(())
+    }
+
+    /// Nothing more comes that would tell what a character is.
+    fn settle(&mut self) {
+        let Some(ids) = &mut self.ids else { return };
+        if let Some(text) = ids.end() {
+            self.content.push_str(&text);
+            ids.mark(self.content.len());
+        }
     }
 
     /// An error that a server tells inside a 200; `quoted` is what people are told of a server's words.
@@ -414,6 +497,10 @@ impl Parts {
 
     /// All that is there, after what was received before.
     fn text(&self, before: &str, ended: bool) -> String {
+        // Who is given ids does not say once more what it was given.
+        if self.by_ids {
+            return format!("{before}{}", self.content);
+        }
         go_on(before, &self.reasoning, &self.content, ended)
     }
 
@@ -431,11 +518,15 @@ impl Parts {
             Finish::Aborted => return Ending::Broken("incomplete", format!("the server gave up: `{name}`")),
             Finish::Unknown => (FinishReason::Unknown, Some(name.to_owned())),
         };
+        if self.ids.as_ref().is_some_and(|ids| !ids.held_nothing()) {
+            return Ending::Broken("incomplete", NO_IDS.to_owned());
+        }
         let text = self.text(before, finish_reason == FinishReason::Stop);
         let opened = || self.content.trim_start().starts_with(&TurnFormat::default().open).then_some("the text");
         let reasoning = self.place.or_else(opened);
         let model = self.model.clone();
-        Ending::Done(Box::new(Answer { text, finish_reason, finish_name, model, reasoning, log_probs: None }))
+        let (log_probs, ids) = (None, None);
+        Ending::Done(Box::new(Answer { text, finish_reason, finish_name, model, reasoning, log_probs, ids }))
     }
 }
 

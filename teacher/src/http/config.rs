@@ -120,6 +120,10 @@ pub struct HttpTeacherConfig {
     /// Fields of a request that are left out.
     #[serde(default)]
     pub omit: Vec<Omit>,
+    /// Whether prompts that are rendered here are sent as token ids, by the tokenizer of their template's folder. Where that
+    /// was found to work, unless something is said. It is how a prompt travels: no part of any sample's identity.
+    #[serde(default)]
+    pub prompt_ids: Option<bool>,
     /// How it goes on from a part of an answer: `prompt` for completions, else `none` unless something is said.
     #[serde(default)]
     pub continuation: Option<Continuation>,
@@ -158,7 +162,7 @@ pub struct HttpTeacherConfig {
     /// work. Where a host is named unless something is said: it takes a few short requests.
     #[serde(default)]
     pub probe: Option<bool>,
-    /// Whether a folder's template renders prompts.
+    /// Whether a folder's template renders prompts, by whose tokenizer they can be sent as ids.
     #[serde(skip)]
     pub has_template: bool,
     /// Whether its endpoints are those that are registered when it is asked.
@@ -269,6 +273,12 @@ impl HttpTeacherConfig {
                 ));
             }
         }
+        if self.prompt_ids == Some(true) && (self.api() != Api::Completions || !self.has_template) {
+            wrong.push(
+                "`prompt-ids`: expected `api = \"completions\"` and `chat`, the folder whose tokenizer makes ids, found one of them missing"
+                    .to_owned(),
+            );
+        }
         if let Some(gpus) = self.gpus.filter(|gpus| !gpus.is_finite() || *gpus <= 0.0) {
             wrong.push(format!("`gpus`: expected more than 0, found {gpus}"));
         }
@@ -314,13 +324,14 @@ impl HttpTeacherConfig {
         self.omit.contains(&field) || self.profile().is_some_and(|host| host.call.omit.contains(&field))
     }
 
-    /// Fields that are sent beside those that this program sets.
-    pub(crate) fn extra(&self) -> Map<String, Value> {
+    /// Fields that are sent beside those that this program sets; with those that ask for the ids of generated tokens.
+    pub(crate) fn extra(&self, asks_ids: bool) -> Map<String, Value> {
         let call = self.profile().map(|host| &host.call);
         let mut extra = call.map_or_else(Map::new, |call| match self.api() {
             Api::Completions => call.extra_body.clone(),
             Api::Chat => call.chat_extra_body.clone(),
         });
+        extra.extend(call.filter(|_| asks_ids).into_iter().flat_map(|call| call.ids_body.clone()));
         extra.extend(self.body.clone());
         extra
     }

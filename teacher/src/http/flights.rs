@@ -178,14 +178,17 @@ impl<'a> Flights<'a> {
         }
     }
 
-    fn send(&mut self, work: Work, index: usize, room: Room) {
+    fn send(&mut self, mut work: Work, index: usize, room: Room) {
         let (id, route) = (work.request.id, &mut self.routes[index]);
         if room == Room::Probe {
             route.probe = Some(id);
         }
         route.in_flight += 1;
         let expected = route.rates.take(prompt_estimate(&work.request), work.request.left());
-        let live = Rc::new(Live::new(route.endpoint, work.request.partial.clone()).asking(&work.request.sampling));
+        let by_ids = self.teacher.sends_ids && self.teacher.makes_ids() && route.takes_ids != Some(false);
+        let ids = if by_ids { self.teacher.ids_behind(&mut work.request.partial) } else { None };
+        let live = Live::new(route.endpoint, work.request.partial.clone()).asking(&work.request.sampling);
+        let live = Rc::new(if by_ids { live.by_ids(ids) } else { live });
         self.in_air.insert(id, Flight { live: live.clone(), route: index, expected, spooled: Instant::now() });
         let (teacher, endpoint) = (self.teacher, route.endpoint);
         let flight = async move {
@@ -296,6 +299,7 @@ impl<'a> Flights<'a> {
             Ending::Done(answer) => {
                 self.reached(index, queue);
                 self.routes[index].pace.succeeded();
+                self.take_prompt(index, &live, queue);
                 let Some(other) = self.is_another(index, &answer) else {
                     let before = work.request.partial;
                     return queue.deliver(id, Ok(teacher.complete_answer(*answer, &cost, before)));
@@ -303,6 +307,13 @@ impl<'a> Flights<'a> {
                 self.close(index, other);
                 is_another = true;
                 (String::new(), Some(Duration::ZERO), None)
+            }
+            Ending::Unanswerable("refused", message)
+                if live.is_by_ids() && cost.completion_tokens == 0 && self.routes[index].takes_ids != Some(true) =>
+            {
+                self.reached(index, queue);
+                self.refuse_ids(index, &message, queue);
+                (message, Some(Duration::ZERO), None)
             }
             Ending::Unanswerable(_, message) if cost.completion_tokens == 0 && work.request.partial.is_some() => {
                 // It may be the part that is refused: the next attempt begins anew.
@@ -361,7 +372,8 @@ impl<'a> Flights<'a> {
         } else if teacher.continues() && cost.completion_tokens > 0 {
             let before = work.request.partial.unwrap_or_default();
             let log_probs = Partial::join_log_probs(Some(&before), live.take_log_probs());
-            work.request.partial = Some(Partial { log_probs, ..before.and(text, cost.completion_tokens) });
+            let ids = Partial::join_ids(Some(&before), live.told_ids());
+            work.request.partial = Some(Partial { log_probs, ids, ..before.and(text, cost.completion_tokens) });
         }
         tracing::debug!(request = id, tries = work.tries, missed = work.missed, message, "retry");
         if queue.charge(id, cost, work.request.partial.as_ref()) && !cancel.is_cancelled() && self.fatal.is_none() {
@@ -369,6 +381,31 @@ impl<'a> Flights<'a> {
             self.waiting.push_back((work, Instant::now() + pause));
         }
         ControlFlow::Continue(())
+    }
+
+    /// Takes note of how a prompt was taken that was answered.
+    fn take_prompt(&mut self, index: usize, live: &Live, queue: &mut dyn Queue) {
+        let route = &mut self.routes[index];
+        if live.is_by_ids() {
+            route.takes_ids = Some(true);
+        }
+        let remark = live.counted().and_then(|(expected, found)| route.miscounts.take(expected, found));
+        if let Some(remark) = remark {
+            let remark = self.teacher.say(route.endpoint, &remark);
+            tracing::warn!("{remark}");
+            queue.say(&remark);
+        }
+    }
+
+    /// An endpoint refused a prompt of ids, and never took one: it gets text from here on.
+    fn refuse_ids(&mut self, index: usize, message: &str, queue: &mut dyn Queue) {
+        let route = &mut self.routes[index];
+        if route.takes_ids.replace(false).is_none() {
+            let remark = format!("it does not take token ids as a prompt ({message}): it gets text from here on");
+            let remark = self.teacher.say(route.endpoint, &remark);
+            tracing::warn!("{remark}");
+            queue.say(&remark);
+        }
     }
 
     /// Why an answer is another's than those before; nothing where it is not, or where no other endpoint is there to

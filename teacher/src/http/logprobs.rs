@@ -83,6 +83,13 @@ impl Name {
         Name::Text(token.strip_prefix(BY_BYTES).and_then(escaped).unwrap_or_else(|| token.into_bytes()))
     }
 
+    fn id(&self) -> Option<u32> {
+        match self {
+            Name::Id(id) => Some(*id),
+            Name::Text(_) => None,
+        }
+    }
+
     fn token(&self) -> Token<'_> {
         match self {
             Name::Id(id) => Token::Id(*id),
@@ -108,20 +115,23 @@ impl Collected {
         self.builder.as_ref().map_or(0, |builder| builder.num_bytes() + 4 * self.ids.len())
     }
 
-    /// Takes what a chunk tells, which has text or not.
-    pub(super) fn take(&mut self, told: Option<&RawValue>, ids: Option<&RawValue>, has_text: bool) {
-        let Some(builder) = &mut self.builder else { return };
+    /// Takes what a chunk tells, which has text or not. Returns its tokens, where all of them are named by id.
+    pub(super) fn take(&mut self, told: Option<&RawValue>, ids: Option<&[u32]>, has_text: bool) -> Option<Vec<u32>> {
+        let builder = self.builder.as_mut()?;
         let told = told.map(RawValue::get).filter(|told| *told != "null");
-        let whole = match told.map(|told| places(told).and_then(|places| add(builder, places))) {
+        let places = told.map(places);
+        let named = places.iter().flatten().flatten().map(|((name, _), _)| name.id()).collect();
+        let whole = match places.map(|places| places.and_then(|places| add(builder, places))) {
             Some(Some(count)) => count > 0 || !has_text,
             Some(None) => false,
             None => !has_text,
         };
         if !whole {
             *self = Collected { builder: None, ids: Vec::new() };
-        } else if let Some(ids) = ids.and_then(|ids| serde_json::from_str::<Option<Vec<u32>>>(ids.get()).ok()?) {
-            self.ids.extend(ids);
+            return None;
         }
+        self.ids.extend_from_slice(ids.unwrap_or_default());
+        named
     }
 
     /// All that was told, if nothing was missing.
@@ -188,7 +198,8 @@ mod tests {
         let mut collected = Collected::new(2);
         for (told, ids, has_text) in chunks {
             let raw = |json: &str| (!json.is_empty()).then(|| RawValue::from_string(json.to_owned()).expect("JSON"));
-            collected.take(raw(told).as_deref(), raw(ids).as_deref(), *has_text);
+            let ids = raw(ids).as_deref().and_then(crate::http::ids::read);
+            collected.take(raw(told).as_deref(), ids.as_deref(), *has_text);
         }
         let token = |token: Token<'_>| match token {
             Token::Id(id) => format!("#{id}"),

@@ -7,6 +7,7 @@ mod config;
 mod events;
 mod flights;
 pub mod fuzzing;
+mod ids;
 mod logprobs;
 mod metrics;
 mod pace;
@@ -21,8 +22,9 @@ mod tests;
 mod wire;
 
 pub use config::{Api, ApiKey, Continuation, EndpointConfig, HttpTeacherConfig, Omit};
+pub use ids::{Decode, Encode, Tokenizer};
 pub use price::Price;
-pub use probe::Probed;
+pub use probe::{Probed, TextCount};
 
 use crate::{Budget, Complete, Completion, Cost, HostProfile, Identity, Partial, Piece, Queue, Request, TeacherError};
 use body::Live;
@@ -31,7 +33,7 @@ use jiff::Timestamp;
 use price::Tariff;
 use response::{Attempt, Ending, read};
 use serde::Serialize;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Messages → prompt, or why not.
 pub type RenderPrompt = Box<dyn Fn(&[Message]) -> Result<String, String> + Sync>;
@@ -44,6 +46,8 @@ pub struct Render {
     pub turn: TurnFormat,
     /// Messages → prompt.
     pub render: RenderPrompt,
+    /// The tokenizer of the template's folder.
+    pub tokenizer: Option<Arc<Tokenizer>>,
 }
 
 /// One place where the model is served.
@@ -72,7 +76,10 @@ impl Endpoint {
 pub struct HttpTeacher {
     config: HttpTeacherConfig,
     endpoints: Vec<Endpoint>,
+    /// Of a chat, whose server applies its own template, it only counts tokens.
     render: Option<Render>,
+    /// Whether prompts are sent as ids.
+    sends_ids: bool,
     client: reqwest::Client,
 }
 
@@ -92,7 +99,7 @@ impl HttpTeacher {
         // Chosen once, not for every request.
         let config = HttpTeacherConfig { api: Some(config.api()), ..config };
         let render = match config.api() {
-            Api::Chat => None,
+            Api::Chat => render,
             Api::Completions => render.or_else(|| model_render(&config)),
         };
         if config.api() == Api::Completions && render.is_none() {
@@ -121,7 +128,8 @@ impl HttpTeacher {
             place,
         };
         let endpoints = config.places().into_iter().map(endpoint).collect();
-        Ok(HttpTeacher { config, endpoints, render, client })
+        let sends_ids = config.prompt_ids == Some(true);
+        Ok(HttpTeacher { config, endpoints, render, sends_ids, client })
     }
 
     /// The teacher with the key that the environment variable `name` holds, for the endpoints that name it.
@@ -134,14 +142,21 @@ impl HttpTeacher {
     /// One attempt at one request; what arrives shows in `live` as it does.
     async fn attempt(&self, endpoint: &Endpoint, request: &Request, live: &Live) -> Attempt {
         live.prompt_estimate.set(prompt_estimate(request));
-        let ending = match wire::body(&self.config, request, self.render.as_ref()) {
-            Ok(body) => self.send(endpoint, &body, live).await,
+        let ending = match self.prompt(request, endpoint, live.is_by_ids()) {
+            Ok(counted) => {
+                live.prompt_tokens.set(counted.as_ref().and_then(|counted| counted.tokens));
+                let prompt = counted.map(|counted| counted.prompt);
+                self.send(endpoint, &wire::body(&self.config, request, prompt), live).await
+            }
             Err(message) => Ending::Unanswerable("not-renderable", message),
         };
         let cost = self.cost(endpoint, live);
         let text = match ending {
             Ending::Done(_) => String::new(),
-            _ => live.text(),
+            _ => {
+                live.settle();
+                live.text()
+            }
         };
         Attempt { ending, cost, text }
     }
@@ -206,8 +221,8 @@ impl HttpTeacher {
             cached_tokens: tokens(cost.cached_tokens),
             completion_tokens: tokens(cost.completion_tokens),
             log_probs: Partial::join_log_probs(before.as_ref(), answer.log_probs),
+            token_ids: Partial::join_ids(before.as_ref(), answer.ids),
             earlier: before.map_or_else(Vec::new, |partial| partial.segments),
-            token_ids: None,
             cost_usd: cost.usd,
             cost_other: cost.other.clone(),
             estimated: cost.estimated,
@@ -227,7 +242,7 @@ fn model_render(config: &HttpTeacherConfig) -> Option<Render> {
     let prompt = model.prompt.as_ref()?;
     let begins = !config.profile().is_some_and(|host| host.call.adds_begin);
     let render = Box::new(move |messages: &[Message]| prompt.render(messages, &model.turn.prefix, begins));
-    Some(Render { template_hash: prompt.digest(), turn: model.format(), render })
+    Some(Render { template_hash: prompt.digest(), turn: model.format(), render, tokenizer: None })
 }
 
 /// Bytes of a conversation, with what marks its turns.

@@ -1,7 +1,12 @@
 //! A look at an endpoint before anything is bought of it: which model answers, where its reasoning is, and whether seeds,
-//! several choices, log-probabilities and going on from a part of an answer work. A few short requests tell: a few hundred
-//! tokens, prompts included. What a fixed question comes to is kept, and compared whenever the endpoint is looked at again: another model
+//! several choices, log-probabilities, prompts of token ids and going on from a part of an answer work. A few short requests
+//! tell: a few hundred tokens, prompts included. Where there is a tokenizer for the model, the server's counts of some texts'
+//! tokens are held against its (`count.rs`). What a fixed question comes to is kept, and compared whenever the endpoint is looked at again: another model
 //! behind the same name gives itself away by its words, by its tokens' probabilities or by its tokenizer's count.
+
+mod count;
+
+pub use count::TextCount;
 
 use super::{
     Continuation, Endpoint, HttpTeacher, Omit,
@@ -51,6 +56,12 @@ pub struct Probed {
     pub continues: Option<bool>,
     /// Tokens of the question, by its own tokenizer and template.
     pub prompt_tokens: Option<u64>,
+    /// Tokens of some texts, by our own tokenizer and by the endpoint's count.
+    pub counts: Vec<TextCount>,
+    /// Whether it takes token ids as a prompt, and counts as many as it is sent.
+    pub prompt_ids: Option<bool>,
+    /// Whether it tells the ids of an answer's tokens, and they say its text by our own tokenizer.
+    pub token_ids: Option<bool>,
     /// What it says to the question with temperature 0.
     pub answer: String,
     /// Log-probabilities of that answer's tokens, in nats, to a hundredth.
@@ -91,6 +102,10 @@ struct Question<'q> {
     log_probabilities: Option<u8>,
     /// Fields that are left out, since they were refused.
     without: &'q [&'q str],
+    /// Asked in place of the usual question, with an answer of one token.
+    text: Option<&'q str>,
+    /// Whether the prompt is sent as token ids.
+    by_ids: bool,
 }
 
 impl HttpTeacher {
@@ -123,6 +138,7 @@ impl HttpTeacher {
             remarks
                 .push("an endpoint refuses `seed`: it is left out, and nobody can draw these answers again".to_owned());
         }
+        remarks.extend(self.choose_ids(&answered));
         (self, remarks)
     }
 
@@ -174,6 +190,7 @@ impl HttpTeacher {
             Err(Refusal::Unanswered(_)) => None,
         };
         probed.continues = self.goes_on(endpoint, &plain, without, &mut probed.spent_tokens).await;
+        self.look_at_tokens(endpoint, without, &mut probed).await;
         probed
     }
 
@@ -206,6 +223,15 @@ impl HttpTeacher {
     }
 
     async fn say_once(&self, endpoint: &Endpoint, asked: Question<'_>) -> Result<Said, Refusal> {
+        Ok(self.say_counted(endpoint, asked).await?.0)
+    }
+
+    /// The same, with the prompt's tokens by our own count and as told.
+    async fn say_counted(
+        &self,
+        endpoint: &Endpoint,
+        asked: Question<'_>,
+    ) -> Result<(Said, Option<(u32, u32)>), Refusal> {
         let (body, live) = self.ask(endpoint, &asked)?;
         let ending = match tokio::time::timeout(PATIENCE, self.send(endpoint, &body, &live)).await {
             Ok(ending) => ending,
@@ -213,7 +239,7 @@ impl HttpTeacher {
         };
         let said = |message: String| self.say(endpoint, &message);
         match ending {
-            Ending::Done(answer) => Ok(Said { answer: *answer, cost: live.cost() }),
+            Ending::Done(answer) => Ok((Said { answer: *answer, cost: live.cost() }, live.counted())),
             Ending::Unanswerable(_, message) | Ending::Fatal(message) => Err(Refusal::Refused(said(message))),
             Ending::Away { message, .. } | Ending::Server(message, _) | Ending::Broken(_, message) => {
                 Err(Refusal::Unanswered(said(message)))
@@ -226,18 +252,26 @@ impl HttpTeacher {
         let sampling = SamplingParams {
             temperature: asked.temperature,
             top_p: 1.0,
-            max_new_tokens: TOKENS,
+            max_new_tokens: if asked.text.is_some() { 1 } else { TOKENS },
             log_probabilities: asked.log_probabilities,
         };
         let partial = asked.begun.map(|text| Partial { text: text.to_owned(), ..Partial::default() });
-        let messages = vec![Message::user(QUESTION)];
-        let request = Request { id: 0, messages, sampling, seed: asked.seed, partial };
-        let body = wire::body(&self.config, &request, self.render.as_ref()).map_err(Refusal::Refused)?;
+        let messages = vec![Message::user(asked.text.unwrap_or(QUESTION))];
+        let mut request = Request { id: 0, messages, sampling, seed: asked.seed, partial };
+        let counted = self.prompt(&request, endpoint, asked.by_ids).map_err(Refusal::Refused)?;
+        let tokens = match &counted {
+            Some(counted) => counted.tokens,
+            None => self.count(&request.messages, endpoint),
+        };
+        let body = wire::body(&self.config, &request, counted.map(|counted| counted.prompt));
         let mut body = serde_json::to_value(&body).map_err(|error| Refusal::Refused(error.to_string()))?;
         if let Value::Object(fields) = &mut body {
             asked.without.iter().for_each(|name| drop(fields.remove(*name)));
         }
-        Ok((body, Live::new(endpoint, request.partial).asking(&sampling)))
+        let ids = if asked.by_ids { self.ids_behind(&mut request.partial) } else { None };
+        let live = Live::new(endpoint, request.partial).asking(&sampling);
+        live.prompt_tokens.set(tokens);
+        Ok((body, if asked.by_ids { live.by_ids(ids) } else { live }))
     }
 
     /// Whether it gives two answers to one request. They are counted, in one piece, and not read.
@@ -287,6 +321,7 @@ impl Probed {
         {
             all.push(format!("the same question had {then} tokens, and has {now} now: another tokenizer or template"));
         }
+        all.extend(self.recounted(before));
         let moved = before.token_logprobs.iter().zip(&self.token_logprobs).map(|(then, now)| (then - now).abs());
         if let Some(most) = moved.reduce(f64::max).filter(|most| *most > MOST_MOVED) {
             all.push(format!("log-probabilities of the same answer moved by {most:.2}: other weights or precision"));

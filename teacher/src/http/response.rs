@@ -5,7 +5,7 @@ use super::{
     body::{Body, Live},
     retry_after,
 };
-use crate::Cost;
+use crate::{Cost, TokenIds};
 use distill_dataset::{FinishReason, LogProbs};
 use reqwest::{Response, StatusCode};
 use std::{pin::pin, time::Duration};
@@ -62,6 +62,8 @@ pub(super) struct Answer {
     pub(super) reasoning: Option<&'static str>,
     /// Of the tokens of this generation, where they were asked for and told.
     pub(super) log_probs: Option<LogProbs>,
+    /// The same of their ids, where they say the text.
+    pub(super) ids: Option<TokenIds>,
 }
 
 /// Reads a response to its end.

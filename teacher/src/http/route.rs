@@ -2,6 +2,7 @@
 
 use super::{
     Endpoint, HttpTeacher,
+    ids::Miscounts,
     pace::{Breaker, Failure, Pace},
     rates::Rates,
 };
@@ -30,6 +31,9 @@ pub(super) struct Route<'a> {
     pub(super) closed: Option<String>,
     /// Where its reasoning came so far.
     pub(super) reasoning: Option<&'static str>,
+    /// Whether it takes ids as a prompt, as far as that is known.
+    pub(super) takes_ids: Option<bool>,
+    pub(super) miscounts: Miscounts,
     place: u64,
 }
 
@@ -58,6 +62,8 @@ impl<'a> Route<'a> {
             missing: false,
             closed: None,
             reasoning: None,
+            takes_ids: None,
+            miscounts: Miscounts::default(),
             place: Digest::new("route").field(&place.url).finish_u64(),
         }
     }

@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+mod by_ids;
 mod continuation;
 #[path = "../../../tests/endpoint.rs"]
 mod endpoint;
@@ -460,6 +461,7 @@ fn completions_get_our_prompt_and_cost_is_counted() {
         template_hash: "t".to_owned(),
         turn: TurnFormat::of_prompt("<think>\n"),
         render: Box::new(|messages| Ok(format!("<|user|>{}<|assistant|><think>\n", messages[0].content))),
+        tokenizer: None,
     };
     let config =
         HttpTeacherConfig { api: Some(Api::Completions), usd_per_million_tokens: Some([1.0, 10.0]), ..config(url) };

@@ -1,7 +1,7 @@
 //! The bytes of the protocol: request bodies out, completions in. OpenAI's chat and completions calls, as hosts speak
 //! them: what the official client reads is read, whatever the kinds of its values.
 
-use super::{Api, Continuation, HttpTeacherConfig, Omit, Render};
+use super::{Api, Continuation, HttpTeacherConfig, Omit, ids::Prompt};
 use crate::Request;
 use distill_dataset::{Digest, Role};
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -14,7 +14,7 @@ pub(super) struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Vec<Turn<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    prompt: Option<String>,
+    prompt: Option<Prompt>,
     temperature: f32,
     top_p: f32,
     max_tokens: u32,
@@ -61,34 +61,28 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-/// The body of a request.
-pub(super) fn body<'a>(
-    config: &'a HttpTeacherConfig,
-    request: &'a Request,
-    render: Option<&Render>,
-) -> Result<Body<'a>, String> {
+/// The body of a request: with that prompt, or with the conversation where the server applies its own template.
+pub(super) fn body<'a>(config: &'a HttpTeacherConfig, request: &'a Request, prompt: Option<Prompt>) -> Body<'a> {
     let partial = request.partial.as_ref();
     let by = partial.map(|_| config.continues_by());
-    let (messages, prompt) = match (config.api(), render) {
-        (Api::Completions, Some(render)) => {
-            let prompt = (render.render)(&request.messages)?;
-            (None, Some(prompt + partial.map_or("", |partial| &partial.text)))
-        }
-        _ => {
+    let messages = match &prompt {
+        Some(_) => None,
+        None => {
             let said = request.messages.iter().map(|message| (message.role, message.content.as_str()));
             let begun = partial.map(|partial| (Role::Assistant, partial.text.as_str()));
             let turn = |(role, content): (Role, &'a str)| {
                 let prefix = (role == Role::Assistant && by == Some(Continuation::Prefix)).then_some(true);
                 Turn { role: role.as_str(), content, prefix }
             };
-            (Some(said.chain(begun).map(turn).collect()), None)
+            Some(said.chain(begun).map(turn).collect())
         }
     };
     let goes_on = by == Some(Continuation::ContinueFinalMessage);
     let sent = |field| !config.omits(field);
     let k = request.sampling.log_probabilities;
     let is_chat = config.api() == Api::Chat;
-    Ok(Body {
+    let asks_ids = matches!(prompt, Some(Prompt::Ids(_)));
+    Body {
         model: &config.model,
         messages,
         prompt,
@@ -103,8 +97,8 @@ pub(super) fn body<'a>(
         continue_final_message: goes_on.then_some(true),
         logprobs: k.map(|k| if is_chat { Asked::Whether(true) } else { Asked::HowMany(k) }),
         top_logprobs: k.filter(|k| is_chat && *k > 0),
-        extra: config.extra(),
-    })
+        extra: config.extra(asks_ids),
+    }
 }
 
 /// The seed of a generation: behind a seam another one, so that the same draws do not come again.

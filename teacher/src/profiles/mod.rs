@@ -81,6 +81,9 @@ pub struct HostCall {
     /// Fields of every completions call.
     #[serde(default)]
     pub extra_body: serde_json::Map<String, serde_json::Value>,
+    /// Fields that ask it for the ids of the tokens that it generates, in a completions call.
+    #[serde(default)]
+    pub ids_body: serde_json::Map<String, serde_json::Value>,
     /// Fields of every chat call.
     #[serde(default)]
     pub chat_extra_body: serde_json::Map<String, serde_json::Value>,
@@ -236,6 +239,11 @@ impl HostProfile {
     /// Whether it completes prompts that are rendered here, as far as that is documented.
     pub fn completes(&self) -> bool {
         self.call.completions.unwrap_or(self.call.api == "completions")
+    }
+
+    /// Whether prompts may be token ids, as far as that is documented.
+    pub fn takes_ids(&self) -> Option<bool> {
+        self.can.get("prompt-ids").copied()
     }
 
     /// What its own name for the end of an answer means; `Broken` where the server gave up on it.

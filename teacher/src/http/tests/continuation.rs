@@ -18,6 +18,7 @@ fn teacher(config: HttpTeacherConfig) -> HttpTeacher {
         template_hash: "t".to_owned(),
         turn: TurnFormat::of_prompt("<think>\n"),
         render: Box::new(|messages| Ok(format!("Q {} A ", messages[0].content))),
+        tokenizer: None,
     };
     HttpTeacher::new(config, None, Some(render)).expect("a teacher")
 }
@@ -135,9 +136,7 @@ fn each_way_to_go_on_in_a_chat_sends_what_its_servers_take() {
         let config = HttpTeacherConfig { continuation: Some(by), ..config("http://a/v1".to_owned()) };
         config.check().expect("a way to go on");
         let mut request = List::of(1).next().expect("a request");
-        let text = |request: &Request| {
-            serde_json::to_value(wire::body(&config, request, None).expect("a body")).expect("JSON")
-        };
+        let text = |request: &Request| serde_json::to_value(wire::body(&config, request, None)).expect("JSON");
         let first = text(&request);
         assert!(
             first.get("continue_final_message").is_none() && first["messages"].as_array().expect("turns").len() == 1

@@ -26,6 +26,7 @@ fn host(profile: &HostProfile, refused: Vec<String>) -> (Simulator, HttpTeacher)
         length: named("length").unwrap_or_else(|| "length".to_owned()),
         cached: answer.cached_tokens.clone().unwrap_or(Shape::default().cached),
         refused,
+        takes_ids: true,
     };
     let simulator =
         Simulator::start(Script { lengths: LENGTHS, cached: 8, shape, ..Script::default() }).expect("a server");

@@ -33,8 +33,6 @@ fn words(expected: &[(&str, f32)]) -> Vec<(String, f32)> {
 
 #[test]
 fn each_call_is_asked_in_its_own_form_and_not_at_all_where_nothing_is_wanted() {
-    let render =
-        Render { template_hash: "t".to_owned(), turn: TurnFormat::default(), render: Box::new(|_| Ok("Q".to_owned())) };
     for (api, k, logprobs, top) in [
         (Api::Chat, Some(20), Some(serde_json::json!(true)), Some(20)),
         (Api::Chat, Some(0), Some(serde_json::json!(true)), None),
@@ -45,8 +43,8 @@ fn each_call_is_asked_in_its_own_form_and_not_at_all_where_nothing_is_wanted() {
     ] {
         let config = HttpTeacherConfig { api: Some(api), ..config("http://a/v1".to_owned()) };
         let request = request(k);
-        let body = wire::body(&config, &request, Some(&render)).expect("a body");
-        let body = serde_json::to_value(body).expect("JSON");
+        let prompt = (api == Api::Completions).then(|| ids::Prompt::Text("Q".to_owned()));
+        let body = serde_json::to_value(wire::body(&config, &request, prompt)).expect("JSON");
         let found = (body.get("logprobs").cloned(), body.get("top_logprobs").and_then(serde_json::Value::as_u64));
         assert_eq!(found, (logprobs, top), "{api:?}, {k:?}");
     }

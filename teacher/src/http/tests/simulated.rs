@@ -6,10 +6,10 @@ use distill_dataset::{Context, Problem, Progress, Trace};
 use distill_simulator::{Answer as Simulated, Fault, Script, Simulator};
 
 const LENGTHS: (usize, usize) = (20, 60);
-const SAMPLING: SamplingParams =
+pub(super) const SAMPLING: SamplingParams =
     SamplingParams { temperature: 0.6, top_p: 0.95, max_new_tokens: 4096, log_probabilities: None };
 
-fn problem(number: u32) -> Problem {
+pub(super) fn problem(number: u32) -> Problem {
     Problem::asking(format!("What is {number}?"), "7", "test")
 }
 
@@ -18,6 +18,7 @@ pub(super) fn teacher(config: HttpTeacherConfig) -> HttpTeacher {
         template_hash: "t".to_owned(),
         turn: TurnFormat::of_prompt("<think>\n"),
         render: Box::new(|messages| Ok(format!("<user>{}<assistant><think>\n", messages[0].content))),
+        tokenizer: None,
     };
     HttpTeacher::new(config, None, Some(render)).expect("a teacher")
 }
@@ -33,7 +34,7 @@ fn at(url: String) -> HttpTeacherConfig {
 }
 
 /// Asks for one sample of each of `count` problems, and gives their traces.
-fn sample(teacher: &HttpTeacher, dir: &std::path::Path, count: u32) -> (Pumped, Vec<Trace>, u64) {
+pub(super) fn sample(teacher: &HttpTeacher, dir: &std::path::Path, count: u32) -> (Pumped, Vec<Trace>, u64) {
     let answers = Answers::open(dir).expect("answers");
     let identity = teacher.identity();
     let asks = || -> Asks<'_> {
@@ -61,7 +62,7 @@ fn sample(teacher: &HttpTeacher, dir: &std::path::Path, count: u32) -> (Pumped, 
     (pumped, traces, charged)
 }
 
-fn seed_of(trace: &Trace) -> u32 {
+pub(super) fn seed_of(trace: &Trace) -> u32 {
     (trace.seed & 0x7fff_ffff) as u32
 }
 
