@@ -66,11 +66,11 @@ pub enum FilterError {
     },
     /// A source has nothing to be mixed in.
     #[error(
-        "source {source} has a weight and no trace that the filters keep: expected one at least\nhint: see `distill show --dropped` for why, or remove the weights"
+        "source {number} has a weight and no trace that the filters keep: expected one at least\nhint: see `distill show --dropped` for why, or remove the weights"
     )]
     NothingToMix {
         /// Which, from 1.
-        source: usize,
+        number: usize,
     },
     /// Nobody to run code was given.
     #[error("problems have tests, and there is nobody to run them")]
