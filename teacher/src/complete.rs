@@ -171,7 +171,7 @@ pub enum TeacherError {
         /// What was received of an answer.
         text: String,
         /// What that cost.
-        cost: Cost,
+        cost: Box<Cost>,
     },
     /// This request failed after every retry.
     #[error("{0}")]
@@ -184,6 +184,6 @@ pub enum TeacherError {
 impl TeacherError {
     /// A request that cannot be answered, of which nothing was received.
     pub fn unanswerable(reason: &'static str, message: String) -> TeacherError {
-        TeacherError::Unanswerable { reason, message, text: String::new(), cost: Cost::default() }
+        TeacherError::Unanswerable { reason, message, text: String::new(), cost: Box::default() }
     }
 }

@@ -516,7 +516,7 @@ impl Queue for Pump<'_, '_> {
             }
             Err(TeacherError::Unanswerable { reason, message, text, cost }) => {
                 self.ledger.settle(most, &cost);
-                let charge = flight.charged(cost, true);
+                let charge = flight.charged(*cost, true);
                 let end = End::Unanswered(reason, message.clone(), text);
                 self.refuse(Attempt { ask: flight.ask, charge, end }, &message);
             }

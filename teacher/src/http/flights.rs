@@ -323,6 +323,7 @@ impl<'a> Flights<'a> {
                 (message, Some(Duration::ZERO), None)
             }
             Ending::Unanswerable(reason, message) => {
+                let cost = Box::new(cost);
                 self.reached(index, queue);
                 let message = teacher.say(endpoint, &message);
                 return queue.deliver(id, Err(TeacherError::Unanswerable { reason, message, text, cost }));
@@ -359,7 +360,7 @@ impl<'a> Flights<'a> {
             let tries = work.tries;
             let message = teacher.say(endpoint, &format!("gave up after {tries} tries: {message}"));
             let error = match reason {
-                Some(reason) => TeacherError::Unanswerable { reason, message, text, cost },
+                Some(reason) => TeacherError::Unanswerable { reason, message, text, cost: Box::new(cost) },
                 None => TeacherError::Failed(message),
             };
             return queue.deliver(id, Err(error));

@@ -153,7 +153,7 @@ fn a_few_refusals_before_an_endpoint_refuses_everything_spoil_nothing() {
         }
         fn complete(&self, queue: &mut dyn Queue, _: &Cancel) -> Result<(), TeacherError> {
             let first = queue.next().expect("a request");
-            let cost = Cost { completion_tokens: 3, ..Cost::default() };
+            let cost = Box::new(Cost { completion_tokens: 3, ..Cost::default() });
             let (reason, message, text) = ("incomplete", "it broke off".to_owned(), "half".to_owned());
             let _ = queue.deliver(first.id, Err(TeacherError::Unanswerable { reason, message, text, cost }));
             Err(TeacherError::Refused("401".to_owned()))
