@@ -16,6 +16,7 @@ mod format;
 mod length;
 mod list;
 mod mix;
+mod repetition;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use format::{Form, FormatConfig, Misformed};
 pub use length::{Length, LengthConfig};
 pub use list::FilterConfig;
 pub use mix::Mix;
+pub use repetition::{Copies, Part, Repeats, Repetition, RepetitionConfig, TailLoop};
 pub use select::{SELECTION, select, settings};
 pub use unit::{Inputs, Unit};
 pub use verify::{Verified, VerifyConfig, verdict};

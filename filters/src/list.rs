@@ -1,6 +1,6 @@
 //! The list of filters. Adding one adds its file and its line here.
 
-use crate::{DuplicatesConfig, Filter, FormatConfig, LengthConfig, VerifyConfig, VoteConfig};
+use crate::{DuplicatesConfig, Filter, FormatConfig, LengthConfig, RepetitionConfig, VerifyConfig, VoteConfig};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{
@@ -19,6 +19,7 @@ fn list<'de, D: Deserializer<'de>>() -> Vec<Reader<D, D::Error>> {
         ("format", read::<FormatConfig, D>),
         ("length", read::<LengthConfig, D>),
         ("duplicates", read::<DuplicatesConfig, D>),
+        ("repetition", read::<RepetitionConfig, D>),
         ("verify", read::<VerifyConfig, D>),
         ("vote", read::<VoteConfig, D>),
     ]

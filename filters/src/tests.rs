@@ -277,6 +277,21 @@ fn a_side_table_of_other_traces_is_refused() {
 }
 
 #[test]
+fn a_trace_that_loops_goes_and_its_measure_is_kept() {
+    let turns = [format!("<think>\na{}", " and so on".repeat(60)), "<think>\nsteps\n</think>\n\n\\boxed{1}".to_owned()];
+    let traces = (0_u32..).zip(&turns).map(|(index, turn)| trace(1, index, turn, 9, FinishReason::Stop));
+    let bench = Bench::of(vec![problem(1)], vec![traces.collect()], usize::MAX);
+    let (selection, measures) = bench.decide(&[listed(RepetitionConfig::default())]);
+    let decisions = rows::<Decision>(&selection).into_iter().map(|row| (row.kept, row.reason));
+    assert_eq!(decisions.collect::<Vec<_>>(), [(false, "tail-loop".to_owned()), (true, String::new())]);
+    let measures: Vec<Repetition> = rows(&measures[0]);
+    let parts = |row: &Repetition| row.parts.iter().map(|repeats| repeats.part).collect::<Vec<_>>();
+    assert_eq!((parts(&measures[0]), parts(&measures[1])), (vec![Part::Turn], vec![Part::Reasoning, Part::Answer]));
+    let steady = false;
+    assert_eq!(measures[0].parts[0].loops, [TailLoop { period: 10, repeats: 60, chars: 600, steady }]);
+}
+
+#[test]
 fn examples_and_export_hold_the_kept_turns_whole() {
     let bench = Bench::new();
     let (selection, measures) = bench.decide(&filters(OnUnknown::Reject));
