@@ -13,10 +13,14 @@ mod examples;
 mod export;
 mod filter;
 mod format;
+mod language;
 mod length;
 mod list;
 mod mix;
+mod prose;
+mod script;
 mod select;
+mod style;
 #[cfg(test)]
 mod tests;
 mod unit;
@@ -28,10 +32,14 @@ pub use examples::{EXAMPLES, examples};
 pub use export::{EXPORT, ExportedRow, export};
 pub use filter::{Decided, Filter, OnUnknown};
 pub use format::{Form, FormatConfig, Misformed};
+pub use language::{LanguageConfig, Spoken, Told};
 pub use length::{Length, LengthConfig};
 pub use list::FilterConfig;
 pub use mix::Mix;
+pub use prose::Evidence;
+pub use script::{Script, Written};
 pub use select::{SELECTION, select, settings};
+pub use style::{StyleConfig, Styled};
 pub use unit::{Inputs, Unit};
 pub use verify::{Verified, VerifyConfig, verdict};
 pub use vote::{VoteConfig, Voted};
@@ -66,11 +74,11 @@ pub enum FilterError {
     },
     /// A source has nothing to be mixed in.
     #[error(
-        "source {source} has a weight and no trace that the filters keep: expected one at least\nhint: see `distill show --dropped` for why, or remove the weights"
+        "source {number} has a weight and no trace that the filters keep: expected one at least\nhint: see `distill show --dropped` for why, or remove the weights"
     )]
     NothingToMix {
         /// Which, from 1.
-        source: usize,
+        number: usize,
     },
     /// Nobody to run code was given.
     #[error("problems have tests, and there is nobody to run them")]

@@ -1,6 +1,8 @@
 //! The list of filters. Adding one adds its file and its line here.
 
-use crate::{DuplicatesConfig, Filter, FormatConfig, LengthConfig, VerifyConfig, VoteConfig};
+use crate::{
+    DuplicatesConfig, Filter, FormatConfig, LanguageConfig, LengthConfig, StyleConfig, VerifyConfig, VoteConfig,
+};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{
@@ -18,6 +20,8 @@ fn list<'de, D: Deserializer<'de>>() -> Vec<Reader<D, D::Error>> {
     vec![
         ("format", read::<FormatConfig, D>),
         ("length", read::<LengthConfig, D>),
+        ("language", read::<LanguageConfig, D>),
+        ("style", read::<StyleConfig, D>),
         ("duplicates", read::<DuplicatesConfig, D>),
         ("verify", read::<VerifyConfig, D>),
         ("vote", read::<VoteConfig, D>),

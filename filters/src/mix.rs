@@ -47,7 +47,7 @@ impl Mix {
         }
         let counts: Vec<usize> = hashes.iter().map(Vec::len).collect();
         if let Some(source) = counts.iter().position(|count| *count == 0) {
-            return Err(FilterError::NothingToMix { source: source + 1 });
+            return Err(FilterError::NothingToMix { number: source + 1 });
         }
         let shares = shares(weights, &counts);
         let largest = hashes.iter_mut().zip(shares).map(|(hashes, share)| {
