@@ -3,27 +3,13 @@
 
 use crate::{
     FilterError, Unit,
-    unit::{ProblemRow, Said, beside, problem_of, shard_of},
+    unit::{Asked, Said, beside, problem_of, shard_of},
 };
 use distill_dataset::{Context, Dataset, Decision, Example, Message, ShardWriter, Stage, Tally, with_system};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The stage of [`examples`].
 pub const EXAMPLES: Stage = Stage { name: "examples", version: 2 };
-
-/// The columns of a problem that are read.
-#[derive(Serialize, Deserialize)]
-struct Asked {
-    id: String,
-    messages: Vec<Message>,
-}
-
-impl ProblemRow for Asked {
-    fn id(&self) -> &str {
-        &self.id
-    }
-}
 
 /// Writes one example for each kept trace of a unit, in the order of the traces.
 ///

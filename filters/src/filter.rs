@@ -1,6 +1,9 @@
 //! What a filter is: what it measures, keyed without its thresholds, and what follows from a measure.
 
-use crate::{FilterError, Unit, unit::Window};
+use crate::{
+    FilterError, Unit,
+    unit::{Asked, Said, Window, problem_of},
+};
 use distill_dataset::{Context, Keyed, Outcome, Record, Shard, ShardWriter, Stage, Tally};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -97,6 +100,22 @@ pub(crate) fn measure_each<R: Record, M: Record>(
     measure: impl Fn(&R) -> M + Sync,
 ) -> Result<Tally, FilterError> {
     measure_windows(unit, context, out, |window: Window<R>| Ok(window.rows.par_iter().map(&measure).collect()))
+}
+
+/// Measures every trace beside the problem that it answers, on all cores.
+pub(crate) fn measure_asked<M: Record>(
+    unit: &Unit<'_>,
+    context: &Context,
+    out: &Path,
+    measure: impl Fn(&Said, &Asked) -> M + Sync,
+) -> Result<Tally, FilterError> {
+    let mut problems = unit.problems::<Asked>();
+    measure_windows(unit, context, out, |window: Window<Said>| {
+        let rows = &window.rows;
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };
+        let known = problems.advance(&first.problem_id, &last.problem_id)?;
+        rows.par_iter().map(|said| Ok(measure(said, problem_of(known, &said.id, &said.problem_id)?))).collect()
+    })
 }
 
 /// Measures the traces a stretch at a time.

@@ -1,6 +1,9 @@
 //! The list of filters. Adding one adds its file and its line here.
 
-use crate::{DuplicatesConfig, Filter, FormatConfig, LengthConfig, RepetitionConfig, VerifyConfig, VoteConfig};
+use crate::{
+    DuplicatesConfig, Filter, FormatConfig, LanguageConfig, LengthConfig, RepetitionConfig, StyleConfig, VerifyConfig,
+    VoteConfig,
+};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{
@@ -18,6 +21,8 @@ fn list<'de, D: Deserializer<'de>>() -> Vec<Reader<D, D::Error>> {
     vec![
         ("format", read::<FormatConfig, D>),
         ("length", read::<LengthConfig, D>),
+        ("language", read::<LanguageConfig, D>),
+        ("style", read::<StyleConfig, D>),
         ("duplicates", read::<DuplicatesConfig, D>),
         ("repetition", read::<RepetitionConfig, D>),
         ("verify", read::<VerifyConfig, D>),

@@ -494,6 +494,35 @@ fn what_is_asked_depends_on_the_problems_reference() {
 }
 
 #[test]
+fn language_and_style_drop_what_they_name_and_keep_where_they_saw_it() {
+    let turns = [
+        ("We count all of them and see that there is one.", "", ""),
+        (
+            "We count all of them and see that there is one, and that no other one is left to be counted. \
+             所以我们需要先计算总的排列数。 Then the count goes on as before, and it ends with the same number as the first one.",
+            "language",
+            "mixed-scripts",
+        ),
+        ("We count:\n```python\nprint(1)\n```\n", "style", "code-block"),
+    ];
+    let traces = (0_u32..).zip(turns).map(|(index, (reasoning, ..))| {
+        trace(1, index, &format!("<think>{reasoning}</think>\\boxed{{1}}"), 9, FinishReason::Stop)
+    });
+    let bench = Bench::of(vec![problem(1)], vec![traces.collect()], 2);
+    let filters = [listed(LanguageConfig::default()), listed(StyleConfig::default())];
+    let (selection, measures) = bench.decide(&filters);
+    let decisions = rows::<Decision>(&selection);
+    let found: Vec<(&str, &str)> = decisions.iter().map(|row| (row.dropped_by.as_str(), row.reason.as_str())).collect();
+    assert_eq!(found, turns.map(|(_, filter, reason)| (filter, reason)));
+    let spoken: Vec<Spoken> = rows(&measures[0]);
+    let written = spoken[1].scripts.iter().find(|written| written.script == Script::Han).expect("Chinese");
+    assert_eq!(written.evidence.excerpt, "所以我们需要先计算总的排列数");
+    let styled: Vec<Styled> = rows(&measures[1]);
+    assert_eq!(styled[2].code_block.as_ref().map(|seen| seen.excerpt.as_str()), Some("```python\nprint(1)\n```\n"));
+    assert_eq!((&styled[0].code_block, styled[0].domain.as_str()), (&None, "math"));
+}
+
+#[test]
 fn a_majority_labels_what_nobody_knows() {
     let problems = vec![Problem { reference: Reference::None, ..problem(1) }];
     let turns = ["\\boxed{0.5}", "\\boxed{\\frac12}", "I do not know", "\\boxed{2}", "\\boxed{1/2}"];

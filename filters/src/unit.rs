@@ -2,7 +2,7 @@
 //! its traces answer joined by a merge.
 
 use crate::FilterError;
-use distill_dataset::{Context, Dataset, DatasetError, Record, Shard, TurnFormat};
+use distill_dataset::{Context, Dataset, DatasetError, Message, Record, Shard, TurnFormat};
 use distill_verify::code::Judges;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -154,6 +154,32 @@ impl Said {
     pub(crate) fn turn(&self) -> String {
         self.format.turn(&self.text)
     }
+
+    /// Reasoning and answer of the whole turn; empty ones are left out. All of it is reasoning where that is never closed.
+    pub(crate) fn parts<'t>(&self, turn: &'t str) -> Vec<Part<'t>> {
+        let split = self.format.split(turn);
+        let parts = match (split.reasoning, split.answer) {
+            (None, None) => [(true, Some(turn)), (false, None)],
+            (reasoning, answer) => [(true, reasoning), (false, answer)],
+        };
+        let parts = parts.into_iter().filter_map(|(is_reasoning, text)| Some((is_reasoning, text?)));
+        let parts = parts.filter(|(_, text)| !text.trim().is_empty());
+        parts
+            .map(|(is_reasoning, text)| Part {
+                is_reasoning,
+                offset: text.as_ptr() as usize - turn.as_ptr() as usize,
+                text,
+            })
+            .collect()
+    }
+}
+
+/// The reasoning of a turn, or its answer.
+pub(crate) struct Part<'t> {
+    pub(crate) is_reasoning: bool,
+    /// The byte of the turn at which it begins.
+    pub(crate) offset: usize,
+    pub(crate) text: &'t str,
 }
 
 impl OfProblem for Said {
@@ -169,6 +195,20 @@ pub(crate) trait ProblemRow: Record {
 }
 
 impl ProblemRow for distill_dataset::Problem {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// The columns of a problem that say what was asked.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Asked {
+    pub(crate) id: String,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) domain: String,
+}
+
+impl ProblemRow for Asked {
     fn id(&self) -> &str {
         &self.id
     }

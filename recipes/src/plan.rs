@@ -154,7 +154,8 @@ fn advice(config: &HttpTeacherConfig, sampling: &SamplingConfig) -> Vec<String> 
     let is_prompted = sampling.system_prompts.iter().any(|system| !system.is_empty());
     if is_prompted && model.is_some_and(|model| model.system_prompt == Some(false)) {
         advice.push(
-            "no system prompt is advised: all instructions go into the user's message; found `system-prompts`".to_owned(),
+            "no system prompt is advised: all instructions go into the user's message; found `system-prompts`"
+                .to_owned(),
         );
     }
     advice.extend(
