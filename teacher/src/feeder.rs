@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// What the loop is handed.
 pub(crate) enum Fed {
     /// A sample to buy.
-    Ask(Ask),
+    Ask(Box<Ask>),
     /// Another process has bought one.
     Known,
     /// So many are being bought by other processes.
@@ -133,7 +133,7 @@ fn prepare(mut ask: Ask, place: &Place<'_>) -> Result<Fed, DatasetError> {
         answers.release(&ask.id)?;
         return Ok(Fed::Known);
     }
-    Ok(Fed::Ask(ask))
+    Ok(Fed::Ask(Box::new(ask)))
 }
 
 /// Takes what came of the same sample with a lower limit; whether that is all of it.

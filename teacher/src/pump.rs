@@ -368,7 +368,7 @@ impl Pump<'_, '_> {
             match fed {
                 Ok(Fed::Ask(ask)) => {
                     self.remark.clear();
-                    return Some(ask);
+                    return Some(*ask);
                 }
                 Ok(Fed::Known) => {
                     self.tally.done += 1;
