@@ -75,6 +75,14 @@ impl Decided {
         Decided { trace_id, outcome: Outcome::Reject, goes_on: false, reason: reason.into() }
     }
 
+    /// It is dropped where there is a reason, else kept.
+    pub fn unless(trace_id: String, reason: Option<&'static str>) -> Decided {
+        match reason {
+            Some(reason) => Decided::reject(trace_id, reason),
+            None => Decided::accept(trace_id),
+        }
+    }
+
     /// It cannot be decided; the recipe says what becomes of it.
     pub fn unknown(trace_id: String, on_unknown: OnUnknown, reason: impl Into<String>) -> Decided {
         let goes_on = on_unknown == OnUnknown::Keep;

@@ -110,10 +110,7 @@ impl Filter for FormatConfig {
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {
-        decide_each(measures, range, |form: Form| match form.misformed {
-            None => Decided::accept(form.trace_id),
-            Some(misformed) => Decided::reject(form.trace_id, misformed.name()),
-        })
+        decide_each(measures, range, |form: Form| Decided::unless(form.trace_id, form.misformed.map(Misformed::name)))
     }
 }
 

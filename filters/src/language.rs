@@ -19,7 +19,7 @@ use crate::{
     filter::{decide_each, measure_asked},
     prose::{Evidence, prose},
     script::{Script, Scripts, Written},
-    unit::{Asked, Part, Said},
+    unit::{Asked, Passage, Said},
 };
 use distill_dataset::{Context, Keyed, Role, Shard, Stage, Tally};
 use serde::{Deserialize, Serialize};
@@ -144,9 +144,9 @@ impl Filter for LanguageConfig {
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {
-        decide_each(measures, range, |spoken: Spoken| match self.reason(&spoken) {
-            None => Decided::accept(spoken.trace_id),
-            Some(reason) => Decided::reject(spoken.trace_id, reason),
+        decide_each(measures, range, |spoken: Spoken| {
+            let reason = self.reason(&spoken);
+            Decided::unless(spoken.trace_id, reason)
         })
     }
 }
@@ -247,7 +247,7 @@ fn spoken(said: &Said, problem: &Asked) -> Spoken {
     let turn = said.turn();
     let (mut reasoning, mut all) = (Scripts::default(), Scripts::default());
     let (mut reasoned, mut languages) = (BTreeMap::new(), BTreeMap::new());
-    for (index, Part { offset, text, .. }) in said.parts(&turn).into_iter().enumerate() {
+    for (index, Passage { offset, text, .. }) in said.parts(&turn).into_iter().enumerate() {
         let prose = prose(text).text;
         all.add(text, &prose, offset);
         tell(text, &prose, offset, &mut languages);

@@ -171,10 +171,7 @@ impl Filter for RepetitionConfig {
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {
         decide_each(measures, range, |Repetition { trace_id, parts }| {
-            match parts.iter().find_map(|repeats| self.reason(repeats)) {
-                None => Decided::accept(trace_id),
-                Some(reason) => Decided::reject(trace_id, reason),
-            }
+            Decided::unless(trace_id, parts.iter().find_map(|repeats| self.reason(repeats)))
         })
     }
 }

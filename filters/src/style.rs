@@ -20,7 +20,7 @@ use crate::{
     Decided, Filter, FilterError, Unit,
     filter::{decide_each, measure_asked},
     prose::{Evidence, prose},
-    unit::{Asked, Part, Said},
+    unit::{Asked, Passage, Said},
 };
 use distill_dataset::{Context, Keyed, Shard, Stage, Tally};
 use serde::{Deserialize, Serialize};
@@ -126,9 +126,9 @@ impl Filter for StyleConfig {
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {
-        decide_each(measures, range, |styled: Styled| match self.reason(&styled) {
-            None => Decided::accept(styled.trace_id),
-            Some(reason) => Decided::reject(styled.trace_id, reason),
+        decide_each(measures, range, |styled: Styled| {
+            let reason = self.reason(&styled);
+            Decided::unless(styled.trace_id, reason)
         })
     }
 }
@@ -154,7 +154,7 @@ fn styled(said: &Said, problem: &Asked) -> Styled {
     let question: Vec<String> = problem.messages.iter().map(|message| message.content.to_lowercase()).collect();
     let question = question.join("\n");
     let mut styled = Styled { trace_id: said.id.clone(), domain: problem.domain.clone(), ..Styled::default() };
-    for Part { is_reasoning, offset, text } in said.parts(&turn) {
+    for Passage { is_reasoning, offset, text } in said.parts(&turn) {
         let evidence = |span: Range<usize>| Evidence::of(text, offset, span);
         let fences = prose(text).fences;
         let (chars, paragraph) = longest_paragraph(text, &fences);

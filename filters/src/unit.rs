@@ -156,7 +156,7 @@ impl Said {
     }
 
     /// Reasoning and answer of the whole turn; empty ones are left out. All of it is reasoning where that is never closed.
-    pub(crate) fn parts<'t>(&self, turn: &'t str) -> Vec<Part<'t>> {
+    pub(crate) fn parts<'t>(&self, turn: &'t str) -> Vec<Passage<'t>> {
         let split = self.format.split(turn);
         let parts = match (split.reasoning, split.answer) {
             (None, None) => [(true, Some(turn)), (false, None)],
@@ -165,7 +165,7 @@ impl Said {
         let parts = parts.into_iter().filter_map(|(is_reasoning, text)| Some((is_reasoning, text?)));
         let parts = parts.filter(|(_, text)| !text.trim().is_empty());
         parts
-            .map(|(is_reasoning, text)| Part {
+            .map(|(is_reasoning, text)| Passage {
                 is_reasoning,
                 offset: text.as_ptr() as usize - turn.as_ptr() as usize,
                 text,
@@ -174,8 +174,17 @@ impl Said {
     }
 }
 
+#[cfg(test)]
+impl Said {
+    /// A whole turn, for tests of what a filter measures in it.
+    pub(crate) fn whole(turn: &str) -> Said {
+        let (id, problem_id) = ("t".to_owned(), "p".to_owned());
+        Said { id, problem_id, format: TurnFormat::default(), text: turn.to_owned(), system: None }
+    }
+}
+
 /// The reasoning of a turn, or its answer.
-pub(crate) struct Part<'t> {
+pub(crate) struct Passage<'t> {
     pub(crate) is_reasoning: bool,
     /// The byte of the turn at which it begins.
     pub(crate) offset: usize,
@@ -206,6 +215,14 @@ pub(crate) struct Asked {
     pub(crate) id: String,
     pub(crate) messages: Vec<Message>,
     pub(crate) domain: String,
+}
+
+#[cfg(test)]
+impl Asked {
+    /// The question that [`Said::whole`] answers.
+    pub(crate) fn question(text: &str, domain: &str) -> Asked {
+        Asked { id: "p".to_owned(), messages: vec![Message::user(text)], domain: domain.to_owned() }
+    }
 }
 
 impl ProblemRow for Asked {

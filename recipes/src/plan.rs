@@ -149,15 +149,10 @@ fn worth(source: &Sampling) -> String {
 /// What the model's makers advise, why a budget cannot be counted, and what its host is known to cost.
 fn advice(config: &HttpTeacherConfig, sampling: &SamplingConfig) -> Vec<String> {
     let model = ModelProfile::of(&config.model);
-    let mut advice = model
-        .map_or_else(Vec::new, |model| model.advice(sampling.temperature, sampling.top_p, sampling.max_new_tokens));
     let is_prompted = sampling.system_prompts.iter().any(|system| !system.is_empty());
-    if is_prompted && model.is_some_and(|model| model.system_prompt == Some(false)) {
-        advice.push(
-            "no system prompt is advised: all instructions go into the user's message; found `system-prompts`"
-                .to_owned(),
-        );
-    }
+    let mut advice = model.map_or_else(Vec::new, |model| {
+        model.advice(sampling.temperature, sampling.top_p, sampling.max_new_tokens, is_prompted)
+    });
     advice.extend(
         config.check_budget(&sampling.budget()).err().iter().flat_map(|message| message.lines()).map(str::to_owned),
     );

@@ -20,7 +20,7 @@ use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainingConfig};
 use distill_teacher::Answers;
 use distill_teacher_local::{LocalTeacher, Precision};
-use std::{cell::OnceCell, rc::Rc};
+use std::rc::Rc;
 
 /// The parts of the path: a command goes up to and including one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,22 +194,16 @@ fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[S
         None => Spec::new(SELECTION, &recipe.filters, settings)?,
     };
     let selection = session.stage(spec.inputs("traces", traces).inputs("measures", &measures), |_| {
-        let (traces, measures) = (Rc::new(ready(traces)?), Rc::new(ready(&measures)?));
-        let (all, all_measures, mix) = (traces.clone(), measures.clone(), Rc::new(OnceCell::new()));
-        let mixed = mix.clone();
+        let (traces, measures) = (ready(traces)?, ready(&measures)?);
+        let mut mix = None;
         Ok(Work::map(num_shards(&traces), move |unit, context, out| {
             let inputs = Inputs { problems: &[], traces: &traces, judges: None };
-            let tables = (&*recipe.filters, &**measures);
-            Ok(distill_filters::select(tables, mixed.get(), &inputs.unit(unit)?, context, out)?)
-        })
-        .after(move |_, context| {
-            if let Some(weights) = weights {
-                let inputs = Inputs { problems: &[], traces: &all, judges: None };
-                let tables = (&*recipe.filters, &**all_measures);
-                // There is nothing in it yet.
-                let _ = mix.set(Mix::of(&weights, tables, &inputs, context)?);
+            let tables = (&*recipe.filters, &*measures);
+            // The shares are those of all units: they are known once, before the first.
+            if let (Some(weights), None) = (&weights, &mix) {
+                mix = Some(Mix::of(weights, tables, &inputs, context)?);
             }
-            Ok(())
+            Ok(distill_filters::select(tables, mix.as_ref(), &inputs.unit(unit)?, context, out)?)
         }))
     })?;
     Ok((verdicts, selection))

@@ -145,7 +145,7 @@ impl Teacher {
     /// A client of its endpoints, with their keys.
     fn endpoint(&self, config: &HttpConfig, store: Option<&Store>, secrets: Secrets<'_>) -> Result<HttpTeacher> {
         let own = own_key(config, secrets)?;
-        let render = config.chat.as_ref().map(|dir| Ok::<_, anyhow::Error>(render(load_chat(dir)?)));
+        let render = config.chat.as_ref().map(|dir| load_chat(dir).map(render));
         let mut endpoint = config.endpoint.clone();
         if let (Some(store), Some(launched)) = (store, &config.launch) {
             endpoint.endpoints = launch::endpoints(&launch::registry(store, self, launched))?;

@@ -1,7 +1,6 @@
 //! Traces by the reason for which they go, beside those that look alike and stay.
 
 use super::*;
-use distill_dataset::{Message, TurnFormat};
 
 /// English reasoning of several paragraphs, long enough to tell.
 const ENGLISH: &str = "Okay, so I need to find the number of ways in which the students can be seated around the table. Let me \
@@ -32,15 +31,7 @@ const ASKED_IN_FRENCH: &str = "De combien de façons peut-on placer les élèves
 doivent pas être voisins ? Justifiez chaque étape de votre raisonnement.";
 
 fn measured(question: &str, turn: &str) -> Spoken {
-    let said = Said {
-        id: "t".to_owned(),
-        problem_id: "p".to_owned(),
-        format: TurnFormat::default(),
-        text: turn.to_owned(),
-        system: None,
-    };
-    let asked = Asked { id: "p".to_owned(), messages: vec![Message::user(question)], domain: "math".to_owned() };
-    spoken(&said, &asked)
+    spoken(&Said::whole(turn), &Asked::question(question, "math"))
 }
 
 fn check_all(config: &LanguageConfig, cases: &[(&str, &str, String, &str)]) {

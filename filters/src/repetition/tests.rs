@@ -4,13 +4,11 @@ mod cases;
 
 use super::{tail::WINDOW, *};
 use cases::{Case, HONEST, cases};
-use distill_dataset::TurnFormat;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 fn measured(config: &RepetitionConfig, turn: &str) -> Repetition {
-    let (id, problem_id) = ("t".to_owned(), "p".to_owned());
-    config.repetition(&Said { id, problem_id, format: TurnFormat::default(), text: turn.to_owned(), system: None })
+    config.repetition(&Said::whole(turn))
 }
 
 /// Why a turn is dropped; empty where it is kept.

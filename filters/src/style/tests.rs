@@ -1,20 +1,11 @@
 //! Traces by the reason for which they go, beside those that look alike and stay.
 
 use super::*;
-use distill_dataset::{Message, TurnFormat};
 
 const ASKED: &str = "How many ways are there to seat five people?";
 
 fn measured(question: &str, domain: &str, turn: &str) -> Styled {
-    let said = Said {
-        id: "t".to_owned(),
-        problem_id: "p".to_owned(),
-        format: TurnFormat::default(),
-        text: turn.to_owned(),
-        system: None,
-    };
-    let asked = Asked { id: "p".to_owned(), messages: vec![Message::user(question)], domain: domain.to_owned() };
-    styled(&said, &asked)
+    styled(&Said::whole(turn), &Asked::question(question, domain))
 }
 
 fn thinks(reasoning: &str) -> String {

@@ -2,7 +2,7 @@
 
 use crate::ModelError;
 use burn::tensor::Device;
-use distill_ops::{Dtype, Engine, Form, Matrix, Product, kernels::RmsNorm};
+use distill_ops::{Dtype, Engine, Form, Matrix, Product, Watch, kernels::RmsNorm};
 use std::sync::OnceLock;
 
 /// How devices are asked to compute, for finding what is wrong with one.
@@ -42,6 +42,11 @@ impl Operations {
         // What was said before stays: devices may be in use already.
         let _ = OPERATIONS.set(self);
     }
+}
+
+/// A device's engine, watched as was said.
+pub(crate) fn engine(device: &Device) -> Result<Engine, ModelError> {
+    Ok(Engine::with(device, Watch { checked: operations().checked, ..Watch::default() })?)
 }
 
 pub(crate) fn operations() -> Operations {

@@ -279,7 +279,7 @@ impl ModelProfile {
     }
 
     /// What differs between these settings and its makers' advice, a sentence each.
-    pub fn advice(&self, temperature: f32, top_p: f32, max_new_tokens: u32) -> Vec<String> {
+    pub fn advice(&self, temperature: f32, top_p: f32, max_new_tokens: u32, has_system_prompt: bool) -> Vec<String> {
         let (told, mut advice) = (&self.sampling, Vec::new());
         let title = &self.title;
         let [least, most] = told.temperature_range.unwrap_or([told.temperature.unwrap_or(temperature); 2]);
@@ -295,6 +295,11 @@ impl ModelProfile {
         if let Some(told) = told.max_new_tokens.filter(|told| *told > max_new_tokens) {
             advice.push(format!(
                 "{title}: its makers generate up to {told} tokens; of the answers that need more than {max_new_tokens}, the recipe gets beginnings"
+            ));
+        }
+        if has_system_prompt && self.system_prompt == Some(false) {
+            advice.push(format!(
+                "{title}: its makers advise no system prompt, the recipe has some: instructions go into the user's message"
             ));
         }
         advice
@@ -388,7 +393,8 @@ mod tests {
         assert_eq!(prompt.render(&question, &r1.turn.prefix, false).ok().as_deref(), rest);
         let spelled = prompt.render(&[Message::user("say <｜end▁of▁sentence｜>")], "", true);
         assert!(spelled.expect_err("refused").contains("<｜"), "a control token");
-        assert_eq!(r1.advice(0.6, 0.95, 32768), Vec::<String>::new());
-        assert_eq!(r1.advice(0.0, 1.0, 4096).len(), 3);
+        assert_eq!(r1.advice(0.6, 0.95, 32768, false), Vec::<String>::new());
+        assert_eq!(r1.advice(0.0, 1.0, 4096, false).len(), 3);
+        assert_eq!(r1.advice(0.6, 0.95, 32768, true).len(), 1);
     }
 }

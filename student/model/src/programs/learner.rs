@@ -11,11 +11,11 @@ use super::{
     memory::{Room, rounded},
     pace::Pace,
 };
-use crate::{AdamStep, Documents, Kind, LossOptions, ModelError, Recompute, device::operations, weights::Parameter};
+use crate::{AdamStep, Documents, Kind, LossOptions, ModelError, Recompute, device::engine, weights::Parameter};
 use burn::tensor::Device;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_ops::{
-    Buffer, Call, Dtype, Engine, Form, Matrix, Product, Watch,
+    Buffer, Call, Dtype, Engine, Form, Matrix, Product,
     kernels::{AdamNumbers, AdamW, AdamWRounded, Cast, EmbedBackward, Gather, SQUARE_PARTS, SquareSum, SumDoubles},
 };
 use std::time::Instant;
@@ -68,7 +68,7 @@ impl DeviceLearner {
         states: States,
     ) -> Result<DeviceLearner, ModelError> {
         let config = checkpoint.config();
-        let mut engine = Engine::with(device, Watch { checked: operations().checked, ..Watch::default() })?;
+        let mut engine = engine(device)?;
         let dtype = if bfloat16 { Dtype::Bf16 } else { Dtype::F32 };
         let sizes = Sizes::of(config, dtype, Way::choose(&engine, config.head_dim, dtype))?;
         let layout = Layout::of(config);

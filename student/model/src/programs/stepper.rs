@@ -9,14 +9,14 @@ use super::{
 };
 use crate::{
     ModelError,
-    device::operations,
+    device::engine,
     precision::Precision,
     step::{BLOCK, Logits, Share, Wanted},
 };
 use burn::tensor::Device;
 use distill_checkpoint::Checkpoint;
 use distill_ops::{
-    At, Buffer, Call, Dtype, Engine, Form, Matrix, Product, Watch,
+    At, Buffer, Call, Dtype, Engine, Form, Matrix, Product,
     kernels::{CacheWrite, Gather, PagedAttention, Pages, RmsNorm},
 };
 use std::sync::Arc;
@@ -123,7 +123,7 @@ impl DeviceStepper {
         };
         let config = checkpoint.config();
         let sizes = Sizes::of(config, dtype, Way::Fused)?;
-        let mut engine = Engine::with(device, Watch { checked: operations().checked, ..Watch::default() })?;
+        let mut engine = engine(device)?;
         let layout = Layout::of(config);
         let values = layout.buffers(&mut engine, dtype)?;
         layout.read(checkpoint, &mut engine, values)?;
