@@ -156,7 +156,10 @@ fn a_default_does_not_change_without_its_stages_version() {
             _ => serde_json::json!({}),
         };
         let config = distill_filters::FilterConfig::deserialize_as(kind, text).expect("a filter with nothing set");
-        pin(config.filter().stage(), value(&|| serde_json::to_value(&config)));
+        // A selector measures nothing: its defaults are the selection's.
+        let selection = Stage { name: config.kind(), ..distill_filters::SELECTION };
+        let stage = config.filter().map_or(selection, |filter| filter.stage());
+        pin(stage, value(&|| serde_json::to_value(&config)));
     }
     pin(distill_student::BASE, value(&|| serde_json::to_value(distill_student::Surgery::default())));
     pin(distill_student::TRAINING, value(&|| serde_json::to_value(distill_student::TrainingConfig::unset())));

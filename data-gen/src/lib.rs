@@ -12,7 +12,7 @@ pub use sampling::{
     AdaptiveConfig, Bought, Holdings, Judge, OldAnswers, Outcome, SamplingConfig, SamplingError, Standing, TRACES, buy,
     holdings, write_traces, write_worked_solutions,
 };
-pub use split::{PROBLEMS, SplitConfig, normalised_key, split};
+pub use split::{PROBLEMS, Sources, SplitConfig, normalised_key, split};
 
 use distill_dataset::{
     Context, DatasetError, Interrupted, Keyed, Problem, ShardWriter, Sorter, Stage, Tally, create_fresh,
@@ -77,6 +77,16 @@ pub enum ProblemsError {
         rows: u64,
         /// Rows left out, by reason.
         rejected: BTreeMap<String, u64>,
+    },
+    /// Decisions are those on other problems.
+    #[error(
+        "expected the decision on problem {problem}, found {found}\nhint: a table in the store was changed by hand; delete its folder to have it made again"
+    )]
+    Mismatch {
+        /// The problem.
+        problem: String,
+        /// What was there.
+        found: String,
     },
     /// Asked to stop.
     #[error("interrupted")]

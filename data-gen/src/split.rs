@@ -3,7 +3,8 @@
 
 use crate::ProblemsError;
 use distill_dataset::{
-    Context, Cut, Dataset, Detail, Digest, Keyed, Message, Problem, ShardWriter, Split, Stage, Tally, seeded_rank,
+    Context, Cut, Dataset, Decision, Detail, Digest, Keyed, Message, Problem, Record, Shard, ShardWriter, Split, Stage,
+    Tally, normal_form, seeded_rank,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -17,20 +18,12 @@ pub const PROBLEMS: Stage = Stage { name: "problems", version: 2 };
 /// Problems in a shard: sampling works shard by shard, and ranks share the shards.
 const SHARD_ROWS: usize = 4096;
 
-/// What two problems share when they differ only in case, white space or the spacing of punctuation. Digits, operators
-/// and LaTeX are kept: dropping them, as prose normalisers do, makes different mathematics equal. A space between two
-/// letters or digits stays: `12 3` is not `123`.
+/// What two problems share when they differ only in case, white space or the spacing of punctuation: the digest of their
+/// messages' normal forms.
 pub fn normalised_key(messages: &[Message]) -> [u8; 16] {
     let mut digest = Digest::new("normalised-problem");
     for message in messages {
-        let mut text = String::with_capacity(message.content.len());
-        for word in message.content.split_whitespace() {
-            if text.ends_with(char::is_alphanumeric) && word.starts_with(char::is_alphanumeric) {
-                text.push(' ');
-            }
-            text.extend(word.chars().flat_map(char::to_lowercase));
-        }
-        digest.field(message.role.as_str()).field(&text);
+        digest.field(message.role.as_str()).field(&normal_form(&message.content));
     }
     digest.finish_bytes()
 }
@@ -58,13 +51,17 @@ impl SplitConfig {
 ///
 /// # Errors
 /// When a source has fewer problems than it is to hold out, or a table cannot be read or written.
-pub fn split(config: &SplitConfig, sources: &[Dataset], context: &Context, out: &Path) -> Result<Tally, ProblemsError> {
+pub fn split(config: &SplitConfig, sources: &Sources, context: &Context, out: &Path) -> Result<Tally, ProblemsError> {
     let holders = holders(sources, &config.holdout, context)?;
     let cut = Cut { shard_rows: SHARD_ROWS, ..Cut::default() };
     let mut writer = ShardWriter::cut(out, "part", cut)?.sorted_by(|problem: &Problem| &problem.id);
     let mut counts = Counts::default();
-    for problem in sources.get(config.source).into_iter().flat_map(Dataset::rows::<Problem>) {
-        let mut problem = problem?;
+    for problem in sources.rows::<Problem>(config.source) {
+        let (mut problem, goes_on) = problem?;
+        if !goes_on {
+            counts.filtered += 1;
+            continue;
+        }
         problem.split = match holders.get(&normalised_key(&problem.messages)) {
             None => Split::Train,
             Some(source) if *source == config.source => Split::Holdout,
@@ -83,6 +80,7 @@ pub fn split(config: &SplitConfig, sources: &[Dataset], context: &Context, out: 
 struct Counts {
     holdout: u64,
     elsewhere: u64,
+    filtered: u64,
     licences: BTreeMap<String, u64>,
     unlicensed: u64,
     references: BTreeMap<String, u64>,
@@ -99,10 +97,10 @@ impl Counts {
     }
 
     fn tally(self, rows_out: u64) -> Tally {
-        let rejected = match self.elsewhere {
-            0 => BTreeMap::new(),
-            count => BTreeMap::from([("held-out-by-another-source".to_owned(), count)]),
-        };
+        let reasons = [("held-out-by-another-source", self.elsewhere), ("dropped-by-a-filter", self.filtered)];
+        let found = reasons.into_iter().filter(|(_, count)| *count > 0);
+        let rejected = found.map(|(reason, count)| (reason.to_owned(), count)).collect();
+        let rows_in = rows_out + self.elsewhere + self.filtered;
         let detail = Detail::Problems {
             train: rows_out - self.holdout,
             holdout: self.holdout,
@@ -110,26 +108,82 @@ impl Counts {
             unlicensed: self.unlicensed,
             references: self.references,
         };
-        Tally { rows_in: rows_out + self.elsewhere, rows_out, rejected, detail, ..Tally::default() }
+        Tally { rows_in, rows_out, rejected, detail, ..Tally::default() }
     }
 }
 
-/// The column of a problem that the split looks at.
+/// The problems of every source, and what problem filters decided on them.
+pub struct Sources {
+    problems: Vec<Dataset>,
+    /// Beside the sources' shards, one source after the other.
+    decisions: Option<Dataset>,
+}
+
+impl Sources {
+    /// All problems go on where nothing was decided.
+    pub fn new(problems: Vec<Dataset>, decisions: Option<Dataset>) -> Sources {
+        Sources { problems, decisions }
+    }
+
+    /// The problems of a source, and whether each goes on.
+    fn rows<R: ProblemRow>(&self, source: usize) -> impl Iterator<Item = Result<(R, bool), ProblemsError>> {
+        let count = |dataset: &Dataset| dataset.shards().count();
+        let before = self.problems.iter().take(source).map(count).sum::<usize>();
+        let own = self.problems.get(source).map_or(0, count);
+        let decisions = self.decisions.as_ref().map(|table| {
+            let shards: Vec<Shard> = table.shards().skip(before).take(own).collect();
+            shards.into_iter().flat_map(|shard| shard.all_rows::<Decision>())
+        });
+        let mut decisions = decisions;
+        let problems = self.problems.get(source).into_iter().flat_map(Dataset::rows::<R>);
+        problems.map(move |problem| {
+            let problem = problem?;
+            let Some(decisions) = &mut decisions else { return Ok((problem, true)) };
+            match decisions.next().transpose()? {
+                Some(decision) if decision.trace_id == problem.id() => Ok((problem, decision.kept)),
+                other => Err(ProblemsError::Mismatch {
+                    problem: problem.id().to_owned(),
+                    found: other.map_or("the end of the table".to_owned(), |other| other.trace_id),
+                }),
+            }
+        })
+    }
+}
+
+trait ProblemRow: Record {
+    fn id(&self) -> &str;
+}
+
+impl ProblemRow for Problem {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl ProblemRow for Question {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// The columns of a problem that the split looks at.
 #[derive(Serialize, Deserialize)]
 struct Question {
+    id: String,
     messages: Vec<Message>,
 }
 
 /// The normalised keys of all held-out problems, and which source holds each out.
-fn holders(sources: &[Dataset], holdout: &[u32], context: &Context) -> Result<HashMap<[u8; 16], usize>, ProblemsError> {
+fn holders(sources: &Sources, holdout: &[u32], context: &Context) -> Result<HashMap<[u8; 16], usize>, ProblemsError> {
     let mut holders = HashMap::new();
-    for (source, (dataset, count)) in sources.iter().zip(holdout).enumerate().filter(|(_, (_, count))| **count > 0) {
+    for (source, count) in holdout.iter().enumerate().filter(|(_, count)| **count > 0) {
         // The lowest ranks so far, the highest of them on top.
         let mut lowest: BinaryHeap<([u8; 16], [u8; 16])> = BinaryHeap::new();
-        for question in dataset.rows::<Question>() {
+        for question in sources.rows::<Question>(source) {
             context.cancel.check()?;
-            let key = normalised_key(&question?.messages);
-            if !holders.contains_key(&key) {
+            let (question, goes_on) = question?;
+            let key = normalised_key(&question.messages);
+            if goes_on && !holders.contains_key(&key) {
                 // By what it says, not by its id: another spelling elsewhere has the same rank.
                 lowest.push((seeded_rank("holdout", context.seed, &hex(&key)), key));
                 if lowest.len() > *count as usize {

@@ -1,54 +1,78 @@
-//! Was the same said before? Exact repetition of a turn within a problem, across all sources. The copy that stays is the
-//! first: by source, then by sample.
+//! Was the same said elsewhere? Copies of a text: turns of one problem across all sources, or questions. Two texts are
+//! copies when they differ in case, white space and the spacing of punctuation at most; digits, operators and LaTeX count
+//! ([`distill_dataset::normal_form`]).
 //!
 //! | reason | when |
 //! |---|---|
-//! | `duplicate` | `max-copies` equal turns of its problem come before it |
+//! | `duplicate` | `max-copies` copies stay before it, as `prefer` says |
 
-use crate::{Decided, Filter, FilterError, Unit, filter::decide_each, unit::Said};
-use distill_dataset::{Context, Digest, Keyed, Shard, ShardWriter, Stage, Tally};
-use rayon::prelude::*;
+use crate::{
+    Contest, Decided, Filter, FilterError, Prefer, Unit,
+    contest::{BestOf, check_preferences},
+    filter::{decide_each, measure_said},
+    unit::Said,
+};
+use distill_dataset::{Context, Digest, Keyed, Shard, Stage, Tally, normal_form};
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, ops::Range, path::Path};
+use std::{ops::Range, path::Path};
 
-/// Exact repetition of a turn within a problem.
+/// Copies of a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DuplicatesConfig {
-    /// How many equal turns of one problem are kept.
+    /// How many copies are kept.
     pub max_copies: u32,
+    /// Which ones.
+    pub prefer: Vec<Prefer>,
+    /// Where copies are looked for.
+    pub within: Within,
 }
 
 impl Default for DuplicatesConfig {
     fn default() -> Self {
-        DuplicatesConfig { max_copies: 1 }
+        DuplicatesConfig { max_copies: 1, prefer: vec![Prefer::Verified, Prefer::First], within: Within::Problem }
     }
 }
 
-/// How often a trace's turn was said before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Duplicate {
-    /// The trace.
-    pub trace_id: String,
-    /// Equal turns of its problem that come before it.
-    pub earlier: u32,
-    /// The first of them.
-    pub first: Option<String>,
+/// Which traces are compared. Problems are compared with all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Within {
+    /// Those that answer one problem.
+    Problem,
+    /// All.
+    Everything,
 }
 
-/// A turn of a problem, by its digest.
-struct Turn {
-    trace_id: String,
-    digest: [u8; 16],
+/// What a row says, as copies of it have in common.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Duplicate {
+    /// The trace, or the problem.
+    pub id: String,
+    /// 128 bits of its normal form, as 32 hex digits.
+    pub digest: String,
+    /// The same with its problem's id.
+    pub within_problem: String,
 }
 
 impl Filter for DuplicatesConfig {
     fn stage(&self) -> Stage {
-        Stage { name: "duplicates", version: 1 }
+        Stage { name: "duplicates", version: 2 }
+    }
+
+    fn on_problems(&self) -> bool {
+        true
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.max_copies == 0 { Err("`max-copies`: expected at least 1, found 0".to_owned()) } else { Ok(()) }
+        match self.max_copies {
+            0 => Err("`max-copies`: expected at least 1, found 0".to_owned()),
+            _ => check_preferences(&self.prefer),
+        }
+    }
+
+    fn draws(&self) -> bool {
+        self.prefer.contains(&Prefer::Random)
     }
 
     fn keyed(&self) -> Keyed {
@@ -60,36 +84,26 @@ impl Filter for DuplicatesConfig {
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {
-        let mut seen: HashMap<[u8; 16], (u32, String)> = HashMap::new();
-        for turn in unit.before(context, turn_of)? {
-            seen.entry(turn.digest).or_insert((0, turn.trace_id)).0 += 1;
-        }
-        let mut writer = ShardWriter::beside(out, unit.index)?;
-        unit.windows("measure", context, |window| {
-            let turns: Vec<Turn> = window.rows.par_iter().map(turn_of).collect();
-            let measures = turns.into_iter().map(|Turn { trace_id, digest }| {
-                let (copies, first) = seen.entry(digest).or_insert((0, trace_id.clone()));
-                let earlier = *copies;
-                *copies += 1;
-                Duplicate { first: (earlier > 0).then(|| first.clone()), trace_id, earlier }
-            });
-            Ok(writer.extend(measures.collect())?)
-        })?;
-        Ok(Tally { rows_in: unit.traces.num_rows(), rows_out: writer.finish()?, ..Tally::default() })
+        measure_said(unit, context, out, |said: &Said| {
+            let text = normal_form(&said.turn());
+            let digest = Digest::new("turn").field(&text).finish_short();
+            // A problem is its own problem: among problems nothing is compared by it.
+            let within_problem = Digest::new("turn-of").field(&said.problem_id).field(&digest).finish_short();
+            let is_problem = said.id == said.problem_id;
+            let within_problem = if is_problem { digest.clone() } else { within_problem };
+            Duplicate { id: said.id.clone(), digest, within_problem }
+        })
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {
-        decide_each(measures, range, |duplicate: Duplicate| {
-            if duplicate.earlier < self.max_copies {
-                Decided::accept(duplicate.trace_id)
-            } else {
-                Decided::reject(duplicate.trace_id, "duplicate")
-            }
+        decide_each(measures, range, |Duplicate { id, digest, within_problem }: Duplicate| {
+            let key = if self.within == Within::Everything { digest } else { within_problem };
+            // It is ours, and hexadecimal.
+            Decided::among(id, u128::from_str_radix(&key, 16).ok())
         })
     }
-}
 
-fn turn_of(said: &Said) -> Turn {
-    let digest = Digest::new("turn").field(&said.problem_id).field(&said.turn()).finish_bytes();
-    Turn { trace_id: said.id.clone(), digest }
+    fn contest(&self, seed: u64) -> Option<Box<dyn Contest>> {
+        Some(Box::new(BestOf::new(self.max_copies, &self.prefer, seed, "duplicate")))
+    }
 }

@@ -35,5 +35,5 @@ pub fn examples(decisions: &Dataset, unit: &Unit<'_>, context: &Context, out: &P
         });
         Ok(writer.extend(examples.collect::<Result<_, FilterError>>()?)?)
     })?;
-    Ok(Tally { rows_in: unit.traces.num_rows(), rows_out: writer.finish()?, ..Tally::default() })
+    Ok(Tally { rows_in: unit.rows.num_rows(), rows_out: writer.finish()?, ..Tally::default() })
 }

@@ -98,7 +98,7 @@ pub fn export(
         }
         Ok(writer.extend(exported)?)
     })?;
-    Ok(Tally { rows_in: unit.traces.num_rows(), rows_out: writer.finish()?, ..Tally::default() })
+    Ok(Tally { rows_in: unit.rows.num_rows(), rows_out: writer.finish()?, ..Tally::default() })
 }
 
 fn row(problem: &Problem, trace: Trace, verdict: Option<Verdict>) -> ExportedRow {

@@ -1,15 +1,16 @@
-//! What a filter is: what it measures, keyed without its thresholds, and what follows from a measure.
+//! What a filter is: what it measures, keyed without its thresholds, and what follows from a measure. What a selector is: it
+//! measures nothing, and chooses among the rows that reach it.
 
 use crate::{
-    FilterError, Unit,
-    unit::{Asked, Said, Window, problem_of},
+    Contest, FilterError, Inputs, Unit,
+    unit::{Asked, Of, Said, Window, problem_of},
 };
 use distill_dataset::{Context, Keyed, Outcome, Record, Shard, ShardWriter, Stage, Tally};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, path::Path};
 
-/// One filter. Its measures are a table of their own, one row for each trace.
+/// One filter. Its measures are a table of their own, one row for each trace, or for each problem where it looks at those.
 pub trait Filter: Send + Sync {
     /// The stage that measures: its folder in the store, and the version of the measurement's code.
     fn stage(&self) -> Stage;
@@ -22,6 +23,36 @@ pub trait Filter: Send + Sync {
     /// It, where it is the verifier of answers.
     fn verifier(&self) -> Option<&crate::VerifyConfig> {
         None
+    }
+
+    /// Whether it makes sense of problems, before anything is bought, as it does of traces.
+    fn on_problems(&self) -> bool {
+        false
+    }
+
+    /// The first pass over everything that its measure needs, where it needs one.
+    fn survey(&self) -> Option<&dyn Survey> {
+        None
+    }
+
+    /// Whether it reads the recipe's benchmarks.
+    fn reads_benchmarks(&self) -> bool {
+        false
+    }
+
+    /// What it decides over all rows together, beside what follows from each measure.
+    fn contest(&self, _seed: u64) -> Option<Box<dyn Contest>> {
+        None
+    }
+
+    /// Whether it draws lots: the recipe's seed then decides too.
+    fn draws(&self) -> bool {
+        false
+    }
+
+    /// Whether its contest needs what a verifier says.
+    fn needs_verifier(&self) -> bool {
+        false
     }
 
     /// Checks the ranges.
@@ -51,42 +82,104 @@ pub trait Filter: Send + Sync {
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError>;
 }
 
+/// A first pass over all rows, whose result every unit's measure reads ([`Inputs::survey`]).
+pub trait Survey: Send + Sync {
+    /// Its folder in the store, and the version of its code.
+    fn stage(&self) -> Stage;
+
+    /// The settings that decide what it finds.
+    fn keyed(&self) -> Keyed;
+
+    /// Looks at everything.
+    ///
+    /// # Errors
+    /// When a table cannot be read or written, or a stop was asked for.
+    fn look(&self, inputs: &Inputs<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError>;
+}
+
+/// Chooses among the rows that reach it, by what is known of each without measuring anything.
+pub trait Selector: Send + Sync {
+    /// Its kind, as recipes write it.
+    fn kind(&self) -> &'static str;
+
+    /// Whether it makes sense of problems.
+    fn on_problems(&self) -> bool {
+        false
+    }
+
+    /// Whether it draws lots: the recipe's seed then decides too.
+    fn draws(&self) -> bool {
+        false
+    }
+
+    /// Whether it needs what a verifier says.
+    fn needs_verifier(&self) -> bool {
+        false
+    }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Which key, expected and found.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// All settings: what the selection depends on.
+    fn settings(&self) -> Keyed;
+
+    /// What it decides over all rows.
+    fn contest(&self, seed: u64) -> Box<dyn Contest>;
+}
+
 /// What follows from one measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {
-    /// The trace.
-    pub trace_id: String,
+    /// The trace, or the problem.
+    pub id: String,
     /// The outcome.
     pub outcome: Outcome,
     /// Whether the trace goes on to the next filter.
     pub goes_on: bool,
     /// Why not, or why nothing could be decided; empty when accepted.
     pub reason: String,
+    /// The rows that it is compared with by the filter's contest.
+    pub group: Option<u128>,
+    /// What the contest counts of it.
+    pub marks: Vec<u32>,
 }
 
 impl Decided {
     /// It is kept.
-    pub fn accept(trace_id: String) -> Decided {
-        Decided { trace_id, outcome: Outcome::Accept, goes_on: true, reason: String::new() }
+    pub fn accept(id: String) -> Decided {
+        Decided::of(id, Outcome::Accept, true, String::new())
+    }
+
+    /// It is kept, unless the filter's contest keeps others of its group.
+    pub fn among(id: String, group: Option<u128>) -> Decided {
+        Decided { group, ..Decided::accept(id) }
+    }
+
+    fn of(id: String, outcome: Outcome, goes_on: bool, reason: String) -> Decided {
+        Decided { id, outcome, goes_on, reason, group: None, marks: Vec::new() }
     }
 
     /// It is dropped.
-    pub fn reject(trace_id: String, reason: impl Into<String>) -> Decided {
-        Decided { trace_id, outcome: Outcome::Reject, goes_on: false, reason: reason.into() }
+    pub fn reject(id: String, reason: impl Into<String>) -> Decided {
+        Decided::of(id, Outcome::Reject, false, reason.into())
     }
 
     /// It is dropped where there is a reason, else kept.
-    pub fn unless(trace_id: String, reason: Option<&'static str>) -> Decided {
+    pub fn unless(id: String, reason: Option<&'static str>) -> Decided {
         match reason {
-            Some(reason) => Decided::reject(trace_id, reason),
-            None => Decided::accept(trace_id),
+            Some(reason) => Decided::reject(id, reason),
+            None => Decided::accept(id),
         }
     }
 
     /// It cannot be decided; the recipe says what becomes of it.
-    pub fn unknown(trace_id: String, on_unknown: OnUnknown, reason: impl Into<String>) -> Decided {
-        let goes_on = on_unknown == OnUnknown::Keep;
-        Decided { trace_id, outcome: Outcome::Unknown, goes_on, reason: reason.into() }
+    pub fn unknown(id: String, on_unknown: OnUnknown, reason: impl Into<String>) -> Decided {
+        Decided::of(id, Outcome::Unknown, on_unknown == OnUnknown::Keep, reason.into())
     }
 }
 
@@ -110,13 +203,31 @@ pub(crate) fn measure_each<R: Record, M: Record>(
     measure_windows(unit, context, out, |window: Window<R>| Ok(window.rows.par_iter().map(&measure).collect()))
 }
 
-/// Measures every trace beside the problem that it answers, on all cores.
+/// Measures every row of a unit by what it says, be it a trace or a problem, on all cores.
+pub(crate) fn measure_said<M: Record>(
+    unit: &Unit<'_>,
+    context: &Context,
+    out: &Path,
+    measure: impl Fn(&Said) -> M + Sync,
+) -> Result<Tally, FilterError> {
+    let mut writer = ShardWriter::beside(out, unit.index)?;
+    unit.said("measure", context, |window| {
+        Ok(writer.extend(window.rows.par_iter().map(&measure).collect::<Vec<M>>())?)
+    })?;
+    let rows_out = writer.finish()?;
+    Ok(Tally { rows_in: unit.rows.num_rows(), rows_out, ..Tally::default() })
+}
+
+/// Measures every trace beside the problem that it answers, on all cores. A problem has none beside it.
 pub(crate) fn measure_asked<M: Record>(
     unit: &Unit<'_>,
     context: &Context,
     out: &Path,
     measure: impl Fn(&Said, &Asked) -> M + Sync,
 ) -> Result<Tally, FilterError> {
+    if unit.inputs.of == Of::Problems {
+        return measure_said(unit, context, out, |said| measure(said, &Asked::nothing(said)));
+    }
     let mut problems = unit.problems::<Asked>();
     measure_windows(unit, context, out, |window: Window<Said>| {
         let rows = &window.rows;
@@ -136,7 +247,7 @@ pub(crate) fn measure_windows<R: Record, M: Record>(
     let mut writer = ShardWriter::beside(out, unit.index)?;
     unit.windows("measure", context, |window| Ok(writer.extend(measure(window)?)?))?;
     let rows_out = writer.finish()?;
-    Ok(Tally { rows_in: unit.traces.num_rows(), rows_out, ..Tally::default() })
+    Ok(Tally { rows_in: unit.rows.num_rows(), rows_out, ..Tally::default() })
 }
 
 /// Decides on every measure of a range by itself.

@@ -131,6 +131,10 @@ impl Filter for LanguageConfig {
         Ok(())
     }
 
+    fn on_problems(&self) -> bool {
+        true
+    }
+
     fn keyed(&self) -> Keyed {
         Keyed::default()
     }

@@ -1,13 +1,18 @@
 //! Filters: traces in, one side table of measures per filter, then one decision per trace, then examples and the
-//! shareable dataset.
+//! shareable dataset. Before there are traces, the same of problems.
 //!
 //! Measure, then decide: what costs is keyed by the settings of the measurement; thresholds and what to do on *unknown*
-//! belong to the selection, which is cheap. Changing a threshold measures nothing again.
+//! belong to the selection, which is cheap. Changing a threshold measures nothing again. Selectors measure nothing: they
+//! choose among what the filters leave.
 //!
 //! Every stage here is a map over the shards of the traces ([`Inputs::unit`]). A unit uses all cores, holds a few row groups at a
 //! time, and writes one shard beside the traces' own, so that tables are read in lock step. A filter is one file
 //! (configuration, measurement, decision, reasons) and its line in `list.rs`.
 
+mod best;
+mod concise;
+mod contamination;
+mod contest;
 mod duplicates;
 mod examples;
 mod export;
@@ -17,7 +22,12 @@ mod language;
 mod length;
 mod list;
 mod mix;
+pub mod near;
+mod near_duplicates;
+mod pass_rate;
 mod prose;
+mod quota;
+mod random;
 mod repetition;
 mod script;
 mod select;
@@ -28,21 +38,29 @@ mod unit;
 mod verify;
 mod vote;
 
-pub use duplicates::{Duplicate, DuplicatesConfig};
+pub use best::BestConfig;
+pub use concise::ConciseConfig;
+pub use contamination::{Contamination, ContaminationConfig, Match, Rule, Side};
+pub use contest::{Candidate, Contest, Dropped, Prefer};
+pub use duplicates::{Duplicate, DuplicatesConfig, Within};
 pub use examples::{EXAMPLES, examples};
 pub use export::{EXPORT, ExportedRow, export};
-pub use filter::{Decided, Filter, OnUnknown};
+pub use filter::{Decided, Filter, OnUnknown, Selector, Survey};
 pub use format::{Form, FormatConfig, Misformed};
 pub use language::{LanguageConfig, Spoken, Told};
 pub use length::{Length, LengthConfig};
 pub use list::FilterConfig;
-pub use mix::Mix;
+pub(crate) use mix::Mix;
+pub use near_duplicates::{Near, NearDuplicatesConfig, Shingles};
+pub use pass_rate::PassRateConfig;
 pub use prose::Evidence;
+pub use quota::{Cell, OfDomain, QuotaConfig};
+pub use random::RandomConfig;
 pub use repetition::{Copies, Part, Repeats, Repetition, RepetitionConfig, TailLoop};
 pub use script::{Script, Written};
-pub use select::{SELECTION, select, settings};
+pub use select::{Contests, PROBLEM_SELECTION, SELECTION, Tables, select, settings};
 pub use style::{StyleConfig, Styled};
-pub use unit::{Inputs, Unit};
+pub use unit::{Inputs, Of, Unit};
 pub use verify::{Verified, VerifyConfig, verdict};
 pub use vote::{VoteConfig, Voted};
 
@@ -81,6 +99,19 @@ pub enum FilterError {
     NothingToMix {
         /// Which, from 1.
         number: usize,
+    },
+    /// Near duplicates could not be looked for.
+    #[error(transparent)]
+    Near(near::NearFault),
+    /// A first pass that a measure needs was not given, or is another's.
+    #[error(
+        "`{filter}`: expected what its first pass found, found {found}\nhint: delete the stage's folder in the store to have it made again"
+    )]
+    Survey {
+        /// The filter.
+        filter: &'static str,
+        /// What there is instead.
+        found: String,
     },
     /// Nobody to run code was given.
     #[error("problems have tests, and there is nobody to run them")]

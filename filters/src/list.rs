@@ -1,9 +1,11 @@
 //! The list of filters. Adding one adds its file and its line here.
 
 use crate::{
-    DuplicatesConfig, Filter, FormatConfig, LanguageConfig, LengthConfig, RepetitionConfig, StyleConfig, VerifyConfig,
-    VoteConfig,
+    BestConfig, ConciseConfig, ContaminationConfig, Contest, DuplicatesConfig, Filter, FormatConfig, LanguageConfig,
+    LengthConfig, NearDuplicatesConfig, PassRateConfig, QuotaConfig, RandomConfig, RepetitionConfig, Selector,
+    StyleConfig, VerifyConfig, VoteConfig,
 };
+use distill_dataset::Keyed;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{
@@ -24,11 +26,21 @@ fn list<'de, D: Deserializer<'de>>() -> Vec<Reader<D, D::Error>> {
         ("language", read::<LanguageConfig, D>),
         ("style", read::<StyleConfig, D>),
         ("duplicates", read::<DuplicatesConfig, D>),
+        ("near-duplicates", read::<NearDuplicatesConfig, D>),
+        ("contamination", read::<ContaminationConfig, D>),
         ("repetition", read::<RepetitionConfig, D>),
         ("verify", read::<VerifyConfig, D>),
         ("vote", read::<VoteConfig, D>),
+        ("pass-rate", chosen::<PassRateConfig, D>),
+        ("concise", chosen::<ConciseConfig, D>),
+        ("best", chosen::<BestConfig, D>),
+        ("quota", read::<QuotaConfig, D>),
+        ("random", chosen::<RandomConfig, D>),
     ]
 }
+
+/// The kinds that look at problems alone; a test holds it to what each says of itself.
+const ON_PROBLEMS: [&str; 5] = ["language", "duplicates", "near-duplicates", "contamination", "random"];
 
 fn read<'de, T: Filter + Serialize + Deserialize<'de> + 'static, D: Deserializer<'de>>(
     deserializer: D,
@@ -36,12 +48,25 @@ fn read<'de, T: Filter + Serialize + Deserialize<'de> + 'static, D: Deserializer
     FilterConfig::new(T::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-/// One filter, as a recipe lists it.
+fn chosen<'de, T: Selector + Serialize + Deserialize<'de> + 'static, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<FilterConfig, D::Error> {
+    FilterConfig::selector(T::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+/// What measures, or chooses without measuring.
+#[derive(Clone)]
+enum Step {
+    Filter(Arc<dyn Filter>),
+    Selector(Arc<dyn Selector>),
+}
+
+/// One filter or selector, as a recipe lists it.
 #[derive(Clone)]
 pub struct FilterConfig {
     /// With its kind.
     settings: Map<String, Value>,
-    filter: Arc<dyn Filter>,
+    step: Step,
     /// The sources that it looks at, by their places; all where there is nothing.
     sources: Option<Vec<usize>>,
 }
@@ -52,9 +77,17 @@ impl FilterConfig {
     /// # Errors
     /// When the settings are no table.
     pub fn new<T: Filter + Serialize + 'static>(config: T) -> Result<FilterConfig, serde_json::Error> {
-        let mut settings = Map::from_iter([("kind".to_owned(), config.stage().name.into())]);
-        settings.extend(serde_json::from_value::<Map<String, Value>>(serde_json::to_value(&config)?)?);
-        Ok(FilterConfig { settings, filter: Arc::new(config), sources: None })
+        let settings = settings_of(config.stage().name, &config)?;
+        Ok(FilterConfig { settings, step: Step::Filter(Arc::new(config)), sources: None })
+    }
+
+    /// A selector with its settings.
+    ///
+    /// # Errors
+    /// When the settings are no table.
+    pub fn selector<T: Selector + Serialize + 'static>(config: T) -> Result<FilterConfig, serde_json::Error> {
+        let settings = settings_of(config.kind(), &config)?;
+        Ok(FilterConfig { settings, step: Step::Selector(Arc::new(config)), sources: None })
     }
 
     /// As it is, for some sources only: their places, in order, and their names.
@@ -79,6 +112,11 @@ impl FilterConfig {
         list::<UnitDeserializer<value::Error>>().into_iter().map(|(kind, _)| kind).collect()
     }
 
+    /// Those of them that look at problems alone.
+    pub fn kinds_on_problems() -> Vec<&'static str> {
+        ON_PROBLEMS.to_vec()
+    }
+
     /// Reads the configuration of a filter of that kind.
     ///
     /// # Errors
@@ -93,15 +131,83 @@ impl FilterConfig {
         }
     }
 
-    /// The filter itself.
-    pub fn filter(&self) -> &dyn Filter {
-        &*self.filter
+    /// The filter itself; nothing where it measures nothing.
+    pub fn filter(&self) -> Option<&dyn Filter> {
+        match &self.step {
+            Step::Filter(filter) => Some(&**filter),
+            Step::Selector(_) => None,
+        }
     }
 
     /// Its kind, as recipes write it.
     pub fn kind(&self) -> &'static str {
-        self.filter.stage().name
+        match &self.step {
+            Step::Filter(filter) => filter.stage().name,
+            Step::Selector(selector) => selector.kind(),
+        }
     }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Which key, expected and found.
+    pub fn check(&self) -> Result<(), String> {
+        match &self.step {
+            Step::Filter(filter) => filter.check(),
+            Step::Selector(selector) => selector.check(),
+        }
+    }
+
+    /// Whether it makes sense of problems.
+    pub fn on_problems(&self) -> bool {
+        match &self.step {
+            Step::Filter(filter) => filter.on_problems(),
+            Step::Selector(selector) => selector.on_problems(),
+        }
+    }
+
+    /// Whether it needs what a verifier says.
+    pub fn needs_verifier(&self) -> bool {
+        match &self.step {
+            Step::Filter(filter) => filter.needs_verifier(),
+            Step::Selector(selector) => selector.needs_verifier(),
+        }
+    }
+
+    /// Whether it draws lots.
+    pub fn draws(&self) -> bool {
+        match &self.step {
+            Step::Filter(filter) => filter.draws(),
+            Step::Selector(selector) => selector.draws(),
+        }
+    }
+
+    /// Whether it is a verifier.
+    pub fn verifies(&self) -> bool {
+        self.filter().is_some_and(Filter::verifies)
+    }
+
+    /// What the selection depends on.
+    pub(crate) fn settings(&self) -> Keyed {
+        match &self.step {
+            Step::Filter(filter) => filter.settings(),
+            Step::Selector(selector) => selector.settings(),
+        }
+    }
+
+    /// What it decides over all rows together.
+    pub(crate) fn contest(&self, seed: u64) -> Option<Box<dyn Contest>> {
+        match &self.step {
+            Step::Filter(filter) => filter.contest(seed),
+            Step::Selector(selector) => Some(selector.contest(seed)),
+        }
+    }
+}
+
+fn settings_of(kind: &str, config: &impl Serialize) -> Result<Map<String, Value>, serde_json::Error> {
+    let mut settings = Map::from_iter([("kind".to_owned(), kind.into())]);
+    settings.extend(serde_json::from_value::<Map<String, Value>>(serde_json::to_value(config)?)?);
+    Ok(settings)
 }
 
 impl PartialEq for FilterConfig {
@@ -119,5 +225,20 @@ impl fmt::Debug for FilterConfig {
 impl Serialize for FilterConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.settings.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_kinds_that_look_at_problems_are_those_that_say_so() {
+        let kinds = FilterConfig::kinds().into_iter().filter(|kind| {
+            let settings = if ["verify", "vote"].contains(kind) { json!({"on-unknown": "keep"}) } else { json!({}) };
+            FilterConfig::deserialize_as(kind, settings).expect("a filter with nothing set").on_problems()
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), FilterConfig::kinds_on_problems());
     }
 }

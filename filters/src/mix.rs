@@ -5,66 +5,49 @@
 //! As many traces stay as the scarcest source allows. Which ones is drawn: those with the smallest hashes of the recipe's
 //! seed and their own id, so that it depends on nothing else.
 
-use crate::{FilterConfig, FilterError, Inputs, Unit, select::decided};
-use distill_dataset::{Context, Dataset, Digest};
+use crate::{Candidate, Contest, Dropped, FilterError};
+use distill_dataset::Digest;
 
-/// What becomes of each source's kept traces.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mix {
+/// What every filter keeps, by source. 16 bytes a row.
+pub(crate) struct Mix {
+    weights: Vec<f64>,
     seed: u64,
-    /// The largest hash that stays, by source; none where nothing does.
-    largest: Vec<Option<u64>>,
+    /// Hash and place of each row, by source.
+    rows: Vec<Vec<(u64, u64)>>,
 }
 
 impl Mix {
     /// Who drops what is more than its source's share, in decisions and funnels.
-    pub const NAME: &str = "mix";
+    pub(crate) const NAME: &str = "mix";
     /// Why.
-    pub const REASON: &str = "over-its-share";
+    pub(crate) const REASON: &str = "over-its-share";
 
-    /// Looks at everything that the filters keep. `weights` has one positive number for each source.
-    ///
-    /// # Errors
-    /// When a table cannot be read, or a source has no trace that is kept: there is no mix without it.
-    pub fn of(
-        weights: &[f64],
-        (filters, measures): (&[FilterConfig], &[Dataset]),
-        inputs: &Inputs<'_>,
-        context: &Context,
-    ) -> Result<Mix, FilterError> {
-        let seed = context.seed;
-        let mut hashes: Vec<Vec<u64>> = vec![Vec::new(); weights.len()];
-        for unit in inputs.units() {
-            let of_source = &mut hashes[unit.source];
-            decided((filters, measures), &unit, context, |trace, outcomes| {
-                let mut goes_on = true;
-                for outcome in outcomes {
-                    goes_on &= outcome?.is_none_or(|decided| decided.goes_on);
-                }
-                of_source.extend(goes_on.then(|| hash(seed, &trace.id)));
-                Ok(())
-            })?;
-        }
-        let counts: Vec<usize> = hashes.iter().map(Vec::len).collect();
-        if let Some(source) = counts.iter().position(|count| *count == 0) {
-            return Err(FilterError::NothingToMix { number: source + 1 });
-        }
-        let shares = shares(weights, &counts);
-        let largest = hashes.iter_mut().zip(shares).map(|(hashes, share)| {
-            let last = share.checked_sub(1)?;
-            Some(*hashes.select_nth_unstable(last).1)
-        });
-        Ok(Mix { seed, largest: largest.collect() })
-    }
-
-    /// Whether a trace of that source stays.
-    pub(crate) fn keeps(&self, unit: &Unit<'_>, trace_id: &str) -> bool {
-        self.largest.get(unit.source).copied().flatten().is_some_and(|largest| hash(self.seed, trace_id) <= largest)
+    /// `weights` has one positive number for each source.
+    pub(crate) fn new(weights: &[f64], seed: u64) -> Mix {
+        Mix { weights: weights.to_vec(), seed, rows: vec![Vec::new(); weights.len()] }
     }
 }
 
-fn hash(seed: u64, trace_id: &str) -> u64 {
-    Digest::new("mix").field(&seed.to_string()).field(trace_id).finish_u64()
+impl Contest for Mix {
+    fn add(&mut self, row: &Candidate<'_>) {
+        if let (Some(rows), true) = (self.rows.get_mut(row.source), row.reaches) {
+            let hash = Digest::new("mix").field(&self.seed.to_string()).field(row.id).finish_u64();
+            rows.push((hash, row.place));
+        }
+    }
+
+    fn close(mut self: Box<Self>) -> Result<Dropped, FilterError> {
+        let counts: Vec<usize> = self.rows.iter().map(Vec::len).collect();
+        if let Some(source) = counts.iter().position(|count| *count == 0) {
+            return Err(FilterError::NothingToMix { number: source + 1 });
+        }
+        let mut dropped = Vec::new();
+        for (rows, share) in self.rows.iter_mut().zip(shares(&self.weights, &counts)) {
+            rows.sort_unstable();
+            dropped.extend(rows[share..].iter().map(|(_, place)| (*place, Mix::REASON)));
+        }
+        Ok(Dropped::new(dropped))
+    }
 }
 
 /// How many of `counts` stay, in the ratio of the weights: the most that all of them have.

@@ -158,34 +158,47 @@ impl Bench {
 
     fn measure(&self, filter: &FilterConfig, kill_after: usize) -> Dataset {
         let judges = judges();
-        let inputs = Inputs { problems: &self.problems, traces: &self.traces, judges: Some(&judges) };
-        self.table(self.num_units(), kill_after, |unit, context, out| {
-            filter.filter().measure(&inputs.unit(unit)?, context, out)
-        })
+        self.measure_in(&Inputs { judges: Some(&judges), ..self.inputs() }, filter, kill_after)
+    }
+
+    /// Measures what is in the inputs, after the filter's first pass where it has one.
+    fn measure_in(&self, inputs: &Inputs<'_>, filter: &FilterConfig, kill_after: usize) -> Dataset {
+        let filter = filter.filter().expect("one that measures");
+        let survey = filter
+            .survey()
+            .map(|survey| self.table(1, usize::MAX, |_, context, out| survey.look(inputs, context, out)));
+        let num_units = inputs.rows.iter().map(|table| table.shards().count()).sum();
+        let inputs = Inputs { survey: survey.as_ref(), ..*inputs };
+        self.table(num_units, kill_after, |unit, context, out| filter.measure(&inputs.unit(unit)?, context, out))
     }
 
     fn inputs(&self) -> Inputs<'_> {
-        Inputs { problems: &self.problems, traces: &self.traces, judges: None }
+        Inputs::traces(&self.problems, &self.traces)
     }
 
     fn select(&self, filters: &[FilterConfig], measures: &[Dataset], kill_after: usize) -> Dataset {
-        let inputs = self.inputs();
+        let (inputs, tables) = (self.inputs(), Tables { filters, measures });
+        let contests = Contests::of(tables, None, &inputs, &context(self.root.path())).expect("cuts");
         self.table(self.num_units(), kill_after, |unit, context, out| {
-            select((filters, measures), None, &inputs.unit(unit)?, context, out)
+            select(tables, &contests, &inputs.unit(unit)?, context, out)
         })
     }
 
     /// As it is with weights.
     fn mixed(&self, weights: &[f64], filters: &[FilterConfig], measures: &[Dataset]) -> Result<Dataset, FilterError> {
-        let (inputs, context) = (self.inputs(), context(self.root.path()));
-        let mix = Mix::of(weights, (filters, measures), &inputs, &context)?;
+        let (inputs, tables) = (self.inputs(), Tables { filters, measures });
+        let contests = Contests::of(tables, Some(weights), &inputs, &context(self.root.path()))?;
         Ok(self.table(self.num_units(), usize::MAX, |unit, context, out| {
-            select((filters, measures), Some(&mix), &inputs.unit(unit)?, context, out)
+            select(tables, &contests, &inputs.unit(unit)?, context, out)
         }))
     }
 
     fn decide(&self, filters: &[FilterConfig]) -> (Dataset, Vec<Dataset>) {
-        let measures: Vec<Dataset> = filters.iter().map(|filter| self.measure(filter, usize::MAX)).collect();
+        let measures: Vec<Dataset> = filters
+            .iter()
+            .filter(|filter| filter.filter().is_some())
+            .map(|filter| self.measure(filter, usize::MAX))
+            .collect();
         (self.select(filters, &measures, usize::MAX), measures)
     }
 }
@@ -266,14 +279,18 @@ fn a_side_table_of_other_traces_is_refused() {
     let (inputs, out) = (bench.inputs(), bench.root.path().join("out"));
     fs::create_dir(&out).expect("a folder");
     let unit = inputs.unit(bench.num_units() - 1).expect("the last unit");
-    let error = select((&filters, &measures), None, &unit, &context(&out), &out);
+    let tried = |measures: &[Dataset]| {
+        let tables = Tables { filters: &filters, measures };
+        select(tables, &Contests::default(), &unit, &context(&out), &out)
+    };
+    let error = tried(&measures);
     assert!(matches!(error, Err(FilterError::Mismatch { .. })), "{error:?}");
     measures.pop();
     measures.push(bench.table(1, usize::MAX, |_, _, out| {
         ShardWriter::<Verified>::beside(out, 0)?.finish()?;
         Ok(Tally::default())
     }));
-    assert!(select((&filters, &measures), None, &unit, &context(&out), &out).is_err(), "a table with fewer shards");
+    assert!(tried(&measures).is_err(), "a table with fewer shards");
 }
 
 #[test]
@@ -542,4 +559,100 @@ fn a_majority_labels_what_nobody_knows() {
     assert_eq!(accepted(&decide(0.5)[3]), (Outcome::Reject, false, "minority".to_owned()));
     assert_eq!(accepted(&decide(0.8)[0]), (Outcome::Unknown, false, "small-majority".to_owned()));
     assert_eq!(vote(0.5).keyed(), vote(0.8).keyed(), "a threshold measures nothing again");
+}
+
+const POND: &str = "A farmer walks around a circular pond of radius 12 meters and then crosses it along a diameter. How many \
+    meters does the farmer walk altogether, to the nearest meter?";
+
+/// What nobody else asks, with a number in it.
+fn tale(number: u32) -> String {
+    let words = ["lighthouse", "orchard", "ferry", "quarry", "violin", "glacier", "bakery"];
+    let word = |step: u32| words[((number / 7_u32.pow(step)) % 7) as usize];
+    format!(
+        "In the {} a {} keeps {number} tokens, and the {} takes a third of them. How many are left?",
+        word(0),
+        word(1),
+        word(2)
+    )
+}
+
+/// Problems as tables of their own: each source's, in shards of so many rows.
+fn sources(bench: &Bench, texts: &[Vec<String>], shard_rows: usize) -> Vec<Dataset> {
+    let table = |texts: &Vec<String>| {
+        let mut problems: Vec<Problem> = texts.iter().map(|text| Problem::asking(text.as_str(), "1", "test")).collect();
+        problems.sort_by(|a, b| a.id.cmp(&b.id));
+        let cut = Cut { shard_rows, group_bytes: 2000, ..Cut::default() };
+        bench.table(1, usize::MAX, |_, _, out| {
+            let mut writer = ShardWriter::cut(out, "part", cut)?.sorted_by(|problem: &Problem| &problem.id);
+            problems.iter().try_for_each(|problem| writer.push(problem.clone()))?;
+            let rows_out = writer.finish()?;
+            Ok(Tally { rows_out, ..Tally::default() })
+        })
+    };
+    texts.iter().map(table).collect()
+}
+
+#[test]
+fn problems_are_filtered_before_there_are_traces_whatever_the_shards() {
+    let first: Vec<String> = (0..200).map(tale).chain([POND.to_owned()]).collect();
+    let second = vec![
+        tale(3).to_uppercase(),
+        tale(5).replace("How many are left?", "How many of them are left?"),
+        tale(900),
+        POND.replace("12", "17"),
+        POND.replace("altogether", "in all"),
+        "池塘周围有多少棵树？ How many trees stand around the pond if every second one of them was felled last year?"
+            .to_owned(),
+    ];
+    let filters = [
+        listed(DuplicatesConfig::default()),
+        listed(NearDuplicatesConfig { threshold: 0.6, ..NearDuplicatesConfig::default() }),
+        listed(ContaminationConfig::default()),
+        listed(LanguageConfig::default()),
+        FilterConfig::selector(RandomConfig { count: Some(150), share: None }).expect("a table"),
+    ];
+    let run = |shard_rows, kill_after| {
+        let bench = Bench::of(vec![], vec![], 1);
+        let tables = sources(&bench, &[first.clone(), second.clone()], shard_rows);
+        let benchmark = sources(&bench, &[vec![POND.to_owned()]], 9);
+        let benchmarks = [("contest".to_owned(), benchmark[0].clone())];
+        let inputs = Inputs { benchmarks: &benchmarks, ..Inputs::problems(&tables) };
+        let measuring = filters.iter().filter(|filter| filter.filter().is_some());
+        let measures: Vec<Dataset> = measuring.map(|filter| bench.measure_in(&inputs, filter, kill_after)).collect();
+        let tables = Tables { filters: &filters, measures: &measures };
+        let contests = Contests::of(tables, None, &inputs, &context(bench.root.path())).expect("contests");
+        let num_units = inputs.rows.iter().map(|table| table.shards().count()).sum();
+        let selection = bench.table(num_units, kill_after, |unit, context, out| {
+            select(tables, &contests, &inputs.unit(unit)?, context, out)
+        });
+        let digests: Vec<String> = measures.iter().map(|table| table.manifest.digest.clone()).collect();
+        (digests, rows::<Decision>(&selection), rows::<Near>(&measures[1]), rows::<Contamination>(&measures[2]))
+    };
+    let (digests, decisions, near, found) = run(usize::MAX, usize::MAX);
+    let id = |text: &str| problem_id(&[Message::user(text)]);
+    let reason = |text: &str| {
+        let row = decisions.iter().find(|row| row.trace_id == id(text)).expect("a decision");
+        (row.dropped_by.as_str(), row.reason.as_str())
+    };
+    assert_eq!(reason(&second[0]), ("duplicates", "duplicate"), "the same in capitals");
+    assert_eq!(reason(&second[1]), ("near-duplicates", "near-duplicate"), "two words more");
+    assert_eq!(reason(POND), ("contamination", "contaminated-question"));
+    assert_eq!(reason(&second[4]).0, "near-duplicates");
+    assert_eq!(reason(&second[5]), ("language", "mixed-scripts"));
+    assert_ne!(reason(&second[3]).0, "contamination", "another number is another problem");
+    let variant = found.iter().find(|row| row.id == id(&second[3])).expect("a measure");
+    assert!(
+        variant.masked.as_ref().is_some_and(|found| found.benchmark == "contest" && found.score > 0.9),
+        "{variant:?}"
+    );
+    let twin = near.iter().find(|row| row.id == id(&second[1])).expect("a measure");
+    assert_eq!(twin.neighbour, Some(id(&tale(5))), "{twin:?}");
+    assert!(twin.similarity.is_some_and(|similarity| similarity > 0.6 && similarity < 1.0));
+    assert_eq!(decisions.iter().filter(|row| row.kept).count(), 150);
+    for (shard_rows, kill_after) in [(64, usize::MAX), (7, 3)] {
+        let (other_digests, other, ..) = run(shard_rows, kill_after);
+        assert_eq!(other, decisions, "shards of {shard_rows}");
+        let told = [0, 2, 3].map(|index| (&digests[index], &other_digests[index]));
+        assert!(told.iter().all(|(one, other)| one == other), "measures in shards of {shard_rows}");
+    }
 }

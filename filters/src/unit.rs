@@ -1,5 +1,5 @@
 //! A unit of the stages here: one shard of traces, read a few row groups at a time on all cores, with the problems that
-//! its traces answer joined by a merge.
+//! its traces answer joined by a merge. Or one shard of problems, before there are traces.
 
 use crate::FilterError;
 use distill_dataset::{Context, Dataset, DatasetError, Message, Record, Shard, TurnFormat};
@@ -11,17 +11,42 @@ use std::{collections::HashMap, ops::Range};
 /// Row groups that are held at once, at most: together they bound the memory of a stage.
 const MOST_GROUPS: usize = 8;
 
+/// What the rows of a table are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Traces.
+    Traces,
+    /// Problems.
+    Problems,
+}
+
 /// What the stages here read: problems and traces of every source, in the order of the sources.
 pub struct Inputs<'a> {
-    /// Problems, sorted by id.
+    /// Problems, sorted by id. None where they are what is looked at.
     pub problems: &'a [Dataset],
-    /// Traces, sorted by their problem's id.
-    pub traces: &'a [Dataset],
+    /// What is looked at: traces, sorted by their problem's id, or problems.
+    pub rows: &'a [Dataset],
+    /// Which of them.
+    pub of: Of,
     /// Who runs code, where it is to be run.
     pub judges: Option<&'a Judges>,
+    /// What a filter's first pass over everything found, where it has one.
+    pub survey: Option<&'a Dataset>,
+    /// The problems of benchmarks, by name.
+    pub benchmarks: &'a [(String, Dataset)],
 }
 
 impl<'a> Inputs<'a> {
+    /// Traces and their problems.
+    pub fn traces(problems: &'a [Dataset], rows: &'a [Dataset]) -> Inputs<'a> {
+        Inputs { problems, rows, of: Of::Traces, judges: None, survey: None, benchmarks: &[] }
+    }
+
+    /// Problems alone.
+    pub fn problems(rows: &'a [Dataset]) -> Inputs<'a> {
+        Inputs { problems: &[], rows, of: Of::Problems, judges: None, survey: None, benchmarks: &[] }
+    }
+
     /// One unit of all stages here: the shard of that number among those of all sources.
     ///
     /// # Errors
@@ -32,20 +57,20 @@ impl<'a> Inputs<'a> {
 
     /// The units of all stages here: the shards of every source's traces, in order.
     pub(crate) fn units(&'a self) -> Vec<Unit<'a>> {
-        let shards = self.traces.iter().enumerate();
+        let shards = self.rows.iter().enumerate();
         let shards = shards.flat_map(|(source, dataset)| dataset.shards().map(move |shard| (source, shard)));
-        shards.enumerate().map(|(index, (source, traces))| Unit { index, source, traces, inputs: self }).collect()
+        shards.enumerate().map(|(index, (source, rows))| Unit { index, source, rows, inputs: self }).collect()
     }
 }
 
-/// One shard of the traces.
+/// One shard of the traces, or of the problems.
 pub struct Unit<'a> {
     /// Which it is among the shards of all sources.
     pub index: usize,
     /// Its source.
     pub source: usize,
-    /// The traces.
-    pub traces: Shard,
+    /// Its rows.
+    pub rows: Shard,
     /// All tables.
     pub inputs: &'a Inputs<'a>,
 }
@@ -65,12 +90,13 @@ impl Unit<'_> {
         context: &Context,
         mut each: impl FnMut(Window<R>) -> Result<(), FilterError>,
     ) -> Result<(), FilterError> {
-        context.progress.begin(task, self.traces.num_rows(), "traces");
+        let what = if self.inputs.of == Of::Traces { "traces" } else { "problems" };
+        context.progress.begin(task, self.rows.num_rows(), what);
         let width = rayon::current_num_threads().clamp(1, MOST_GROUPS);
-        for ranges in self.traces.ranges()?.chunks(width) {
+        for ranges in self.rows.ranges()?.chunks(width) {
             context.cancel.check()?;
             let rows: Vec<Vec<R>> =
-                ranges.par_iter().map(|range| self.traces.rows_in(range.clone())).collect::<Result<_, _>>()?;
+                ranges.par_iter().map(|range| self.rows.rows_in(range.clone())).collect::<Result<_, _>>()?;
             let range = ranges[0].start..ranges[ranges.len() - 1].end;
             let end = range.end;
             each(Window { range, rows: rows.into_iter().flatten().collect() })?;
@@ -78,6 +104,21 @@ impl Unit<'_> {
         }
         context.progress.end();
         Ok(())
+    }
+
+    /// Hands to `each` what the rows say: the turn of a trace, the question of a problem.
+    pub(crate) fn said(
+        &self,
+        task: &str,
+        context: &Context,
+        mut each: impl FnMut(Window<Said>) -> Result<(), FilterError>,
+    ) -> Result<(), FilterError> {
+        match self.inputs.of {
+            Of::Traces => self.windows(task, context, each),
+            Of::Problems => self.windows(task, context, |Window { range, rows }: Window<Asked>| {
+                each(Window { range, rows: rows.into_iter().map(Said::from).collect() })
+            }),
+        }
     }
 
     /// What `map` makes of the traces that come before this unit's and answer the same problems: those of earlier sources,
@@ -106,14 +147,14 @@ impl Unit<'_> {
         wanted: impl Fn(usize) -> bool,
     ) -> Result<Vec<T>, FilterError> {
         let mut found = Vec::new();
-        let span = self.traces.span();
+        let span = self.rows.span();
         for other in self.inputs.units().into_iter().filter(|other| wanted(other.index)) {
-            if span.is_some_and(|[first, last]| !other.traces.overlaps(first, last)) {
+            if span.is_some_and(|[first, last]| !other.rows.overlaps(first, last)) {
                 continue;
             }
-            for range in other.traces.ranges()? {
+            for range in other.rows.ranges()? {
                 context.cancel.check()?;
-                let rows: Vec<R> = other.traces.rows_in(range)?;
+                let rows: Vec<R> = other.rows.rows_in(range)?;
                 let within = |row: &&R| span.is_none_or(|[first, last]| (first..=last).contains(&row.problem_id()));
                 found.par_extend(rows.par_iter().filter(within).map(&map));
             }
@@ -123,8 +164,8 @@ impl Unit<'_> {
 
     /// The problems that the traces answer, joined as the traces are read.
     pub(crate) fn problems<P: ProblemRow>(&self) -> Join<P> {
-        let [first, last] = self.traces.span().unwrap_or_default();
-        let everything = self.traces.span().is_none();
+        let [first, last] = self.rows.span().unwrap_or_default();
+        let everything = self.rows.span().is_none();
         let shards = self.inputs.problems.get(self.source).into_iter().flat_map(Dataset::shards);
         let shards: Vec<Shard> = shards.filter(|shard| everything || shard.overlaps(first, last)).collect();
         let rows = shards.into_iter().flat_map(|shard| shard.all_rows::<P>());
@@ -217,6 +258,29 @@ pub(crate) struct Asked {
     pub(crate) domain: String,
 }
 
+impl Asked {
+    /// What is asked beside a problem: nothing.
+    pub(crate) fn nothing(problem: &Said) -> Asked {
+        Asked { id: problem.id.clone(), messages: Vec::new(), domain: String::new() }
+    }
+}
+
+impl Asked {
+    /// All its messages, a blank line between them.
+    pub(crate) fn text(&self) -> String {
+        let texts: Vec<&str> = self.messages.iter().map(|message| message.content.as_str()).collect();
+        texts.join("\n\n")
+    }
+}
+
+impl From<Asked> for Said {
+    /// A problem as what it says, as text without reasoning.
+    fn from(problem: Asked) -> Said {
+        let (text, format) = (problem.text(), TurnFormat::default());
+        Said { problem_id: problem.id.clone(), id: problem.id, format, text, system: None }
+    }
+}
+
 #[cfg(test)]
 impl Asked {
     /// The question that [`Said::whole`] answers.
@@ -298,7 +362,7 @@ pub(crate) fn beside<M: Record>(
 /// The shard of a side table that lies beside a unit's traces.
 pub(crate) fn shard_of(table: &Dataset, unit: &Unit<'_>) -> Result<Shard, FilterError> {
     table.shards().nth(unit.index).ok_or_else(|| FilterError::Mismatch {
-        trace_id: unit.traces.span().map_or(String::new(), |[first, _]| format!("of problem {first}")),
+        trace_id: unit.rows.span().map_or(String::new(), |[first, _]| format!("of problem {first}")),
         expected: format!("shard {} of {}", unit.index, table.dir.display()),
         found: format!("{} shards", table.shards().count()),
     })

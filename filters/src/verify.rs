@@ -137,7 +137,7 @@ impl Filter for VerifyConfig {
             programs.run(&pairs, &mut verdicts)?;
             Ok(writer.extend(verdicts.into_iter().flatten().collect())?)
         })?;
-        Ok(Tally { rows_in: unit.traces.num_rows(), rows_out: writer.finish()?, ..Tally::default() })
+        Ok(Tally { rows_in: unit.rows.num_rows(), rows_out: writer.finish()?, ..Tally::default() })
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {

@@ -127,7 +127,7 @@ impl Filter for VoteConfig {
         for Statement { trace_id, problem_id, answer } in statements {
             writer.push(place(trace_id, answer, polls.get_mut(&problem_id)))?;
         }
-        Ok(Tally { rows_in: unit.traces.num_rows(), rows_out: writer.finish()?, ..Tally::default() })
+        Ok(Tally { rows_in: unit.rows.num_rows(), rows_out: writer.finish()?, ..Tally::default() })
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {

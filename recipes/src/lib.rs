@@ -7,6 +7,7 @@ pub mod command;
 pub mod convert;
 mod data;
 pub mod doctor;
+mod filtering;
 pub mod identity;
 pub mod known;
 pub mod launch;

@@ -1,21 +1,20 @@
 //! The whole path, top to bottom: what a row of data goes through, in order.
 //!
-//! `problems → traces → measures → selection → export, examples → student → evaluation → published`
+//! `sources → problems → traces → measures → selection → export, examples → student → evaluation → published`
 
 use crate::{
     data::{Data, manifests},
-    preflight,
+    filtering, preflight,
     recipe::{BaseConfig, ExportConfig, Recipe, StudentConfig},
     session::{Session, Slot, Spec, Work, ready},
     student::{Model, base_model},
     teachers::{self, Secrets, Teacher},
-    verify,
 };
 use anyhow::{Context as _, Result};
 use distill_data_gen::{Outcome, PROBLEMS, ProblemsConfig, SOURCE, SamplingConfig, SplitConfig, TRACES};
 use distill_dataset::{Dataset, Keyed, Problem, Shard, Trace, Verdict};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
-use distill_filters::{EXAMPLES, EXPORT, Filter, Inputs, Mix, SELECTION};
+use distill_filters::{EXAMPLES, EXPORT, Filter, Inputs};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainingConfig};
 use distill_teacher::Answers;
@@ -51,7 +50,7 @@ pub fn run(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Resu
         traces.push(make_traces(session, recipe, index, &problems, secrets)?);
     }
     session.phase(Until::Filter);
-    let (verdicts, selection) = filter(session, recipe, &problems, &traces)?;
+    let (verdicts, selection) = filtering::traces(session, recipe, &problems, &traces)?;
     let data = Data { problems: &problems, traces: &traces, selection: &selection };
     session.phase(Until::Export);
     if let Some(config) = &recipe.export {
@@ -77,31 +76,35 @@ fn label(stage: &str, index: usize) -> String {
     if index == 0 { stage.to_owned() } else { format!("{stage}-{}", index + 1) }
 }
 
-/// Each source's problems, then one split across all of them.
+/// Each source's problems, which of them go on, then one split across all of them.
 fn make_problems(session: &mut Session, recipe: &Recipe) -> Result<Vec<Slot>> {
     let seed = recipe.seed;
     let mut sources = Vec::new();
     for (index, source) in recipe.sources.iter().enumerate() {
-        let config = &source.problems;
-        let mut spec = Spec::new(SOURCE, config, config.keyed(seed))?.label(label("source", index));
-        if let ProblemsConfig::File { path, format, .. } = config {
-            let files = distill_data_gen::problem_files(path, *format)?;
-            spec = spec.outside("file", session.outside.files("problem-files", &files)?);
-        }
-        sources.push(session.stage(spec, |_| {
-            Ok(Work::gather(|context, out| Ok(distill_data_gen::read_source(config, context, out)?)))
-        })?);
+        sources.push(self::source(session, seed, &source.problems, label("source", index))?);
     }
+    let decisions = filtering::problems(session, recipe, &sources)?;
     let holdout: Vec<u32> = recipe.sources.iter().map(|source| source.holdout).collect();
     let split = |index| {
         let config = SplitConfig { source: index, holdout: holdout.clone() };
         let spec = Spec::new(PROBLEMS, &config, config.keyed(seed))?.label(label("problems", index));
-        session.stage(spec.inputs("source", &sources), |_| {
-            let sources = ready(&sources)?;
+        session.stage(spec.inputs("source", &sources).inputs("decisions", &decisions), |_| {
+            let (sources, decisions) = (ready(&sources)?, decisions.as_ref().map(Slot::ready).transpose()?);
+            let sources = distill_data_gen::Sources::new(sources, decisions.cloned());
             Ok(Work::gather(move |context, out| Ok(distill_data_gen::split(&config, &sources, context, out)?)))
         })
     };
     (0..recipe.sources.len()).map(split).collect()
+}
+
+/// The problems of one source, or of a benchmark.
+pub(crate) fn source(session: &mut Session, seed: u64, config: &ProblemsConfig, label: String) -> Result<Slot> {
+    let mut spec = Spec::new(SOURCE, config, config.keyed(seed))?.label(label);
+    if let ProblemsConfig::File { path, format, .. } = config {
+        let files = distill_data_gen::problem_files(path, *format)?;
+        spec = spec.outside("file", session.outside.files("problem-files", &files)?);
+    }
+    session.stage(spec, |_| Ok(Work::gather(|context, out| Ok(distill_data_gen::read_source(config, context, out)?))))
 }
 
 /// What a teacher answers to a source's training problems, or the problems' own worked solutions.
@@ -161,55 +164,8 @@ fn make_traces(
     })
 }
 
-/// One side table per filter, then the decisions. The table of `verify` comes back too, which the export reads.
-fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[Slot]) -> Result<(Option<Slot>, Slot)> {
-    let (mut measures, mut verdicts) = (Vec::new(), None);
-    for (index, config) in recipe.filters.iter().enumerate() {
-        let filter = config.filter();
-        let mut spec = Spec::new(filter.stage(), config, filter.keyed())?
-            .label(format!("measure-{}-{}", index + 1, config.kind()))
-            .inputs("problems", problems)
-            .inputs("traces", traces);
-        let (judges, tools) = verify::judges_for(filter, problems.iter().filter_map(Slot::get));
-        if let Some(tools) = tools {
-            spec = spec.outside("tools", tools);
-        }
-        let table = session.stage(spec, |_| {
-            let (problems, traces) = (ready(problems)?, ready(traces)?);
-            let num_units = num_shards(&traces);
-            Ok(Work::map(num_units, move |unit, context, out| {
-                let inputs = Inputs { problems: &problems, traces: &traces, judges: Some(&judges) };
-                Ok(filter.measure(&inputs.unit(unit)?, context, out)?)
-            }))
-        })?;
-        if filter.verifies() {
-            verdicts = Some(table.clone());
-        }
-        measures.push(table);
-    }
-    let weights = recipe.weights();
-    let settings = distill_filters::settings(&recipe.filters, weights.as_deref(), recipe.seed);
-    let spec = match &weights {
-        Some(weights) => Spec::new(SELECTION, &(&recipe.filters, weights), settings)?,
-        None => Spec::new(SELECTION, &recipe.filters, settings)?,
-    };
-    let selection = session.stage(spec.inputs("traces", traces).inputs("measures", &measures), |_| {
-        let (traces, measures) = (ready(traces)?, ready(&measures)?);
-        let mut mix = None;
-        Ok(Work::map(num_shards(&traces), move |unit, context, out| {
-            let inputs = Inputs { problems: &[], traces: &traces, judges: None };
-            let tables = (&*recipe.filters, &*measures);
-            // The shares are those of all units: they are known once, before the first.
-            if let (Some(weights), None) = (&weights, &mix) {
-                mix = Some(Mix::of(weights, tables, &inputs, context)?);
-            }
-            Ok(distill_filters::select(tables, mix.as_ref(), &inputs.unit(unit)?, context, out)?)
-        }))
-    })?;
-    Ok((verdicts, selection))
-}
-
-fn num_shards(datasets: &[Dataset]) -> usize {
+/// Units of a map over these.
+pub(crate) fn num_shards(datasets: &[Dataset]) -> usize {
     datasets.iter().map(|dataset| dataset.shards().count()).sum()
 }
 
@@ -221,7 +177,7 @@ fn export(session: &mut Session, config: &ExportConfig, data: &Data<'_>, verdict
         let (selection, verdicts) = (data.selection.ready()?, verdicts.map(Slot::ready).transpose()?);
         let lineage = data.lineage()?;
         Ok(Work::map(num_shards(&traces), move |unit, context, out| {
-            let inputs = Inputs { problems: &problems, traces: &traces, judges: None };
+            let inputs = Inputs::traces(&problems, &traces);
             if unit == 0 {
                 let card = distill_publish::data_card(&config.dataset_name, &config.license, &lineage)?;
                 distill_dataset::write_whole(&out.join("README.md"), card.as_bytes())
@@ -240,7 +196,7 @@ fn train(session: &mut Session, student: &StudentConfig, base: &Model, data: &Da
         let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
         let selection = data.selection.ready()?;
         Ok(Work::map(num_shards(&traces), move |unit, context, out| {
-            let inputs = Inputs { problems: &problems, traces: &traces, judges: None };
+            let inputs = Inputs::traces(&problems, &traces);
             Ok(distill_filters::examples(selection, &inputs.unit(unit)?, context, out)?)
         }))
     })?;

@@ -12,6 +12,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{collections::HashMap, fmt::Write, path::Path};
 
+/// What the column of a measure's trace is called: filters that look at problems too say `id`.
+const ID: [&str; 2] = ["trace_id", "id"];
+
+fn id_of(measure: &Map<String, Value>) -> &str {
+    ID.iter().find_map(|name| measure.get(*name)).and_then(Value::as_str).unwrap_or_default()
+}
+
 /// A trace with everything that was decided on it.
 #[derive(Debug, Serialize)]
 pub struct Row {
@@ -32,7 +39,7 @@ impl Row {
     pub fn evidence_line(measure: &Map<String, Value>) -> String {
         let said = measure.iter().filter(|(name, value)| {
             let silent = value.is_null() || value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty);
-            name.as_str() != "trace_id" && !silent
+            !ID.contains(&name.as_str()) && !silent
         });
         said.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
     }
@@ -60,7 +67,7 @@ pub fn rows(view: &View, limit: usize, mut wanted: impl FnMut(&Trace, Option<&De
         let mut evidence = Vec::new();
         for (label, table) in &mut tables {
             if let Some(measure) = table.next().transpose()? {
-                belongs(&trace, label, measure.get("trace_id").and_then(Value::as_str).unwrap_or_default())?;
+                belongs(&trace, label, id_of(&measure))?;
                 evidence.push((label.clone(), measure));
             }
         }
@@ -131,6 +138,11 @@ pub fn render(folder: &Path, args: &ShowArgs, marks: Marks) -> Result<String> {
     Ok(text)
 }
 
+/// A measure's place among the filters, from its label: `measure-3-verify` is the third's. Selectors measure nothing.
+fn place_of(label: &str) -> Option<usize> {
+    label.split('-').nth(1)?.parse::<usize>().ok()?.checked_sub(1)
+}
+
 fn describe(row: &Row, text: &mut String) {
     let trace = &row.trace;
     let fate = match &row.decision {
@@ -148,9 +160,10 @@ fn describe(row: &Row, text: &mut String) {
         trace.finish_reason.as_str()
     );
     let _ = writeln!(text, "  {fate}");
-    let outcomes = row.decision.iter().flat_map(|decision| &decision.outcomes);
-    for ((label, measure), outcome) in row.evidence.iter().zip(outcomes) {
-        let _ = writeln!(text, "  {label:<24} {outcome:?} {}", printable(&Row::evidence_line(measure)));
+    for (label, measure) in &row.evidence {
+        let outcome = row.decision.as_ref().and_then(|decision| decision.outcomes.get(place_of(label)?));
+        let outcome = outcome.map_or(String::new(), |outcome| format!("{outcome:?} "));
+        let _ = writeln!(text, "  {label:<24} {outcome}{}", printable(&Row::evidence_line(measure)));
     }
     let _ = writeln!(text, "  question  {}", printable(&row.question));
     let _ = writeln!(text, "  expected  {}", printable(&row.answer));

@@ -12,6 +12,7 @@ mod lock;
 mod logprobs;
 mod manifest;
 mod money;
+mod normal;
 mod owner;
 mod process;
 mod put;
@@ -36,6 +37,7 @@ pub use logprobs::{
 };
 pub use manifest::{Input, Manifest, ShardInfo, StageTime, timestamp};
 pub use money::{Amount, Currency, Money};
+pub use normal::normal_form;
 pub use owner::{Liveness, Owner};
 pub use put::put_if_absent;
 pub use read::{Dataset, Shard};

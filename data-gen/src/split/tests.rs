@@ -46,7 +46,7 @@ impl Bench {
     fn split(&self, holdout: &[u32], source: usize, seed: u64) -> Result<(Tally, Vec<Problem>), ProblemsError> {
         let out = tempfile::tempdir_in(self.root.path()).expect("a folder");
         let config = SplitConfig { source, holdout: holdout.to_vec() };
-        let tally = split(&config, &self.sources, &self.context(seed), out.path())?;
+        let tally = split(&config, &Sources::new(self.sources.clone(), None), &self.context(seed), out.path())?;
         let dataset = Dataset::of_folder(out.path()).expect("a dataset");
         Ok((tally, dataset.rows().collect::<Result<_, _>>().expect("rows")))
     }
@@ -136,7 +136,7 @@ fn a_shard_is_what_one_rank_samples_at_once() {
     let out = bench.root.path().join("out");
     std::fs::create_dir(&out).expect("a folder");
     let config = SplitConfig { source: 0, holdout: vec![0] };
-    split(&config, &bench.sources, &bench.context(1), &out).expect("a split");
+    split(&config, &Sources::new(bench.sources.clone(), None), &bench.context(1), &out).expect("a split");
     let dataset = Dataset::of_folder(&out).expect("a dataset");
     assert_eq!(dataset.shards().map(|shard| shard.num_rows()).collect::<Vec<_>>(), [4096, 4096, 808]);
 }

@@ -36,6 +36,10 @@ pub struct Recipe {
     pub sources: Vec<SourceConfig>,
     /// What judges the traces, in order.
     pub filters: Vec<FilterConfig>,
+    /// Filters of problems, in order: before the held-out split, before anything is bought.
+    pub problem_filters: Vec<FilterConfig>,
+    /// What the filter `contamination` looks for.
+    pub benchmarks: Vec<BenchmarkConfig>,
     /// The shareable dataset.
     pub export: Option<ExportConfig>,
     /// Who learns.
@@ -46,6 +50,15 @@ pub struct Recipe {
     pub publish: Option<PublishConfig>,
     /// The `--set` overrides, as given.
     pub overrides: Vec<String>,
+}
+
+/// Problems that no problem and no trace may contain.
+#[derive(Clone, Debug)]
+pub struct BenchmarkConfig {
+    /// What evidence calls it.
+    pub name: String,
+    /// Where its problems are.
+    pub problems: ProblemsConfig,
 }
 
 /// Problems, and who answers them how often.
@@ -160,7 +173,7 @@ impl Recipe {
 
     /// Who judges answers: the recipe's own filter, or the usual one.
     pub fn verifier(&self) -> VerifyConfig {
-        let own = self.filters.iter().find_map(|config| config.filter().verifier().cloned());
+        let own = self.filters.iter().find_map(|config| config.filter()?.verifier().cloned());
         own.unwrap_or(VerifyConfig { on_unknown: OnUnknown::Reject, policy: Default::default() })
     }
 

@@ -1,7 +1,7 @@
 //! The tables of a recipe, one function each, in the order in which a recipe has them.
 
 use super::{
-    BaseConfig, HttpConfig, Recipe, SourceConfig, StudentConfig, TeacherConfig,
+    BaseConfig, BenchmarkConfig, HttpConfig, Recipe, SourceConfig, StudentConfig, TeacherConfig,
     decode::{Diagnostics, Section, nearest},
     values::{Fault, Value, Values},
 };
@@ -63,6 +63,14 @@ fn read_tables(
     let filters = read_list(root, "filters", diagnostics, |value, what, diagnostics| {
         read_filter(value, what, &names, diagnostics)
     });
+    check_verifier(&filters, diagnostics);
+    let problem_filters = read_list(root, "problem-filters", diagnostics, |value, what, diagnostics| {
+        read_problem_filter(value, what, &names, diagnostics)
+    });
+    let benchmarks = read_list(root, "benchmarks", diagnostics, |value, what, diagnostics| {
+        read_benchmark(value, what, &folder, diagnostics)
+    });
+    check_benchmarks(&benchmarks, filters.iter().chain(&problem_filters), diagnostics);
     let export = root.optional("export", diagnostics);
     let student = root.take("student").and_then(|value| read_student(value, &folder, diagnostics));
     let evaluation = checked(root, "evaluation", diagnostics, EvaluationConfig::check);
@@ -73,6 +81,8 @@ fn read_tables(
         seed: seed?,
         sources,
         filters,
+        problem_filters,
+        benchmarks,
         export,
         student,
         evaluation,
@@ -303,8 +313,7 @@ fn read_filter(
     let sources_span = section.span_of("sources").unwrap_or(span);
     let only = section.optional::<Vec<String>>("sources", diagnostics);
     let read = |value: Value<'_>| FilterConfig::deserialize_as(&kind, Values(value));
-    let filter =
-        read_checked(section.rest(), what, diagnostics, &read, |config: &FilterConfig| config.filter().check())?;
+    let filter = read_checked(section.rest(), what, diagnostics, &read, FilterConfig::check)?;
     let Some(only) = only else { return Some(filter) };
     let mut places = Vec::new();
     for name in only {
@@ -322,6 +331,78 @@ fn read_filter(
     places.sort();
     places.dedup();
     Some(filter.only(places))
+}
+
+/// A filter of problems: one that needs no answers.
+fn read_problem_filter(
+    value: Value<'_>,
+    what: &str,
+    names: &[Option<&str>],
+    diagnostics: &mut Diagnostics,
+) -> Option<FilterConfig> {
+    let span = value.span();
+    let filter = read_filter(value, what, names, diagnostics)?;
+    if filter.on_problems() {
+        return Some(filter);
+    }
+    let (found, able) = (filter.kind(), FilterConfig::kinds_on_problems().join(", "));
+    let message = format!("`{what}.kind`: expected a filter that looks at problems alone ({able}), found `{found}`");
+    diagnostics.push(span, message, Some(format!("`{found}` looks at traces: list it under `[[filters]]`")));
+    None
+}
+
+fn read_benchmark(
+    value: Value<'_>,
+    what: &str,
+    folder: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Option<BenchmarkConfig> {
+    let mut section = Section::new(value, what, diagnostics)?;
+    let name = section.required::<String>("name", diagnostics);
+    if let Some(name) = name.as_deref().filter(|name| !is_file_name(name)) {
+        let message = format!("`{what}.name`: expected letters, digits, `-`, `_` and `.`, found `{name}`");
+        diagnostics.push(section.span.clone(), message, None);
+    }
+    let problems =
+        take_section(&mut section, "problems", diagnostics).and_then(|table| read_problems(table, folder, diagnostics));
+    section.finish(diagnostics);
+    Some(BenchmarkConfig { name: name?, problems: problems? })
+}
+
+/// Benchmarks have names of their own, and somebody who looks for them; who looks for them has some.
+fn check_benchmarks<'f>(
+    benchmarks: &[BenchmarkConfig],
+    mut filters: impl Iterator<Item = &'f FilterConfig>,
+    diagnostics: &mut Diagnostics,
+) {
+    let twice = |(index, one): &(usize, &BenchmarkConfig)| benchmarks[..*index].iter().any(|it| it.name == one.name);
+    if let Some((index, one)) = benchmarks.iter().enumerate().find(twice) {
+        let message = format!("`benchmarks.{index}.name`: another benchmark is called `{}` too", one.name);
+        diagnostics.push(0..0, message, None);
+    }
+    let help = |text: &str| Some(text.to_owned());
+    match filters.find(|filter| filter.filter().is_some_and(|filter| filter.reads_benchmarks())) {
+        Some(filter) if benchmarks.is_empty() => {
+            let message = format!("the filter `{}` needs `[[benchmarks]]`, found none", filter.kind());
+            diagnostics.push(0..0, message, help("each has a `name` and `problems`, as a source has"));
+        }
+        None if !benchmarks.is_empty() => {
+            let help = help("add `kind = \"contamination\"` under `[[problem-filters]]` or `[[filters]]`");
+            diagnostics.push(0..0, "`benchmarks`: expected a filter that looks for them, found none", help);
+        }
+        _ => {}
+    }
+}
+
+/// Some selectors ask what the verifier says.
+fn check_verifier(filters: &[FilterConfig], diagnostics: &mut Diagnostics) {
+    if filters.iter().any(FilterConfig::verifies) {
+        return;
+    }
+    for filter in filters.iter().filter(|filter| filter.needs_verifier()) {
+        let message = format!("the filter `{}` needs a filter `verify` beside it, found none", filter.kind());
+        diagnostics.push(0..0, message, Some("add `[[filters]]` with `kind = \"verify\"`".to_owned()));
+    }
 }
 
 fn read_student(value: Value<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<StudentConfig> {

@@ -1,0 +1,110 @@
+//! Shingles enter, MinHash signatures leave, and from them the keys of their bands.
+//!
+//! A signature is as many extrema as there are permutations (Broder 1997), each over an independent hash of every
+//! shingle, so two texts agree in a band of `rows` of them with probability J^rows, for J their Jaccard similarity. One
+//! hash for every pair of shingle and permutation is the cost of MinHash. Here a shingle gives a start and a step, and
+//! the hashes go up by the step (double hashing; Kirsch and Mitzenmacher 2006).
+//!
+//! A run is short, 8 hashes, and every run has a start of its own. Rows of one band come from different runs where there
+//! are enough runs. So what is known of J^rows for independent hashes holds here, which `tests.rs` measures.
+//!
+//! SSE2, which every x86-64 has, knows a maximum for `f32` and none for `u32`. So hashes become `f32`, and the signature
+//! keeps the greatest. The rounding to 24 bits is the same everywhere. It makes unequal hashes equal too often only in
+//! texts of millions of shingles.
+
+use super::hash::{SALT, constant, fold};
+
+/// Shingles that are hashed at a time: what a vector register holds. The signature does not depend on it.
+const LANES: usize = if cfg!(target_feature = "avx2") { 8 } else { 4 };
+/// Hashes of a run, which are held in eight registers.
+const STEPS: usize = 8;
+/// Most permutations of a signature.
+pub(crate) const MOST_PERMUTATIONS: usize = 256;
+
+/// The maxima of a run, one for every lane.
+type Lanes<T> = [T; LANES];
+
+/// The signature of one text.
+pub(crate) struct Signature {
+    maxima: Vec<[f32; STEPS]>,
+    /// The low and the high words of the shingles at hand.
+    words: [Vec<Lanes<u32>>; 2],
+}
+
+impl Signature {
+    /// Room for at least that many permutations, at most 256: they come in runs of 8.
+    pub(crate) fn new(permutations: usize) -> Self {
+        let num_runs = permutations.clamp(1, MOST_PERMUTATIONS).div_ceil(STEPS);
+        Signature { maxima: vec![[f32::NEG_INFINITY; STEPS]; num_runs], words: Default::default() }
+    }
+
+    /// Begins the next text.
+    pub(crate) fn clear(&mut self) {
+        self.maxima.fill([f32::NEG_INFINITY; STEPS]);
+    }
+
+    /// Takes more shingles of the text.
+    pub(crate) fn add(&mut self, shingles: &[u64]) {
+        self.words.iter_mut().for_each(Vec::clear);
+        let [low, high] = &mut self.words;
+        let (groups, rest) = shingles.as_chunks::<LANES>();
+        // The last group may be short: a shingle that comes twice changes no maximum.
+        let last = rest.first().map(|first| std::array::from_fn(|lane| *rest.get(lane).unwrap_or(first)));
+        for group in groups.iter().chain(&last) {
+            low.push(group.map(|shingle| shingle as u32));
+            high.push(group.map(|shingle| (shingle >> 32) as u32));
+        }
+        for (run, maxima) in self.maxima.iter_mut().enumerate() {
+            let factor = constant(run as u64) as u32 | 1;
+            let found = if run % 2 == 0 { raise(low, high, factor) } else { raise(high, low, factor) };
+            for (maximum, lanes) in maxima.iter_mut().zip(found) {
+                *maximum = lanes.into_iter().fold(*maximum, f32::max);
+            }
+        }
+    }
+
+    /// The keys of the bands: hashes of the `rows` maxima of each, of the band's number and of `salt`.
+    ///
+    /// The maxima are dealt to the bands by step, and within a step by run, so neighbours are of different runs.
+    pub(crate) fn bands(&self, rows: usize, salt: u64) -> impl Iterator<Item = u64> {
+        let by_step =
+            (0..STEPS).flat_map(|step| self.maxima.iter().map(move |maxima| u64::from(maxima[step].to_bits())));
+        let (mut maxima, mut band) = (by_step, 0);
+        std::iter::from_fn(move || {
+            let first = fold(SALT[0] ^ band, SALT[3] ^ salt);
+            band += 1;
+            (0..rows).try_fold(first, |key, _| maxima.next().map(|maximum| fold(key ^ maximum, SALT[1])))
+        })
+    }
+}
+
+/// The maxima of a run over the shingles: of `word * factor + step * other`, for each of the eight steps, lane by lane.
+#[inline(never)]
+fn raise(words: &[Lanes<u32>], others: &[Lanes<u32>], factor: u32) -> [Lanes<f32>; STEPS] {
+    // Eight variables, not an array: so the compiler keeps them in registers.
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = [[f32::NEG_INFINITY; LANES]; STEPS];
+    for (word, other) in words.iter().zip(others) {
+        let mut hashes = word.map(|word| word.wrapping_mul(factor));
+        hashes = raise_one(&mut a, hashes, other);
+        hashes = raise_one(&mut b, hashes, other);
+        hashes = raise_one(&mut c, hashes, other);
+        hashes = raise_one(&mut d, hashes, other);
+        hashes = raise_one(&mut e, hashes, other);
+        hashes = raise_one(&mut f, hashes, other);
+        hashes = raise_one(&mut g, hashes, other);
+        raise_one(&mut h, hashes, other);
+    }
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Raises four maxima to four hashes. Returns the next hashes.
+#[inline(always)]
+fn raise_one(maxima: &mut Lanes<f32>, hashes: Lanes<u32>, steps: &Lanes<u32>) -> Lanes<u32> {
+    let mut next = hashes;
+    for lane in 0..LANES {
+        let hash = hashes[lane] as i32 as f32;
+        maxima[lane] = if hash > maxima[lane] { hash } else { maxima[lane] };
+        next[lane] = hashes[lane].wrapping_add(steps[lane]);
+    }
+    next
+}

@@ -1,0 +1,180 @@
+//! Filtering: rows of problems or traces → one side table of measures a filter → decisions.
+
+use crate::{
+    recipe::Recipe,
+    run::{num_shards, source},
+    session::{Session, Slot, Spec, Work, ready},
+    verify,
+};
+use anyhow::Result;
+use distill_dataset::Dataset;
+use distill_filters::{Contests, FilterConfig, Inputs, Of, PROBLEM_SELECTION, SELECTION, Survey, Tables};
+
+/// What is filtered, with its filters.
+struct Rows<'a> {
+    filters: &'a [FilterConfig],
+    /// Of every source; none where problems are what is filtered.
+    problems: &'a [Slot],
+    rows: &'a [Slot],
+    /// By name.
+    benchmarks: &'a [(String, Slot)],
+    /// What the labels of its stages begin with.
+    prefix: &'static str,
+}
+
+impl Rows<'_> {
+    fn of_problems(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// The rows by their name among a stage's inputs.
+    fn input(&self, spec: Spec) -> Spec {
+        spec.inputs(if self.of_problems() { "problems" } else { "traces" }, self.rows)
+    }
+}
+
+/// Decides which problems go on, before the held-out split and before anything is bought. Nothing where no filter asks.
+pub(crate) fn problems(session: &mut Session, recipe: &Recipe, sources: &[Slot]) -> Result<Option<Slot>> {
+    if recipe.problem_filters.is_empty() {
+        return Ok(None);
+    }
+    let filters = &recipe.problem_filters;
+    let benchmarks = benchmarks(session, recipe, filters)?;
+    let rows = Rows { filters, problems: &[], rows: sources, benchmarks: &benchmarks, prefix: "problem-" };
+    let (measures, _) = measures(session, &rows)?;
+    let settings = distill_filters::settings(rows.filters, None, recipe.seed);
+    let spec = Spec::new(PROBLEM_SELECTION, &rows.filters, settings)?;
+    select(session, spec, &rows, &measures, None).map(Some)
+}
+
+/// Decides which traces become examples. The table of `verify` comes back too, which the export reads.
+pub(crate) fn traces(
+    session: &mut Session,
+    recipe: &Recipe,
+    problems: &[Slot],
+    traces: &[Slot],
+) -> Result<(Option<Slot>, Slot)> {
+    let filters = &recipe.filters;
+    let benchmarks = benchmarks(session, recipe, filters)?;
+    let rows = Rows { filters, problems, rows: traces, benchmarks: &benchmarks, prefix: "" };
+    let (measures, verdicts) = measures(session, &rows)?;
+    let weights = recipe.weights();
+    let settings = distill_filters::settings(rows.filters, weights.as_deref(), recipe.seed);
+    let spec = match &weights {
+        Some(weights) => Spec::new(SELECTION, &(rows.filters, weights), settings)?,
+        None => Spec::new(SELECTION, &rows.filters, settings)?,
+    };
+    Ok((verdicts, select(session, spec, &rows, &measures, weights.as_deref())?))
+}
+
+/// The benchmarks' problems, read as any file of problems is, where a filter asks for them.
+fn benchmarks(session: &mut Session, recipe: &Recipe, filters: &[FilterConfig]) -> Result<Vec<(String, Slot)>> {
+    if !filters.iter().any(|config| config.filter().is_some_and(|filter| filter.reads_benchmarks())) {
+        return Ok(Vec::new());
+    }
+    let mut slots = Vec::new();
+    for benchmark in &recipe.benchmarks {
+        let label = format!("benchmark-{}", benchmark.name);
+        slots.push((benchmark.name.clone(), source(session, recipe.seed, &benchmark.problems, label)?));
+    }
+    Ok(slots)
+}
+
+/// One side table for each filter that measures, and which of them holds verdicts.
+fn measures(session: &mut Session, rows: &Rows<'_>) -> Result<(Vec<Slot>, Option<Slot>)> {
+    let (mut measures, mut verdicts) = (Vec::new(), None);
+    for (index, config) in rows.filters.iter().enumerate() {
+        let Some(filter) = config.filter() else { continue };
+        let label = format!("{}measure-{}-{}", rows.prefix, index + 1, config.kind());
+        let spec = Spec::new(filter.stage(), config, filter.keyed())?.label(label);
+        let mut spec = rows.input(spec.inputs("problems", rows.problems));
+        let (judges, tools) = verify::judges_for(filter, rows.problems.iter().filter_map(Slot::get));
+        if let Some(tools) = tools {
+            spec = spec.outside("tools", tools);
+        }
+        let benchmarks = if filter.reads_benchmarks() { rows.benchmarks } else { &[] };
+        spec = spec.inputs("benchmarks", benchmarks.iter().map(|(_, slot)| slot));
+        let survey = match filter.survey() {
+            Some(survey) => Some(self::survey(session, survey, config, rows, benchmarks)?),
+            None => None,
+        };
+        let table = session.stage(spec.inputs("survey", &survey), |_| {
+            let tables = Ready::of(rows, benchmarks)?;
+            let survey = survey.as_ref().map(Slot::ready).transpose()?;
+            Ok(Work::map(num_shards(&tables.rows), move |unit, context, out| {
+                let inputs = Inputs { judges: Some(&judges), survey, ..tables.inputs() };
+                Ok(filter.measure(&inputs.unit(unit)?, context, out)?)
+            }))
+        })?;
+        if filter.verifies() {
+            verdicts = Some(table.clone());
+        }
+        measures.push(table);
+    }
+    Ok((measures, verdicts))
+}
+
+/// What a filter's first pass over everything finds.
+fn survey(
+    session: &mut Session,
+    survey: &dyn Survey,
+    config: &FilterConfig,
+    rows: &Rows<'_>,
+    benchmarks: &[(String, Slot)],
+) -> Result<Slot> {
+    let label = format!("{}survey-{}", rows.prefix, config.kind());
+    let spec = Spec::new(survey.stage(), config, survey.keyed())?.label(label);
+    let spec = rows.input(spec.inputs("problems", rows.problems));
+    session.stage(spec.inputs("benchmarks", benchmarks.iter().map(|(_, slot)| slot)), |_| {
+        let tables = Ready::of(rows, benchmarks)?;
+        Ok(Work::gather(move |context, out| Ok(survey.look(&tables.inputs(), context, out)?)))
+    })
+}
+
+/// The tables of what is filtered, all of them made.
+struct Ready {
+    problems: Vec<Dataset>,
+    rows: Vec<Dataset>,
+    benchmarks: Vec<(String, Dataset)>,
+    of: Of,
+}
+
+impl Ready {
+    fn of(rows: &Rows<'_>, benchmarks: &[(String, Slot)]) -> Result<Ready> {
+        let benchmarks = benchmarks.iter().map(|(name, slot)| Ok((name.clone(), slot.ready()?.clone())));
+        Ok(Ready {
+            problems: ready(rows.problems)?,
+            rows: ready(rows.rows)?,
+            benchmarks: benchmarks.collect::<Result<_>>()?,
+            of: if rows.of_problems() { Of::Problems } else { Of::Traces },
+        })
+    }
+
+    fn inputs(&self) -> Inputs<'_> {
+        Inputs { of: self.of, benchmarks: &self.benchmarks, ..Inputs::traces(&self.problems, &self.rows) }
+    }
+}
+
+fn select(
+    session: &mut Session,
+    spec: Spec,
+    rows: &Rows<'_>,
+    measures: &[Slot],
+    weights: Option<&[f64]>,
+) -> Result<Slot> {
+    session.stage(rows.input(spec).inputs("measures", measures), |_| {
+        let (filters, of_problems) = (rows.filters, rows.of_problems());
+        let (rows, measures) = (ready(rows.rows)?, ready(measures)?);
+        let mut contests = None;
+        Ok(Work::map(num_shards(&rows), move |unit, context, out| {
+            let inputs = if of_problems { Inputs::problems(&rows) } else { Inputs::traces(&[], &rows) };
+            let tables = Tables { filters, measures: &measures };
+            // They are about all units: they are held once, before the first.
+            let contests = match &mut contests {
+                Some(contests) => contests,
+                none => none.insert(Contests::of(tables, weights, &inputs, context)?),
+            };
+            Ok(distill_filters::select(tables, contests, &inputs.unit(unit)?, context, out)?)
+        }))
+    })
+}
