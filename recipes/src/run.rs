@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use distill_data_gen::{Outcome, PROBLEMS, ProblemsConfig, SOURCE, SamplingConfig, SplitConfig, TRACES};
 use distill_dataset::{Dataset, Keyed, Problem, Shard, Trace, Verdict};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
-use distill_filters::{EXAMPLES, EXPORT, Filter, Inputs, Mix, SELECTION};
+use distill_filters::{EXAMPLES, EXPORT, Filter, FilterConfig, Inputs, Mix, SELECTION};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainingConfig};
 use distill_teacher::Answers;
@@ -45,13 +45,15 @@ pub enum Until {
 /// What the first failing stage says; stages before it are done and stay done.
 pub fn run(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
     session.phase(Until::Sample);
+    // What filters read beside the tables is tried before anything is bought.
+    let files = filter_files(session, recipe)?;
     let problems = make_problems(session, recipe)?;
     let mut traces = Vec::new();
     for index in 0..recipe.sources.len() {
         traces.push(make_traces(session, recipe, index, &problems, secrets)?);
     }
     session.phase(Until::Filter);
-    let (verdicts, selection) = filter(session, recipe, &problems, &traces)?;
+    let (verdicts, selection) = filter(session, recipe, files, &problems, &traces)?;
     let data = Data { problems: &problems, traces: &traces, selection: &selection };
     session.phase(Until::Export);
     if let Some(config) = &recipe.export {
@@ -161,10 +163,25 @@ fn make_traces(
     })
 }
 
+/// For each filter the digest of the files from outside that decide its measures; nothing where there are none.
+fn filter_files(session: &Session, recipe: &Recipe) -> Result<Vec<Option<String>>> {
+    let digest = |(index, config): (usize, &FilterConfig)| {
+        let files = config.filter().files().with_context(|| format!("`filters.{index}`"))?;
+        if files.is_empty() { Ok(None) } else { session.outside.files("filter-files", &files).map(Some) }
+    };
+    recipe.filters.iter().enumerate().map(digest).collect()
+}
+
 /// One side table per filter, then the decisions. The table of `verify` comes back too, which the export reads.
-fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[Slot]) -> Result<(Option<Slot>, Slot)> {
+fn filter(
+    session: &mut Session,
+    recipe: &Recipe,
+    files: Vec<Option<String>>,
+    problems: &[Slot],
+    traces: &[Slot],
+) -> Result<(Option<Slot>, Slot)> {
     let (mut measures, mut verdicts) = (Vec::new(), None);
-    for (index, config) in recipe.filters.iter().enumerate() {
+    for ((index, config), files) in recipe.filters.iter().enumerate().zip(files) {
         let filter = config.filter();
         let mut spec = Spec::new(filter.stage(), config, filter.keyed())?
             .label(format!("measure-{}-{}", index + 1, config.kind()))
@@ -173,6 +190,9 @@ fn filter(session: &mut Session, recipe: &Recipe, problems: &[Slot], traces: &[S
         let (judges, tools) = verify::judges_for(filter, problems.iter().filter_map(Slot::get));
         if let Some(tools) = tools {
             spec = spec.outside("tools", tools);
+        }
+        if let Some(files) = files {
+            spec = spec.outside("files", files);
         }
         let table = session.stage(spec, |_| {
             let (problems, traces) = (ready(problems)?, ready(traces)?);

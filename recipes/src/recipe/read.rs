@@ -61,7 +61,7 @@ fn read_tables(
     check_sources(&sources, diagnostics);
     let names: Vec<Option<&str>> = sources.iter().map(|source| source.name.as_deref()).collect();
     let filters = read_list(root, "filters", diagnostics, |value, what, diagnostics| {
-        read_filter(value, what, &names, diagnostics)
+        read_filter(value, what, &folder, &names, diagnostics)
     });
     let export = root.optional("export", diagnostics);
     let student = root.take("student").and_then(|value| read_student(value, &folder, diagnostics));
@@ -278,6 +278,7 @@ fn read_teacher(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagn
 fn read_filter(
     value: Value<'_>,
     what: &str,
+    folder: &Path,
     names: &[Option<&str>],
     diagnostics: &mut Diagnostics,
 ) -> Option<FilterConfig> {
@@ -300,11 +301,18 @@ fn read_filter(
         unknown_choice("filter", &kind, &FilterConfig::kinds(), kind_span, diagnostics);
         return None;
     }
-    let sources_span = section.span_of("sources").unwrap_or(span);
+    let sources_span = section.span_of("sources").unwrap_or(span.clone());
     let only = section.optional::<Vec<String>>("sources", diagnostics);
     let read = |value: Value<'_>| FilterConfig::deserialize_as(&kind, Values(value));
     let filter =
         read_checked(section.rest(), what, diagnostics, &read, |config: &FilterConfig| config.filter().check())?;
+    let filter = match filter.filter().laid_from(folder) {
+        Ok(laid) => laid.unwrap_or(filter),
+        Err(error) => {
+            diagnostics.push(span, format!("`{what}`: expected paths that are text: {error}"), None);
+            return None;
+        }
+    };
     let Some(only) = only else { return Some(filter) };
     let mut places = Vec::new();
     for name in only {
