@@ -37,7 +37,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
         &["distill-dataset", "distill-teacher", "distill-chat", "distill-checkpoint", "distill-model"],
     ),
     ("distill-simulator", &[]),
-    ("distill-filters", &["distill-dataset", "distill-verify"]),
+    ("distill-filters", &["distill-dataset", "distill-chat", "distill-verify"]),
     ("distill-verify", &["distill-sandbox"]),
     ("distill-sandbox", &[]),
     ("distill-chat", &["distill-dataset"]),

@@ -141,6 +141,24 @@ fn the_call_and_the_template_are_in_the_key_of_traces() {
 }
 
 #[test]
+fn the_students_tokenizer_is_in_the_key_of_lengths_by_its_content() {
+    let measured = |tokenizer: &Path| {
+        let overrides = ["filters.1.max-student-tokens=99".to_owned(), format!("filters.1.tokenizer={tokenizer:?}")];
+        let keys: BTreeMap<_, _> = keys("quickstart.toml", &overrides).into_iter().collect();
+        (keys["measure-2-length"].clone(), keys["selection"].clone())
+    };
+    let here = measured(Path::new("nano"));
+    let moved = tempfile::tempdir().expect("a temporary folder");
+    let file = moved.path().join("tokenizer.json");
+    let text = fs::read_to_string(root().join("recipes/nano/tokenizer.json")).expect("a tokenizer");
+    fs::write(&file, &text).expect("a copy");
+    assert_eq!(measured(moved.path()), here, "where it lies is in no key, and a relative path is the recipe's");
+    assert_eq!(measured(&file), here, "the folder's file is the folder");
+    fs::write(&file, format!("{text}\n")).expect("another file");
+    assert_ne!(measured(&file).0, here.0, "its content is");
+}
+
+#[test]
 fn a_default_does_not_change_without_its_stages_version() {
     use distill_dataset::Stage;
     let mut table = String::new();

@@ -154,6 +154,33 @@ pub fn problem_files(path: &Path, format: FileFormat) -> Result<Vec<PathBuf>, Pr
 /// A row of a file: a problem, or why there is none.
 pub(crate) type Row = Result<Problem, Rejected>;
 
+/// A row of a file of problems, and where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlacedRow {
+    /// The file.
+    pub file: PathBuf,
+    /// Line of a JSONL file or row of a Parquet file, from 1.
+    pub line: u64,
+    /// The problem's id, or why there is no problem.
+    pub row: Result<String, String>,
+}
+
+/// Hands the place of every row of a file to `each`, in order: what a source reads of it.
+///
+/// # Errors
+/// When the file cannot be read, lacks a column, or what `each` says.
+pub fn placed_rows(
+    config: &FileConfig,
+    path: &Path,
+    format: FileFormat,
+    each: &mut dyn FnMut(PlacedRow) -> Result<(), ProblemsError>,
+) -> Result<(), ProblemsError> {
+    read_placed(config, path, format, &mut |file, line, row| {
+        let row = row.map(|problem| problem.id).map_err(|rejected| rejected.reason);
+        each(PlacedRow { file: file.to_owned(), line, row })
+    })
+}
+
 /// Hands every row of a file to `each`, in order.
 pub(crate) fn read(
     config: &FileConfig,
@@ -161,6 +188,11 @@ pub(crate) fn read(
     format: FileFormat,
     each: &mut dyn FnMut(Row) -> Result<(), ProblemsError>,
 ) -> Result<(), ProblemsError> {
+    read_placed(config, path, format, &mut |_, _, row| each(row))
+}
+
+/// The same with the file and the line of each.
+fn read_placed(config: &FileConfig, path: &Path, format: FileFormat, each: Each<'_>) -> Result<(), ProblemsError> {
     let mut reading = Reading { config, each, num_problems: 0, num_rejected: 0 };
     for file in problem_files(path, format)? {
         match format {
@@ -171,9 +203,12 @@ pub(crate) fn read(
     Ok(())
 }
 
+/// Takes a row with its file and line.
+type Each<'e> = &'e mut dyn FnMut(&Path, u64, Row) -> Result<(), ProblemsError>;
+
 struct Reading<'c> {
     config: &'c FileConfig,
-    each: &'c mut dyn FnMut(Row) -> Result<(), ProblemsError>,
+    each: Each<'c>,
     num_problems: u64,
     num_rejected: usize,
 }
@@ -346,7 +381,7 @@ impl Reading<'_> {
         };
         let messages = vec![Message::user(content)];
         self.num_problems += 1;
-        (self.each)(Ok(Problem {
+        let problem = Problem {
             id: problem_id(&messages),
             messages,
             domain: self.config.domain.clone(),
@@ -356,7 +391,8 @@ impl Reading<'_> {
             source: file_name(path),
             split: Split::Train,
             licence: self.config.licence.clone(),
-        }))
+        };
+        (self.each)(path, line, Ok(problem))
     }
 
     fn reject(&mut self, path: &Path, line: u64, reason: &str, detail: String) -> Result<(), ProblemsError> {
@@ -364,7 +400,8 @@ impl Reading<'_> {
             tracing::warn!(file = %path.display(), line, reason, detail, "row left out");
         }
         self.num_rejected += 1;
-        (self.each)(Err(Rejected { file: file_name(path), line, reason: reason.to_owned(), detail }))
+        let rejected = Rejected { file: file_name(path), line, reason: reason.to_owned(), detail };
+        (self.each)(path, line, Err(rejected))
     }
 }
 

@@ -6,7 +6,7 @@ mod generators;
 mod sampling;
 mod split;
 
-pub use files::{AnswerFormat, AnswerKind, Columns, FileConfig, FileFormat, problem_files};
+pub use files::{AnswerFormat, AnswerKind, Columns, FileConfig, FileFormat, PlacedRow, placed_rows, problem_files};
 pub use generators::{BaseConversionConfig, ChainSumConfig, CountdownConfig, GeneratorConfig, LinearEquationConfig};
 pub use sampling::{
     AdaptiveConfig, Bought, Holdings, Judge, OldAnswers, Outcome, SamplingConfig, SamplingError, Standing, TRACES, buy,

@@ -2,13 +2,16 @@
 //! measures nothing, and chooses among the rows that reach it.
 
 use crate::{
-    Contest, FilterError, Inputs, Unit,
+    Contest, FilterConfig, FilterError, Inputs, Unit,
     unit::{Asked, Of, Said, Window, problem_of},
 };
 use distill_dataset::{Context, Keyed, Outcome, Record, Shard, ShardWriter, Stage, Tally};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::{ops::Range, path::Path};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 /// One filter. Its measures are a table of their own, one row for each trace, or for each problem where it looks at those.
 pub trait Filter: Send + Sync {
@@ -68,6 +71,22 @@ pub trait Filter: Send + Sync {
 
     /// All settings, thresholds too: what the selection depends on.
     fn settings(&self) -> Keyed;
+
+    /// Files from outside the store whose content decides a measure, each of them tried.
+    ///
+    /// # Errors
+    /// Which is missing or damaged, expected and found.
+    fn files(&self) -> Result<Vec<PathBuf>, FilterError> {
+        Ok(Vec::new())
+    }
+
+    /// The same filter with its paths laid from `folder`; nothing where it has none.
+    ///
+    /// # Errors
+    /// When a path is no text.
+    fn laid_from(&self, _folder: &Path) -> Result<Option<FilterConfig>, serde_json::Error> {
+        Ok(None)
+    }
 
     /// Measures the traces of a unit, in order, into one shard.
     ///

@@ -46,7 +46,7 @@ pub use duplicates::{Duplicate, DuplicatesConfig, Within};
 pub use examples::{EXAMPLES, examples};
 pub use export::{EXPORT, ExportedRow, export};
 pub use filter::{Decided, Filter, OnUnknown, Selector, Survey};
-pub use format::{Form, FormatConfig, Misformed};
+pub use format::{Form, FormatConfig, Outline};
 pub use language::{LanguageConfig, Spoken, Told};
 pub use length::{Length, LengthConfig};
 pub use list::FilterConfig;
@@ -64,7 +64,9 @@ pub use unit::{Inputs, Of, Unit};
 pub use verify::{Verified, VerifyConfig, verdict};
 pub use vote::{VoteConfig, Voted};
 
+use distill_chat::ChatError;
 use distill_dataset::{DatasetError, Interrupted};
+use std::path::PathBuf;
 
 /// Why traces could not be filtered.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +118,18 @@ pub enum FilterError {
     /// Nobody to run code was given.
     #[error("problems have tests, and there is nobody to run them")]
     NoJudges,
+    /// What is to count the student's tokens is not there.
+    #[error(
+        "`tokenizer`: expected a tokenizer.json, or a folder with one, found neither at {}\nhint: name the folder of the student's base; a relative path is laid from the recipe's folder",
+        path.display()
+    )]
+    NoTokenizer {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// What is to count the student's tokens is damaged.
+    #[error("`tokenizer`: {0}")]
+    Tokenizer(#[source] ChatError),
     /// Code cannot be run here.
     #[error(transparent)]
     Sandbox(#[from] distill_verify::code::SandboxError),

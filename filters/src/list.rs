@@ -14,7 +14,7 @@ use serde::{
     },
 };
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 /// How the configuration of a filter is read, by its kind.
 type Reader<D, E> = (&'static str, fn(D) -> Result<FilterConfig, E>);
@@ -156,6 +156,15 @@ impl FilterConfig {
             Step::Filter(filter) => filter.check(),
             Step::Selector(selector) => selector.check(),
         }
+    }
+
+    /// The same with its paths laid from `folder`.
+    ///
+    /// # Errors
+    /// When a path is no text.
+    pub fn laid_from(self, folder: &Path) -> Result<FilterConfig, serde_json::Error> {
+        let laid = self.filter().map(|filter| filter.laid_from(folder)).transpose()?;
+        Ok(laid.flatten().unwrap_or(self))
     }
 
     /// Whether it makes sense of problems.

@@ -77,7 +77,7 @@ fn listed(config: impl Filter + Serialize + 'static) -> FilterConfig {
 fn filters(on_unknown: OnUnknown) -> Vec<FilterConfig> {
     vec![
         listed(FormatConfig::default()),
-        listed(LengthConfig { min_tokens: 10, max_tokens: Some(50) }),
+        listed(LengthConfig { min_tokens: 10, max_tokens: Some(50), ..LengthConfig::default() }),
         listed(DuplicatesConfig::default()),
         listed(VerifyConfig { on_unknown, policy: Policy::default() }),
     ]
@@ -252,7 +252,7 @@ fn what_cannot_be_judged_goes_on_when_the_recipe_says_so() {
 
 #[test]
 fn thresholds_are_no_part_of_the_measurement() {
-    let strict = LengthConfig { min_tokens: 10, max_tokens: Some(20) };
+    let strict = LengthConfig { min_tokens: 10, max_tokens: Some(20), ..LengthConfig::default() };
     assert_eq!(strict.keyed(), LengthConfig::default().keyed());
     assert_ne!(strict.settings(), LengthConfig::default().settings());
     let verify = |on_unknown| VerifyConfig { on_unknown, policy: Policy::default() };
@@ -359,7 +359,10 @@ fn kept(decisions: &[Decision]) -> [usize; 2] {
 
 #[test]
 fn sources_are_mixed_as_their_weights_say_whatever_the_shards() {
-    let filters = vec![listed(FormatConfig::default()), listed(LengthConfig { min_tokens: 12, max_tokens: None })];
+    let filters = vec![
+        listed(FormatConfig::default()),
+        listed(LengthConfig { min_tokens: 12, max_tokens: None, ..LengthConfig::default() }),
+    ];
     let run = |shard_rows, weights: &[f64]| {
         let (problems, sources) = pool();
         let bench = Bench::of(problems, sources, shard_rows);
@@ -386,7 +389,10 @@ fn sources_are_mixed_as_their_weights_say_whatever_the_shards() {
 
 #[test]
 fn a_source_of_which_nothing_is_kept_cannot_be_mixed_in() {
-    let nothing = vec![listed(LengthConfig { min_tokens: 1000, max_tokens: None }).only(vec![(1, "b".to_owned())])];
+    let nothing = vec![
+        listed(LengthConfig { min_tokens: 1000, max_tokens: None, ..LengthConfig::default() })
+            .only(vec![(1, "b".to_owned())]),
+    ];
     let (problems, sources) = pool();
     let bench = Bench::of(problems, sources, 16);
     let (_, measures) = bench.decide(&nothing);
@@ -398,7 +404,7 @@ fn a_source_of_which_nothing_is_kept_cannot_be_mixed_in() {
 fn a_filter_of_some_sources_passes_the_others_by() {
     let (problems, sources) = pool();
     let bench = Bench::of(problems, sources, 16);
-    let strict = listed(LengthConfig { min_tokens: 1000, max_tokens: None });
+    let strict = listed(LengthConfig { min_tokens: 1000, max_tokens: None, ..LengthConfig::default() });
     let (all, only) = (strict.clone(), strict.only(vec![(0, "a".to_owned())]));
     let with = |filter: FilterConfig| {
         let filters = [filter, listed(FormatConfig::default())];

@@ -34,8 +34,12 @@ pub enum Command {
     Plan(RecipeArgs),
     /// Up to the teacher's traces.
     Sample(RecipeArgs),
-    /// Up to measured, judged and selected traces.
-    Filter(RecipeArgs),
+    /// Up to measured, judged and selected traces; of a file that is no recipe, filters on its rows.
+    Filter(FilterArgs),
+    /// Near duplicates out of a JSONL or Parquet file.
+    Dedup(DedupArgs),
+    /// What benchmarks contain out of a JSONL or Parquet file.
+    Decontaminate(DecontaminateArgs),
     /// Up to the shareable dataset in Parquet.
     Export(RecipeArgs),
     /// Up to the trained checkpoint.
@@ -145,6 +149,70 @@ pub struct RecipeArgs {
     /// Prints the outcome as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A recipe that is filtered, or a file.
+#[derive(Args, Debug)]
+pub struct FilterArgs {
+    /// The recipe, which ends in `.toml`, or the file.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// A filter of a file's rows and its settings, e.g. `--with language,max-share=0.2`; in the order given.
+    #[arg(long, value_name = "KIND[,KEY=VALUE…]")]
+    pub with: Vec<String>,
+    /// The file's column of text.
+    #[arg(long, value_name = "COLUMN")]
+    pub text: Option<String>,
+    /// Where the rows that stay are written; beside the file by default.
+    #[arg(long, value_name = "PATH")]
+    pub out: Option<PathBuf>,
+}
+
+/// A file whose rows are looked at.
+#[derive(Args, Clone, Debug)]
+pub struct FileArgs {
+    /// The file: `.jsonl` or `.parquet`.
+    pub file: PathBuf,
+    /// Its column of text; `problem`, `question`, `prompt`, `text` and others are found.
+    #[arg(long, value_name = "COLUMN")]
+    pub text: Option<String>,
+    /// Where the rows that stay are written; beside the file by default.
+    #[arg(long, value_name = "PATH")]
+    pub out: Option<PathBuf>,
+    /// Where lots are drawn: their seed.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads for computing; all cores by default.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Prints the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Near duplicates.
+#[derive(Args, Debug)]
+pub struct DedupArgs {
+    /// The file.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// A setting of `near-duplicates`, e.g. `--set threshold=0.7`; filters/README.md lists them.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+}
+
+/// Benchmarks that a file may not contain.
+#[derive(Args, Debug)]
+pub struct DecontaminateArgs {
+    /// The file.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// A benchmark's problems: `.jsonl` or `.parquet`; may be given several times.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub against: Vec<PathBuf>,
+    /// A setting of `contamination`, e.g. `--set rule=eight-gram`; filters/README.md lists them.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
 }
 
 /// Where results live.

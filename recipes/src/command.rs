@@ -1,7 +1,11 @@
 //! One command: from what was typed to an exit code.
 
 use crate::{
-    cli::{Cli, Command, RecipeArgs, RunArgs, TeacherCommand, VerifyCodeArgs, VerifyCommand, VerifyMathArgs},
+    alone::Task,
+    cli::{
+        Cli, Command, FileArgs, FilterArgs, RecipeArgs, RunArgs, TeacherCommand, VerifyCodeArgs, VerifyCommand,
+        VerifyMathArgs,
+    },
     convert, doctor, known, launch, plan,
     progress::Reporter,
     rank,
@@ -80,7 +84,11 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
         Command::Run(args) | Command::Publish(args) => run_recipe(&args, Until::Publish, secrets),
         Command::Plan(args) => plan_recipe(&args),
         Command::Sample(args) => run_recipe(&args, Until::Sample, secrets),
-        Command::Filter(args) => run_recipe(&args, Until::Filter, secrets),
+        Command::Filter(args) => filter(args, secrets),
+        Command::Dedup(args) => alone(&args.file, Task::dedup(&args.file, &args.settings)?),
+        Command::Decontaminate(args) => {
+            alone(&args.file, Task::decontaminate(&args.file, &args.against, &args.settings)?)
+        }
         Command::Export(args) => run_recipe(&args, Until::Export, secrets),
         Command::Train(args) => run_recipe(&args, Until::Train, secrets),
         Command::Evaluate(args) => run_recipe(&args, Until::Evaluate, secrets),
@@ -138,6 +146,28 @@ fn run_recipe(args: &RecipeArgs, until: Until, secrets: Secrets<'_>) -> Result<(
     outcome?;
     let report = report::write(&session.folder)?;
     print(&safe(&status::summary(&session, &report, args.json)?, args.json))
+}
+
+/// A recipe ends in `.toml`; anything else is data.
+fn filter(args: FilterArgs, secrets: Secrets<'_>) -> Result<()> {
+    let FilterArgs { recipe, with, text, out } = args;
+    if recipe.recipe.extension().is_some_and(|extension| extension == "toml") {
+        let for_files = !with.is_empty() || text.is_some() || out.is_some();
+        anyhow::ensure!(
+            !for_files,
+            "`--with`, `--text` and `--out` are for a file of data: expected none beside a recipe"
+        );
+        return run_recipe(&recipe, Until::Filter, secrets);
+    }
+    let (file, threads, json) = (recipe.recipe, recipe.threads, recipe.json);
+    let args = FileArgs { file, text, out, seed: 0, threads, json };
+    alone(&args, Task::filter(&args, &with)?)
+}
+
+/// Filters alone on a file.
+fn alone(args: &FileArgs, task: Task) -> Result<()> {
+    set_threads(args.threads)?;
+    print(&safe(&task.run(Reporter::detect(), stop_on_signal, args.json)?, args.json))
 }
 
 fn plan_recipe(args: &RecipeArgs) -> Result<()> {

@@ -6,9 +6,9 @@ use crate::{
     session::{Session, Slot, Spec, Work, ready},
     verify,
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use distill_dataset::Dataset;
-use distill_filters::{Contests, FilterConfig, Inputs, Of, PROBLEM_SELECTION, SELECTION, Survey, Tables};
+use distill_filters::{Contests, Filter, FilterConfig, Inputs, Of, PROBLEM_SELECTION, SELECTION, Survey, Tables};
 
 /// What is filtered, with its filters.
 struct Rows<'a> {
@@ -33,8 +33,16 @@ impl Rows<'_> {
     }
 }
 
+/// What was decided on problems, and on what grounds.
+pub(crate) struct Judged {
+    /// Beside the sources.
+    pub(crate) decisions: Slot,
+    /// One side table for each filter that measures, in their order.
+    pub(crate) measures: Vec<Slot>,
+}
+
 /// Decides which problems go on, before the held-out split and before anything is bought. Nothing where no filter asks.
-pub(crate) fn problems(session: &mut Session, recipe: &Recipe, sources: &[Slot]) -> Result<Option<Slot>> {
+pub(crate) fn problems(session: &mut Session, recipe: &Recipe, sources: &[Slot]) -> Result<Option<Judged>> {
     if recipe.problem_filters.is_empty() {
         return Ok(None);
     }
@@ -44,7 +52,8 @@ pub(crate) fn problems(session: &mut Session, recipe: &Recipe, sources: &[Slot])
     let (measures, _) = measures(session, &rows)?;
     let settings = distill_filters::settings(rows.filters, None, recipe.seed);
     let spec = Spec::new(PROBLEM_SELECTION, &rows.filters, settings)?;
-    select(session, spec, &rows, &measures, None).map(Some)
+    let decisions = select(session, spec, &rows, &measures, None)?;
+    Ok(Some(Judged { decisions, measures }))
 }
 
 /// Decides which traces become examples. The table of `verify` comes back too, which the export reads.
@@ -80,6 +89,25 @@ fn benchmarks(session: &mut Session, recipe: &Recipe, filters: &[FilterConfig]) 
     Ok(slots)
 }
 
+/// Tries the files from outside that filters read, before anything is bought.
+///
+/// # Errors
+/// Which filter's file is missing or damaged.
+pub(crate) fn check_files(session: &Session, recipe: &Recipe) -> Result<()> {
+    for (key, filters) in [("filters", &recipe.filters), ("problem-filters", &recipe.problem_filters)] {
+        for (index, filter) in filters.iter().enumerate().filter_map(|(index, it)| Some((index, it.filter()?))) {
+            files_of(session, filter).with_context(|| format!("`{key}.{index}`"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The digest of the files from outside that decide a filter's measures, where there are some.
+fn files_of(session: &Session, filter: &dyn Filter) -> Result<Option<String>> {
+    let files = filter.files()?;
+    if files.is_empty() { Ok(None) } else { session.outside.files("filter-files", &files).map(Some) }
+}
+
 /// One side table for each filter that measures, and which of them holds verdicts.
 fn measures(session: &mut Session, rows: &Rows<'_>) -> Result<(Vec<Slot>, Option<Slot>)> {
     let (mut measures, mut verdicts) = (Vec::new(), None);
@@ -91,6 +119,9 @@ fn measures(session: &mut Session, rows: &Rows<'_>) -> Result<(Vec<Slot>, Option
         let (judges, tools) = verify::judges_for(filter, rows.problems.iter().filter_map(Slot::get));
         if let Some(tools) = tools {
             spec = spec.outside("tools", tools);
+        }
+        if let Some(files) = files_of(session, filter)? {
+            spec = spec.outside("files", files);
         }
         let benchmarks = if filter.reads_benchmarks() { rows.benchmarks } else { &[] };
         spec = spec.inputs("benchmarks", benchmarks.iter().map(|(_, slot)| slot));

@@ -1,6 +1,7 @@
 //! `distill` as a library: a recipe is read (`recipe/`), its stages are sequenced (`run.rs`) with keys, claims and
 //! manifests (`session.rs`), and what came of it is told (`status.rs`, `report/`, `show.rs`, `plan.rs`). `serve.rs` and `talk.rs` put a checkpoint to use.
 
+pub mod alone;
 pub mod buying;
 pub mod cli;
 pub mod command;

@@ -44,6 +44,8 @@ pub enum Until {
 /// What the first failing stage says; stages before it are done and stay done.
 pub fn run(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
     session.phase(Until::Sample);
+    // What filters read beside the tables is tried before anything is bought.
+    filtering::check_files(session, recipe)?;
     let problems = make_problems(session, recipe)?;
     let mut traces = Vec::new();
     for index in 0..recipe.sources.len() {
@@ -83,7 +85,7 @@ fn make_problems(session: &mut Session, recipe: &Recipe) -> Result<Vec<Slot>> {
     for (index, source) in recipe.sources.iter().enumerate() {
         sources.push(self::source(session, seed, &source.problems, label("source", index))?);
     }
-    let decisions = filtering::problems(session, recipe, &sources)?;
+    let decisions = filtering::problems(session, recipe, &sources)?.map(|judged| judged.decisions);
     let holdout: Vec<u32> = recipe.sources.iter().map(|source| source.holdout).collect();
     let split = |index| {
         let config = SplitConfig { source: index, holdout: holdout.clone() };

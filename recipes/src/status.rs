@@ -2,6 +2,7 @@
 
 use crate::{buying::Buying, record::State, session::Session, view::View};
 use anyhow::Result;
+use distill_dataset::Funnel;
 use serde_json::{Value, json};
 use std::{fmt::Write, path::Path};
 
@@ -29,8 +30,25 @@ pub fn render(folder: &Path, as_json: bool) -> Result<String> {
             text.push_str(&Buying::of(&view, &stage.label)?.told());
         }
     }
+    for (what, funnel) in [("problems", view.problem_funnel()), ("traces", view.funnel())] {
+        text.push_str(&funnel.map_or(String::new(), |funnel| told(what, funnel)));
+    }
     text.push_str(&scores(&view));
     Ok(text)
+}
+
+/// A funnel, a line each step and reason.
+fn told(what: &str, funnel: &Funnel) -> String {
+    let mut text = format!("\n{what} that were looked at, and dropped\n");
+    for step in &funnel.steps {
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "  {:<22} {:>9}", step.filter, step.entered);
+        for (reason, count) in &step.dropped {
+            let _ = writeln!(text, "    {reason:<29} {count:>9} dropped");
+        }
+    }
+    let _ = writeln!(text, "  {:<22} {:>9}", "kept", funnel.kept);
+    text
 }
 
 fn as_value(view: &View) -> Value {
@@ -59,7 +77,7 @@ fn as_value(view: &View) -> Value {
         view.scores().map(|(subject, score)| (subject.to_owned(), json!(score))).collect();
     json!({
         "name": view.record.name, "seed": view.record.seed, "recipe": view.record.recipe,
-        "overrides": view.record.overrides, "stages": stages, "funnel": view.funnel(), "evaluation": evaluation,
+        "overrides": view.record.overrides, "stages": stages, "problem_funnel": view.problem_funnel(), "funnel": view.funnel(), "evaluation": evaluation,
     })
 }
 

@@ -39,7 +39,17 @@ impl View {
 
     /// What became of all traces.
     pub fn funnel(&self) -> Option<&Funnel> {
-        self.manifests().find_map(|(_, manifest)| match &manifest.tally.detail {
+        self.funnel_of("selection")
+    }
+
+    /// What became of all problems, where something filters them.
+    pub fn problem_funnel(&self) -> Option<&Funnel> {
+        self.funnel_of("problem-selection")
+    }
+
+    fn funnel_of(&self, stage: &str) -> Option<&Funnel> {
+        let mut manifests = self.manifests().filter(|(record, _)| record.stage == stage);
+        manifests.find_map(|(_, manifest)| match &manifest.tally.detail {
             Detail::Selection { funnel, .. } => Some(funnel),
             _ => None,
         })

@@ -20,8 +20,11 @@ use std::{
     sync::Arc,
 };
 
+mod copy;
 mod delta;
 mod guard;
+
+pub use copy::{columns, copy_rows};
 
 /// Rows that are decoded at once.
 const BATCH_ROWS: usize = 256;

@@ -30,7 +30,7 @@ pub use context::{Cancel, Context, Interrupted, Progress, ProgressEvent};
 pub use digest::{Digest, digest_file, seeded_rank};
 pub use distill_files::{copy_fresh, create_fresh, entries, open_regular, read_regular, read_regular_text};
 pub use error::DatasetError;
-pub use foreign::TextRows;
+pub use foreign::{TextRows, columns, copy_rows};
 pub use journal::{Damage, Entry, Journal, Merge, Spool};
 pub use logprobs::{
     LogProbs, LogProbsBuilder, LogProbsError, LogProbsReader, LogProbsWriter, MAX_ALTERNATIVES, Token, TokenLogProbs,

@@ -61,11 +61,11 @@ fn read_tables(
     check_sources(&sources, diagnostics);
     let names: Vec<Option<&str>> = sources.iter().map(|source| source.name.as_deref()).collect();
     let filters = read_list(root, "filters", diagnostics, |value, what, diagnostics| {
-        read_filter(value, what, &names, diagnostics)
+        read_filter(value, what, &folder, &names, diagnostics)
     });
     check_verifier(&filters, diagnostics);
     let problem_filters = read_list(root, "problem-filters", diagnostics, |value, what, diagnostics| {
-        read_problem_filter(value, what, &names, diagnostics)
+        read_problem_filter(value, what, &folder, &names, diagnostics)
     });
     let benchmarks = read_list(root, "benchmarks", diagnostics, |value, what, diagnostics| {
         read_benchmark(value, what, &folder, diagnostics)
@@ -288,6 +288,7 @@ fn read_teacher(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagn
 fn read_filter(
     value: Value<'_>,
     what: &str,
+    folder: &Path,
     names: &[Option<&str>],
     diagnostics: &mut Diagnostics,
 ) -> Option<FilterConfig> {
@@ -310,10 +311,17 @@ fn read_filter(
         unknown_choice("filter", &kind, &FilterConfig::kinds(), kind_span, diagnostics);
         return None;
     }
-    let sources_span = section.span_of("sources").unwrap_or(span);
+    let sources_span = section.span_of("sources").unwrap_or(span.clone());
     let only = section.optional::<Vec<String>>("sources", diagnostics);
     let read = |value: Value<'_>| FilterConfig::deserialize_as(&kind, Values(value));
     let filter = read_checked(section.rest(), what, diagnostics, &read, FilterConfig::check)?;
+    let filter = match filter.laid_from(folder) {
+        Ok(filter) => filter,
+        Err(error) => {
+            diagnostics.push(span, format!("`{what}`: expected paths that are text: {error}"), None);
+            return None;
+        }
+    };
     let Some(only) = only else { return Some(filter) };
     let mut places = Vec::new();
     for name in only {
@@ -337,11 +345,12 @@ fn read_filter(
 fn read_problem_filter(
     value: Value<'_>,
     what: &str,
+    folder: &Path,
     names: &[Option<&str>],
     diagnostics: &mut Diagnostics,
 ) -> Option<FilterConfig> {
     let span = value.span();
-    let filter = read_filter(value, what, names, diagnostics)?;
+    let filter = read_filter(value, what, folder, names, diagnostics)?;
     if filter.on_problems() {
         return Some(filter);
     }

@@ -16,7 +16,7 @@ mod tokens;
 
 pub use example::TokenisedExample;
 pub use template::Rendered;
-pub use tokens::{AddedTokens, add_tokens};
+pub use tokens::{AddedTokens, TextTokens, add_tokens};
 
 use distill_dataset::{Digest, Message, TurnFormat, copy_fresh, read_regular_text};
 use serde_json::Value;
@@ -126,10 +126,7 @@ impl Chat {
             return Err(ChatError::File { path: dir.to_owned(), message });
         }
         let tokenizer_path = dir.join("tokenizer.json");
-        let mut tokenizer = tokens::read(&tokenizer_path)?;
-        // Some files ask to cut texts short or to fill them up; the reference does neither unless it is told to.
-        tokenizer.with_padding(None);
-        tokens::guarded("reading it", || tokenizer.with_truncation(None).map(|_| ()))?;
+        let tokenizer = tokens::uncut(tokens::read(&tokenizer_path)?)?;
         let config_path = dir.join("tokenizer_config.json");
         let config = read_json(&config_path)?;
         let source = match template {

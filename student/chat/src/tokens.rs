@@ -41,6 +41,34 @@ pub(crate) fn read(path: &Path) -> Result<Tokenizer, ChatError> {
     })
 }
 
+/// A tokenizer by itself: counts the tokens of texts as [`crate::Chat::encode`] cuts them.
+pub struct TextTokens(Tokenizer);
+
+impl TextTokens {
+    /// Reads the file `tokenizer.json`, under any name.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub fn load(path: &Path) -> Result<TextTokens, ChatError> {
+        Ok(TextTokens(uncut(read(path)?)?))
+    }
+
+    /// Number of tokens of a text. No special token is added; one that the text spells is one token.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot encode the text.
+    pub fn count(&self, text: &str) -> Result<usize, ChatError> {
+        Ok(guarded("encoding a text", || self.0.encode_fast(text, false))?.len())
+    }
+}
+
+/// Some files ask to cut texts short or to fill them up; the reference does neither unless it is told to.
+pub(crate) fn uncut(mut tokenizer: Tokenizer) -> Result<Tokenizer, ChatError> {
+    tokenizer.with_padding(None);
+    guarded("reading it", || tokenizer.with_truncation(None).map(|_| ()))?;
+    Ok(tokenizer)
+}
+
 /// What adding tokens came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddedTokens {

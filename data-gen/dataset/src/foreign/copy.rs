@@ -1,0 +1,113 @@
+//! Some rows of other people's Parquet, all their columns as they are, into a file of the same columns.
+
+use super::{guard, unharmed};
+use crate::error::DatasetError;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
+use distill_files::{create_fresh, open_regular};
+use parquet::{
+    arrow::{
+        ArrowWriter,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+    },
+    basic::{Compression, ZstdLevel},
+    file::properties::WriterProperties,
+};
+use std::{fs::File, path::Path};
+
+/// Rows that are decoded at once.
+const BATCH_ROWS: usize = 1024;
+/// zstd's level of the copy.
+const LEVEL: i32 = 3;
+
+/// The names of a file's top-level columns.
+///
+/// # Errors
+/// When it is not Parquet.
+pub fn columns(path: &Path) -> Result<Vec<String>, DatasetError> {
+    let file = open_regular(path).map_err(DatasetError::io("open", path))?;
+    let metadata = unharmed(|| checked(&file)).map_err(damaged(path))?;
+    Ok(metadata.schema().fields().iter().map(|field| field.name().clone()).collect())
+}
+
+/// Writes into `out`, which must not be there, the rows that `keep` wants, by their numbers from 0. How many they are comes
+/// back; `out` is synced.
+///
+/// # Errors
+/// When the file cannot be read or `out` not be written.
+pub fn copy_rows(path: &Path, out: &Path, mut keep: impl FnMut(u64) -> bool) -> Result<u64, DatasetError> {
+    let file = open_regular(path).map_err(DatasetError::io("open", path))?;
+    let opened = unharmed(|| {
+        let metadata = checked(&file)?;
+        for group in metadata.metadata().row_groups() {
+            group.columns().iter().try_for_each(|column| guard::column(&file, column)).map_err(|it| it.to_string())?;
+        }
+        let schema = metadata.schema().clone();
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+        let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|error| error.to_string())?;
+        Ok((schema, reader))
+    });
+    let (schema, mut reader) = opened.map_err(damaged(path))?;
+    let level = ZstdLevel::try_new(LEVEL).unwrap_or_default();
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+    let target = create_fresh(out).map_err(DatasetError::io("create", out))?;
+    let synced = target.try_clone().map_err(DatasetError::io("create", out))?;
+    let refused = |error: parquet::errors::ParquetError| damaged(out)(error.to_string());
+    let mut writer = ArrowWriter::try_new(target, schema, Some(properties)).map_err(refused)?;
+    let (mut row, mut kept) = (0, 0);
+    let mut next = || unharmed(|| reader.next().transpose().map_err(|error| error.to_string())).map_err(damaged(path));
+    while let Some(batch) = next()? {
+        let batch: RecordBatch = batch;
+        let wanted: BooleanArray = (row..row + batch.num_rows() as u64).map(|row| Some(keep(row))).collect();
+        row += batch.num_rows() as u64;
+        kept += wanted.true_count() as u64;
+        let batch = filter_record_batch(&batch, &wanted).map_err(|error| damaged(path)(error.to_string()))?;
+        writer.write(&batch).map_err(refused)?;
+    }
+    writer.close().map_err(refused)?;
+    synced.sync_all().map_err(DatasetError::io("sync", out))?;
+    Ok(kept)
+}
+
+fn checked(file: &File) -> Result<ArrowReaderMetadata, String> {
+    guard::footer(file).map_err(|error| error.to_string())?;
+    ArrowReaderMetadata::load(file, ArrowReaderOptions::new()).map_err(|error| error.to_string())
+}
+
+fn damaged(path: &Path) -> impl FnOnce(String) -> DatasetError + '_ {
+    move |message| DatasetError::Parquet { path: path.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{ArrayRef, Int64Array, ListArray, StringArray, types::Int64Type};
+    use std::sync::Arc;
+
+    #[test]
+    fn rows_are_copied_with_all_their_columns() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (from, to) = (folder.path().join("from.parquet"), folder.path().join("to.parquet"));
+        let texts: ArrayRef =
+            Arc::new(StringArray::from_iter((0..3000).map(|row| (row % 7 != 0).then(|| row.to_string()))));
+        let lists = (0..3000).map(|row| Some(vec![Some(row), None]));
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists));
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..3000));
+        let batch =
+            RecordBatch::try_from_iter_with_nullable([("a", texts, true), ("b.c", lists, true), ("n", numbers, false)]);
+        let batch = batch.expect("a batch");
+        let mut writer =
+            ArrowWriter::try_new(File::create(&from).expect("a file"), batch.schema(), None).expect("a writer");
+        writer.write(&batch).expect("rows");
+        writer.close().expect("a file");
+        assert_eq!(columns(&from).expect("columns"), ["a", "b.c", "n"]);
+        let kept = copy_rows(&from, &to, |row| row % 3 == 1).expect("a copy");
+        let copy = ParquetRecordBatchReaderBuilder::try_new(File::open(&to).expect("a file")).expect("Parquet");
+        let rows: Vec<RecordBatch> = copy.build().expect("rows").collect::<Result<_, _>>().expect("rows");
+        let wanted: BooleanArray = (0..3000).map(|row| Some(row % 3 == 1)).collect();
+        let expected = filter_record_batch(&batch, &wanted).expect("rows");
+        assert_eq!(arrow_select::concat::concat_batches(&batch.schema(), &rows).expect("rows"), expected);
+        assert_eq!(kept, 1000);
+        assert!(copy_rows(&from, &to, |_| true).is_err(), "what is there is not written over");
+    }
+}

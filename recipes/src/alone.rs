@@ -1,0 +1,249 @@
+//! Filters alone on a file: JSONL or Parquet in, the rows that stay out as they were, beside them every row that went and why.
+//!
+//! It is a recipe of one stage that nobody has to write: the file is a source of problems, the filters are its problem
+//! filters. What is made on the way lies in a folder beside the output until the end, so a killed run goes on.
+
+mod write;
+
+use crate::{
+    cli::FileArgs,
+    filtering,
+    progress::Reporter,
+    recipe::{BenchmarkConfig, Recipe, SourceConfig, TeacherConfig},
+    record::RunRecord,
+    run::{self, Until},
+    session::{Mode, Session, ready},
+};
+use anyhow::{Context, Result, bail, ensure};
+use distill_data_gen::{AnswerFormat, AnswerKind, Columns, FileConfig, FileFormat, ProblemsConfig};
+use distill_dataset::{Cancel, Store, open_regular};
+use distill_filters::FilterConfig;
+use serde_json::{Map, Value};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+};
+use write::Grounds;
+
+/// Columns that hold a row's text, the likeliest first.
+const TEXT_COLUMNS: [&str; 8] =
+    ["problem", "question", "prompt", "text", "content", "instruction", "input", "solution"];
+/// Longest first line that is looked at for its columns.
+const MAX_LINE: u64 = 1 << 26;
+
+/// What is filtered by what.
+pub struct Task {
+    recipe: Recipe,
+    file: PathBuf,
+    out: PathBuf,
+    /// What went, and why.
+    dropped: PathBuf,
+    work: PathBuf,
+    store: Store,
+}
+
+impl Task {
+    /// Near duplicates: `distill dedup FILE`.
+    ///
+    /// # Errors
+    /// When the file has no column of text, or a setting is out of range.
+    pub fn dedup(args: &FileArgs, settings: &[String]) -> Result<Task> {
+        Task::new(args, "dedup", vec![filter(&one("near-duplicates", settings))?], Vec::new())
+    }
+
+    /// Benchmarks: `distill decontaminate FILE --against BENCHMARK`.
+    ///
+    /// # Errors
+    /// As [`Task::dedup`], and when a benchmark cannot be read.
+    pub fn decontaminate(args: &FileArgs, against: &[PathBuf], settings: &[String]) -> Result<Task> {
+        let mut benchmarks: Vec<BenchmarkConfig> = Vec::new();
+        for path in against {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let name: String =
+                stem.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+            let name = match benchmarks.iter().filter(|known| known.name.starts_with(&*name)).count() {
+                0 => name,
+                others => format!("{name}-{}", others + 1),
+            };
+            let (format, columns) = (format_of(path)?, columns_of(path)?);
+            let question = text_column(path, &columns, None)?;
+            let answer = ["solution", "answer"].into_iter().find(|name| columns.iter().any(|known| known == name));
+            let answer = answer.filter(|answer| *answer != question).map(str::to_owned);
+            let config = FileConfig { answer_kind: AnswerKind::Text, ..file_config(question, answer) };
+            benchmarks
+                .push(BenchmarkConfig { name, problems: ProblemsConfig::File { path: path.clone(), format, config } });
+        }
+        Task::new(args, "decontaminate", vec![filter(&one("contamination", settings))?], benchmarks)
+    }
+
+    /// Any filters of problems: `distill filter FILE --with KIND`.
+    ///
+    /// # Errors
+    /// As [`Task::dedup`], and when a filter needs more than a row's text.
+    pub fn filter(args: &FileArgs, with: &[String]) -> Result<Task> {
+        let known = FilterConfig::kinds_on_problems();
+        let known: Vec<&str> = known.into_iter().filter(|kind| *kind != "contamination").collect();
+        ensure!(
+            !with.is_empty(),
+            "expected `--with KIND[,key=value…]`, found none\nhint: kinds are {}",
+            known.join(", ")
+        );
+        let filters = with.iter().map(|words| {
+            let config = filter(words)?;
+            ensure!(config.on_problems(), "--with {words}: expected a filter of {}, found `{}`\nhint: the others judge traces: a recipe's `[[filters]]`", known.join(", "), config.kind());
+            let reads = config.filter().is_some_and(|filter| filter.reads_benchmarks());
+            ensure!(!reads, "--with {words}: expected no benchmarks to be needed\nhint: `distill decontaminate FILE --against BENCHMARK`");
+            Ok(config)
+        });
+        Task::new(args, "filter", filters.collect::<Result<_>>()?, Vec::new())
+    }
+
+    fn new(args: &FileArgs, name: &str, filters: Vec<FilterConfig>, benchmarks: Vec<BenchmarkConfig>) -> Result<Task> {
+        let (file, format) = (args.file.clone(), format_of(&args.file)?);
+        let column = text_column(&file, &columns_of(&file)?, args.text.as_deref())?;
+        let out = args.out.clone().unwrap_or_else(|| beside(&file, name));
+        for path in [&out, &with_ending(&out, "dropped.jsonl")] {
+            ensure!(
+                !path.exists(),
+                "{}: expected nothing there yet\nhint: remove it, or name another with `--out`",
+                path.display()
+            );
+        }
+        ensure!(
+            format_of(&out)? == format,
+            "{}: expected the ending of {}\nhint: rows are written as they were read",
+            out.display(),
+            file.display()
+        );
+        let source = SourceConfig {
+            name: None,
+            weight: None,
+            problems: ProblemsConfig::File { path: file.clone(), format, config: file_config(column, None) },
+            holdout: 0,
+            teacher: TeacherConfig::WorkedSolutions,
+            sampling: None,
+        };
+        let recipe = Recipe {
+            path: file.clone(),
+            name: name.to_owned(),
+            seed: args.seed,
+            sources: vec![source],
+            filters: Vec::new(),
+            problem_filters: filters,
+            benchmarks,
+            export: None,
+            student: None,
+            evaluation: None,
+            publish: None,
+            overrides: Vec::new(),
+        };
+        let (dropped, work) = (with_ending(&out, "dropped.jsonl"), with_ending(&out, "work"));
+        let store = Store::new(work.join("store"));
+        Ok(Task { recipe, file, out, dropped, work, store })
+    }
+
+    /// Filters, writes, and says what became of the rows.
+    ///
+    /// # Errors
+    /// What the first failing step says. What was made stays in the work folder: the same command goes on from it.
+    pub fn run(&self, reporter: Reporter, started: impl FnOnce(Cancel) -> Result<()>, as_json: bool) -> Result<String> {
+        let record = RunRecord {
+            name: self.recipe.name.clone(),
+            recipe: self.file.display().to_string(),
+            overrides: Vec::new(),
+            seed: self.recipe.seed,
+            store: self.store.root().display().to_string(),
+            stages: Vec::new(),
+        };
+        let mut session =
+            Session::new(Mode::Run(Until::Sample), self.store.clone(), &self.work, "cpu", record, reporter);
+        started(session.cancel.clone())?;
+        let source = &self.recipe.sources[0].problems;
+        let rows = run::source(&mut session, self.recipe.seed, source, "source".to_owned())?;
+        let rows = [rows];
+        filtering::check_files(&session, &self.recipe)?;
+        let judged = filtering::problems(&mut session, &self.recipe, &rows)?.context("no filter")?;
+        let measuring = self.recipe.problem_filters.iter().filter(|config| config.filter().is_some());
+        let tables = measuring.zip(ready(&judged.measures)?).map(|(config, table)| (config.kind(), table)).collect();
+        let grounds = Grounds { decisions: judged.decisions.ready()?, tables };
+        let counts = write::write(self, source, &grounds)?;
+        drop(session);
+        fs::remove_dir_all(&self.work).with_context(|| format!("cannot remove {}", self.work.display()))?;
+        Ok(if as_json { counts.as_json(self) } else { counts.told(self) })
+    }
+}
+
+/// A filter and its settings: `language,max-share=0.2`.
+fn one(kind: &str, settings: &[String]) -> String {
+    [&[kind.to_owned()], settings].concat().join(",")
+}
+
+fn filter(words: &str) -> Result<FilterConfig> {
+    let mut words = words.split(',');
+    let kind = words.next().unwrap_or_default();
+    let mut settings = Map::new();
+    for word in words {
+        let Some((key, value)) = word.split_once('=') else {
+            bail!("{kind}: expected key=value, found `{word}`");
+        };
+        // A number, a switch, a list; else the text itself.
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        settings.insert(key.to_owned(), value);
+    }
+    let config = FilterConfig::deserialize_as(kind, Value::Object(settings))?;
+    config.check().map_err(|message| anyhow::anyhow!("{kind}: {message}"))?;
+    Ok(config)
+}
+
+fn file_config(question: String, answer: Option<String>) -> FileConfig {
+    let columns = Columns { question, answer, solution: None, options: None, entry_point: None };
+    FileConfig { columns, answer_format: AnswerFormat::Plain, ..FileConfig::unset() }
+}
+
+fn format_of(path: &Path) -> Result<FileFormat> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("jsonl" | "ndjson" | "json") => Ok(FileFormat::Jsonl),
+        Some("parquet") => Ok(FileFormat::Parquet),
+        _ => bail!("{}: expected a name that ends in .jsonl or .parquet", path.display()),
+    }
+}
+
+/// The columns of a Parquet file, the keys of a JSONL file's first object.
+fn columns_of(path: &Path) -> Result<Vec<String>> {
+    if format_of(path)? == FileFormat::Parquet {
+        return Ok(distill_dataset::columns(path)?);
+    }
+    let file = open_regular(path).with_context(|| format!("cannot read {}", path.display()))?;
+    for line in BufReader::new(file.take(MAX_LINE)).lines() {
+        let line = line.with_context(|| format!("{}: expected text in UTF-8", path.display()))?;
+        if let Ok(object) = serde_json::from_str::<Map<String, Value>>(&line) {
+            return Ok(object.keys().cloned().collect());
+        }
+    }
+    bail!("{}: expected JSON objects, one a line, found none", path.display())
+}
+
+fn text_column(path: &Path, columns: &[String], wanted: Option<&str>) -> Result<String> {
+    let candidates = wanted.map_or_else(|| TEXT_COLUMNS.to_vec(), |wanted| vec![wanted]);
+    let found = candidates.iter().find(|name| columns.iter().any(|known| known == *name));
+    let found = found.map(|name| (*name).to_owned());
+    found.with_context(|| {
+        let (expected, known) = (candidates.join(", "), columns.join(", "));
+        format!(
+            "{}: expected a column of text ({expected}), found {known}\nhint: name it with `--text COLUMN`",
+            path.display()
+        )
+    })
+}
+
+/// `data.jsonl` → `data.dedup.jsonl`.
+fn beside(file: &Path, name: &str) -> PathBuf {
+    let ending = file.extension().unwrap_or_default().to_string_lossy().into_owned();
+    file.with_extension(format!("{name}.{ending}"))
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}.{ending}"))
+}

@@ -1,0 +1,183 @@
+//! Decisions and the file in, the rows that stay out, as they were; the others with their reasons beside them.
+
+use super::{Task, format_of};
+use anyhow::{Context, Result, ensure};
+use distill_data_gen::{FileFormat, PlacedRow, ProblemsConfig, ProblemsError, placed_rows};
+use distill_dataset::{Dataset, DatasetError, Decision, copy_rows, create_fresh, open_regular};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    fs,
+    io::{BufRead, BufReader, BufWriter, Write},
+    path::Path,
+};
+
+/// What became of a row's text: nothing is known of its row before the file is read. 48 bytes a row and what a map adds.
+struct Fate {
+    kept: bool,
+    /// The first row that says it, from 1; 0 while none was met.
+    row: u64,
+}
+
+/// How many rows there were, and what became of them.
+#[derive(Default)]
+pub(super) struct Counts {
+    rows: u64,
+    kept: u64,
+    /// By filter and reason.
+    dropped: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    pub(super) fn told(&self, task: &Task) -> String {
+        let mut text = format!("{:>9} rows of {}\n", self.rows, task.file.display());
+        for (reason, count) in &self.dropped {
+            // Writing into a string cannot fail.
+            let _ = writeln!(text, "{count:>9} dropped  {reason}");
+        }
+        let _ = writeln!(text, "{:>9} kept     {}", self.kept, task.out.display());
+        let _ = writeln!(text, "{:>9} why      {}", "", task.dropped.display());
+        text
+    }
+
+    pub(super) fn as_json(&self, task: &Task) -> String {
+        let (out, dropped) = (task.out.display().to_string(), task.dropped.display().to_string());
+        let counts = json!({
+            "rows": self.rows, "kept": self.kept, "dropped": self.dropped, "out": out, "dropped_rows": dropped,
+        });
+        format!("{counts}\n")
+    }
+}
+
+/// What was decided, and what each filter measured, by its kind.
+pub(super) struct Grounds<'a> {
+    pub(super) decisions: &'a Dataset,
+    pub(super) tables: Vec<(&'static str, Dataset)>,
+}
+
+/// Writes both files under temporary names and renames them, the kept rows last.
+pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>) -> Result<Counts> {
+    let ProblemsConfig::File { path, format, config } = source else { anyhow::bail!("expected a file") };
+    let mut fates = HashMap::new();
+    for decision in grounds.decisions.rows::<Decision>() {
+        let decision = decision?;
+        fates.insert(key(&decision.trace_id)?, Fate { kept: decision.kept, row: 0 });
+    }
+    let [kept, dropped] = ["kept.part", "dropped.part"].map(|name| task.work.join(name));
+    for path in [&kept, &dropped] {
+        if path.exists() {
+            fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    let mut counts = Counts::default();
+    let mut told = BufWriter::new(create_fresh(&dropped).map_err(DatasetError::io("create", &dropped))?);
+    let mut wanted: Vec<u64> = Vec::new();
+    let mut failed = None;
+    placed_rows(config, path, *format, &mut |PlacedRow { line, row, .. }| {
+        counts.rows += 1;
+        let why = match row {
+            Err(reason) => json!({ "row": line, "by": "reading", "reason": reason }),
+            Ok(id) => match key(&id).ok().and_then(|key| fates.get_mut(&key)) {
+                Some(fate) if fate.row == 0 => {
+                    fate.row = line;
+                    wanted.extend(fate.kept.then_some(line));
+                    return Ok(());
+                }
+                Some(fate) => json!({ "row": line, "by": "reading", "reason": "duplicate", "of_row": fate.row }),
+                // Another spelling of a row before it: case, white space.
+                None => json!({ "row": line, "by": "reading", "reason": "duplicate" }),
+            },
+        };
+        if let Err(error) = tell(&mut told, &why, &mut counts) {
+            failed = Some(error);
+            return Err(ProblemsError::Dataset(DatasetError::io("write", &dropped)(std::io::Error::other("refused"))));
+        }
+        Ok(())
+    })
+    .map_err(|error| failed.take().unwrap_or_else(|| error.into()))?;
+    explain(grounds, &fates, &mut told, &mut counts)?;
+    let file = told.into_inner().map_err(|error| error.into_error()).context("cannot write the dropped rows")?;
+    file.sync_all().with_context(|| format!("cannot write {}", dropped.display()))?;
+    counts.kept = match format_of(&task.file)? {
+        FileFormat::Jsonl => copy_lines(path, &kept, &wanted)?,
+        FileFormat::Parquet => {
+            let mut wanted = wanted.iter().peekable();
+            copy_rows(path, &kept, |row| wanted.next_if(|wanted| **wanted == row + 1).is_some())?
+        }
+    };
+    ensure!(counts.kept > 0, "every row is dropped: {}\nhint: {} says why", counts.told(task), dropped.display());
+    for (from, to) in [(&dropped, &task.dropped), (&kept, &task.out)] {
+        fs::rename(from, to).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    Ok(counts)
+}
+
+/// Ids are 32 hex digits.
+fn key(id: &str) -> Result<u128> {
+    u128::from_str_radix(id, 16).with_context(|| format!("expected an id of 32 hex digits, found {id:?}"))
+}
+
+fn tell(told: &mut impl Write, why: &Value, counts: &mut Counts) -> Result<()> {
+    let word = |name| why.get(name).and_then(Value::as_str).unwrap_or_default();
+    *counts.dropped.entry(format!("{}: {}", word("by"), word("reason"))).or_default() += 1;
+    serde_json::to_writer(&mut *told, why)?;
+    Ok(told.write_all(b"\n")?)
+}
+
+/// Every row that a filter dropped, with what the filter measured.
+fn explain(
+    grounds: &Grounds<'_>,
+    fates: &HashMap<u128, Fate>,
+    told: &mut impl Write,
+    counts: &mut Counts,
+) -> Result<()> {
+    let mut tables: Vec<_> = grounds.tables.iter().map(|(kind, table)| (*kind, table.objects())).collect();
+    for decision in grounds.decisions.rows::<Decision>() {
+        let decision = decision?;
+        let mut evidence = Map::new();
+        for (kind, table) in &mut tables {
+            let measure =
+                table.next().transpose()?.with_context(|| format!("`{kind}` has no row for {}", decision.trace_id))?;
+            if *kind == decision.dropped_by {
+                evidence = measure;
+            }
+        }
+        if decision.kept {
+            continue;
+        }
+        evidence.retain(|name, value| name != "id" && !value.is_null());
+        let row = fates.get(&key(&decision.trace_id)?).map_or(0, |fate| fate.row);
+        let near = evidence.get("neighbour").and_then(Value::as_str).and_then(|id| fates.get(&key(id).ok()?));
+        if let Some(neighbour) = near {
+            evidence.insert("neighbour".to_owned(), json!({ "row": neighbour.row }));
+        }
+        let why = json!({ "row": row, "by": decision.dropped_by, "reason": decision.reason, "evidence": evidence });
+        tell(told, &why, counts)?;
+    }
+    Ok(())
+}
+
+/// Copies lines by their numbers, rising, byte for byte.
+fn copy_lines(from: &Path, to: &Path, wanted: &[u64]) -> Result<u64> {
+    let file = open_regular(from).with_context(|| format!("cannot read {}", from.display()))?;
+    let (mut reader, mut line) = (BufReader::new(file), 1);
+    let mut writer = BufWriter::new(create_fresh(to).with_context(|| format!("cannot write {}", to.display()))?);
+    let mut bytes = Vec::new();
+    for wanted in wanted {
+        while line < *wanted {
+            reader.skip_until(b'\n').with_context(|| format!("cannot read {}", from.display()))?;
+            line += 1;
+        }
+        bytes.clear();
+        reader.read_until(b'\n', &mut bytes).with_context(|| format!("cannot read {}", from.display()))?;
+        line += 1;
+        if bytes.last() != Some(&b'\n') {
+            bytes.push(b'\n');
+        }
+        writer.write_all(&bytes).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    let file = writer.into_inner().map_err(|error| error.into_error())?;
+    file.sync_all().with_context(|| format!("cannot write {}", to.display()))?;
+    Ok(wanted.len() as u64)
+}
