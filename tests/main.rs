@@ -1,5 +1,6 @@
 //! Integration tests, one binary.
 
+mod alone;
 mod architecture;
 mod cli;
 mod convert;

@@ -103,7 +103,9 @@ impl Task {
         let (file, format) = (args.file.clone(), format_of(&args.file)?);
         let column = text_column(&file, &columns_of(&file)?, args.text.as_deref())?;
         let out = args.out.clone().unwrap_or_else(|| beside(&file, name));
-        for path in [&out, &with_ending(&out, "dropped.jsonl")] {
+        let (dropped, work) = (with_ending(&out, "dropped.jsonl"), with_ending(&out, "work"));
+        // A killed run may have left what it dropped; its work is still there then.
+        for path in [Some(&out), (!work.exists()).then_some(&dropped)].into_iter().flatten() {
             ensure!(
                 !path.exists(),
                 "{}: expected nothing there yet\nhint: remove it, or name another with `--out`",
@@ -138,7 +140,6 @@ impl Task {
             publish: None,
             overrides: Vec::new(),
         };
-        let (dropped, work) = (with_ending(&out, "dropped.jsonl"), with_ending(&out, "work"));
         let store = Store::new(work.join("store"));
         Ok(Task { recipe, file, out, dropped, work, store })
     }

@@ -39,6 +39,18 @@ enum Ending {
     Interrupted = 130,
 }
 
+/// What was asked for makes no sense, or not here; nothing was done.
+#[derive(Debug)]
+struct Misused(String);
+
+impl std::fmt::Display for Misused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Misused {}
+
 /// Runs a command. Data goes to standard output, everything else to standard error.
 pub fn execute(cli: Cli, secrets: Secrets<'_>, color: bool) -> ExitCode {
     cli.ops.set();
@@ -85,9 +97,9 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
         Command::Plan(args) => plan_recipe(&args),
         Command::Sample(args) => run_recipe(&args, Until::Sample, secrets),
         Command::Filter(args) => filter(args, secrets),
-        Command::Dedup(args) => alone(&args.file, Task::dedup(&args.file, &args.settings)?),
+        Command::Dedup(args) => alone(&args.file, Task::dedup(&args.file, &args.settings)),
         Command::Decontaminate(args) => {
-            alone(&args.file, Task::decontaminate(&args.file, &args.against, &args.settings)?)
+            alone(&args.file, Task::decontaminate(&args.file, &args.against, &args.settings))
         }
         Command::Export(args) => run_recipe(&args, Until::Export, secrets),
         Command::Train(args) => run_recipe(&args, Until::Train, secrets),
@@ -153,19 +165,18 @@ fn filter(args: FilterArgs, secrets: Secrets<'_>) -> Result<()> {
     let FilterArgs { recipe, with, text, out } = args;
     if recipe.recipe.extension().is_some_and(|extension| extension == "toml") {
         let for_files = !with.is_empty() || text.is_some() || out.is_some();
-        anyhow::ensure!(
-            !for_files,
-            "`--with`, `--text` and `--out` are for a file of data: expected none beside a recipe"
-        );
+        let message = "`--with`, `--text` and `--out` are for a file of data: expected none beside a recipe";
+        anyhow::ensure!(!for_files, Misused(message.to_owned()));
         return run_recipe(&recipe, Until::Filter, secrets);
     }
     let (file, threads, json) = (recipe.recipe, recipe.threads, recipe.json);
     let args = FileArgs { file, text, out, seed: 0, threads, json };
-    alone(&args, Task::filter(&args, &with)?)
+    alone(&args, Task::filter(&args, &with))
 }
 
-/// Filters alone on a file.
-fn alone(args: &FileArgs, task: Task) -> Result<()> {
+/// Filters alone on a file. What cannot be begun was asked for wrongly.
+fn alone(args: &FileArgs, task: Result<Task>) -> Result<()> {
+    let task = task.map_err(|error| Misused(explain(&error)))?;
     set_threads(args.threads)?;
     print(&safe(&task.run(Reporter::detect(), stop_on_signal, args.json)?, args.json))
 }
@@ -271,7 +282,7 @@ fn print(text: &str) -> Result<()> {
 
 fn ending(error: &anyhow::Error) -> Ending {
     let is = |wanted: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(wanted);
-    if error.downcast_ref::<RecipeError>().is_some() {
+    if error.is::<RecipeError>() || error.is::<Misused>() {
         Ending::UsedWrongly
     } else if is(|cause| {
         matches!(cause.downcast_ref(), Some(distill_data_gen::SamplingError::Budget { .. }))

@@ -16,12 +16,13 @@ pub fn render(folder: &Path, as_json: bool) -> Result<String> {
         return Ok(serde_json::to_string_pretty(&as_value(&view))? + "\n");
     }
     let mut text = format!("{} (seed {})\n\n", view.record.name, view.record.seed);
+    let width = view.stages.iter().map(|(stage, _)| stage.label.len()).max().unwrap_or(0).max(22);
     for (stage, dataset) in &view.stages {
         // Writing into a string cannot fail.
         let _ = match dataset {
             Some(dataset) => writeln!(
                 text,
-                "  done     {:<22} {:>9} rows {:>9.1} s",
+                "  done     {:<width$} {:>9} rows {:>9.1} s",
                 stage.label, dataset.manifest.tally.rows_out, dataset.manifest.time.wall_s
             ),
             None => writeln!(text, "  pending  {}", stage.label),

@@ -1,0 +1,122 @@
+//! Filters alone on a file, through the binary: what stays is what was there, and each row that went has its reason.
+
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+fn distill(folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+    command.current_dir(folder).args(words).output().expect("the binary runs")
+}
+
+fn done(folder: &Path, words: &[&str]) -> String {
+    let output = distill(folder, words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Exit code and what is said, of a command that cannot do what was asked.
+fn refused(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let output = distill(folder, words);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Who went, by row.
+fn reasons(path: &Path) -> Vec<(u64, String)> {
+    let text = fs::read_to_string(path).expect("the dropped rows");
+    let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let mut rows: Vec<_> = rows
+        .map(|row| (row["row"].as_u64().expect("a row"), format!("{}: {}", row["by"], row["reason"]).replace('"', "")))
+        .collect();
+    rows.sort();
+    rows
+}
+
+const TALE: &str =
+    "A lighthouse keeper counts 48 gulls in the morning and a third of them fly away before noon. How many stay?";
+
+/// Lines as nobody tidied them: other keys, blanks, a broken one, no end of line behind the last.
+fn lines() -> Vec<String> {
+    vec![
+        json!({ "problem": TALE, "id": 1 }).to_string(),
+        String::new(),
+        format!("  {}  ", json!({ "id": 2, "problem": TALE.replace("stay?", "of them stay?") })),
+        json!({ "problem": TALE.replace("48", "36") }).to_string(),
+        "{\"problem\": \"cut".to_owned(),
+        json!({ "problem": TALE.to_uppercase() }).to_string(),
+        json!({ "problem": TALE, "again": true }).to_string(),
+        json!({ "problem": null }).to_string(),
+        json!({ "problem": "Wie viele Möwen bleiben? \u{0} 🦉", "note": [1, 2.50] }).to_string(),
+    ]
+}
+
+#[test]
+fn rows_that_stay_are_byte_for_byte_what_they_were() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (at, lines) = (folder.path(), lines());
+    fs::write(at.join("data.jsonl"), lines.join("\n")).expect("a file");
+    let told = done(at, &["dedup", "data.jsonl", "--set", "threshold=0.6"]);
+    let kept = fs::read_to_string(at.join("data.dedup.jsonl")).expect("rows");
+    let expected: Vec<&str> = [0, 3, 8].iter().map(|index| lines[*index].as_str()).collect();
+    assert_eq!(kept.lines().collect::<Vec<_>>(), expected, "{told}");
+    let found = reasons(&at.join("data.dedup.jsonl.dropped.jsonl"));
+    let duplicate = "reading: duplicate".to_owned();
+    let expected = [
+        (3, "near-duplicates: near-duplicate".to_owned()),
+        (5, "reading: malformed-json".to_owned()),
+        (6, duplicate.clone()),
+        (7, duplicate),
+        (8, "reading: no-question".to_owned()),
+    ];
+    assert_eq!(found, expected, "{told}");
+    assert!(!at.join("data.dedup.jsonl.work").exists(), "what was made on the way is gone");
+    let (code, said) = refused(at, &["dedup", "data.jsonl"]);
+    assert!(code == Some(2) && said.contains("data.dedup.jsonl: expected nothing there"), "{code:?} {said}");
+}
+
+#[test]
+fn a_benchmark_is_found_and_its_evidence_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    fs::write(at.join("data.jsonl"), lines().join("\n")).expect("a file");
+    fs::write(at.join("contest 1.jsonl"), json!({ "question": TALE, "answer": "32" }).to_string()).expect("a file");
+    let words = ["decontaminate", "data.jsonl", "--against", "contest 1.jsonl", "--out", "clean.jsonl", "--json"];
+    let told: Value = serde_json::from_str(&done(at, &words)).expect("JSON");
+    assert_eq!((&told["rows"], &told["kept"]), (&json!(8), &json!(2)), "{told}");
+    let dropped = fs::read_to_string(at.join("clean.jsonl.dropped.jsonl")).expect("the dropped rows");
+    let first = dropped.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let first = first.into_iter().find(|row| row["row"] == 1).expect("the item itself");
+    let evidence = &first["evidence"]["question"];
+    assert_eq!((&evidence["benchmark"], &evidence["start"]), (&json!("contest-1"), &json!(0)), "{first}");
+    assert!(evidence["excerpt"].as_str().is_some_and(|excerpt| TALE.starts_with(excerpt)), "{first}");
+}
+
+#[test]
+fn what_cannot_be_done_is_told_and_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    fs::write(at.join("data.jsonl"), lines().join("\n")).expect("a file");
+    fs::write(at.join("empty.jsonl"), "\n\n").expect("a file");
+    fs::write(at.join("other.jsonl"), "{\"a\": 1}").expect("a file");
+    fs::write(at.join("fake.parquet"), "PAR1 and no more").expect("a file");
+    let cases: [(&[&str], &str); 9] = [
+        (&["filter", "data.jsonl"], "expected `--with"),
+        (&["filter", "data.jsonl", "--with", "lenght"], "found `lenght`"),
+        (&["filter", "data.jsonl", "--with", "best"], "the others judge traces"),
+        (&["filter", "data.jsonl", "--with", "random,count"], "expected key=value"),
+        (&["dedup", "data.jsonl", "--set", "threshold=2"], "`threshold`: expected over 0, up to 1, found 2"),
+        (&["dedup", "other.jsonl"], "--text COLUMN"),
+        (&["dedup", "empty.jsonl"], "expected JSON objects"),
+        (&["dedup", "fake.parquet"], "fake.parquet"),
+        (&["dedup", "gone.jsonl"], "gone.jsonl"),
+    ];
+    for (words, expected) in cases {
+        let (code, said) = refused(at, words);
+        assert!(code == Some(2) && said.contains(expected), "{words:?}: {code:?} {said}");
+    }
+    let left = fs::read_dir(at).expect("a folder").count();
+    assert_eq!(left, 4, "nothing was written");
+}
