@@ -95,6 +95,23 @@ fn a_benchmark_is_found_and_its_evidence_told() {
 }
 
 #[test]
+fn rows_of_one_text_have_one_fate_unless_copies_are_looked_for() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    let rows: Vec<String> = (0..4).map(|sample| json!({ "problem": TALE, "generation": sample }).to_string()).collect();
+    let odd = json!({ "problem": "Wie viele Möwen bleiben? 嗯，让我再检查一下这个结果是不是对的。 How many of them stay here?" });
+    fs::write(at.join("traces.jsonl"), format!("{}\n{odd}\n{odd}\n", rows.join("\n"))).expect("a file");
+    done(at, &["filter", "traces.jsonl", "--with", "language,max-share=0.1,min-words=4"]);
+    let kept = fs::read_to_string(at.join("traces.filter.jsonl")).expect("rows");
+    assert_eq!(kept.lines().collect::<Vec<_>>(), rows, "four answers to one question");
+    let found = reasons(&at.join("traces.filter.jsonl.dropped.jsonl"));
+    let reason = "language: mixed-scripts".to_owned();
+    assert_eq!(found, [(5, reason.clone()), (6, reason)]);
+    done(at, &["filter", "traces.jsonl", "--with", "duplicates,prefer=[\"shortest\",\"first\"]", "--out", "one.jsonl"]);
+    assert_eq!(fs::read_to_string(at.join("one.jsonl")).expect("rows").lines().count(), 2);
+}
+
+#[test]
 fn what_cannot_be_done_is_told_and_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = folder.path();
@@ -102,7 +119,8 @@ fn what_cannot_be_done_is_told_and_leaves_nothing() {
     fs::write(at.join("empty.jsonl"), "\n\n").expect("a file");
     fs::write(at.join("other.jsonl"), "{\"a\": 1}").expect("a file");
     fs::write(at.join("fake.parquet"), "PAR1 and no more").expect("a file");
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
+        (&["filter", "data.jsonl", "--with", "language", "--set", "max-share=0.2"], "`--set` and `--rank`"),
         (&["filter", "data.jsonl"], "expected `--with"),
         (&["filter", "data.jsonl", "--with", "lenght"], "found `lenght`"),
         (&["filter", "data.jsonl", "--with", "best"], "the others judge traces"),

@@ -1,7 +1,7 @@
 //! Problems from files: JSONL or Parquet with a column map. A row that cannot be read is left out, counted, and written
 //! with its place and reason into `rejected.jsonl` beside the problems; the rest goes on.
 
-use crate::ProblemsError;
+use crate::{ProblemsError, normalised_key};
 use distill_dataset::{Message, Problem, Reference, Split, TextRows, open_regular, problem_id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -161,8 +161,8 @@ pub struct PlacedRow {
     pub file: PathBuf,
     /// Line of a JSONL file or row of a Parquet file, from 1.
     pub line: u64,
-    /// The problem's id, or why there is no problem.
-    pub row: Result<String, String>,
+    /// The problem's id and what other spellings of it share, or why there is no problem.
+    pub row: Result<(String, [u8; 16]), String>,
 }
 
 /// Hands the place of every row of a file to `each`, in order: what a source reads of it.
@@ -176,7 +176,7 @@ pub fn placed_rows(
     each: &mut dyn FnMut(PlacedRow) -> Result<(), ProblemsError>,
 ) -> Result<(), ProblemsError> {
     read_placed(config, path, format, &mut |file, line, row| {
-        let row = row.map(|problem| problem.id).map_err(|rejected| rejected.reason);
+        let row = row.map(|problem| (problem.id, normalised_key(&problem.messages))).map_err(|it| it.reason);
         each(PlacedRow { file: file.to_owned(), line, row })
     })
 }

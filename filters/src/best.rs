@@ -33,6 +33,10 @@ impl Selector for BestConfig {
         "best"
     }
 
+    fn needs_verifier(&self) -> bool {
+        self.prefer.contains(&Prefer::Verified)
+    }
+
     fn check(&self) -> Result<(), String> {
         match self.keep {
             0 => Err("`keep`: expected at least 1, found 0".to_owned()),

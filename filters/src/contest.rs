@@ -97,7 +97,7 @@ pub(crate) fn check_preferences(prefer: &[Prefer]) -> Result<(), String> {
     }
 }
 
-/// How a row stands among those of its group: the least stays. 20 bytes.
+/// How a row stands among those of its group: the least stays. 24 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank([u32; MOST_PREFERENCES], u64);
 

@@ -78,7 +78,8 @@ impl NearDuplicatesConfig {
             threshold: self.threshold,
             numbers: self.same_numbers,
             bands: self.bands.map(|[bands, rows]| Bands { bands: bands as usize, rows: rows as usize }),
-            memory: u64::from(self.memory_mb) << 20,
+            // An eighth is for each of the two sorts beside the engine.
+            memory: (u64::from(self.memory_mb) << 20) / 4 * 3,
             ..NearConfig::default()
         }
     }
@@ -121,9 +122,12 @@ impl Filter for NearDuplicatesConfig {
             return Err("`max-copies`: expected at least 1, found 0".to_owned());
         }
         check_preferences(&self.prefer)?;
+        if self.memory_mb < 2 {
+            return Err(format!("`memory-mb`: expected at least 2, found {}", self.memory_mb));
+        }
         // The first line says what; the second, what to do.
         let first = |fault: String| fault.lines().next().unwrap_or_default().to_owned();
-        self.near().check().map_err(|fault| first(fault.to_string()).replace("`memory`", "`memory-mb`"))
+        self.near().check().map_err(|fault| first(fault.to_string()))
     }
 
     fn keyed(&self) -> Keyed {

@@ -167,7 +167,7 @@ impl Contests {
         context: &Context,
     ) -> Result<Dropped, FilterError> {
         let looks_at = |source| tables.filters.get(index).is_none_or(|config| config.looks_at(source));
-        let verifier = tables.filters.iter().position(FilterConfig::verifies);
+        let verifiers = |index: &usize| tables.filters[*index].verifies();
         for unit in inputs.units().into_iter().filter(|unit| looks_at(unit.source)) {
             tables.judged(&unit, context, |judged| {
                 let of = |index: usize| judged.decided.get(index).and_then(Option::as_ref);
@@ -179,7 +179,11 @@ impl Contests {
                     problem_id: &judged.row.problem_id,
                     source: judged.source,
                     length: judged.row.length,
-                    verdict: verifier.and_then(of).map_or(Outcome::NotRun, |decided| decided.outcome),
+                    // That of the first verifier that looks at its source.
+                    verdict: (0..tables.filters.len())
+                        .filter(verifiers)
+                        .find_map(of)
+                        .map_or(Outcome::NotRun, |decided| decided.outcome),
                     reaches: (0..index).all(passes) && own.is_none_or(|own| own.goes_on),
                     group: own.and_then(|own| own.group),
                     marks: own.map_or(&[], |own| &own.marks),

@@ -15,7 +15,7 @@ use crate::{
     session::{Mode, Session, ready},
 };
 use anyhow::{Context, Result, bail, ensure};
-use distill_data_gen::{AnswerFormat, AnswerKind, Columns, FileConfig, FileFormat, ProblemsConfig};
+use distill_data_gen::{Columns, FileConfig, FileFormat, ProblemsConfig};
 use distill_dataset::{Cancel, Store, open_regular};
 use distill_filters::FilterConfig;
 use serde_json::{Map, Value};
@@ -27,8 +27,20 @@ use std::{
 use write::Grounds;
 
 /// Columns that hold a row's text, the likeliest first.
-const TEXT_COLUMNS: [&str; 8] =
-    ["problem", "question", "prompt", "text", "content", "instruction", "input", "solution"];
+const TEXT_COLUMNS: [&str; 12] = [
+    "problem",
+    "question",
+    "Question",
+    "question_content",
+    "problem_statement",
+    "prompt",
+    "text",
+    "content",
+    "instruction",
+    "input",
+    "solution",
+    "generation",
+];
 /// Longest first line that is looked at for its columns.
 const MAX_LINE: u64 = 1 << 26;
 
@@ -49,7 +61,7 @@ impl Task {
     /// # Errors
     /// When the file has no column of text, or a setting is out of range.
     pub fn dedup(args: &FileArgs, settings: &[String]) -> Result<Task> {
-        Task::new(args, "dedup", vec![filter(&one("near-duplicates", settings))?], Vec::new())
+        Task::new(args, "dedup", vec![filter("near-duplicates", settings.iter().map(String::as_str))?], Vec::new())
     }
 
     /// Benchmarks: `distill decontaminate FILE --against BENCHMARK`.
@@ -62,19 +74,29 @@ impl Task {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             let name: String =
                 stem.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
-            let name = match benchmarks.iter().filter(|known| known.name.starts_with(&*name)).count() {
-                0 => name,
-                others => format!("{name}-{}", others + 1),
+            let taken = |name: &str| benchmarks.iter().any(|known| known.name == name);
+            let name = match taken(&name) {
+                false => name,
+                true => (2..).map(|n| format!("{name}-{n}")).find(|name| !taken(name)).unwrap_or_default(),
             };
+            let (path, column) = named_column(path);
             let (format, columns) = (format_of(path)?, columns_of(path)?);
-            let question = text_column(path, &columns, None)?;
-            let answer = ["solution", "answer"].into_iter().find(|name| columns.iter().any(|known| known == name));
-            let answer = answer.filter(|answer| *answer != question).map(str::to_owned);
-            let config = FileConfig { answer_kind: AnswerKind::Text, ..file_config(question, answer) };
-            benchmarks
-                .push(BenchmarkConfig { name, problems: ProblemsConfig::File { path: path.clone(), format, config } });
+            let question = text_column(path, &columns, column, "`FILE:COLUMN`")?;
+            // A row without one is an item all the same.
+            let solution = ["solution", "answer"].into_iter().find(|name| columns.iter().any(|known| known == name));
+            let mut config = file_config(question);
+            config.columns.solution = solution.map(str::to_owned);
+            benchmarks.push(BenchmarkConfig {
+                name,
+                problems: ProblemsConfig::File { path: path.to_owned(), format, config },
+            });
         }
-        Task::new(args, "decontaminate", vec![filter(&one("contamination", settings))?], benchmarks)
+        Task::new(
+            args,
+            "decontaminate",
+            vec![filter("contamination", settings.iter().map(String::as_str))?],
+            benchmarks,
+        )
     }
 
     /// Any filters of problems: `distill filter FILE --with KIND`.
@@ -90,7 +112,8 @@ impl Task {
             known.join(", ")
         );
         let filters = with.iter().map(|words| {
-            let config = filter(words)?;
+            let parts = parts(words);
+            let config = filter(parts[0], parts[1..].iter().copied())?;
             ensure!(config.on_problems(), "--with {words}: expected a filter of {}, found `{}`\nhint: the others judge traces: a recipe's `[[filters]]`", known.join(", "), config.kind());
             let reads = config.filter().is_some_and(|filter| filter.reads_benchmarks());
             ensure!(!reads, "--with {words}: expected no benchmarks to be needed\nhint: `distill decontaminate FILE --against BENCHMARK`");
@@ -101,7 +124,7 @@ impl Task {
 
     fn new(args: &FileArgs, name: &str, filters: Vec<FilterConfig>, benchmarks: Vec<BenchmarkConfig>) -> Result<Task> {
         let (file, format) = (args.file.clone(), format_of(&args.file)?);
-        let column = text_column(&file, &columns_of(&file)?, args.text.as_deref())?;
+        let column = text_column(&file, &columns_of(&file)?, args.text.as_deref(), "`--text COLUMN`")?;
         let out = args.out.clone().unwrap_or_else(|| beside(&file, name));
         let (dropped, work) = (with_ending(&out, "dropped.jsonl"), with_ending(&out, "work"));
         // A killed run may have left what it dropped; its work is still there then.
@@ -121,7 +144,7 @@ impl Task {
         let source = SourceConfig {
             name: None,
             weight: None,
-            problems: ProblemsConfig::File { path: file.clone(), format, config: file_config(column, None) },
+            problems: ProblemsConfig::File { path: file.clone(), format, config: file_config(column) },
             holdout: 0,
             teacher: TeacherConfig::WorkedSolutions,
             sampling: None,
@@ -144,6 +167,12 @@ impl Task {
         Ok(Task { recipe, file, out, dropped, work, store })
     }
 
+    /// Whether rows of one text are one: what looks for copies sees one of them.
+    fn drops_copies(&self) -> bool {
+        let kinds = self.recipe.problem_filters.iter().map(FilterConfig::kind);
+        kinds.into_iter().any(|kind| ["duplicates", "near-duplicates"].contains(&kind))
+    }
+
     /// Filters, writes, and says what became of the rows.
     ///
     /// # Errors
@@ -164,9 +193,11 @@ impl Task {
         let rows = run::source(&mut session, self.recipe.seed, source, "source".to_owned())?;
         let rows = [rows];
         filtering::check_files(&session, &self.recipe)?;
-        let judged = filtering::problems(&mut session, &self.recipe, &rows)?.context("no filter")?;
-        let measuring = self.recipe.problem_filters.iter().filter(|config| config.filter().is_some());
-        let tables = measuring.zip(ready(&judged.measures)?).map(|(config, table)| (config.kind(), table)).collect();
+        let benchmarks = filtering::benchmarks(&mut session, &self.recipe)?;
+        let judged = filtering::problems(&mut session, &self.recipe, &benchmarks, &rows)?.context("no filter")?;
+        let filters = self.recipe.problem_filters.iter().enumerate();
+        let measuring = filters.filter(|(_, config)| config.filter().is_some()).map(|(index, _)| index);
+        let tables = measuring.zip(ready(&judged.measures)?).collect();
         let grounds = Grounds { decisions: judged.decisions.ready()?, tables };
         let counts = write::write(self, source, &grounds)?;
         drop(session);
@@ -175,14 +206,8 @@ impl Task {
     }
 }
 
-/// A filter and its settings: `language,max-share=0.2`.
-fn one(kind: &str, settings: &[String]) -> String {
-    [&[kind.to_owned()], settings].concat().join(",")
-}
-
-fn filter(words: &str) -> Result<FilterConfig> {
-    let mut words = words.split(',');
-    let kind = words.next().unwrap_or_default();
+/// A filter of that kind with its settings, each `key=value`.
+fn filter<'w>(kind: &str, words: impl IntoIterator<Item = &'w str>) -> Result<FilterConfig> {
     let mut settings = Map::new();
     for word in words {
         let Some((key, value)) = word.split_once('=') else {
@@ -197,9 +222,34 @@ fn filter(words: &str) -> Result<FilterConfig> {
     Ok(config)
 }
 
-fn file_config(question: String, answer: Option<String>) -> FileConfig {
-    let columns = Columns { question, answer, solution: None, options: None, entry_point: None };
-    FileConfig { columns, answer_format: AnswerFormat::Plain, ..FileConfig::unset() }
+/// `FILE:COLUMN`, where that is no file's name.
+fn named_column(path: &Path) -> (&Path, Option<&str>) {
+    let split = path.to_str().filter(|_| !path.exists()).and_then(|text| text.rsplit_once(':'));
+    split.map_or((path, None), |(path, column)| (Path::new(path), Some(column)))
+}
+
+/// Commas outside brackets and quotes part a filter's settings.
+fn parts(words: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth, mut quoted) = (Vec::new(), 0, 0_usize, false);
+    for (at, byte) in words.bytes().enumerate() {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            b',' if !quoted && depth == 0 => {
+                parts.push(&words[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&words[start..]);
+    parts
+}
+
+fn file_config(question: String) -> FileConfig {
+    let columns = Columns { question, answer: None, solution: None, options: None, entry_point: None };
+    FileConfig { columns, ..FileConfig::unset() }
 }
 
 fn format_of(path: &Path) -> Result<FileFormat> {
@@ -213,28 +263,27 @@ fn format_of(path: &Path) -> Result<FileFormat> {
 /// The columns of a Parquet file, the keys of a JSONL file's first object.
 fn columns_of(path: &Path) -> Result<Vec<String>> {
     if format_of(path)? == FileFormat::Parquet {
-        return Ok(distill_dataset::columns(path)?);
+        let columns = distill_dataset::columns(path)?.into_iter();
+        return Ok(columns.filter(|(_, is_text)| *is_text).map(|(name, _)| name).collect());
     }
     let file = open_regular(path).with_context(|| format!("cannot read {}", path.display()))?;
     for line in BufReader::new(file.take(MAX_LINE)).lines() {
         let line = line.with_context(|| format!("{}: expected text in UTF-8", path.display()))?;
         if let Ok(object) = serde_json::from_str::<Map<String, Value>>(&line) {
-            return Ok(object.keys().cloned().collect());
+            let texts = object.into_iter().filter(|(_, value)| !value.is_array() && !value.is_object());
+            return Ok(texts.map(|(name, _)| name).collect());
         }
     }
     bail!("{}: expected JSON objects, one a line, found none", path.display())
 }
 
-fn text_column(path: &Path, columns: &[String], wanted: Option<&str>) -> Result<String> {
+fn text_column(path: &Path, columns: &[String], wanted: Option<&str>, how: &str) -> Result<String> {
     let candidates = wanted.map_or_else(|| TEXT_COLUMNS.to_vec(), |wanted| vec![wanted]);
     let found = candidates.iter().find(|name| columns.iter().any(|known| known == *name));
     let found = found.map(|name| (*name).to_owned());
     found.with_context(|| {
         let (expected, known) = (candidates.join(", "), columns.join(", "));
-        format!(
-            "{}: expected a column of text ({expected}), found {known}\nhint: name it with `--text COLUMN`",
-            path.display()
-        )
+        format!("{}: expected a column of text ({expected}), found {known}\nhint: name it with {how}", path.display())
     })
 }
 

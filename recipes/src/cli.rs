@@ -163,6 +163,9 @@ pub struct FilterArgs {
     /// The file's column of text.
     #[arg(long, value_name = "COLUMN")]
     pub text: Option<String>,
+    /// Where lots are drawn of a file's rows: their seed.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
     /// Where the rows that stay are written; beside the file by default.
     #[arg(long, value_name = "PATH")]
     pub out: Option<PathBuf>,
@@ -207,8 +210,9 @@ pub struct DecontaminateArgs {
     /// The file.
     #[command(flatten)]
     pub file: FileArgs,
-    /// A benchmark's problems: `.jsonl` or `.parquet`; may be given several times.
-    #[arg(long, value_name = "FILE", required = true)]
+    /// A benchmark's problems: `.jsonl` or `.parquet`, with `:COLUMN` behind it where its column is not found; may be given
+    /// several times.
+    #[arg(long, value_name = "FILE[:COLUMN]", required = true)]
     pub against: Vec<PathBuf>,
     /// A setting of `contamination`, e.g. `--set rule=eight-gram`; filters/README.md lists them.
     #[arg(long = "set", value_name = "KEY=VALUE")]

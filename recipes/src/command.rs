@@ -162,15 +162,18 @@ fn run_recipe(args: &RecipeArgs, until: Until, secrets: Secrets<'_>) -> Result<(
 
 /// A recipe ends in `.toml`; anything else is data.
 fn filter(args: FilterArgs, secrets: Secrets<'_>) -> Result<()> {
-    let FilterArgs { recipe, with, text, out } = args;
+    let FilterArgs { recipe, with, text, seed, out } = args;
     if recipe.recipe.extension().is_some_and(|extension| extension == "toml") {
         let for_files = !with.is_empty() || text.is_some() || out.is_some();
         let message = "`--with`, `--text` and `--out` are for a file of data: expected none beside a recipe";
         anyhow::ensure!(!for_files, Misused(message.to_owned()));
         return run_recipe(&recipe, Until::Filter, secrets);
     }
+    let for_recipes = !recipe.overrides.is_empty() || recipe.rank.is_some();
+    let message = "`--set` and `--rank` are for a recipe: expected none beside a file\nhint: settings of a filter go behind its kind, e.g. `--with near-duplicates,threshold=0.7`";
+    anyhow::ensure!(!for_recipes, Misused(message.to_owned()));
     let (file, threads, json) = (recipe.recipe, recipe.threads, recipe.json);
-    let args = FileArgs { file, text, out, seed: 0, threads, json };
+    let args = FileArgs { file, text, out, seed, threads, json };
     alone(&args, Task::filter(&args, &with))
 }
 

@@ -42,13 +42,17 @@ pub(crate) struct Judged {
 }
 
 /// Decides which problems go on, before the held-out split and before anything is bought. Nothing where no filter asks.
-pub(crate) fn problems(session: &mut Session, recipe: &Recipe, sources: &[Slot]) -> Result<Option<Judged>> {
+pub(crate) fn problems(
+    session: &mut Session,
+    recipe: &Recipe,
+    benchmarks: &Benchmarks,
+    sources: &[Slot],
+) -> Result<Option<Judged>> {
     if recipe.problem_filters.is_empty() {
         return Ok(None);
     }
     let filters = &recipe.problem_filters;
-    let benchmarks = benchmarks(session, recipe, filters)?;
-    let rows = Rows { filters, problems: &[], rows: sources, benchmarks: &benchmarks, prefix: "problem-" };
+    let rows = Rows { filters, problems: &[], rows: sources, benchmarks, prefix: "problem-" };
     let (measures, _) = measures(session, &rows)?;
     let settings = distill_filters::settings(rows.filters, None, recipe.seed);
     let spec = Spec::new(PROBLEM_SELECTION, &rows.filters, settings)?;
@@ -60,12 +64,11 @@ pub(crate) fn problems(session: &mut Session, recipe: &Recipe, sources: &[Slot])
 pub(crate) fn traces(
     session: &mut Session,
     recipe: &Recipe,
-    problems: &[Slot],
-    traces: &[Slot],
+    benchmarks: &Benchmarks,
+    (problems, traces): (&[Slot], &[Slot]),
 ) -> Result<(Option<Slot>, Slot)> {
     let filters = &recipe.filters;
-    let benchmarks = benchmarks(session, recipe, filters)?;
-    let rows = Rows { filters, problems, rows: traces, benchmarks: &benchmarks, prefix: "" };
+    let rows = Rows { filters, problems, rows: traces, benchmarks, prefix: "" };
     let (measures, verdicts) = measures(session, &rows)?;
     let weights = recipe.weights();
     let settings = distill_filters::settings(rows.filters, weights.as_deref(), recipe.seed);
@@ -76,9 +79,13 @@ pub(crate) fn traces(
     Ok((verdicts, select(session, spec, &rows, &measures, weights.as_deref())?))
 }
 
-/// The benchmarks' problems, read as any file of problems is, where a filter asks for them.
-fn benchmarks(session: &mut Session, recipe: &Recipe, filters: &[FilterConfig]) -> Result<Vec<(String, Slot)>> {
-    if !filters.iter().any(|config| config.filter().is_some_and(|filter| filter.reads_benchmarks())) {
+/// Benchmarks by name.
+pub(crate) type Benchmarks = [(String, Slot)];
+
+/// The benchmarks' problems, read as any file of problems is, where a filter asks for them: before anything is bought.
+pub(crate) fn benchmarks(session: &mut Session, recipe: &Recipe) -> Result<Vec<(String, Slot)>> {
+    let mut filters = recipe.problem_filters.iter().chain(&recipe.filters);
+    if !filters.any(|config| config.filter().is_some_and(|filter| filter.reads_benchmarks())) {
         return Ok(Vec::new());
     }
     let mut slots = Vec::new();
@@ -114,7 +121,12 @@ fn measures(session: &mut Session, rows: &Rows<'_>) -> Result<(Vec<Slot>, Option
     for (index, config) in rows.filters.iter().enumerate() {
         let Some(filter) = config.filter() else { continue };
         let label = format!("{}measure-{}-{}", rows.prefix, index + 1, config.kind());
-        let spec = Spec::new(filter.stage(), config, filter.keyed())?.label(label);
+        let settings = match filter.reads_benchmarks() {
+            // Evidence names them.
+            true => filter.keyed().with("benchmarks", rows.benchmarks.iter().map(|(name, _)| name).collect::<Vec<_>>()),
+            false => filter.keyed(),
+        };
+        let spec = Spec::new(filter.stage(), config, settings)?.label(label);
         let mut spec = rows.input(spec.inputs("problems", rows.problems));
         let (judges, tools) = verify::judges_for(filter, rows.problems.iter().filter_map(Slot::get));
         if let Some(tools) = tools {
@@ -126,7 +138,7 @@ fn measures(session: &mut Session, rows: &Rows<'_>) -> Result<(Vec<Slot>, Option
         let benchmarks = if filter.reads_benchmarks() { rows.benchmarks } else { &[] };
         spec = spec.inputs("benchmarks", benchmarks.iter().map(|(_, slot)| slot));
         let survey = match filter.survey() {
-            Some(survey) => Some(self::survey(session, survey, config, rows, benchmarks)?),
+            Some(survey) => Some(self::survey(session, survey, (index, config), rows, benchmarks)?),
             None => None,
         };
         let table = session.stage(spec.inputs("survey", &survey), |_| {
@@ -149,11 +161,11 @@ fn measures(session: &mut Session, rows: &Rows<'_>) -> Result<(Vec<Slot>, Option
 fn survey(
     session: &mut Session,
     survey: &dyn Survey,
-    config: &FilterConfig,
+    (index, config): (usize, &FilterConfig),
     rows: &Rows<'_>,
-    benchmarks: &[(String, Slot)],
+    benchmarks: &Benchmarks,
 ) -> Result<Slot> {
-    let label = format!("{}survey-{}", rows.prefix, config.kind());
+    let label = format!("{}survey-{}-{}", rows.prefix, index + 1, config.kind());
     let spec = Spec::new(survey.stage(), config, survey.keyed())?.label(label);
     let spec = rows.input(spec.inputs("problems", rows.problems));
     session.stage(spec.inputs("benchmarks", benchmarks.iter().map(|(_, slot)| slot)), |_| {

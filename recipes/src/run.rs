@@ -4,7 +4,8 @@
 
 use crate::{
     data::{Data, manifests},
-    filtering, preflight,
+    filtering::{self, Benchmarks},
+    preflight,
     recipe::{BaseConfig, ExportConfig, Recipe, StudentConfig},
     session::{Session, Slot, Spec, Work, ready},
     student::{Model, base_model},
@@ -46,13 +47,14 @@ pub fn run(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Resu
     session.phase(Until::Sample);
     // What filters read beside the tables is tried before anything is bought.
     filtering::check_files(session, recipe)?;
-    let problems = make_problems(session, recipe)?;
+    let benchmarks = filtering::benchmarks(session, recipe)?;
+    let problems = make_problems(session, recipe, &benchmarks)?;
     let mut traces = Vec::new();
     for index in 0..recipe.sources.len() {
         traces.push(make_traces(session, recipe, index, &problems, secrets)?);
     }
     session.phase(Until::Filter);
-    let (verdicts, selection) = filtering::traces(session, recipe, &problems, &traces)?;
+    let (verdicts, selection) = filtering::traces(session, recipe, &benchmarks, (&problems, &traces))?;
     let data = Data { problems: &problems, traces: &traces, selection: &selection };
     session.phase(Until::Export);
     if let Some(config) = &recipe.export {
@@ -79,13 +81,13 @@ fn label(stage: &str, index: usize) -> String {
 }
 
 /// Each source's problems, which of them go on, then one split across all of them.
-fn make_problems(session: &mut Session, recipe: &Recipe) -> Result<Vec<Slot>> {
+fn make_problems(session: &mut Session, recipe: &Recipe, benchmarks: &Benchmarks) -> Result<Vec<Slot>> {
     let seed = recipe.seed;
     let mut sources = Vec::new();
     for (index, source) in recipe.sources.iter().enumerate() {
         sources.push(self::source(session, seed, &source.problems, label("source", index))?);
     }
-    let decisions = filtering::problems(session, recipe, &sources)?.map(|judged| judged.decisions);
+    let decisions = filtering::problems(session, recipe, benchmarks, &sources)?.map(|judged| judged.decisions);
     let holdout: Vec<u32> = recipe.sources.iter().map(|source| source.holdout).collect();
     let split = |index| {
         let config = SplitConfig { source: index, holdout: holdout.clone() };

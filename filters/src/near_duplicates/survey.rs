@@ -63,7 +63,7 @@ pub(super) fn look(
     out: &Path,
 ) -> Result<Tally, FilterError> {
     let corpus = Texts { units: inputs.units(), context };
-    let ceiling = (config.memory / 4) as usize;
+    let ceiling = (config.memory / 6) as usize;
     let sorter = |name: &str, key| Sorter::new(&context.scratch.join(name), key).with_ceiling(ceiling);
     let mut by_neighbour = sorter("by-neighbour", |member: &Member| &member.neighbour);
     let mut begun = None;

@@ -3,7 +3,7 @@
 use super::{Task, format_of};
 use anyhow::{Context, Result, ensure};
 use distill_data_gen::{FileFormat, PlacedRow, ProblemsConfig, ProblemsError, placed_rows};
-use distill_dataset::{Dataset, DatasetError, Decision, copy_rows, create_fresh, open_regular};
+use distill_dataset::{Dataset, DatasetError, Decision, Outcome, copy_rows, create_fresh, open_regular};
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,6 +16,8 @@ use std::{
 /// What became of a row's text: nothing is known of its row before the file is read. 48 bytes a row and what a map adds.
 struct Fate {
     kept: bool,
+    /// Who dropped it and why, by place in a list.
+    why: usize,
     /// The first row that says it, from 1; 0 while none was met.
     row: u64,
 }
@@ -50,19 +52,26 @@ impl Counts {
     }
 }
 
-/// What was decided, and what each filter measured, by its kind.
+/// What was decided, and what each filter measured, by its place among the filters.
 pub(super) struct Grounds<'a> {
     pub(super) decisions: &'a Dataset,
-    pub(super) tables: Vec<(&'static str, Dataset)>,
+    pub(super) tables: Vec<(usize, Dataset)>,
 }
 
 /// Writes both files under temporary names and renames them, the kept rows last.
 pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>) -> Result<Counts> {
     let ProblemsConfig::File { path, format, config } = source else { anyhow::bail!("expected a file") };
-    let mut fates = HashMap::new();
+    let (mut fates, mut reasons) = (HashMap::new(), Vec::new());
+    // The first row's id of each text, whatever its case and white space.
+    let mut firsts: HashMap<[u8; 16], u128> = HashMap::new();
+    let drops_copies = task.drops_copies();
     for decision in grounds.decisions.rows::<Decision>() {
         let decision = decision?;
-        fates.insert(key(&decision.trace_id)?, Fate { kept: decision.kept, row: 0 });
+        let why = (decision.dropped_by, decision.reason);
+        let known = reasons.iter().position(|known| *known == why);
+        let place = known.unwrap_or(reasons.len());
+        reasons.extend(known.is_none().then_some(why));
+        fates.insert(key(&decision.trace_id)?, Fate { kept: decision.kept, why: place, row: 0 });
     }
     let [kept, dropped] = ["kept.part", "dropped.part"].map(|name| task.work.join(name));
     for path in [&kept, &dropped] {
@@ -74,20 +83,36 @@ pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>)
     let mut told = BufWriter::new(create_fresh(&dropped).map_err(DatasetError::io("create", &dropped))?);
     let mut wanted: Vec<u64> = Vec::new();
     let mut failed = None;
+    let changed = || {
+        let message = "expected the rows that were filtered, found others: the file changed meanwhile".to_owned();
+        ProblemsError::Dataset(DatasetError::Parquet { path: path.clone(), message })
+    };
     placed_rows(config, path, *format, &mut |PlacedRow { line, row, .. }| {
         counts.rows += 1;
         let why = match row {
             Err(reason) => json!({ "row": line, "by": "reading", "reason": reason }),
-            Ok(id) => match key(&id).ok().and_then(|key| fates.get_mut(&key)) {
-                Some(fate) if fate.row == 0 => {
-                    fate.row = line;
-                    wanted.extend(fate.kept.then_some(line));
-                    return Ok(());
+            Ok((id, text)) => {
+                let first = *firsts.entry(text).or_insert(key(&id).unwrap_or_default());
+                let Some(fate) = fates.get_mut(&first) else { return Err(changed()) };
+                match (fate.row, fate.kept) {
+                    (0, kept) => {
+                        fate.row = line;
+                        wanted.extend(kept.then_some(line));
+                        return Ok(());
+                    }
+                    (of_row, _) if drops_copies => {
+                        json!({ "row": line, "by": "reading", "reason": "duplicate", "of_row": of_row })
+                    }
+                    (_, true) => {
+                        wanted.push(line);
+                        return Ok(());
+                    }
+                    (of_row, false) => {
+                        let (by, reason) = &reasons[fate.why];
+                        json!({ "row": line, "by": by, "reason": reason, "of_row": of_row })
+                    }
                 }
-                Some(fate) => json!({ "row": line, "by": "reading", "reason": "duplicate", "of_row": fate.row }),
-                // Another spelling of a row before it: case, white space.
-                None => json!({ "row": line, "by": "reading", "reason": "duplicate" }),
-            },
+            }
         };
         if let Err(error) = tell(&mut told, &why, &mut counts) {
             failed = Some(error);
@@ -106,7 +131,7 @@ pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>)
             copy_rows(path, &kept, |row| wanted.next_if(|wanted| **wanted == row + 1).is_some())?
         }
     };
-    ensure!(counts.kept > 0, "every row is dropped: {}\nhint: {} says why", counts.told(task), dropped.display());
+    ensure!(counts.kept > 0, "every row is dropped\nhint: {} says why", dropped.display());
     for (from, to) in [(&dropped, &task.dropped), (&kept, &task.out)] {
         fs::rename(from, to).with_context(|| format!("cannot write {}", to.display()))?;
     }
@@ -132,14 +157,16 @@ fn explain(
     told: &mut impl Write,
     counts: &mut Counts,
 ) -> Result<()> {
-    let mut tables: Vec<_> = grounds.tables.iter().map(|(kind, table)| (*kind, table.objects())).collect();
+    let mut tables: Vec<_> = grounds.tables.iter().map(|(index, table)| (*index, table.objects())).collect();
     for decision in grounds.decisions.rows::<Decision>() {
         let decision = decision?;
         let mut evidence = Map::new();
-        for (kind, table) in &mut tables {
-            let measure =
-                table.next().transpose()?.with_context(|| format!("`{kind}` has no row for {}", decision.trace_id))?;
-            if *kind == decision.dropped_by {
+        // The last that looked is who dropped it.
+        let last = decision.outcomes.iter().rposition(|outcome| *outcome != Outcome::NotRun);
+        for (index, table) in &mut tables {
+            let measure = table.next().transpose()?;
+            let measure = measure.with_context(|| format!("filter {index} has no row for {}", decision.trace_id))?;
+            if last == Some(*index) {
                 evidence = measure;
             }
         }

@@ -1,6 +1,6 @@
 //! Some rows of other people's Parquet, all their columns as they are, into a file of the same columns.
 
-use super::{guard, unharmed};
+use super::{guard, reading, unharmed};
 use crate::error::DatasetError;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
@@ -16,18 +16,20 @@ use parquet::{
 use std::{fs::File, path::Path};
 
 /// Rows that are decoded at once.
-const BATCH_ROWS: usize = 1024;
+const BATCH_ROWS: usize = 256;
+/// Bytes of rows that are held before a row group is written.
+const GROUP_BYTES: usize = 16 << 20;
 /// zstd's level of the copy.
 const LEVEL: i32 = 3;
 
-/// The names of a file's top-level columns.
+/// The names of a file's top-level columns, and whether each can be read as text.
 ///
 /// # Errors
 /// When it is not Parquet.
-pub fn columns(path: &Path) -> Result<Vec<String>, DatasetError> {
+pub fn columns(path: &Path) -> Result<Vec<(String, bool)>, DatasetError> {
     let file = open_regular(path).map_err(DatasetError::io("open", path))?;
     let metadata = unharmed(|| checked(&file)).map_err(damaged(path))?;
-    Ok(metadata.schema().fields().iter().map(|field| field.name().clone()).collect())
+    Ok(metadata.schema().fields().iter().map(|it| (it.name().clone(), reading(it.data_type()).is_some())).collect())
 }
 
 /// Writes into `out`, which must not be there, the rows that `keep` wants, by their numbers from 0. How many they are comes
@@ -39,9 +41,6 @@ pub fn copy_rows(path: &Path, out: &Path, mut keep: impl FnMut(u64) -> bool) -> 
     let file = open_regular(path).map_err(DatasetError::io("open", path))?;
     let opened = unharmed(|| {
         let metadata = checked(&file)?;
-        for group in metadata.metadata().row_groups() {
-            group.columns().iter().try_for_each(|column| guard::column(&file, column)).map_err(|it| it.to_string())?;
-        }
         let schema = metadata.schema().clone();
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
         let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|error| error.to_string())?;
@@ -63,6 +62,9 @@ pub fn copy_rows(path: &Path, out: &Path, mut keep: impl FnMut(u64) -> bool) -> 
         kept += wanted.true_count() as u64;
         let batch = filter_record_batch(&batch, &wanted).map_err(|error| damaged(path)(error.to_string()))?;
         writer.write(&batch).map_err(refused)?;
+        if writer.in_progress_size() > GROUP_BYTES {
+            writer.flush().map_err(refused)?;
+        }
     }
     writer.close().map_err(refused)?;
     synced.sync_all().map_err(DatasetError::io("sync", out))?;
@@ -71,7 +73,11 @@ pub fn copy_rows(path: &Path, out: &Path, mut keep: impl FnMut(u64) -> bool) -> 
 
 fn checked(file: &File) -> Result<ArrowReaderMetadata, String> {
     guard::footer(file).map_err(|error| error.to_string())?;
-    ArrowReaderMetadata::load(file, ArrowReaderOptions::new()).map_err(|error| error.to_string())
+    let metadata = ArrowReaderMetadata::load(file, ArrowReaderOptions::new()).map_err(|error| error.to_string())?;
+    for group in metadata.metadata().row_groups() {
+        group.columns().iter().try_for_each(|column| guard::column(file, column)).map_err(|it| it.to_string())?;
+    }
+    Ok(metadata)
 }
 
 fn damaged(path: &Path) -> impl FnOnce(String) -> DatasetError + '_ {
@@ -100,7 +106,9 @@ mod tests {
             ArrowWriter::try_new(File::create(&from).expect("a file"), batch.schema(), None).expect("a writer");
         writer.write(&batch).expect("rows");
         writer.close().expect("a file");
-        assert_eq!(columns(&from).expect("columns"), ["a", "b.c", "n"]);
+        let told = columns(&from).expect("columns");
+        let told: Vec<(&str, bool)> = told.iter().map(|(name, is_text)| (name.as_str(), *is_text)).collect();
+        assert_eq!(told, [("a", true), ("b.c", false), ("n", true)]);
         let kept = copy_rows(&from, &to, |row| row % 3 == 1).expect("a copy");
         let copy = ParquetRecordBatchReaderBuilder::try_new(File::open(&to).expect("a file")).expect("Parquet");
         let rows: Vec<RecordBatch> = copy.build().expect("rows").collect::<Result<_, _>>().expect("rows");
