@@ -62,7 +62,7 @@ type Found = (usize, usize, usize, f32, u32);
 
 /// A run in a folder of its own: places are numbers of texts.
 fn run(texts: &[String], rows: usize, config: &NearConfig) -> (NearTally, Vec<Found>) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("no error");
     let corpus = Texts::cut(texts, rows);
     let mut found = Vec::new();
     let number = |place: Place| place.unit as usize * rows + place.row as usize;
@@ -77,7 +77,7 @@ fn run(texts: &[String], rows: usize, config: &NearConfig) -> (NearTally, Vec<Fo
             Ok(())
         },
     );
-    (tally.unwrap(), found)
+    (tally.expect("no error"), found)
 }
 
 /// A seeded generator of numbers.

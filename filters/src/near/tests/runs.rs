@@ -16,7 +16,7 @@ fn neither_units_nor_ceiling_nor_threads_move_the_result() {
     for (threads, rows, config) in
         [(1, 100, &small), (2, 29, &small), (2, texts.len(), &small), (1, 37, &NearConfig::default())]
     {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("no error");
         assert_eq!(pool.install(|| run(&texts, rows, config)), expected, "{threads} threads, units of {rows}");
     }
 }
@@ -38,29 +38,29 @@ proptest! {
 
     #[test]
     fn a_merge_is_a_sort(records in prop::collection::vec(any::<[u64; 2]>(), 0..2000), files in 1usize..9, num_runs in 2usize..6) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("no error");
         let paths: Vec<_> = (0..files).map(|file| folder.path().join(format!("runs-{file}"))).collect();
         for (at, path) in paths.iter().enumerate() {
             // The least memory: runs of 64 records.
-            let mut writer = RunsWriter::new(path.clone(), 0).unwrap();
-            records.iter().skip(at).step_by(files).for_each(|record| writer.push(*record).unwrap());
-            writer.finish().unwrap();
+            let mut writer = RunsWriter::new(path.clone(), 0).expect("no error");
+            records.iter().skip(at).step_by(files).for_each(|record| writer.push(*record).expect("no error"));
+            writer.finish().expect("no error");
         }
         let fan_in = FanIn { num_runs, bytes: 100 };
-        let sorted = Sorted::<2>::open(&paths, fan_in, &folder.path().join("stem")).unwrap();
+        let sorted = Sorted::<2>::open(&paths, fan_in, &folder.path().join("stem")).expect("no error");
         let mut expected = records;
         expected.sort_unstable();
         let (mut whole, mut parts) = (Vec::new(), Vec::new());
-        let mut merge = sorted.whole().unwrap();
-        while let Some(record) = merge.next().unwrap() { whole.push(record) }
+        let mut merge = sorted.whole().expect("no error");
+        while let Some(record) = merge.next().expect("no error") { whole.push(record) }
         for part in 0..16 {
-            let mut merge = sorted.part(part, 16).unwrap();
-            while let Some(record) = merge.next().unwrap() { parts.push(record) }
+            let mut merge = sorted.part(part, 16).expect("no error");
+            while let Some(record) = merge.next().expect("no error") { parts.push(record) }
         }
         prop_assert_eq!(&whole, &expected);
         prop_assert_eq!(&parts, &expected);
         drop(sorted);
-        prop_assert_eq!(fs::read_dir(folder.path()).unwrap().count(), files);
+        prop_assert_eq!(fs::read_dir(folder.path()).expect("no error").count(), files);
     }
 }
 
@@ -86,10 +86,10 @@ fn stopped_run(
 #[test]
 fn a_killed_run_goes_on_at_the_unit_it_was_in() {
     let texts = families();
-    let whole = tempfile::tempdir().unwrap();
-    let expected = stopped_run(&Texts::cut(&texts, 100), whole.path(), usize::MAX).unwrap();
+    let whole = tempfile::tempdir().expect("no error");
+    let expected = stopped_run(&Texts::cut(&texts, 100), whole.path(), usize::MAX).expect("no error");
     let num_units = texts.len().div_ceil(100);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("no error");
     // Within signing, copies, candidates, the merge of pairs, sets and comparing.
     let (signed, paired) = (num_units, num_units + 33);
     for stop_at in [
@@ -104,7 +104,7 @@ fn a_killed_run_goes_on_at_the_unit_it_was_in() {
         paired + num_units,
         paired + num_units + 1,
     ] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("no error");
         let corpus = Texts::cut(&texts, 100);
         let stopped = pool.install(|| stopped_run(&corpus, folder.path(), stop_at));
         assert!(matches!(stopped, Err(NearError::Caller(Refused))), "{stop_at} {stopped:?}");
@@ -113,14 +113,18 @@ fn a_killed_run_goes_on_at_the_unit_it_was_in() {
         let done: Vec<[bool; 2]> =
             (0..num_units).map(|unit| ["signed", "index"].map(|name| is_done(name, unit))).collect();
         assert!(done.iter().any(|[signed, _]| *signed));
-        assert_eq!(pool.install(|| stopped_run(&corpus, folder.path(), usize::MAX)).unwrap(), expected, "{stop_at}");
+        assert_eq!(
+            pool.install(|| stopped_run(&corpus, folder.path(), usize::MAX)).expect("no error"),
+            expected,
+            "{stop_at}"
+        );
         for (unit, [signed, index]) in done.into_iter().enumerate() {
             let reads = corpus.reads()[unit] - before[unit];
             assert_eq!(reads, usize::from(!signed) + usize::from(!index), "{stop_at}: unit {unit}");
         }
         // A third call reads nothing.
         let before = corpus.reads();
-        assert_eq!(stopped_run(&corpus, folder.path(), usize::MAX).unwrap(), expected);
+        assert_eq!(stopped_run(&corpus, folder.path(), usize::MAX).expect("no error"), expected);
         assert_eq!(corpus.reads(), before);
     }
 }
@@ -128,31 +132,31 @@ fn a_killed_run_goes_on_at_the_unit_it_was_in() {
 #[test]
 fn what_is_half_written_has_no_final_name() {
     let texts = families();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("no error");
     let corpus = Texts::cut(&texts, 100);
     // Where the file of a unit is to be written there is a folder, as a full disk would refuse it.
-    fs::create_dir_all(folder.path().join("bands-00000003.part")).unwrap();
+    fs::create_dir_all(folder.path().join("bands-00000003.part")).expect("no error");
     let refused = stopped_run(&corpus, folder.path(), usize::MAX);
     let Err(NearError::Fault(fault @ NearFault::Io { .. })) = refused else { panic!("{refused:?}") };
     assert!(fault.to_string().contains("bands-00000003.part") && fault.to_string().contains("\nhelp: "), "{fault}");
     for name in ["bands-00000003", "signed-00000003"] {
         assert!(!folder.path().join(name).exists());
     }
-    fs::remove_dir(folder.path().join("bands-00000003.part")).unwrap();
-    let (tally, _) = stopped_run(&corpus, folder.path(), usize::MAX).unwrap();
+    fs::remove_dir(folder.path().join("bands-00000003.part")).expect("no error");
+    let (tally, _) = stopped_run(&corpus, folder.path(), usize::MAX).expect("no error");
     assert_eq!(tally.texts, texts.len() as u64);
 }
 
 #[test]
 fn damage_and_other_runs_are_errors() {
     let texts = families();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("no error");
     let corpus = Texts::cut(&texts, 100);
-    stopped_run(&corpus, folder.path(), 30).unwrap_err();
+    stopped_run(&corpus, folder.path(), 30).expect_err("it was stopped");
     let path = folder.path().join("digests-00000002");
-    let bytes = fs::read(&path).unwrap();
+    let bytes = fs::read(&path).expect("no error");
     for damaged in [&bytes[..bytes.len() - 24], &bytes[..5], &[]] {
-        fs::write(&path, damaged).unwrap();
+        fs::write(&path, damaged).expect("no error");
         for part in 0..16 {
             let _ = fs::remove_file(folder.path().join(format!("groups-{part:08}")));
         }
