@@ -100,19 +100,24 @@ fn unharmed<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("the reader stumbled over it".to_owned()))
 }
 
+/// What a file says of itself, once its footer and the top-level columns that are wanted were found harmless.
+fn metadata(file: &File, is_wanted: impl Fn(&str) -> bool) -> Result<ArrowReaderMetadata, String> {
+    let text = |error: ParquetError| error.to_string();
+    guard::footer(file).map_err(text)?;
+    let metadata = ArrowReaderMetadata::load(file, ArrowReaderOptions::new()).map_err(text)?;
+    let columns = metadata.metadata().row_groups().iter().flat_map(|group| group.columns());
+    for column in columns {
+        if column.column_path().parts().first().is_some_and(|root| is_wanted(root)) {
+            guard::column(file, column).map_err(text)?;
+        }
+    }
+    Ok(metadata)
+}
+
 /// The reader of those columns, and how the text of each is read.
 fn reader(file: File, columns: &[&str]) -> Result<(Vec<(String, TextAt)>, ParquetRecordBatchReader), String> {
     let text = |error: ParquetError| error.to_string();
-    guard::footer(&file).map_err(text)?;
-    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(text)?;
-    for group in metadata.metadata().row_groups() {
-        for column in group.columns() {
-            let root = column.column_path().parts().first();
-            if root.is_some_and(|root| columns.contains(&root.as_str())) {
-                guard::column(&file, column).map_err(text)?;
-            }
-        }
-    }
+    let metadata = metadata(&file, |root| columns.contains(&root))?;
     let views = metadata.schema().fields().iter().map(|field| match field.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
         _ => field.clone(),

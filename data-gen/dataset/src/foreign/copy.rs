@@ -1,15 +1,12 @@
 //! Some rows of other people's Parquet, all their columns as they are, into a file of the same columns.
 
-use super::{guard, reading, unharmed};
+use super::{metadata, reading, unharmed};
 use crate::error::DatasetError;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
-use distill_files::{create_fresh, open_regular};
+use distill_files::open_regular;
 use parquet::{
-    arrow::{
-        ArrowWriter,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
-    },
+    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
     basic::{Compression, ZstdLevel},
     file::properties::WriterProperties,
 };
@@ -28,7 +25,7 @@ const LEVEL: i32 = 3;
 /// When it is not Parquet.
 pub fn columns(path: &Path) -> Result<Vec<(String, bool)>, DatasetError> {
     let file = open_regular(path).map_err(DatasetError::io("open", path))?;
-    let metadata = unharmed(|| checked(&file)).map_err(damaged(path))?;
+    let metadata = unharmed(|| metadata(&file, |_| true)).map_err(damaged(path))?;
     Ok(metadata.schema().fields().iter().map(|it| (it.name().clone(), reading(it.data_type()).is_some())).collect())
 }
 
@@ -40,7 +37,7 @@ pub fn columns(path: &Path) -> Result<Vec<(String, bool)>, DatasetError> {
 pub fn copy_rows(path: &Path, out: &Path, mut keep: impl FnMut(u64) -> bool) -> Result<u64, DatasetError> {
     let file = open_regular(path).map_err(DatasetError::io("open", path))?;
     let opened = unharmed(|| {
-        let metadata = checked(&file)?;
+        let metadata = metadata(&file, |_| true)?;
         let schema = metadata.schema().clone();
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
         let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|error| error.to_string())?;
@@ -49,7 +46,7 @@ pub fn copy_rows(path: &Path, out: &Path, mut keep: impl FnMut(u64) -> bool) -> 
     let (schema, mut reader) = opened.map_err(damaged(path))?;
     let level = ZstdLevel::try_new(LEVEL).unwrap_or_default();
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
-    let target = create_fresh(out).map_err(DatasetError::io("create", out))?;
+    let target = File::options().write(true).create_new(true).open(out).map_err(DatasetError::io("create", out))?;
     let synced = target.try_clone().map_err(DatasetError::io("create", out))?;
     let refused = |error: parquet::errors::ParquetError| damaged(out)(error.to_string());
     let mut writer = ArrowWriter::try_new(target, schema, Some(properties)).map_err(refused)?;
@@ -69,15 +66,6 @@ pub fn copy_rows(path: &Path, out: &Path, mut keep: impl FnMut(u64) -> bool) -> 
     writer.close().map_err(refused)?;
     synced.sync_all().map_err(DatasetError::io("sync", out))?;
     Ok(kept)
-}
-
-fn checked(file: &File) -> Result<ArrowReaderMetadata, String> {
-    guard::footer(file).map_err(|error| error.to_string())?;
-    let metadata = ArrowReaderMetadata::load(file, ArrowReaderOptions::new()).map_err(|error| error.to_string())?;
-    for group in metadata.metadata().row_groups() {
-        group.columns().iter().try_for_each(|column| guard::column(file, column)).map_err(|it| it.to_string())?;
-    }
-    Ok(metadata)
 }
 
 fn damaged(path: &Path) -> impl FnOnce(String) -> DatasetError + '_ {
