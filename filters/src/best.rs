@@ -6,7 +6,7 @@
 //! | `not-among-the-best` | `keep` others of its problem come before it, as `prefer` says |
 
 use crate::{
-    Candidate, Contest, Dropped, FilterError, Prefer, Selector,
+    Candidate, Contest, Dropped, FilterError, Listed, Prefer, Selector,
     contest::{BestOf, check_preferences, group_of},
 };
 use distill_dataset::Keyed;
@@ -28,11 +28,7 @@ impl Default for BestConfig {
     }
 }
 
-impl Selector for BestConfig {
-    fn kind(&self) -> &'static str {
-        "best"
-    }
-
+impl Listed for BestConfig {
     fn needs_verifier(&self) -> bool {
         self.prefer.contains(&Prefer::Verified)
     }
@@ -50,6 +46,12 @@ impl Selector for BestConfig {
 
     fn settings(&self) -> Keyed {
         Keyed::of(self, &BestConfig::default())
+    }
+}
+
+impl Selector for BestConfig {
+    fn kind(&self) -> &'static str {
+        "best"
     }
 
     fn contest(&self, seed: u64) -> Box<dyn Contest> {

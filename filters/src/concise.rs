@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `longer-than-needed` | more than `max-ratio` times the tokens of the shortest accepted trace of its problem |
 
-use crate::{Candidate, Contest, Dropped, FilterError, Selector, contest::group_of};
+use crate::{Candidate, Contest, Dropped, FilterError, Listed, Selector, contest::group_of};
 use distill_dataset::{Keyed, Outcome};
 use serde::{Deserialize, Serialize};
 
@@ -23,11 +23,7 @@ impl Default for ConciseConfig {
     }
 }
 
-impl Selector for ConciseConfig {
-    fn kind(&self) -> &'static str {
-        "concise"
-    }
-
+impl Listed for ConciseConfig {
     fn needs_verifier(&self) -> bool {
         true
     }
@@ -41,6 +37,12 @@ impl Selector for ConciseConfig {
 
     fn settings(&self) -> Keyed {
         Keyed::of(self, &ConciseConfig::default())
+    }
+}
+
+impl Selector for ConciseConfig {
+    fn kind(&self) -> &'static str {
+        "concise"
     }
 
     fn contest(&self, _seed: u64) -> Box<dyn Contest> {

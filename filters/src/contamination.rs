@@ -23,7 +23,7 @@ use counts::{Counts, Weights};
 use index::Index;
 
 use crate::{
-    Decided, Filter, FilterError, Inputs, Survey, Unit,
+    Decided, Filter, FilterError, Inputs, Listed, Survey, Unit,
     filter::{decide_each, measure_asked},
     unit::{Asked, Of, Said},
 };
@@ -277,22 +277,9 @@ impl ContaminationConfig {
     }
 }
 
-impl Filter for ContaminationConfig {
-    fn stage(&self) -> Stage {
-        Stage { name: "contamination", version: 1 }
-    }
-
+impl Listed for ContaminationConfig {
     fn on_problems(&self) -> bool {
         true
-    }
-
-    fn reads_benchmarks(&self) -> bool {
-        true
-    }
-
-    fn survey(&self) -> Option<&dyn Survey> {
-        // The other rules weigh nothing.
-        (self.rule == Rule::Containment).then_some(self)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -308,13 +295,28 @@ impl Filter for ContaminationConfig {
         Ok(())
     }
 
+    fn settings(&self) -> Keyed {
+        Keyed::of(self, &ContaminationConfig::default())
+    }
+}
+
+impl Filter for ContaminationConfig {
+    fn stage(&self) -> Stage {
+        Stage { name: "contamination", version: 1 }
+    }
+
+    fn reads_benchmarks(&self) -> bool {
+        true
+    }
+
+    fn survey(&self) -> Option<&dyn Survey> {
+        // The other rules weigh nothing.
+        (self.rule == Rule::Containment).then_some(self)
+    }
+
     fn keyed(&self) -> Keyed {
         let measured = ContaminationConfig { rule: self.rule, n_gram_words: self.n_gram_words, ..Self::default() };
         Keyed::of(&measured, &ContaminationConfig::default())
-    }
-
-    fn settings(&self) -> Keyed {
-        Keyed::of(self, &ContaminationConfig::default())
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {

@@ -27,8 +27,6 @@ pub struct Candidate<'r> {
     pub reaches: bool,
     /// The group that its filter puts it in.
     pub group: Option<u128>,
-    /// What its filter counts of it.
-    pub marks: &'r [u32],
 }
 
 /// One decision over all rows.
@@ -179,7 +177,7 @@ pub(crate) mod tests {
     /// A row that reaches the contest: its place, problem, length and verdict.
     pub(crate) fn row<'r>(place: u64, problem_id: &'r str, length: u32, verdict: Outcome) -> Candidate<'r> {
         let (id, source, group) = ("t", 0, Some(group_of(problem_id)));
-        Candidate { place, id, problem_id, source, length, verdict, reaches: true, group, marks: &[] }
+        Candidate { place, id, problem_id, source, length, verdict, reaches: true, group }
     }
 
     /// The places that a contest drops.

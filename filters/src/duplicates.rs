@@ -7,7 +7,7 @@
 //! | `duplicate` | `max-copies` copies stay before it, as `prefer` says |
 
 use crate::{
-    Contest, Decided, Filter, FilterError, Prefer, Unit,
+    Contest, Decided, Filter, FilterError, Listed, Prefer, Unit,
     contest::{BestOf, check_preferences},
     filter::{decide_each, measure_said},
     unit::Said,
@@ -55,11 +55,7 @@ pub struct Duplicate {
     pub within_problem: String,
 }
 
-impl Filter for DuplicatesConfig {
-    fn stage(&self) -> Stage {
-        Stage { name: "duplicates", version: 2 }
-    }
-
+impl Listed for DuplicatesConfig {
     fn on_problems(&self) -> bool {
         true
     }
@@ -75,12 +71,18 @@ impl Filter for DuplicatesConfig {
         self.prefer.contains(&Prefer::Random)
     }
 
-    fn keyed(&self) -> Keyed {
-        Keyed::default()
-    }
-
     fn settings(&self) -> Keyed {
         Keyed::of(self, &DuplicatesConfig::default())
+    }
+}
+
+impl Filter for DuplicatesConfig {
+    fn stage(&self) -> Stage {
+        Stage { name: "duplicates", version: 2 }
+    }
+
+    fn keyed(&self) -> Keyed {
+        Keyed::default()
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {

@@ -13,39 +13,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One filter. Its measures are a table of their own, one row for each trace, or for each problem where it looks at those.
-pub trait Filter: Send + Sync {
-    /// The stage that measures: its folder in the store, and the version of the measurement's code.
-    fn stage(&self) -> Stage;
-
-    /// Whether it is a verifier: what it accepts is called verified.
-    fn verifies(&self) -> bool {
-        false
-    }
-
-    /// It, where it is the verifier of answers.
-    fn verifier(&self) -> Option<&crate::VerifyConfig> {
-        None
-    }
-
+/// What a recipe may list under its filters: what measures ([`Filter`]), and what chooses without measuring ([`Selector`]).
+pub trait Listed: Send + Sync {
     /// Whether it makes sense of problems, before anything is bought, as it does of traces.
     fn on_problems(&self) -> bool {
         false
-    }
-
-    /// The first pass over everything that its measure needs, where it needs one.
-    fn survey(&self) -> Option<&dyn Survey> {
-        None
-    }
-
-    /// Whether it reads the recipe's benchmarks.
-    fn reads_benchmarks(&self) -> bool {
-        false
-    }
-
-    /// What it decides over all rows together, beside what follows from each measure.
-    fn contest(&self, _seed: u64) -> Option<Box<dyn Contest>> {
-        None
     }
 
     /// Whether it draws lots: the recipe's seed then decides too.
@@ -66,11 +38,42 @@ pub trait Filter: Send + Sync {
         Ok(())
     }
 
-    /// The settings that decide a measure. Thresholds are not among them.
-    fn keyed(&self) -> Keyed;
-
     /// All settings, thresholds too: what the selection depends on.
     fn settings(&self) -> Keyed;
+}
+
+/// One filter. Its measures are a table of their own, one row for each trace, or for each problem where it looks at those.
+pub trait Filter: Listed {
+    /// The stage that measures: its folder in the store, and the version of the measurement's code.
+    fn stage(&self) -> Stage;
+
+    /// Whether it is a verifier: what it accepts is called verified.
+    fn verifies(&self) -> bool {
+        false
+    }
+
+    /// It, where it is the verifier of answers.
+    fn verifier(&self) -> Option<&crate::VerifyConfig> {
+        None
+    }
+
+    /// The first pass over everything that its measure needs, where it needs one.
+    fn survey(&self) -> Option<&dyn Survey> {
+        None
+    }
+
+    /// Whether it reads the recipe's benchmarks.
+    fn reads_benchmarks(&self) -> bool {
+        false
+    }
+
+    /// What it decides over all rows together, beside what follows from each measure.
+    fn contest(&self, _seed: u64) -> Option<Box<dyn Contest>> {
+        None
+    }
+
+    /// The settings that decide a measure. Thresholds are not among them.
+    fn keyed(&self) -> Keyed;
 
     /// Files from outside the store whose content decides a measure, each of them tried.
     ///
@@ -117,35 +120,9 @@ pub trait Survey: Send + Sync {
 }
 
 /// Chooses among the rows that reach it, by what is known of each without measuring anything.
-pub trait Selector: Send + Sync {
+pub trait Selector: Listed {
     /// Its kind, as recipes write it.
     fn kind(&self) -> &'static str;
-
-    /// Whether it makes sense of problems.
-    fn on_problems(&self) -> bool {
-        false
-    }
-
-    /// Whether it draws lots: the recipe's seed then decides too.
-    fn draws(&self) -> bool {
-        false
-    }
-
-    /// Whether it needs what a verifier says.
-    fn needs_verifier(&self) -> bool {
-        false
-    }
-
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// Which key, expected and found.
-    fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// All settings: what the selection depends on.
-    fn settings(&self) -> Keyed;
 
     /// What it decides over all rows.
     fn contest(&self, seed: u64) -> Box<dyn Contest>;
@@ -164,8 +141,6 @@ pub struct Decided {
     pub reason: String,
     /// The rows that it is compared with by the filter's contest.
     pub group: Option<u128>,
-    /// What the contest counts of it.
-    pub marks: Vec<u32>,
 }
 
 impl Decided {
@@ -180,7 +155,7 @@ impl Decided {
     }
 
     fn of(id: String, outcome: Outcome, goes_on: bool, reason: String) -> Decided {
-        Decided { id, outcome, goes_on, reason, group: None, marks: Vec::new() }
+        Decided { id, outcome, goes_on, reason, group: None }
     }
 
     /// It is dropped.

@@ -24,7 +24,7 @@ mod stated;
 mod tests;
 
 use crate::{
-    Decided, Evidence, Filter, FilterError, Unit,
+    Decided, Evidence, Filter, FilterError, Listed, Unit,
     filter::{decide_each, measure_each},
 };
 use distill_dataset::{Context, FinishReason, Keyed, Shard, Stage, Tally, TurnFormat, Verdict};
@@ -149,6 +149,12 @@ struct Row {
     finish_reason: FinishReason,
 }
 
+impl Listed for FormatConfig {
+    fn settings(&self) -> Keyed {
+        Keyed::of(self, &FormatConfig::default())
+    }
+}
+
 impl Filter for FormatConfig {
     fn stage(&self) -> Stage {
         Stage { name: "format", version: 2 }
@@ -156,10 +162,6 @@ impl Filter for FormatConfig {
 
     fn keyed(&self) -> Keyed {
         Keyed::default()
-    }
-
-    fn settings(&self) -> Keyed {
-        Keyed::of(self, &FormatConfig::default())
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {

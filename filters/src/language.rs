@@ -15,7 +15,7 @@
 mod tests;
 
 use crate::{
-    Decided, Filter, FilterError, Unit,
+    Decided, Filter, FilterError, Listed, Unit,
     filter::{decide_each, measure_asked},
     prose::{Evidence, prose},
     script::{Script, Scripts, Written},
@@ -110,11 +110,7 @@ pub struct Told {
     pub evidence: Evidence,
 }
 
-impl Filter for LanguageConfig {
-    fn stage(&self) -> Stage {
-        Stage { name: "language", version: 1 }
-    }
-
+impl Listed for LanguageConfig {
     fn check(&self) -> Result<(), String> {
         if !(self.max_share > 0.0 && self.max_share <= 1.0) {
             return Err(format!("`max-share`: expected above 0 to 1, found {}", self.max_share));
@@ -135,12 +131,18 @@ impl Filter for LanguageConfig {
         true
     }
 
-    fn keyed(&self) -> Keyed {
-        Keyed::default()
-    }
-
     fn settings(&self) -> Keyed {
         Keyed::of(self, &LanguageConfig::default())
+    }
+}
+
+impl Filter for LanguageConfig {
+    fn stage(&self) -> Stage {
+        Stage { name: "language", version: 1 }
+    }
+
+    fn keyed(&self) -> Keyed {
+        Keyed::default()
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {

@@ -16,7 +16,7 @@
 mod tests;
 
 use crate::{
-    Decided, Filter, FilterConfig, FilterError, Unit,
+    Decided, Filter, FilterConfig, FilterError, Listed, Unit,
     filter::{decide_each, measure_each},
 };
 use distill_chat::TextTokens;
@@ -82,11 +82,7 @@ struct Row {
     completion_tokens: u32,
 }
 
-impl Filter for LengthConfig {
-    fn stage(&self) -> Stage {
-        Stage { name: "length", version: 2 }
-    }
-
+impl Listed for LengthConfig {
     fn check(&self) -> Result<(), String> {
         let [tokens, chars, reasoning, answer, student_tokens] = self.limits();
         let ranges = [
@@ -108,13 +104,19 @@ impl Filter for LengthConfig {
         Err(format!("`{key}`: expected `tokenizer` beside it, the student's tokenizer.json or a folder with one"))
     }
 
+    fn settings(&self) -> Keyed {
+        Keyed::of(&LengthConfig { tokenizer: None, ..self.clone() }, &LengthConfig::default())
+    }
+}
+
+impl Filter for LengthConfig {
+    fn stage(&self) -> Stage {
+        Stage { name: "length", version: 2 }
+    }
+
     fn keyed(&self) -> Keyed {
         // The tokenizer is an input of the measure, by its content.
         Keyed::default()
-    }
-
-    fn settings(&self) -> Keyed {
-        Keyed::of(&LengthConfig { tokenizer: None, ..self.clone() }, &LengthConfig::default())
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, FilterError> {

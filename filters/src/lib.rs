@@ -45,7 +45,7 @@ pub use contest::{Candidate, Contest, Dropped, Prefer};
 pub use duplicates::{Duplicate, DuplicatesConfig, Within};
 pub use examples::{EXAMPLES, examples};
 pub use export::{EXPORT, ExportedRow, export};
-pub use filter::{Decided, Filter, OnUnknown, Selector, Survey};
+pub use filter::{Decided, Filter, Listed, OnUnknown, Selector, Survey};
 pub use format::{Form, FormatConfig, Outline};
 pub use language::{LanguageConfig, Spoken, Told};
 pub use length::{Length, LengthConfig};

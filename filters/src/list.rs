@@ -2,7 +2,7 @@
 
 use crate::{
     BestConfig, ConciseConfig, ContaminationConfig, Contest, DuplicatesConfig, Filter, FormatConfig, LanguageConfig,
-    LengthConfig, NearDuplicatesConfig, PassRateConfig, QuotaConfig, RandomConfig, RepetitionConfig, Selector,
+    LengthConfig, Listed, NearDuplicatesConfig, PassRateConfig, QuotaConfig, RandomConfig, RepetitionConfig, Selector,
     StyleConfig, VerifyConfig, VoteConfig,
 };
 use distill_dataset::Keyed;
@@ -139,6 +139,13 @@ impl FilterConfig {
         }
     }
 
+    fn listed(&self) -> &dyn Listed {
+        match &self.step {
+            Step::Filter(filter) => &**filter,
+            Step::Selector(selector) => &**selector,
+        }
+    }
+
     /// Its kind, as recipes write it.
     pub fn kind(&self) -> &'static str {
         match &self.step {
@@ -152,10 +159,7 @@ impl FilterConfig {
     /// # Errors
     /// Which key, expected and found.
     pub fn check(&self) -> Result<(), String> {
-        match &self.step {
-            Step::Filter(filter) => filter.check(),
-            Step::Selector(selector) => selector.check(),
-        }
+        self.listed().check()
     }
 
     /// The same with its paths laid from `folder`.
@@ -169,26 +173,17 @@ impl FilterConfig {
 
     /// Whether it makes sense of problems.
     pub fn on_problems(&self) -> bool {
-        match &self.step {
-            Step::Filter(filter) => filter.on_problems(),
-            Step::Selector(selector) => selector.on_problems(),
-        }
+        self.listed().on_problems()
     }
 
     /// Whether it needs what a verifier says.
     pub fn needs_verifier(&self) -> bool {
-        match &self.step {
-            Step::Filter(filter) => filter.needs_verifier(),
-            Step::Selector(selector) => selector.needs_verifier(),
-        }
+        self.listed().needs_verifier()
     }
 
     /// Whether it draws lots.
     pub fn draws(&self) -> bool {
-        match &self.step {
-            Step::Filter(filter) => filter.draws(),
-            Step::Selector(selector) => selector.draws(),
-        }
+        self.listed().draws()
     }
 
     /// Whether it is a verifier.
@@ -198,10 +193,7 @@ impl FilterConfig {
 
     /// What the selection depends on.
     pub(crate) fn settings(&self) -> Keyed {
-        match &self.step {
-            Step::Filter(filter) => filter.settings(),
-            Step::Selector(selector) => selector.settings(),
-        }
+        self.listed().settings()
     }
 
     /// What it decides over all rows together.

@@ -29,7 +29,7 @@ mod clusters;
 mod compare;
 mod copies;
 mod error;
-mod hash;
+pub(crate) mod hash;
 mod merge;
 mod plan;
 mod runs;

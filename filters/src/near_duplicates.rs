@@ -9,7 +9,7 @@
 mod survey;
 
 use crate::{
-    Contest, Decided, Filter, FilterError, Inputs, Prefer, Survey, Unit,
+    Contest, Decided, Filter, FilterError, Inputs, Listed, Prefer, Survey, Unit,
     contest::{BestOf, check_preferences},
     filter::decide_each,
     near::{Bands, Grain, NearConfig, Shingle},
@@ -100,17 +100,9 @@ pub struct Near {
     pub cluster_size: u32,
 }
 
-impl Filter for NearDuplicatesConfig {
-    fn stage(&self) -> Stage {
-        Stage { name: "near-duplicates", version: 1 }
-    }
-
+impl Listed for NearDuplicatesConfig {
     fn on_problems(&self) -> bool {
         true
-    }
-
-    fn survey(&self) -> Option<&dyn Survey> {
-        Some(self)
     }
 
     fn draws(&self) -> bool {
@@ -130,11 +122,6 @@ impl Filter for NearDuplicatesConfig {
         self.near().check().map_err(|fault| first(fault.to_string()))
     }
 
-    fn keyed(&self) -> Keyed {
-        // What was found decides, and the survey's digest is among the inputs.
-        Keyed::default()
-    }
-
     fn settings(&self) -> Keyed {
         let kept = |config: &NearDuplicatesConfig| NearDuplicatesConfig {
             max_copies: config.max_copies,
@@ -142,6 +129,21 @@ impl Filter for NearDuplicatesConfig {
             ..NearDuplicatesConfig::default()
         };
         Keyed::of(&kept(self), &NearDuplicatesConfig::default())
+    }
+}
+
+impl Filter for NearDuplicatesConfig {
+    fn stage(&self) -> Stage {
+        Stage { name: "near-duplicates", version: 1 }
+    }
+
+    fn survey(&self) -> Option<&dyn Survey> {
+        Some(self)
+    }
+
+    fn keyed(&self) -> Keyed {
+        // What was found decides, and the survey's digest is among the inputs.
+        Keyed::default()
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {

@@ -8,7 +8,7 @@
 //! | `too-hard` | a smaller share than `min` |
 //! | `too-few-attempts` | fewer than `min-attempts` traces are decided, and `on-unknown` says `reject` |
 
-use crate::{Candidate, Contest, Dropped, FilterError, OnUnknown, Selector, contest::group_of};
+use crate::{Candidate, Contest, Dropped, FilterError, Listed, OnUnknown, Selector, contest::group_of};
 use distill_dataset::{Keyed, Outcome};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -33,11 +33,7 @@ impl Default for PassRateConfig {
     }
 }
 
-impl Selector for PassRateConfig {
-    fn kind(&self) -> &'static str {
-        "pass-rate"
-    }
-
+impl Listed for PassRateConfig {
     fn needs_verifier(&self) -> bool {
         true
     }
@@ -55,6 +51,12 @@ impl Selector for PassRateConfig {
 
     fn settings(&self) -> Keyed {
         Keyed::of(self, &PassRateConfig::default())
+    }
+}
+
+impl Selector for PassRateConfig {
+    fn kind(&self) -> &'static str {
+        "pass-rate"
     }
 
     fn contest(&self, _seed: u64) -> Box<dyn Contest> {

@@ -6,7 +6,7 @@
 //! | `over-its-quota` | its cell is full of traces that come before it, as `prefer` says |
 
 use crate::{
-    Candidate, Contest, Decided, Dropped, Filter, FilterError, Prefer, Unit,
+    Candidate, Contest, Decided, Dropped, Filter, FilterError, Listed, Prefer, Unit,
     contest::{Rank, check_preferences, group_of},
     filter::{decide_each, measure_asked},
     pass_rate::Rates,
@@ -75,11 +75,7 @@ impl QuotaConfig {
     }
 }
 
-impl Filter for QuotaConfig {
-    fn stage(&self) -> Stage {
-        Stage { name: "quota", version: 1 }
-    }
-
+impl Listed for QuotaConfig {
     fn needs_verifier(&self) -> bool {
         self.by != Cell::Domain
     }
@@ -119,12 +115,18 @@ impl Filter for QuotaConfig {
         }
     }
 
-    fn keyed(&self) -> Keyed {
-        Keyed::default()
-    }
-
     fn settings(&self) -> Keyed {
         Keyed::of(self, &QuotaConfig::default())
+    }
+}
+
+impl Filter for QuotaConfig {
+    fn stage(&self) -> Stage {
+        Stage { name: "quota", version: 1 }
+    }
+
+    fn keyed(&self) -> Keyed {
+        Keyed::default()
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `not-drawn` | `count` others were drawn |
 
-use crate::{Candidate, Contest, Dropped, FilterError, Prefer, Selector, contest::BestOf};
+use crate::{Candidate, Contest, Dropped, FilterError, Listed, Prefer, Selector, contest::BestOf};
 use distill_dataset::Keyed;
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +18,7 @@ pub struct RandomConfig {
     pub share: Option<f64>,
 }
 
-impl Selector for RandomConfig {
-    fn kind(&self) -> &'static str {
-        "random"
-    }
-
+impl Listed for RandomConfig {
     fn on_problems(&self) -> bool {
         true
     }
@@ -43,6 +39,12 @@ impl Selector for RandomConfig {
 
     fn settings(&self) -> Keyed {
         Keyed::all(self)
+    }
+}
+
+impl Selector for RandomConfig {
+    fn kind(&self) -> &'static str {
+        "random"
     }
 
     fn contest(&self, seed: u64) -> Box<dyn Contest> {

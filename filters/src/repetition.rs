@@ -24,7 +24,7 @@ pub use copies::Copies;
 pub use tail::TailLoop;
 
 use crate::{
-    Decided, Filter, FilterError, Unit,
+    Decided, Filter, FilterError, Listed, Unit,
     filter::{decide_each, measure_each},
     unit::Said,
 };
@@ -123,11 +123,7 @@ pub struct Repetition {
     pub parts: Vec<Repeats>,
 }
 
-impl Filter for RepetitionConfig {
-    fn stage(&self) -> Stage {
-        Stage { name: "repetition", version: 1 }
-    }
-
+impl Listed for RepetitionConfig {
     fn check(&self) -> Result<(), String> {
         let least = [
             ("loop-repeats", self.loop_repeats, FEWEST_REPEATS),
@@ -156,13 +152,19 @@ impl Filter for RepetitionConfig {
         }
     }
 
+    fn settings(&self) -> Keyed {
+        Keyed::of(self, &RepetitionConfig::default())
+    }
+}
+
+impl Filter for RepetitionConfig {
+    fn stage(&self) -> Stage {
+        Stage { name: "repetition", version: 1 }
+    }
+
     fn keyed(&self) -> Keyed {
         let measured = |words: u32| RepetitionConfig { n_gram_words: words, ..RepetitionConfig::default() };
         Keyed::of(&measured(self.n_gram_words), &RepetitionConfig::default())
-    }
-
-    fn settings(&self) -> Keyed {
-        Keyed::of(self, &RepetitionConfig::default())
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {

@@ -186,7 +186,6 @@ impl Contests {
                         .map_or(Outcome::NotRun, |decided| decided.outcome),
                     reaches: (0..index).all(passes) && own.is_none_or(|own| own.goes_on),
                     group: own.and_then(|own| own.group),
-                    marks: own.map_or(&[], |own| &own.marks),
                 });
                 Ok(())
             })?;

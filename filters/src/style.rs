@@ -17,7 +17,7 @@ mod phrases;
 mod tests;
 
 use crate::{
-    Decided, Filter, FilterError, Unit,
+    Decided, Filter, FilterError, Listed, Unit,
     filter::{decide_each, measure_asked},
     prose::{Evidence, prose},
     unit::{Asked, Passage, Said},
@@ -98,11 +98,7 @@ pub struct Styled {
     pub branch: Option<Evidence>,
 }
 
-impl Filter for StyleConfig {
-    fn stage(&self) -> Stage {
-        Stage { name: "style", version: 1 }
-    }
-
+impl Listed for StyleConfig {
     fn check(&self) -> Result<(), String> {
         if self.max_paragraph_chars == 0 {
             return Err("`max-paragraph-chars`: expected at least 1, found 0".to_owned());
@@ -113,12 +109,18 @@ impl Filter for StyleConfig {
         Ok(())
     }
 
-    fn keyed(&self) -> Keyed {
-        Keyed::default()
-    }
-
     fn settings(&self) -> Keyed {
         Keyed::of(self, &StyleConfig::default())
+    }
+}
+
+impl Filter for StyleConfig {
+    fn stage(&self) -> Stage {
+        Stage { name: "style", version: 1 }
+    }
+
+    fn keyed(&self) -> Keyed {
+        Keyed::default()
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {

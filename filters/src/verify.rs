@@ -10,7 +10,7 @@
 //! was.
 
 use crate::{
-    Decided, Filter, FilterError, OnUnknown, Unit,
+    Decided, Filter, FilterError, Listed, OnUnknown, Unit,
     filter::decide_each,
     unit::{ProblemRow, Said, problem_of},
 };
@@ -101,6 +101,12 @@ impl ProblemRow for Referenced {
     }
 }
 
+impl Listed for VerifyConfig {
+    fn settings(&self) -> Keyed {
+        self.keyed().with("on-unknown", self.on_unknown)
+    }
+}
+
 impl Filter for VerifyConfig {
     fn stage(&self) -> Stage {
         Stage { name: "verify", version: 1 }
@@ -112,10 +118,6 @@ impl Filter for VerifyConfig {
 
     fn keyed(&self) -> Keyed {
         Keyed::default().nest("policy", Keyed::of(&self.policy, &Policy::default()))
-    }
-
-    fn settings(&self) -> Keyed {
-        self.keyed().with("on-unknown", self.on_unknown)
     }
 
     fn verifier(&self) -> Option<&VerifyConfig> {

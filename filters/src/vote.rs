@@ -6,7 +6,7 @@
 //! | `minority` | another answer has the clear majority |
 //! | `no-answer`, `not-comparable`, `no-clear-majority`, `small-majority` | undecided: `on-unknown` says what becomes of it |
 
-use crate::{Decided, Filter, FilterError, OnUnknown, Unit, filter::decide_each, unit::Said};
+use crate::{Decided, Filter, FilterError, Listed, OnUnknown, Unit, filter::decide_each, unit::Said};
 use distill_dataset::{Context, Keyed, Shard, ShardWriter, Stage, Tally, Verdict};
 use distill_verify::{Policy, Vote, extract, vote};
 use rayon::prelude::*;
@@ -70,11 +70,7 @@ struct Poll {
     next: usize,
 }
 
-impl Filter for VoteConfig {
-    fn stage(&self) -> Stage {
-        Stage { name: "vote", version: 1 }
-    }
-
+impl Listed for VoteConfig {
     fn check(&self) -> Result<(), String> {
         if (0.0..=1.0).contains(&self.min_share) {
             return Ok(());
@@ -82,13 +78,19 @@ impl Filter for VoteConfig {
         Err(format!("`min-share`: expected 0 to 1, found {}", self.min_share))
     }
 
-    fn keyed(&self) -> Keyed {
-        Keyed::default().nest("policy", Keyed::of(&self.policy, &Policy::default()))
-    }
-
     fn settings(&self) -> Keyed {
         let keyed = self.keyed().with("on-unknown", self.on_unknown);
         if self.min_share == half() { keyed } else { keyed.with("min-share", self.min_share) }
+    }
+}
+
+impl Filter for VoteConfig {
+    fn stage(&self) -> Stage {
+        Stage { name: "vote", version: 1 }
+    }
+
+    fn keyed(&self) -> Keyed {
+        Keyed::default().nest("policy", Keyed::of(&self.policy, &Policy::default()))
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {

@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use distill_dataset::Dataset;
-use distill_filters::{Contests, Filter, FilterConfig, Inputs, Of, PROBLEM_SELECTION, SELECTION, Survey, Tables};
+use distill_filters::{Contests, Filter, FilterConfig, Inputs, PROBLEM_SELECTION, SELECTION, Survey, Tables};
 
 /// What is filtered, with its filters.
 struct Rows<'a> {
@@ -17,7 +17,7 @@ struct Rows<'a> {
     problems: &'a [Slot],
     rows: &'a [Slot],
     /// By name.
-    benchmarks: &'a [(String, Slot)],
+    benchmarks: &'a Benchmarks,
     /// What the labels of its stages begin with.
     prefix: &'static str,
 }
@@ -179,22 +179,24 @@ struct Ready {
     problems: Vec<Dataset>,
     rows: Vec<Dataset>,
     benchmarks: Vec<(String, Dataset)>,
-    of: Of,
 }
 
 impl Ready {
-    fn of(rows: &Rows<'_>, benchmarks: &[(String, Slot)]) -> Result<Ready> {
+    fn of(rows: &Rows<'_>, benchmarks: &Benchmarks) -> Result<Ready> {
         let benchmarks = benchmarks.iter().map(|(name, slot)| Ok((name.clone(), slot.ready()?.clone())));
         Ok(Ready {
             problems: ready(rows.problems)?,
             rows: ready(rows.rows)?,
             benchmarks: benchmarks.collect::<Result<_>>()?,
-            of: if rows.of_problems() { Of::Problems } else { Of::Traces },
         })
     }
 
     fn inputs(&self) -> Inputs<'_> {
-        Inputs { of: self.of, benchmarks: &self.benchmarks, ..Inputs::traces(&self.problems, &self.rows) }
+        let inputs = match self.problems.is_empty() {
+            true => Inputs::problems(&self.rows),
+            false => Inputs::traces(&self.problems, &self.rows),
+        };
+        Inputs { benchmarks: &self.benchmarks, ..inputs }
     }
 }
 
@@ -206,11 +208,10 @@ fn select(
     weights: Option<&[f64]>,
 ) -> Result<Slot> {
     session.stage(rows.input(spec).inputs("measures", measures), |_| {
-        let (filters, of_problems) = (rows.filters, rows.of_problems());
-        let (rows, measures) = (ready(rows.rows)?, ready(measures)?);
+        let (filters, rows, measures) = (rows.filters, Ready::of(rows, &[])?, ready(measures)?);
         let mut contests = None;
-        Ok(Work::map(num_shards(&rows), move |unit, context, out| {
-            let inputs = if of_problems { Inputs::problems(&rows) } else { Inputs::traces(&[], &rows) };
+        Ok(Work::map(num_shards(&rows.rows), move |unit, context, out| {
+            let inputs = rows.inputs();
             let tables = Tables { filters, measures: &measures };
             // They are about all units: they are held once, before the first.
             let contests = match &mut contests {

@@ -3,6 +3,8 @@
 //! In: bytes. Out: a 64-bit hash that is the same on every machine, however the bytes were handed in; how many of the next eight bytes
 //! are letters, digits or visible signs. Most of a text is short words, so this decides how fast it is read.
 
+use crate::near::hash::{fold, low_bytes};
+
 /// What a hash begins with.
 const SEED: u64 = 0x243f_6a88_85a3_08d3;
 
@@ -25,7 +27,7 @@ impl Hash {
 
     /// The lowest bytes of `eight`, so many of them: up to eight.
     pub(super) fn push_some(&mut self, eight: u64, count: usize) {
-        let kept = if count < 8 { eight & ((1 << (8 * count)) - 1) } else { eight };
+        let kept = low_bytes(eight, count);
         let held = self.len as usize & 7;
         self.eight |= kept << (8 * held);
         self.len += count as u64;
@@ -53,17 +55,7 @@ pub(super) const fn of_byte(byte: u8) -> u64 {
 
 /// A hash with one more value, by a multiplication whose halves are folded together.
 const fn mixed(hash: u64, value: u64) -> u64 {
-    let product = (hash ^ value) as u128 * 0x9e37_79b9_7f4a_7c15;
-    (product >> 64) as u64 ^ product as u64
-}
-
-/// The next eight bytes, the first one lowest; zeros behind the last.
-pub(super) fn eight_of(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
-    match rest.first_chunk::<8>() {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => rest.iter().rev().fold(0, |eight, byte| eight << 8 | u64::from(*byte)),
-    }
+    fold(hash ^ value, 0x9e37_79b9_7f4a_7c15)
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;

@@ -6,7 +6,8 @@
 //! Three readings. `Words` and `Bare` are those of published rules. `Mathematics` is ours: it keeps what a formula means and
 //! leaves out how it is set, so that `$x^{2}\leq 1{.}$`, `\(x^2 \le 1\)` and `x^2 ≤ 1` are the same tokens.
 
-use super::hash::{Hash, digits, eight_of, letters, lower, of_byte, visible};
+use super::hash::{Hash, digits, letters, lower, of_byte, visible};
+use crate::near::hash::load;
 use std::ops::Range;
 
 /// How a text is read.
@@ -105,7 +106,7 @@ fn words(text: &str, bare: bool) -> Vec<Token> {
     let bytes = text.as_bytes();
     while let Some(byte) = bytes.get(at) {
         // Eight bytes at once where all of them are part of a word.
-        let eight = eight_of(bytes, at);
+        let eight = load(bytes, at);
         let run = if bare { letters(eight) } else { visible(eight) };
         if run > 0 {
             hash.push_some(lower(eight), run);
@@ -206,7 +207,7 @@ fn mathematics(text: &str) -> Vec<Token> {
             Class::Letter => {
                 let mut hash = Hash::new();
                 loop {
-                    let eight = eight_of(bytes, at);
+                    let eight = load(bytes, at);
                     let run = letters(eight);
                     hash.push_some(lower(eight), run);
                     at += run;
@@ -225,7 +226,7 @@ fn mathematics(text: &str) -> Vec<Token> {
             Class::Digit => {
                 let mut hash = Hash::new();
                 loop {
-                    let eight = eight_of(bytes, at);
+                    let eight = load(bytes, at);
                     let run = digits(eight);
                     hash.push_some(eight, run);
                     at += run;

@@ -1,5 +1,5 @@
-//! Bytes and words of 64 bits enter, 64-bit hashes leave. Every other file of the engine hashes through this one, so the
-//! same text has the same hash on every machine.
+//! Bytes and words of 64 bits enter, 64-bit hashes leave. Every other file of the engine hashes through this one, and
+//! `contamination` too, so the same text has the same hash on every machine.
 //!
 //! The mix is that of wyhash and rapidhash: the two halves of a 128-bit product, xored. It is fast and spreads well. It
 //! resists accidents, not an author who looks for collisions.
@@ -10,8 +10,8 @@ pub(crate) const SALT: [u64; 4] =
 
 /// The two halves of the product of `a` and `b`, xored.
 #[inline(always)]
-pub(crate) fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
+pub(crate) const fn fold(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
     product as u64 ^ (product >> 64) as u64
 }
 

@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use std::{
     fs,
     io::Write,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -124,6 +125,32 @@ pub(crate) struct Plan<'a, E> {
 pub(crate) type OnUnit<'a, E> = dyn FnMut(Phase, u64, u64) -> Result<(), E> + Send + 'a;
 
 impl<'a, E: Send> Plan<'a, E> {
+    /// Hands the rows that `read` reads of a unit to `one`, until that fails or the run is stopped. Whether all were handed over.
+    pub(crate) fn read(
+        &self,
+        read: impl FnOnce(&mut dyn FnMut(u32, &str) -> ControlFlow<()>) -> Result<(), E>,
+        mut one: impl FnMut(u32, &str) -> Result<(), NearFault>,
+    ) -> Result<bool, NearError<E>> {
+        let mut fault = None;
+        let done = read(&mut |row, text| {
+            if self.is_stopped() {
+                return ControlFlow::Break(());
+            }
+            match one(row, text) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    fault = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        done.map_err(NearError::Caller)?;
+        match fault {
+            Some(fault) => Err(fault.into()),
+            None => Ok(!self.is_stopped()),
+        }
+    }
+
     /// Checks the settings, and that the folder is this run's or empty.
     pub(crate) fn new(
         config: &'a NearConfig,

@@ -15,12 +15,7 @@ use super::{
     shingles::{Shingler, distinct_shingles},
     sign::Signed,
 };
-use std::{
-    fs::File,
-    ops::{ControlFlow, Range},
-    os::unix::fs::FileExt,
-    path::PathBuf,
-};
+use std::{fs::File, ops::Range, os::unix::fs::FileExt, path::PathBuf};
 
 /// Bytes of the index, of union-find and of nearest neighbours for one text.
 const TEXT_BYTES: u64 = 40;
@@ -115,7 +110,7 @@ fn sets_of_unit<C: Corpus>(
     let mut index = RunsWriter::<3>::new(plan.file("index", u64::from(unit)), 0)?;
     let mut shingler = Shingler::new(plan.config.shingle);
     let (mut set, mut start, mut num_found) = (Vec::new(), 0, 0);
-    let mut one = |row: u32, text: &str| {
+    let one = |row: u32, text: &str| {
         let place = Place { unit, row }.word();
         if places.get(num_found) != Some(&place) {
             return Ok(());
@@ -129,24 +124,7 @@ fn sets_of_unit<C: Corpus>(
         Ok::<(), NearFault>(())
     };
     let rows: Vec<u32> = places.iter().map(|&place| Place::of(place).row).collect();
-    let mut fault = None;
-    let read = corpus.read_rows(unit, &rows, &mut |row, text| {
-        if plan.is_stopped() {
-            return ControlFlow::Break(());
-        }
-        match one(row, text) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                fault = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    });
-    read.map_err(NearError::Caller)?;
-    if let Some(fault) = fault {
-        return Err(fault.into());
-    }
-    if plan.is_stopped() {
+    if !plan.read(|each| corpus.read_rows(unit, &rows, each), one)? {
         return Ok(());
     }
     if num_found < rows.len() {

@@ -19,7 +19,6 @@ use super::{
     shingles::Shingler,
     signature::Signature,
 };
-use std::ops::ControlFlow;
 
 /// What is known of the units after the first pass.
 pub(crate) struct Signed {
@@ -62,7 +61,7 @@ fn sign_unit<C: Corpus>(corpus: &C, plan: &Plan<'_, C::Error>, unit: u32) -> Res
     let mut shingler = Shingler::new(plan.config.shingle);
     let mut signature = Signature::new(plan.cut.permutations());
     let [mut num_texts, mut next_row, mut num_compared, mut num_bytes] = [0u64; 4];
-    let mut one = |row: u32, text: &str| {
+    let one = |row: u32, text: &str| {
         if u64::from(row) < next_row {
             return Err(NearFault::Order { unit, expected: next_row, found: row });
         }
@@ -80,24 +79,7 @@ fn sign_unit<C: Corpus>(corpus: &C, plan: &Plan<'_, C::Error>, unit: u32) -> Res
         let salt = if plan.config.numbers { stream.numbers } else { 0 };
         signature.bands(plan.cut.rows, salt).take(plan.cut.bands).try_for_each(|key| bands.push([key, place]))
     };
-    let mut fault = None;
-    let read = corpus.read(unit, &mut |row, text| {
-        if plan.is_stopped() {
-            return ControlFlow::Break(());
-        }
-        match one(row, text) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                fault = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    });
-    read.map_err(NearError::Caller)?;
-    if let Some(fault) = fault {
-        return Err(fault.into());
-    }
-    if plan.is_stopped() {
+    if !plan.read(|each| corpus.read(unit, each), one)? {
         return Ok(());
     }
     digests.finish()?;
