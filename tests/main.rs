@@ -10,5 +10,6 @@ mod kills;
 mod money;
 mod path;
 mod ranks;
+mod selection;
 mod verify_code;
 mod walls;

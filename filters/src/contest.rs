@@ -27,6 +27,8 @@ pub struct Candidate<'r> {
     pub reaches: bool,
     /// The group that its filter puts it in.
     pub group: Option<u128>,
+    /// What its filter says that it says, as hashes.
+    pub sample: &'r [u32],
 }
 
 /// One decision over all rows.
@@ -177,7 +179,7 @@ pub(crate) mod tests {
     /// A row that reaches the contest: its place, problem, length and verdict.
     pub(crate) fn row<'r>(place: u64, problem_id: &'r str, length: u32, verdict: Outcome) -> Candidate<'r> {
         let (id, source, group) = ("t", 0, Some(group_of(problem_id)));
-        Candidate { place, id, problem_id, source, length, verdict, reaches: true, group }
+        Candidate { place, id, problem_id, source, length, verdict, reaches: true, group, sample: &[] }
     }
 
     /// The places that a contest drops.

@@ -1,5 +1,6 @@
 //! The shareable dataset: one Parquet row for each kept trace, with the columns of OpenR1-Math-220k where they apply and
-//! the trace's provenance beside them.
+//! the trace's provenance beside them. Where a recipe asks, what some filters dropped is a dataset of its own, with their
+//! reasons: wrong answers as labelled data.
 
 use crate::{
     FilterError, Unit, Verified,
@@ -11,8 +12,28 @@ use distill_dataset::{
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The stage of [`export`].
-pub const EXPORT: Stage = Stage { name: "export", version: 2 };
+/// The stage of [`export`] of what is kept.
+pub const EXPORT: Stage = Stage { name: "export", version: 3 };
+/// The stage of [`export`] of what is dropped.
+pub const EXPORT_DROPPED: Stage = Stage { name: "export-dropped", version: 1 };
+
+/// Which traces are written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Exported<'a> {
+    /// Those that became examples.
+    Kept,
+    /// Those that one of these filters dropped.
+    DroppedBy(&'a [String]),
+}
+
+impl Exported<'_> {
+    fn takes(self, decision: &Decision) -> bool {
+        match self {
+            Exported::Kept => decision.kept,
+            Exported::DroppedBy(filters) => !decision.kept && filters.contains(&decision.dropped_by),
+        }
+    }
+}
 
 /// One row. Lists hold one entry, the trace: OpenR1-Math-220k puts a problem's generations side by side, here every kept
 /// one is a row of its own, so that `messages` loses none.
@@ -64,15 +85,19 @@ pub struct ExportedRow {
     pub completion_tokens: u32,
     /// The source's licence, where it states one.
     pub licence: Option<String>,
+    /// The filter that dropped it; null where it is kept.
+    pub dropped_by: Option<String>,
+    /// Why.
+    pub dropped_for: Option<String>,
 }
 
-/// Writes the kept traces of a unit. `verdicts` is the side table of `verify`, if that filter is used.
+/// Writes those traces of a unit. `verdicts` is the side table of `verify`, if that filter is used.
 ///
 /// # Errors
 /// When a table cannot be read or written, or the tables do not belong together.
 pub fn export(
-    decisions: &Dataset,
-    verdicts: Option<&Dataset>,
+    which: Exported<'_>,
+    (decisions, verdicts): (&Dataset, Option<&Dataset>),
     unit: &Unit<'_>,
     context: &Context,
     out: &Path,
@@ -86,15 +111,20 @@ pub fn export(
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
         let problems = problems.advance(&first.problem_id, &last.problem_id)?;
         let ids: Vec<&str> = rows.iter().map(|trace| trace.id.as_str()).collect();
-        let kept = beside(&decisions, window.range.clone(), |row: &Decision| &row.trace_id, &ids, "its decision")?;
+        let decided = beside(&decisions, window.range.clone(), |row: &Decision| &row.trace_id, &ids, "its decision")?;
         let verdicts: Vec<Verified> = match &verdicts {
             Some(table) => beside(table, window.range, |row: &Verified| &row.trace_id, &ids, "its verdict")?,
             None => Vec::new(),
         };
         let mut exported = Vec::new();
-        for (index, trace) in rows.into_iter().enumerate().filter(|(index, _)| kept[*index].kept) {
-            let problem = problem_of(problems, &trace.id, &trace.problem_id)?;
-            exported.push(row(problem, trace, verdicts.get(index).map(|verified| verified.verdict)));
+        for ((index, trace), decision) in rows.into_iter().enumerate().zip(decided) {
+            if which.takes(&decision) {
+                let problem = problem_of(problems, &trace.id, &trace.problem_id)?;
+                let row = row(problem, trace, verdicts.get(index).map(|verified| verified.verdict));
+                let dropped = (!decision.kept).then_some((decision.dropped_by, decision.reason));
+                let (dropped_by, dropped_for) = dropped.unzip();
+                exported.push(ExportedRow { dropped_by, dropped_for, ..row });
+            }
         }
         Ok(writer.extend(exported)?)
     })?;
@@ -136,5 +166,7 @@ fn row(problem: &Problem, trace: Trace, verdict: Option<Verdict>) -> ExportedRow
         prompt_tokens: trace.prompt_tokens,
         completion_tokens: trace.completion_tokens,
         licence: problem.licence.clone(),
+        dropped_by: None,
+        dropped_for: None,
     }
 }

@@ -62,6 +62,11 @@ pub trait Filter: Listed {
         None
     }
 
+    /// Whether it asks a model: its first pass writes the questions, as problems.
+    fn asks(&self) -> bool {
+        false
+    }
+
     /// Whether it reads the recipe's benchmarks.
     fn reads_benchmarks(&self) -> bool {
         false
@@ -141,6 +146,8 @@ pub struct Decided {
     pub reason: String,
     /// The rows that it is compared with by the filter's contest.
     pub group: Option<u128>,
+    /// What it says, as hashes, for a contest that compares that.
+    pub sample: Vec<u32>,
 }
 
 impl Decided {
@@ -155,7 +162,7 @@ impl Decided {
     }
 
     fn of(id: String, outcome: Outcome, goes_on: bool, reason: String) -> Decided {
-        Decided { id, outcome, goes_on, reason, group: None }
+        Decided { id, outcome, goes_on, reason, group: None, sample: Vec::new() }
     }
 
     /// It is dropped.

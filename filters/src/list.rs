@@ -1,9 +1,9 @@
 //! The list of filters. Adding one adds its file and its line here.
 
 use crate::{
-    BestConfig, ConciseConfig, ContaminationConfig, Contest, DuplicatesConfig, Filter, FormatConfig, LanguageConfig,
-    LengthConfig, Listed, NearDuplicatesConfig, PassRateConfig, QuotaConfig, RandomConfig, RepetitionConfig, Selector,
-    StyleConfig, VerifyConfig, VoteConfig,
+    BestConfig, ConciseConfig, ContaminationConfig, Contest, CoverageConfig, DuplicatesConfig, Filter, FormatConfig,
+    JudgeConfig, LanguageConfig, LengthConfig, Listed, LongShortConfig, NearDuplicatesConfig, PassRateConfig,
+    QuotaConfig, RandomConfig, RepetitionConfig, Selector, StyleConfig, VerifyConfig, VoteConfig,
 };
 use distill_dataset::Keyed;
 use serde::{
@@ -30,17 +30,20 @@ fn list<'de, D: Deserializer<'de>>() -> Vec<Reader<D, D::Error>> {
         ("contamination", read::<ContaminationConfig, D>),
         ("repetition", read::<RepetitionConfig, D>),
         ("verify", read::<VerifyConfig, D>),
+        ("judge", read::<JudgeConfig, D>),
         ("vote", read::<VoteConfig, D>),
         ("pass-rate", chosen::<PassRateConfig, D>),
         ("concise", chosen::<ConciseConfig, D>),
         ("best", chosen::<BestConfig, D>),
         ("quota", read::<QuotaConfig, D>),
+        ("coverage", read::<CoverageConfig, D>),
+        ("long-short", chosen::<LongShortConfig, D>),
         ("random", chosen::<RandomConfig, D>),
     ]
 }
 
 /// The kinds that look at problems alone; a test holds it to what each says of itself.
-const ON_PROBLEMS: [&str; 5] = ["language", "duplicates", "near-duplicates", "contamination", "random"];
+const ON_PROBLEMS: [&str; 6] = ["language", "duplicates", "near-duplicates", "contamination", "coverage", "random"];
 
 fn read<'de, T: Filter + Serialize + Deserialize<'de> + 'static, D: Deserializer<'de>>(
     deserializer: D,
@@ -237,7 +240,11 @@ mod tests {
     #[test]
     fn the_kinds_that_look_at_problems_are_those_that_say_so() {
         let kinds = FilterConfig::kinds().into_iter().filter(|kind| {
-            let settings = if ["verify", "vote"].contains(kind) { json!({"on-unknown": "keep"}) } else { json!({}) };
+            let settings = match *kind {
+                "verify" | "judge" | "vote" => json!({"on-unknown": "keep"}),
+                "long-short" => json!({"boundary": 1}),
+                _ => json!({}),
+            };
             FilterConfig::deserialize_as(kind, settings).expect("a filter with nothing set").on_problems()
         });
         assert_eq!(kinds.collect::<Vec<_>>(), FilterConfig::kinds_on_problems());

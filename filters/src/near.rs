@@ -46,6 +46,7 @@ pub use bands::Bands;
 pub use error::{NearError, NearFault};
 pub use plan::{NearConfig, Phase};
 pub use shingles::Shingle;
+pub(crate) use shingles::Shingler;
 pub use tokens::Grain;
 
 use std::{ops::ControlFlow, path::Path};

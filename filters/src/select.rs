@@ -186,6 +186,7 @@ impl Contests {
                         .map_or(Outcome::NotRun, |decided| decided.outcome),
                     reaches: (0..index).all(passes) && own.is_none_or(|own| own.goes_on),
                     group: own.and_then(|own| own.group),
+                    sample: own.map_or(&[], |own| &own.sample),
                 });
                 Ok(())
             })?;

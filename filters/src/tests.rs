@@ -10,7 +10,7 @@ use distill_verify::{
 use serde::Serialize;
 use std::{cell::Cell, collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
-fn problem(index: u32) -> Problem {
+pub(crate) fn problem(index: u32) -> Problem {
     let messages = vec![Message::user(format!("problem {index}"))];
     Problem {
         id: problem_id(&messages),
@@ -25,7 +25,7 @@ fn problem(index: u32) -> Problem {
     }
 }
 
-fn trace(index: u32, sample_index: u32, turn: &str, tokens: u32, finish_reason: FinishReason) -> Trace {
+pub(crate) fn trace(index: u32, sample_index: u32, turn: &str, tokens: u32, finish_reason: FinishReason) -> Trace {
     Trace {
         id: format!("{index}-{sample_index}"),
         problem_id: problem(index).id,
@@ -70,7 +70,7 @@ fn cases() -> Vec<(Trace, &'static str)> {
     ]
 }
 
-fn listed(config: impl Filter + Serialize + 'static) -> FilterConfig {
+pub(crate) fn listed(config: impl Filter + Serialize + 'static) -> FilterConfig {
     FilterConfig::new(config).expect("a table")
 }
 
@@ -84,7 +84,7 @@ fn filters(on_unknown: OnUnknown) -> Vec<FilterConfig> {
 }
 
 /// Tables in a store of their own, made unit by unit as a run makes them.
-struct Bench {
+pub(crate) struct Bench {
     root: tempfile::TempDir,
     owner: Arc<Owner>,
     problems: Vec<Dataset>,
@@ -98,7 +98,7 @@ impl Bench {
     }
 
     /// Problems, and the traces of each source in shards of at most `shard_rows`.
-    fn of(mut problems: Vec<Problem>, sources: Vec<Vec<Trace>>, shard_rows: usize) -> Bench {
+    pub(crate) fn of(mut problems: Vec<Problem>, sources: Vec<Vec<Trace>>, shard_rows: usize) -> Bench {
         let root = tempfile::tempdir().expect("a temporary folder");
         let owners = Store::new(root.path()).owners();
         let owner = Arc::new(Owner::register(&owners, Duration::from_secs(60)).expect("a registration"));
@@ -123,12 +123,12 @@ impl Bench {
         bench
     }
 
-    fn num_units(&self) -> usize {
+    pub(crate) fn num_units(&self) -> usize {
         self.traces.iter().map(|dataset| dataset.shards().count()).sum()
     }
 
     /// Makes a table of `num_units` units. It is stopped after every `kill_after` units and begun again by a new owner.
-    fn table(
+    pub(crate) fn table(
         &self,
         num_units: usize,
         kill_after: usize,
@@ -156,7 +156,7 @@ impl Bench {
         Dataset::new(dir.path().to_owned(), manifest)
     }
 
-    fn measure(&self, filter: &FilterConfig, kill_after: usize) -> Dataset {
+    pub(crate) fn measure(&self, filter: &FilterConfig, kill_after: usize) -> Dataset {
         let judges = judges();
         self.measure_in(&Inputs { judges: Some(&judges), ..self.inputs() }, filter, kill_after)
     }
@@ -172,11 +172,11 @@ impl Bench {
         self.table(num_units, kill_after, |unit, context, out| filter.measure(&inputs.unit(unit)?, context, out))
     }
 
-    fn inputs(&self) -> Inputs<'_> {
+    pub(crate) fn inputs(&self) -> Inputs<'_> {
         Inputs::traces(&self.problems, &self.traces)
     }
 
-    fn select(&self, filters: &[FilterConfig], measures: &[Dataset], kill_after: usize) -> Dataset {
+    pub(crate) fn select(&self, filters: &[FilterConfig], measures: &[Dataset], kill_after: usize) -> Dataset {
         let (inputs, tables) = (self.inputs(), Tables { filters, measures });
         let contests = Contests::of(tables, None, &inputs, &context(self.root.path())).expect("cuts");
         self.table(self.num_units(), kill_after, |unit, context, out| {
@@ -213,7 +213,7 @@ fn context(scratch: &Path) -> Context {
     Context { scratch: scratch.to_owned(), cancel: Cancel::default(), progress: Progress::hidden(), seed: 1 }
 }
 
-fn rows<R: Record>(table: &Dataset) -> Vec<R> {
+pub(crate) fn rows<R: Record>(table: &Dataset) -> Vec<R> {
     table.rows().collect::<Result<_, _>>().expect("rows")
 }
 
@@ -314,20 +314,34 @@ fn examples_and_export_hold_the_kept_turns_whole() {
     let (selection, measures) = bench.decide(&filters(OnUnknown::Reject));
     let inputs = bench.inputs();
     let examples = bench.table(bench.num_units(), usize::MAX, |unit, context, out| {
-        examples(&selection, &inputs.unit(unit)?, context, out)
+        examples(&ShapingConfig::default(), &selection, &inputs.unit(unit)?, context, out)
     });
     let kept: BTreeMap<String, Example> =
         rows(&examples).into_iter().map(|row: Example| (row.trace_id.clone(), row)).collect();
     assert_eq!(kept.keys().collect::<Vec<_>>(), ["1-0", "2-9"]);
     assert_eq!(kept["1-0"].messages[1].content, cases()[0].0.text);
     let exported = bench.table(bench.num_units(), usize::MAX, |unit, context, out| {
-        export(&selection, Some(&measures[3]), &inputs.unit(unit)?, context, out)
+        export(Exported::Kept, (&selection, Some(&measures[3])), &inputs.unit(unit)?, context, out)
     });
     let exported: BTreeMap<String, ExportedRow> =
         rows(&exported).into_iter().map(|row: ExportedRow| (row.uuid.clone(), row)).collect();
     let row = &exported["1-0"];
     assert_eq!((exported.len(), row.correctness_math_verify[0], row.correctness_count), (2, Some(true), 1));
     assert_eq!((row.problem.as_str(), row.generations[0].as_str()), ("problem 1", cases()[0].0.text.as_str()));
+    assert_eq!((&row.dropped_by, &row.dropped_for), (&None, &None));
+    let filters = ["verify".to_owned()];
+    let wrong = bench.table(bench.num_units(), usize::MAX, |unit, context, out| {
+        let tables = (&selection, Some(&measures[3]));
+        export(Exported::DroppedBy(&filters), tables, &inputs.unit(unit)?, context, out)
+    });
+    let wrong: Vec<ExportedRow> = rows(&wrong);
+    let told = |row: &ExportedRow| (row.uuid.clone(), row.dropped_for.clone(), row.correctness_math_verify[0]);
+    let reason = |reason: &str| Some(reason.to_owned());
+    let expected =
+        [("1-2".to_owned(), reason("unequal"), Some(false)), ("2-7".to_owned(), reason("answer-unread"), None)];
+    let mut found: Vec<_> = wrong.iter().map(told).collect();
+    found.sort();
+    assert_eq!(found, expected, "wrong answers as labelled data, and what nobody could decide as such");
 }
 
 /// Traces of many problems, of two sources that share half of them, with duplicates within and across the sources.
@@ -429,9 +443,12 @@ fn the_system_prompt_that_was_asked_with_stays_in_the_conversation() {
     let bench = Bench::of(vec![problem(1)], vec![traces], 9);
     let (selection, _) = bench.decide(&[listed(FormatConfig::default())]);
     let inputs = bench.inputs();
-    let made = bench.table(1, usize::MAX, |unit, context, out| examples(&selection, &inputs.unit(unit)?, context, out));
-    let exported =
-        bench.table(1, usize::MAX, |unit, context, out| export(&selection, None, &inputs.unit(unit)?, context, out));
+    let made = bench.table(1, usize::MAX, |unit, context, out| {
+        examples(&ShapingConfig::default(), &selection, &inputs.unit(unit)?, context, out)
+    });
+    let exported = bench.table(1, usize::MAX, |unit, context, out| {
+        export(Exported::Kept, (&selection, None), &inputs.unit(unit)?, context, out)
+    });
     let asked = |messages: &[Message]| messages[..messages.len() - 1].to_vec();
     let plain = problem(1).messages;
     let expected = vec![plain.clone(), [vec![Message::system("Reflect.")], plain].concat()];
@@ -450,10 +467,10 @@ fn nothing_depends_on_how_the_traces_are_cut_nor_on_kills() {
         let selection = bench.select(&filters, &measures, kill_after);
         let inputs = bench.inputs();
         let exported = bench.table(bench.num_units(), kill_after, |unit, context, out| {
-            export(&selection, Some(&measures[3]), &inputs.unit(unit)?, context, out)
+            export(Exported::Kept, (&selection, Some(&measures[3])), &inputs.unit(unit)?, context, out)
         });
         let examples = bench.table(bench.num_units(), kill_after, |unit, context, out| {
-            examples(&selection, &inputs.unit(unit)?, context, out)
+            examples(&ShapingConfig::default(), &selection, &inputs.unit(unit)?, context, out)
         });
         let tables = measures.iter().chain([&selection, &exported, &examples]);
         let digests: Vec<(String, Tally)> =

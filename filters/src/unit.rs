@@ -32,6 +32,12 @@ pub struct Inputs<'a> {
     pub judges: Option<&'a Judges>,
     /// What a filter's first pass over everything found, where it has one.
     pub survey: Option<&'a Dataset>,
+    /// The sources that the filter looks at, by their places; all where there is nothing.
+    pub only: Option<&'a [usize]>,
+    /// What the rules say of each row, where the filter asks about what they leave unknown.
+    pub verdicts: Option<&'a Dataset>,
+    /// What was answered to the questions of a filter that asks.
+    pub answers: Option<&'a Dataset>,
     /// The problems of benchmarks, by name.
     pub benchmarks: &'a [(String, Dataset)],
 }
@@ -39,12 +45,27 @@ pub struct Inputs<'a> {
 impl<'a> Inputs<'a> {
     /// Traces and their problems.
     pub fn traces(problems: &'a [Dataset], rows: &'a [Dataset]) -> Inputs<'a> {
-        Inputs { problems, rows, of: Of::Traces, judges: None, survey: None, benchmarks: &[] }
+        Inputs { problems, of: Of::Traces, ..Inputs::problems(rows) }
     }
 
     /// Problems alone.
     pub fn problems(rows: &'a [Dataset]) -> Inputs<'a> {
-        Inputs { problems: &[], rows, of: Of::Problems, judges: None, survey: None, benchmarks: &[] }
+        Inputs {
+            problems: &[],
+            rows,
+            of: Of::Problems,
+            judges: None,
+            survey: None,
+            only: None,
+            verdicts: None,
+            answers: None,
+            benchmarks: &[],
+        }
+    }
+
+    /// Whether the filter looks at a source.
+    pub(crate) fn looks_at(&self, source: usize) -> bool {
+        self.only.is_none_or(|only| only.contains(&source))
     }
 
     /// One unit of all stages here: the shard of that number among those of all sources.

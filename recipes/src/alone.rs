@@ -162,6 +162,9 @@ impl Task {
             evaluation: None,
             publish: None,
             overrides: Vec::new(),
+            cuts: Vec::new(),
+            judge: None,
+            shaping: Default::default(),
         };
         let store = Store::new(work.join("store"));
         Ok(Task { recipe, file, out, dropped, work, store })

@@ -6,7 +6,9 @@ use crate::{
         Cli, Command, FileArgs, FilterArgs, RecipeArgs, RunArgs, TeacherCommand, VerifyCodeArgs, VerifyCommand,
         VerifyMathArgs,
     },
-    convert, doctor, known, launch, plan,
+    convert,
+    cuts::{self, Ran},
+    doctor, known, launch, plan,
     progress::Reporter,
     rank,
     recipe::{Recipe, diagnostic::RecipeError},
@@ -20,6 +22,7 @@ use crate::{
     teachers::Secrets,
     terminal::{printable, printable_json},
     verify::{self, Pace},
+    view::View,
 };
 use anyhow::{Context, Result};
 use distill_dataset::{Cancel, Interrupted, Store};
@@ -150,14 +153,50 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
 fn run_recipe(args: &RecipeArgs, until: Until, secrets: Secrets<'_>) -> Result<()> {
     set_threads(args.threads)?;
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
-    recipe.can(until)?;
-    let mut session = session(args, &recipe, Mode::Run(until), Reporter::detect())?;
-    stop_on_signal(session.cancel.clone())?;
-    let outcome = run::run(&mut session, &recipe, secrets);
-    session.outside.remember();
-    outcome?;
-    let report = report::write(&session.folder)?;
-    print(&safe(&status::summary(&session, &report, args.json)?, args.json))
+    // All cuts are read before anything is run.
+    let cuts = cuts_of(&recipe, args)?;
+    [&recipe].into_iter().chain(&cuts).try_for_each(|recipe| recipe.can(until))?;
+    let cancel = Cancel::default();
+    stop_on_signal(cancel.clone())?;
+    let run = |recipe: &Recipe| {
+        let mut session = session(args, recipe, Mode::Run(until), Reporter::detect())?;
+        session.cancel = cancel.clone();
+        let outcome = run::run(&mut session, recipe, secrets);
+        session.outside.remember();
+        outcome?;
+        let report = report::write(&session.folder)?;
+        Ok((session, report))
+    };
+    let (session, report) = run(&recipe)?;
+    if cuts.is_empty() || until == Until::Sample {
+        return print(&safe(&status::summary(&session, &report, args.json)?, args.json));
+    }
+    let mut ran = vec![Ran { name: recipe.name.clone(), view: Ok(View::read(&session.folder)?) }];
+    let mut failed = Vec::new();
+    for (cut, name) in cuts.iter().zip(&recipe.cuts) {
+        let view = match run(cut).and_then(|(session, _)| View::read(&session.folder)) {
+            Ok(view) => Ok(view),
+            // One that keeps nothing, say, is one that says so; the others go on.
+            Err(error) if ending(&error) == Ending::Failed => {
+                failed.push(name.as_str());
+                Err(explain(&error))
+            }
+            Err(error) => return Err(error),
+        };
+        ran.push(Ran { name: name.clone(), view });
+    }
+    if args.json {
+        print(&safe(&(serde_json::to_string_pretty(&cuts::as_value(&ran))? + "\n"), true))?;
+    } else {
+        print(&safe(&(status::summary(&session, &report, false)? + &cuts::render(&ran)), false))?;
+    }
+    anyhow::ensure!(failed.is_empty(), "of {} cuts, {} failed: {}", cuts.len(), failed.len(), failed.join(", "));
+    Ok(())
+}
+
+/// The recipe's cuts, each a recipe of its own.
+fn cuts_of(recipe: &Recipe, args: &RecipeArgs) -> Result<Vec<Recipe>> {
+    recipe.cuts.iter().map(|name| Recipe::load_cut(&args.recipe, &args.overrides, Some(name))).collect()
 }
 
 /// A recipe ends in `.toml`; anything else is data.
@@ -186,6 +225,7 @@ fn alone(args: &FileArgs, task: Result<Task>) -> Result<()> {
 
 fn plan_recipe(args: &RecipeArgs) -> Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+    cuts_of(&recipe, args)?;
     let mut session = session(args, &recipe, Mode::Plan, Reporter::Silent)?;
     run::run(&mut session, &recipe, &|_| None)?;
     print(&safe(&plan::render(&session, &recipe, args.json)?, args.json))

@@ -1,14 +1,19 @@
 //! Filtering: rows of problems or traces → one side table of measures a filter → decisions.
 
 use crate::{
-    recipe::Recipe,
+    asking::Asking,
+    recipe::{AskedConfig, Recipe},
     run::{num_shards, source},
     session::{Session, Slot, Spec, Work, ready},
+    teachers::{Secrets, Teacher},
     verify,
 };
 use anyhow::{Context, Result};
 use distill_dataset::Dataset;
-use distill_filters::{Contests, Filter, FilterConfig, Inputs, PROBLEM_SELECTION, SELECTION, Survey, Tables};
+use distill_filters::{
+    Contests, Filter, FilterConfig, Inputs, JUDGEMENTS, OnUnknown, PROBLEM_SELECTION, SELECTION, Survey, Tables,
+    VerifyConfig,
+};
 
 /// What is filtered, with its filters.
 struct Rows<'a> {
@@ -18,6 +23,8 @@ struct Rows<'a> {
     rows: &'a [Slot],
     /// By name.
     benchmarks: &'a Benchmarks,
+    /// Who is asked where rules have no opinion, with what opens it.
+    judge: Option<(&'a AskedConfig, Secrets<'a>)>,
     /// What the labels of its stages begin with.
     prefix: &'static str,
 }
@@ -52,7 +59,7 @@ pub(crate) fn problems(
         return Ok(None);
     }
     let filters = &recipe.problem_filters;
-    let rows = Rows { filters, problems: &[], rows: sources, benchmarks, prefix: "problem-" };
+    let rows = Rows { filters, problems: &[], rows: sources, benchmarks, judge: None, prefix: "problem-" };
     let (measures, _) = measures(session, &rows)?;
     let settings = distill_filters::settings(rows.filters, None, recipe.seed);
     let spec = Spec::new(PROBLEM_SELECTION, &rows.filters, settings)?;
@@ -66,9 +73,11 @@ pub(crate) fn traces(
     recipe: &Recipe,
     benchmarks: &Benchmarks,
     (problems, traces): (&[Slot], &[Slot]),
+    secrets: Secrets<'_>,
 ) -> Result<(Option<Slot>, Slot)> {
     let filters = &recipe.filters;
-    let rows = Rows { filters, problems, rows: traces, benchmarks, prefix: "" };
+    let judge = recipe.judge.as_ref().map(|judge| (judge, secrets));
+    let rows = Rows { filters, problems, rows: traces, benchmarks, judge, prefix: "" };
     let (measures, verdicts) = measures(session, &rows)?;
     let weights = recipe.weights();
     let settings = distill_filters::settings(rows.filters, weights.as_deref(), recipe.seed);
@@ -137,15 +146,27 @@ fn measures(session: &mut Session, rows: &Rows<'_>) -> Result<(Vec<Slot>, Option
         }
         let benchmarks = if filter.reads_benchmarks() { rows.benchmarks } else { &[] };
         spec = spec.inputs("benchmarks", benchmarks.iter().map(|(_, slot)| slot));
+        // What the rules say decides what is asked.
+        let rules = verdicts.as_ref().filter(|_| filter.asks());
         let survey = match filter.survey() {
-            Some(survey) => Some(self::survey(session, survey, (index, config), rows, benchmarks)?),
+            Some(survey) => Some(self::survey(session, survey, (index, config), rows, (benchmarks, rules))?),
             None => None,
         };
-        let table = session.stage(spec.inputs("survey", &survey), |_| {
+        // Nobody is opened where there is nothing to ask.
+        let is_question = |slot: &&Slot| slot.get().is_none_or(|questions| questions.manifest.tally.rows_out > 0);
+        let answers = match survey.as_ref().filter(|_| filter.asks()).filter(is_question) {
+            Some(questions) => Some(judgements(session, rows, questions)?),
+            None => None,
+        };
+        let spec = spec.inputs("survey", &survey).inputs("verdicts", rules).inputs("answers", &answers);
+        let table = session.stage(spec, |_| {
             let tables = Ready::of(rows, benchmarks)?;
-            let survey = survey.as_ref().map(Slot::ready).transpose()?;
+            let [survey, verdicts, answers] =
+                [survey.as_ref(), rules, answers.as_ref()].map(|slot| slot.map(Slot::ready));
+            let (survey, verdicts, answers) = (survey.transpose()?, verdicts.transpose()?, answers.transpose()?);
             Ok(Work::map(num_shards(&tables.rows), move |unit, context, out| {
-                let inputs = Inputs { judges: Some(&judges), survey, ..tables.inputs() };
+                let inputs = Inputs { judges: Some(&judges), survey, verdicts, answers, ..tables.inputs() };
+                let inputs = Inputs { only: config.sources(), ..inputs };
                 Ok(filter.measure(&inputs.unit(unit)?, context, out)?)
             }))
         })?;
@@ -163,15 +184,33 @@ fn survey(
     survey: &dyn Survey,
     (index, config): (usize, &FilterConfig),
     rows: &Rows<'_>,
-    benchmarks: &Benchmarks,
+    (benchmarks, rules): (&Benchmarks, Option<&Slot>),
 ) -> Result<Slot> {
     let label = format!("{}survey-{}-{}", rows.prefix, index + 1, config.kind());
-    let spec = Spec::new(survey.stage(), config, survey.keyed())?.label(label);
-    let spec = rows.input(spec.inputs("problems", rows.problems));
+    let keyed = match config.sources() {
+        Some(only) => survey.keyed().with("sources", only),
+        None => survey.keyed(),
+    };
+    let spec = Spec::new(survey.stage(), config, keyed)?.label(label);
+    let spec = rows.input(spec.inputs("problems", rows.problems)).inputs("verdicts", rules);
     session.stage(spec.inputs("benchmarks", benchmarks.iter().map(|(_, slot)| slot)), |_| {
         let tables = Ready::of(rows, benchmarks)?;
-        Ok(Work::gather(move |context, out| Ok(survey.look(&tables.inputs(), context, out)?)))
+        let verdicts = rules.map(Slot::ready).transpose()?;
+        Ok(Work::gather(move |context, out| {
+            let inputs = Inputs { verdicts, only: config.sources(), ..tables.inputs() };
+            Ok(survey.look(&inputs, context, out)?)
+        }))
     })
+}
+
+/// What the judge answers to the questions.
+fn judgements(session: &mut Session, rows: &Rows<'_>, questions: &Slot) -> Result<Slot> {
+    let (config, secrets) = rows.judge.context("the filter `judge` needs a table `[judge]`")?;
+    let teacher = Teacher::of(&config.teacher, &session.outside)?.context("`judge.teacher`: expected a teacher")?;
+    // No judge is asked until a question is settled.
+    let verifier = VerifyConfig { on_unknown: OnUnknown::Reject, policy: Default::default() };
+    let (stage, label, sampling) = (JUDGEMENTS, "judgements".to_owned(), &config.sampling);
+    Asking { stage, label, teacher, sampling, verifier }.traces(session, questions, secrets, || Ok(()))
 }
 
 /// The tables of what is filtered, all of them made.

@@ -105,7 +105,7 @@ pub fn probe(recipe: &Recipe, store: &Store, as_json: bool, secrets: Secrets<'_>
     let outside = Outside::read(store.root());
     let mut all: Vec<Probed> = Vec::new();
     for source in recipe.sources.iter().filter(|source| matches!(source.teacher, TeacherConfig::Http(_))) {
-        if let Some(teacher) = Teacher::of(source, &outside)? {
+        if let Some(teacher) = Teacher::of(&source.teacher, &outside)? {
             all.extend(teacher.probe(store, secrets)?);
         }
     }

@@ -2,10 +2,12 @@
 //! manifests (`session.rs`), and what came of it is told (`status.rs`, `report/`, `show.rs`, `plan.rs`). `serve.rs` and `talk.rs` put a checkpoint to use.
 
 pub mod alone;
+mod asking;
 pub mod buying;
 pub mod cli;
 pub mod command;
 pub mod convert;
+mod cuts;
 mod data;
 pub mod doctor;
 mod filtering;

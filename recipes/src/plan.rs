@@ -172,7 +172,7 @@ fn advice(config: &HttpTeacherConfig, sampling: &SamplingConfig) -> Vec<String> 
 fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<Sampling>> {
     let source = &recipe.sources[index];
     let Some(sampling) = &source.sampling else { return Ok(None) };
-    let Some(teacher) = Teacher::of(source, &session.outside)? else { return Ok(None) };
+    let Some(teacher) = Teacher::of(&source.teacher, &session.outside)? else { return Ok(None) };
     let endpoint = match &source.teacher {
         TeacherConfig::Http(config) => Some(&config.endpoint),
         TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => None,

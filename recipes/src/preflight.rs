@@ -4,7 +4,7 @@
 //! tokenizer and both templates on three problems of every source, held-out problems, licences, and room on the disk.
 
 use crate::{
-    recipe::{BaseConfig, Recipe, SourceConfig, TeacherConfig},
+    recipe::{BaseConfig, Recipe, TeacherConfig},
     teachers::{self, Secrets},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -47,8 +47,8 @@ pub(crate) fn check(recipe: &Recipe, problems: &[Dataset], place: &Place, secret
 
 /// Every endpoint's key is at hand.
 fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
-    for source in &recipe.sources {
-        let TeacherConfig::Http(config) = &source.teacher else { continue };
+    for (_, teacher, _) in recipe.asked() {
+        let TeacherConfig::Http(config) = teacher else { continue };
         let places = config.endpoint.places();
         let own = places.iter().filter_map(|place| place.api_key_env.as_ref());
         teachers::own_key(config, secrets)?;
@@ -61,15 +61,15 @@ fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
 
 /// Budgets of money can be counted: what is charged is known, and in their currency.
 fn money(recipe: &Recipe) -> Result<()> {
-    for (index, source) in recipe.sources.iter().enumerate() {
-        if let (Some(endpoint), Some(sampling)) = (endpoint(source), &source.sampling) {
+    for (table, teacher, sampling) in recipe.asked() {
+        if let Some(endpoint) = endpoint(teacher) {
             let checked = endpoint.check_budget(&sampling.budget());
-            checked.map_err(|message| anyhow!("`sources.{index}.sampling`: {message}"))?;
+            checked.map_err(|message| anyhow!("`{table}.sampling`: {message}"))?;
         }
     }
     let Some(evaluation) = recipe.evaluation.as_ref().filter(|evaluation| evaluation.teacher) else { return Ok(()) };
     let teacher = recipe.sources.iter().find(|source| !matches!(source.teacher, TeacherConfig::WorkedSolutions));
-    match teacher.and_then(endpoint).filter(|_| recipe.student.is_some()) {
+    match teacher.and_then(|source| endpoint(&source.teacher)).filter(|_| recipe.student.is_some()) {
         Some(endpoint) => {
             endpoint.check_budget(&evaluation.budget()).map_err(|message| anyhow!("`evaluation`: {message}"))
         }
@@ -77,8 +77,8 @@ fn money(recipe: &Recipe) -> Result<()> {
     }
 }
 
-fn endpoint(source: &SourceConfig) -> Option<&HttpTeacherConfig> {
-    match &source.teacher {
+fn endpoint(teacher: &TeacherConfig) -> Option<&HttpTeacherConfig> {
+    match teacher {
         TeacherConfig::Http(config) => Some(&config.endpoint),
         TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => None,
     }
@@ -86,12 +86,12 @@ fn endpoint(source: &SourceConfig) -> Option<&HttpTeacherConfig> {
 
 /// A budget of GPU-hours can be counted.
 fn gpus(recipe: &Recipe) -> Result<()> {
-    for (index, source) in recipe.sources.iter().enumerate() {
-        let limited = source.sampling.as_ref().is_some_and(|sampling| sampling.budget_gpu_hours.is_some());
-        let known = matches!(&source.teacher, TeacherConfig::Http(config) if config.endpoint.gpus.is_some());
+    for (table, teacher, sampling) in recipe.asked() {
+        let limited = sampling.budget_gpu_hours.is_some();
+        let known = matches!(teacher, TeacherConfig::Http(config) if config.endpoint.gpus.is_some());
         ensure!(
             known || !limited,
-            "`sources.{index}.sampling.budget-gpu-hours`: expected `gpus` in this source's `teacher.http`, found none\nhint: say how many GPUs are behind the endpoints, or use `budget-hours`"
+            "`{table}.sampling.budget-gpu-hours`: expected `gpus` in `{table}.teacher.http`, found none\nhint: say how many GPUs are behind the endpoints, or use `budget-hours`"
         );
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! `sources → problems → traces → measures → selection → export, examples → student → evaluation → published`
 
 use crate::{
+    asking::Asking,
     data::{Data, manifests},
     filtering::{self, Benchmarks},
     preflight,
@@ -12,15 +13,14 @@ use crate::{
     teachers::{self, Secrets, Teacher},
 };
 use anyhow::{Context as _, Result};
-use distill_data_gen::{Outcome, PROBLEMS, ProblemsConfig, SOURCE, SamplingConfig, SplitConfig, TRACES};
-use distill_dataset::{Dataset, Keyed, Problem, Shard, Trace, Verdict};
+use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SplitConfig, TRACES};
+use distill_dataset::{Dataset, Keyed, Shard};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
-use distill_filters::{EXAMPLES, EXPORT, Filter, Inputs};
+use distill_filters::{EXAMPLES, EXPORT, EXPORT_DROPPED, Exported, Inputs, ShapingConfig};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainingConfig};
 use distill_teacher::Answers;
 use distill_teacher_local::{LocalTeacher, Precision};
-use std::rc::Rc;
 
 /// The parts of the path: a command goes up to and including one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +54,7 @@ pub fn run(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Resu
         traces.push(make_traces(session, recipe, index, &problems, secrets)?);
     }
     session.phase(Until::Filter);
-    let (verdicts, selection) = filtering::traces(session, recipe, &benchmarks, (&problems, &traces))?;
+    let (verdicts, selection) = filtering::traces(session, recipe, &benchmarks, (&problems, &traces), secrets)?;
     let data = Data { problems: &problems, traces: &traces, selection: &selection };
     session.phase(Until::Export);
     if let Some(config) = &recipe.export {
@@ -63,7 +63,7 @@ pub fn run(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Resu
     let Some(student) = &recipe.student else { return Ok(()) };
     session.phase(Until::Train);
     let base = base_model(session, &student.base)?;
-    let trained = train(session, student, &base, &data)?;
+    let trained = train(session, (&recipe.shaping, student), &base, &data)?;
     session.phase(Until::Evaluate);
     let scores = evaluate(session, recipe, (&base, &trained), &problems, secrets)?;
     session.phase(Until::Publish);
@@ -121,7 +121,7 @@ fn make_traces(
 ) -> Result<Slot> {
     let source = &recipe.sources[index];
     let own = &problems[index];
-    let (Some(teacher), Some(sampling)) = (Teacher::of(source, &session.outside)?, &source.sampling) else {
+    let (Some(teacher), Some(sampling)) = (Teacher::of(&source.teacher, &session.outside)?, &source.sampling) else {
         let spec = Spec::new(TRACES, &"worked-solutions", Keyed::default().with("teacher", "worked-solutions"))?;
         return session.stage(spec.label(label("traces", index)).input("problems", own), |_| {
             let shards: Vec<Shard> = own.ready()?.shards().collect();
@@ -130,42 +130,10 @@ fn make_traces(
             }))
         });
     };
-    let settings = Keyed::of(sampling, &SamplingConfig::unset()).nest("teacher", teacher.keyed());
-    let verifier = recipe.verifier();
-    // Verdicts decide which samples there are.
-    let settings = match sampling.judges() {
-        true => settings.nest("judged", verifier.keyed()).with("judged-by", verifier.stage().version),
-        false => settings,
-    };
-    let spec = Spec::new(TRACES, &(sampling, &teacher.name), settings)?.label(label("traces", index));
-    let policy = verifier.policy;
-    let judge = move |problem: &Problem, trace: &Trace| match distill_filters::verdict(problem, trace, &policy) {
-        Verdict::Pass => Outcome::Usable,
-        Verdict::Fail => Outcome::Wrong,
-        Verdict::Unknown => Outcome::Unknown,
-    };
-    let (device, answers) = (session.device.clone(), session.store.samples(&teacher.folder()));
-    let name = format!("{}/{}", session.record.name, label("traces", index));
-    let store = session.store.clone();
+    let (stage, label) = (TRACES, label("traces", index));
     let place = preflight::Place { device: session.device.clone(), store: session.store.root().to_owned() };
-    session.stage(spec.input("problems", own), |owner| {
-        preflight::check(recipe, &ready(problems)?, &place, secrets)?;
-        teacher.plan(&device, sampling.max_new_tokens)?;
-        let shards: Rc<Vec<Shard>> = Rc::new(own.ready()?.shards().collect());
-        let complete = teacher.open(&device, sampling.max_new_tokens, Some(&store), secrets)?;
-        let answers = Rc::new(Answers::share(&answers, owner)?.labelled(name));
-        let (identity, name) = (complete.identity(), teacher.name.clone());
-        let (all, bought, judging) = (shards.clone(), answers.clone(), judge.clone());
-        Ok(Work::map(shards.len(), move |unit, context, out| {
-            let (unit, teacher) = ((&shards[unit], unit), (&identity, name.as_str()));
-            Ok(distill_data_gen::write_traces(sampling, unit, teacher, (&answers, &judge), &context.cancel, out)?)
-        })
-        .after(move |units, context| {
-            let wanted: Vec<Shard> = units.iter().map(|unit| all[*unit].clone()).collect();
-            distill_data_gen::buy(sampling, (&wanted, &all), &*complete, (&bought, &judging), context)?;
-            Ok(())
-        }))
-    })
+    let asking = Asking { stage, label, teacher, sampling, verifier: recipe.verifier() };
+    asking.traces(session, own, secrets, || preflight::check(recipe, &ready(problems)?, &place, secrets))
 }
 
 /// Units of a map over these.
@@ -173,35 +141,54 @@ pub(crate) fn num_shards(datasets: &[Dataset]) -> usize {
     datasets.iter().map(|dataset| dataset.shards().count()).sum()
 }
 
-/// The kept traces as a dataset to share, with its card.
+/// The kept traces as a dataset to share, with its card; and those that were dropped, where the recipe asks for them.
 fn export(session: &mut Session, config: &ExportConfig, data: &Data<'_>, verdicts: Option<&Slot>) -> Result<()> {
-    let spec = data.inputs(Spec::new(EXPORT, config, Keyed::all(config))?).taken_away();
-    session.stage(verdicts.into_iter().fold(spec, |spec, slot| spec.input("verdicts", slot)), |_| {
-        let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
-        let (selection, verdicts) = (data.selection.ready()?, verdicts.map(Slot::ready).transpose()?);
-        let lineage = data.lineage()?;
-        Ok(Work::map(num_shards(&traces), move |unit, context, out| {
-            let inputs = Inputs::traces(&problems, &traces);
-            if unit == 0 {
-                let card = distill_publish::data_card(&config.dataset_name, &config.license, &lineage)?;
-                distill_dataset::write_whole(&out.join("README.md"), card.as_bytes())
-                    .context("cannot write the dataset's card")?;
-            }
-            Ok(distill_filters::export(selection, verdicts, &inputs.unit(unit)?, context, out)?)
-        }))
-    })?;
+    let dropped = Exported::DroppedBy(&config.dropped_by);
+    let parts = [(EXPORT, Exported::Kept), (EXPORT_DROPPED, dropped)];
+    for (stage, which) in parts.into_iter().take(if config.dropped_by.is_empty() { 1 } else { 2 }) {
+        let settings = match which {
+            Exported::Kept => Keyed::all(&ExportConfig { dropped_by: Vec::new(), ..config.clone() }),
+            Exported::DroppedBy(_) => Keyed::all(config),
+        };
+        let spec = data.inputs(Spec::new(stage, config, settings)?).taken_away();
+        session.stage(verdicts.into_iter().fold(spec, |spec, slot| spec.input("verdicts", slot)), |_| {
+            let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
+            let (selection, verdicts) = (data.selection.ready()?, verdicts.map(Slot::ready).transpose()?);
+            let lineage = data.lineage()?;
+            Ok(Work::map(num_shards(&traces), move |unit, context, out| {
+                let inputs = Inputs::traces(&problems, &traces);
+                if unit == 0 {
+                    let (name, license) = (&config.dataset_name, &config.license);
+                    let card = match which {
+                        Exported::Kept => distill_publish::data_card(name, license, &lineage)?,
+                        Exported::DroppedBy(filters) => {
+                            distill_publish::dropped_card(name, license, filters, &lineage)?
+                        }
+                    };
+                    distill_dataset::write_whole(&out.join("README.md"), card.as_bytes())
+                        .context("cannot write the dataset's card")?;
+                }
+                Ok(distill_filters::export(which, (selection, verdicts), &inputs.unit(unit)?, context, out)?)
+            }))
+        })?;
+    }
     Ok(())
 }
 
 /// Examples from the kept traces, and a student that learns them.
-fn train(session: &mut Session, student: &StudentConfig, base: &Model, data: &Data<'_>) -> Result<Slot> {
-    let spec = data.inputs(Spec::new(EXAMPLES, &(), Keyed::default())?);
+fn train(
+    session: &mut Session,
+    (shaping, student): (&ShapingConfig, &StudentConfig),
+    base: &Model,
+    data: &Data<'_>,
+) -> Result<Slot> {
+    let spec = data.inputs(Spec::new(EXAMPLES, shaping, shaping.keyed())?);
     let examples = session.stage(spec, |_| {
         let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
         let selection = data.selection.ready()?;
         Ok(Work::map(num_shards(&traces), move |unit, context, out| {
             let inputs = Inputs::traces(&problems, &traces);
-            Ok(distill_filters::examples(selection, &inputs.unit(unit)?, context, out)?)
+            Ok(distill_filters::examples(shaping, selection, &inputs.unit(unit)?, context, out)?)
         }))
     })?;
     let settings = Keyed::of(&student.training.keyed(), &TrainingConfig::unset()).with("seed", session.record.seed);
@@ -256,7 +243,8 @@ fn evaluate(
     if !config.teacher {
         return Ok(scores);
     }
-    let teachers = recipe.sources.iter().filter_map(|source| Teacher::of(source, &session.outside).transpose());
+    let teachers =
+        recipe.sources.iter().filter_map(|source| Teacher::of(&source.teacher, &session.outside).transpose());
     if let Some(teacher) = teachers.take(1).collect::<Result<Vec<_>>>()?.pop() {
         // What a teacher's answers cost is paid once: they lie where all runs find them.
         let (answers, store) = (session.store.samples(&teacher.folder()), session.store.clone());

@@ -3,7 +3,7 @@
 use crate::{
     identity::Outside,
     launch,
-    recipe::{HttpConfig, SourceConfig, TeacherConfig},
+    recipe::{HttpConfig, TeacherConfig},
 };
 use anyhow::{Context, Result, ensure};
 use distill_chat::Chat;
@@ -35,12 +35,12 @@ enum Kind {
 }
 
 impl Teacher {
-    /// The teacher of a source; nobody for worked solutions.
+    /// Who a recipe names; nobody for worked solutions.
     ///
     /// # Errors
     /// When its checkpoint is not there.
-    pub fn of(source: &SourceConfig, outside: &Outside) -> Result<Option<Teacher>> {
-        Ok(match &source.teacher {
+    pub fn of(config: &TeacherConfig, outside: &Outside) -> Result<Option<Teacher>> {
+        Ok(match config {
             TeacherConfig::WorkedSolutions => None,
             TeacherConfig::Local { dir, precision } => {
                 let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -264,7 +264,9 @@ mod tests {
         let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
         let sets: Vec<String> = keys.iter().map(|key| format!("sources.0.teacher.http.{key}")).collect();
         let recipe = Recipe::load(&recipes.join("gsm8k.toml"), &sets).expect("a recipe");
-        Teacher::of(&recipe.sources[0], &Outside::read(Path::new("no-store"))).expect("a teacher").expect("an endpoint")
+        Teacher::of(&recipe.sources[0].teacher, &Outside::read(Path::new("no-store")))
+            .expect("a teacher")
+            .expect("an endpoint")
     }
 
     #[test]

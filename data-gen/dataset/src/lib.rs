@@ -19,6 +19,7 @@ mod put;
 mod read;
 mod record;
 mod reserve;
+mod shard_file;
 mod sort;
 mod stage;
 mod store;

@@ -85,7 +85,7 @@ impl Dataset {
     /// Its rows in order as JSON objects, whatever their type: for people and programs that look at any table.
     pub fn objects(&self) -> impl Iterator<Item = Result<serde_json::Map<String, serde_json::Value>, DatasetError>> {
         let shards: Vec<Shard> = self.shards().collect();
-        shards.into_iter().flat_map(|shard| match shard.read(0..shard.info.rows, None) {
+        shards.into_iter().flat_map(|shard| match shard.batches(0..shard.info.rows, None) {
             Ok(rows) => Box::new(rows.flat()) as Box<dyn Iterator<Item = _>>,
             Err(error) => Box::new(std::iter::once(Err(error))),
         })
@@ -95,7 +95,7 @@ impl Dataset {
     pub fn batches<R: Record>(&self) -> impl Iterator<Item = Result<Vec<R>, DatasetError>> + use<R> {
         let shards: Vec<Shard> = self.shards().collect();
         shards.into_iter().flat_map(|shard| {
-            let batches = shard.columns::<R>().and_then(|columns| shard.read(0..shard.info.rows, Some(columns)));
+            let batches = shard.columns::<R>().and_then(|columns| shard.batches(0..shard.info.rows, Some(columns)));
             match batches {
                 Ok(batches) => Box::new(batches) as Box<dyn Iterator<Item = _>>,
                 Err(error) => Box::new(std::iter::once(Err(error))),
@@ -198,7 +198,7 @@ impl Shard {
     /// # Errors
     /// When it is not what its manifest says, or lacks a column.
     pub fn rows<R: Record>(&self) -> Result<impl Iterator<Item = Result<R, DatasetError>> + use<R>, DatasetError> {
-        Ok(self.read(0..self.info.rows, Some(self.columns::<R>()?))?.flat())
+        Ok(self.batches(0..self.info.rows, Some(self.columns::<R>()?))?.flat())
     }
 
     /// Its rows in order; that it cannot be opened is the first of them.
@@ -214,7 +214,7 @@ impl Shard {
     /// # Errors
     /// As [`Shard::rows`].
     pub fn rows_in<R: Record>(&self, range: Range<u64>) -> Result<Vec<R>, DatasetError> {
-        self.read(range, Some(self.columns::<R>()?))?.flat().collect()
+        self.batches(range, Some(self.columns::<R>()?))?.flat().collect()
     }
 
     fn columns<R: Record>(&self) -> Result<Vec<String>, DatasetError> {
@@ -231,11 +231,20 @@ impl Shard {
     }
 
     /// The rows of a range, with these columns or with all.
-    fn read<R: DeserializeOwned>(
+    fn batches<R: DeserializeOwned>(
         &self,
         range: Range<u64>,
         columns: Option<Vec<String>>,
     ) -> Result<Batches<R>, DatasetError> {
+        Ok(Batches { path: self.path.clone(), reader: self.reader(range, columns)?, rows: PhantomData })
+    }
+
+    /// A reader of them. It knows nothing of the rows' type: a crate that reads its own rows need not compile a reader.
+    fn reader(
+        &self,
+        range: Range<u64>,
+        columns: Option<Vec<String>>,
+    ) -> Result<ParquetRecordBatchReader, DatasetError> {
         let (file, metadata) = self.open()?;
         let mask = match &columns {
             Some(columns) => ProjectionMask::columns(metadata.parquet_schema(), columns.iter().map(String::as_str)),
@@ -252,15 +261,14 @@ impl Shard {
             start = end;
         }
         let batch = batch_rows(wanted.iter().map(|index| &groups[*index]));
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+        ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
             .with_projection(mask)
             .with_row_groups(wanted)
             .with_offset(skipped.unwrap_or(0) as usize)
             .with_limit((range.end - range.start) as usize)
             .with_batch_size(batch)
             .build()
-            .map_err(|error| damaged(&self.path, error))?;
-        Ok(Batches { path: self.path.clone(), reader, rows: PhantomData })
+            .map_err(|error| damaged(&self.path, error))
     }
 }
 

@@ -20,8 +20,9 @@ use crate::{
     owner::{Liveness, Owner},
     put::{put_if_absent, random_id, sync_dir},
     reserve::{Reservations, Reserve},
+    shard_file::{FIRST, LAST},
     tally::Tally,
-    write::{FIRST, LAST, ROW_DIGEST, ROWS},
+    write::{ROW_DIGEST, ROWS},
 };
 use distill_files::{create_fresh, open_regular, read_regular_text};
 use parquet::file::reader::{FileReader, SerializedFileReader};

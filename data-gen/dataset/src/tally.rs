@@ -167,6 +167,22 @@ pub enum Detail {
         #[serde(default)]
         verified: u64,
     },
+    /// A judge was asked about traces.
+    Judged {
+        /// Traces on which it was asked.
+        asked: u64,
+        /// Of those that rules decide: how many, by what the rules and the judge say, e.g. `pass/fail`.
+        agreement: BTreeMap<String, u64>,
+    },
+    /// Examples say less than their traces.
+    Shaped {
+        /// Examples of which something was cut.
+        shaped: u64,
+        /// Bytes of all turns before.
+        bytes_before: u64,
+        /// Bytes of all turns after.
+        bytes_after: u64,
+    },
     /// A student was trained.
     Training {
         /// The model's class, e.g. `Qwen2ForCausalLM`.
@@ -271,6 +287,18 @@ impl Tally {
                 }
                 lengths.merge(more);
                 *verified += accepted;
+            }
+            (Detail::Judged { asked, agreement }, Detail::Judged { asked: more, agreement: counts }) => {
+                *asked += more;
+                add_counts(agreement, counts);
+            }
+            (
+                Detail::Shaped { shaped, bytes_before, bytes_after },
+                Detail::Shaped { shaped: more, bytes_before: before, bytes_after: after },
+            ) => {
+                *shaped += more;
+                *bytes_before += before;
+                *bytes_after += after;
             }
             // What only a stage of one unit has.
             (detail, other) if *detail == Detail::None => *detail = other,

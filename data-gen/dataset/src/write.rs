@@ -4,20 +4,15 @@
 //! Beside the shards lies `.rows`, the digest of every row in order: the content digest of a dataset is made of it, and
 //! does not depend on where shards begin and end. The store removes it when the manifest is written.
 
-use crate::{error::DatasetError, read::damaged};
+use crate::{error::DatasetError, read::damaged, shard_file::ShardFile};
 use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
 use distill_files::create_fresh;
-use parquet::{
-    arrow::ArrowWriter,
-    basic::{Compression, ZstdLevel},
-    file::{metadata::KeyValue, properties::WriterProperties},
-};
 use rayon::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_arrow::schema::{SchemaLike, TracingOptions};
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -27,9 +22,6 @@ use std::{
 pub(crate) const ROWS: &str = ".rows";
 /// Bytes of one row's digest.
 pub(crate) const ROW_DIGEST: usize = 16;
-/// Keys in a shard's footer: the sort keys of its first and last row.
-pub(crate) const FIRST: &str = "distill.first";
-pub(crate) const LAST: &str = "distill.last";
 
 /// Rows converted to Arrow at once, at most.
 const BATCH_ROWS: usize = 1024;
@@ -89,19 +81,9 @@ pub struct ShardWriter<R> {
     digests: BufWriter<File>,
     rows: Vec<R>,
     row_bytes: usize,
-    shard: Option<Shard>,
+    shard: Option<ShardFile>,
     num_shards: usize,
     num_rows: u64,
-}
-
-struct Shard {
-    writer: ArrowWriter<File>,
-    temporary: PathBuf,
-    path: PathBuf,
-    num_rows: usize,
-    bytes: usize,
-    group_bytes: usize,
-    first_key: Option<String>,
 }
 
 impl<R: Record> ShardWriter<R> {
@@ -180,8 +162,8 @@ impl<R: Record> ShardWriter<R> {
 
     fn add(&mut self, row: R, digest: [u8; ROW_DIGEST], bytes: usize) -> Result<(), DatasetError> {
         let full = self.shard.as_ref().is_some_and(|shard| {
-            shard.bytes + self.row_bytes >= self.cut.shard_bytes
-                || shard.num_rows + self.rows.len() >= self.cut.shard_rows
+            shard.bytes() + self.row_bytes >= self.cut.shard_bytes
+                || shard.num_rows() + self.rows.len() >= self.cut.shard_rows
         }) || self.rows.len() >= self.cut.shard_rows
             || self.row_bytes >= self.cut.shard_bytes;
         let key = self.sort_key.map(|sort_key| sort_key(&row).to_owned());
@@ -223,50 +205,25 @@ impl<R: Record> ShardWriter<R> {
         } else {
             serde_arrow::to_record_batch(&self.fields, &rows).map_err(|error| damaged(&self.dir, error))?
         };
-        if self.shard.is_none() {
-            let first_key = self.sort_key.and_then(|key| rows.first().map(key)).map(str::to_owned);
-            self.shard = Some(self.open_shard(&batch, first_key)?);
-        }
-        let Some(shard) = &mut self.shard else { return Ok(()) };
-        shard.writer.write(&batch).map_err(|error| unwritten(&shard.temporary, error))?;
-        shard.num_rows += rows.len();
-        shard.bytes += bytes;
-        shard.group_bytes += bytes;
-        if shard.group_bytes >= self.cut.group_bytes {
-            shard.group_bytes = 0;
-            shard.writer.flush().map_err(|error| unwritten(&shard.temporary, error))?;
-        }
-        Ok(())
-    }
-
-    fn open_shard(&self, batch: &RecordBatch, first_key: Option<String>) -> Result<Shard, DatasetError> {
-        let path = self.dir.join(format!("{}-{:05}.parquet", self.stem, self.num_shards));
-        let temporary = path.with_extension("parquet.tmp");
-        let file = create_fresh(&temporary).map_err(DatasetError::io("create", &temporary))?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_created_by("distill".to_owned())
-            .set_max_row_group_row_count(None)
-            .build();
-        let writer =
-            ArrowWriter::try_new(file, batch.schema(), Some(properties)).map_err(|error| damaged(&temporary, error))?;
-        Ok(Shard { writer, temporary, path, num_rows: 0, bytes: 0, group_bytes: 0, first_key })
+        let shard = match &mut self.shard {
+            Some(shard) => shard,
+            none => {
+                let first_key = self.sort_key.and_then(|key| rows.first().map(key)).map(str::to_owned);
+                let path = self.dir.join(format!("{}-{:05}.parquet", self.stem, self.num_shards));
+                none.insert(ShardFile::create(path, &batch, self.cut.group_bytes, first_key)?)
+            }
+        };
+        shard.write(&batch, bytes)
     }
 
     fn close_shard(&mut self) -> Result<(), DatasetError> {
         if !self.rows.is_empty() || self.shard.is_none() {
             self.flush()?;
         }
-        let Some(mut shard) = self.shard.take() else { return Ok(()) };
-        for (key, value) in [(FIRST, shard.first_key.take()), (LAST, self.last_key.clone())] {
-            if let Some(value) = value {
-                shard.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
-            }
+        if let Some(shard) = self.shard.take() {
+            shard.finish(self.last_key.clone())?;
+            self.num_shards += 1;
         }
-        let file = shard.writer.into_inner().map_err(|error| unwritten(&shard.temporary, error))?;
-        file.sync_all().map_err(DatasetError::io("write", &shard.temporary))?;
-        fs::rename(&shard.temporary, &shard.path).map_err(DatasetError::io("rename", &shard.temporary))?;
-        self.num_shards += 1;
         Ok(())
     }
 }
@@ -282,21 +239,11 @@ fn digest_of(row: &impl Serialize, json: &mut Vec<u8>) -> ([u8; ROW_DIGEST], usi
     (digest, json.len())
 }
 
-/// A failed write: the system's own error where Parquet wraps one, so that a full disk is called a full disk.
-fn unwritten(path: &Path, error: parquet::errors::ParquetError) -> DatasetError {
-    match error {
-        parquet::errors::ParquetError::External(source) => match source.downcast::<std::io::Error>() {
-            Ok(source) => DatasetError::Io { action: "write", path: path.to_owned(), source: *source },
-            Err(source) => damaged(path, source),
-        },
-        other => damaged(path, other),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Dataset, TurnFormat, record::*};
+    use std::fs;
 
     fn trace(index: u32) -> Trace {
         Trace {

@@ -37,10 +37,6 @@ pub(super) fn place(unit: usize, row: u64) -> String {
     format!("{unit:08x}{row:08x}")
 }
 
-fn text_of(place: Place) -> String {
-    self::place(place.unit as usize, u64::from(place.row))
-}
-
 /// What the progress calls a phase.
 fn task(phase: Phase) -> &'static str {
     match phase {
@@ -62,7 +58,8 @@ pub(super) fn look(
     context: &Context,
     out: &Path,
 ) -> Result<Tally, FilterError> {
-    let corpus = Texts { units: inputs.units(), context };
+    let units = inputs.units().into_iter().filter(|unit| inputs.looks_at(unit.source)).collect();
+    let corpus = Texts { units, context };
     let ceiling = (config.memory / 6) as usize;
     let sorter = |name: &str, key| Sorter::new(&context.scratch.join(name), key).with_ceiling(ceiling);
     let mut by_neighbour = sorter("by-neighbour", |member: &Member| &member.neighbour);
@@ -81,9 +78,9 @@ pub(super) fn look(
         },
         |found| {
             let member = Member {
-                place: text_of(found.place),
-                cluster: text_of(found.representative),
-                neighbour: text_of(found.neighbour),
+                place: corpus.place(found.place),
+                cluster: corpus.place(found.representative),
+                neighbour: corpus.place(found.neighbour),
                 similarity: found.similarity,
                 cluster_size: found.cluster_size,
             };
@@ -130,10 +127,18 @@ fn ids(units: &[Unit<'_>]) -> impl Iterator<Item = Result<(String, String), Filt
     })
 }
 
-/// The texts of all units.
+/// The texts of the units that are looked at.
 struct Texts<'a> {
     units: Vec<Unit<'a>>,
     context: &'a Context,
+}
+
+impl Texts<'_> {
+    /// The engine's place of a row, as that among all units.
+    fn place(&self, place: Place) -> String {
+        let unit = self.units.get(place.unit as usize).map_or(usize::MAX, |unit| unit.index);
+        self::place(unit, u64::from(place.row))
+    }
 }
 
 impl Corpus for Texts<'_> {

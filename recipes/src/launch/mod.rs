@@ -311,7 +311,7 @@ pub fn launch(
     for (index, source) in recipe.sources.iter().enumerate() {
         let Some((config, model)) = config_of(source) else { continue };
         any = true;
-        let teacher = Teacher::of(source, &outside)?.context("expected a teacher that is an endpoint")?;
+        let teacher = Teacher::of(&source.teacher, &outside)?.context("expected a teacher that is an endpoint")?;
         let root = std::path::absolute(store.root()).context("cannot tell where the store is")?;
         let dir = registry(&Store::new(&root), &teacher, config);
         let log = dir.join("log");

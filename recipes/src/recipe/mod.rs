@@ -1,8 +1,11 @@
 //! The recipe: what was written. TOML with `--set` overrides in (`source`), typed tables out (here, by `decode`), every
 //! mistake reported at once with its place, the offending text and what would have been right (`diagnostic`).
 //!
+//! `[cuts.NAME]` are other ways to select from the same pool (`cuts`).
+//!
 //! Paths are resolved against the recipe's folder here, and nowhere else.
 
+mod cuts;
 pub mod decode;
 pub mod diagnostic;
 mod read;
@@ -15,11 +18,12 @@ use crate::run::Until;
 use diagnostic::RecipeError;
 use distill_data_gen::{ProblemsConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
-use distill_filters::{FilterConfig, OnUnknown, VerifyConfig};
+use distill_filters::{FilterConfig, OnUnknown, ShapingConfig, VerifyConfig};
 use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
 use distill_teacher_local::Precision;
+use read::is_file_name;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -40,16 +44,22 @@ pub struct Recipe {
     pub problem_filters: Vec<FilterConfig>,
     /// What the filter `contamination` looks for.
     pub benchmarks: Vec<BenchmarkConfig>,
+    /// Who has an opinion where rules have none.
+    pub judge: Option<AskedConfig>,
     /// The shareable dataset.
     pub export: Option<ExportConfig>,
+    /// What examples say of their traces.
+    pub shaping: ShapingConfig,
     /// Who learns.
     pub student: Option<StudentConfig>,
     /// How models are compared.
     pub evaluation: Option<EvaluationConfig>,
     /// What is published.
     pub publish: Option<PublishConfig>,
-    /// The `--set` overrides, as given.
+    /// The `--set` overrides, as given, then what a cut lays over it.
     pub overrides: Vec<String>,
+    /// The names of its cuts.
+    pub cuts: Vec<String>,
 }
 
 /// Problems that no problem and no trace may contain.
@@ -59,6 +69,15 @@ pub struct BenchmarkConfig {
     pub name: String,
     /// Where its problems are.
     pub problems: ProblemsConfig,
+}
+
+/// Who is asked, and how.
+#[derive(Clone, Debug)]
+pub struct AskedConfig {
+    /// Who.
+    pub teacher: TeacherConfig,
+    /// How.
+    pub sampling: SamplingConfig,
 }
 
 /// Problems, and who answers them how often.
@@ -117,6 +136,10 @@ pub struct ExportConfig {
     pub dataset_name: String,
     /// SPDX identifier of its licence.
     pub license: String,
+    /// Filters whose dropped traces are written too, into a dataset of their own, with the reasons: `["verify"]` keeps wrong
+    /// answers as labelled data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped_by: Vec<String>,
 }
 
 /// Who learns, and how.
@@ -166,6 +189,14 @@ impl Recipe {
         }
     }
 
+    /// All who are asked for answers, with their tables' names and how they are asked.
+    pub fn asked(&self) -> impl Iterator<Item = (String, &TeacherConfig, &SamplingConfig)> {
+        let sources = self.sources.iter().enumerate();
+        let sources =
+            sources.filter_map(|(index, it)| Some((format!("sources.{index}"), &it.teacher, it.sampling.as_ref()?)));
+        sources.chain(self.judge.iter().map(|judge| ("judge".to_owned(), &judge.teacher, &judge.sampling)))
+    }
+
     /// The weights of the sources, where they have some.
     pub fn weights(&self) -> Option<Vec<f64>> {
         self.sources.iter().map(|source| source.weight).collect()
@@ -182,11 +213,29 @@ impl Recipe {
     /// # Errors
     /// `RecipeError` with every mistake in it, or that the file cannot be read.
     pub fn load(path: &Path, overrides: &[String]) -> anyhow::Result<Recipe> {
+        Recipe::load_cut(path, overrides, None)
+    }
+
+    /// The same with one of its cuts laid over it: a recipe named `RECIPE.CUT`.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`].
+    pub fn load_cut(path: &Path, overrides: &[String], name: Option<&str>) -> anyhow::Result<Recipe> {
         let source = source::read(path, overrides)?;
         let mut diagnostics = decode::Diagnostics::default();
-        let recipe = read::read(source::parse(&source)?, path, overrides, &mut diagnostics);
+        let mut root = source::parse(&source)?;
+        let cuts = cuts::take(&mut root, &mut diagnostics);
+        let names = cuts.iter().map(|cut| cut.name.clone()).collect();
+        let mut overrides = overrides.to_vec();
+        if let Some(cut) = cuts.into_iter().find(|cut| Some(cut.name.as_str()) == name) {
+            overrides.extend(cut.lay_over(&mut root, &source.text, &mut diagnostics));
+        }
+        let recipe = read::read(root, path, &overrides, &mut diagnostics);
         match recipe {
-            Some(recipe) if diagnostics.found.is_empty() => Ok(recipe),
+            Some(recipe) if diagnostics.found.is_empty() => {
+                let own = name.map_or(recipe.name.clone(), |name| format!("{}.{name}", recipe.name));
+                Ok(Recipe { name: own, cuts: names, ..recipe })
+            }
             _ => {
                 let mut found = diagnostics.found;
                 found.sort_by_key(|diagnostic| diagnostic.span.start);

@@ -1,14 +1,15 @@
 //! The tables of a recipe, one function each, in the order in which a recipe has them.
 
 use super::{
-    BaseConfig, BenchmarkConfig, HttpConfig, Recipe, SourceConfig, StudentConfig, TeacherConfig,
+    AskedConfig, BaseConfig, BenchmarkConfig, ExportConfig, HttpConfig, Recipe, SourceConfig, StudentConfig,
+    TeacherConfig,
     decode::{Diagnostics, Section, nearest},
     values::{Fault, Value, Values},
 };
 use crate::launch::LaunchConfig;
 use distill_data_gen::{FileConfig, FileFormat, GeneratorConfig, ProblemsConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
-use distill_filters::FilterConfig;
+use distill_filters::{Filter, FilterConfig, OnUnknown};
 use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
@@ -71,7 +72,10 @@ fn read_tables(
         read_benchmark(value, what, &folder, diagnostics)
     });
     check_benchmarks(&benchmarks, filters.iter().chain(&problem_filters), diagnostics);
-    let export = root.optional("export", diagnostics);
+    let judge = root.take("judge").and_then(|value| read_judge(value, &folder, diagnostics));
+    check_judge(judge.as_ref(), &filters, diagnostics);
+    let shaping = root.optional("shaping", diagnostics).unwrap_or_default();
+    let export = read_export(root, &filters, diagnostics);
     let student = root.take("student").and_then(|value| read_student(value, &folder, diagnostics));
     let evaluation = checked(root, "evaluation", diagnostics, EvaluationConfig::check);
     let publish = checked(root, "publish", diagnostics, PublishConfig::check);
@@ -83,15 +87,18 @@ fn read_tables(
         filters,
         problem_filters,
         benchmarks,
+        judge,
+        shaping,
         export,
         student,
         evaluation,
         publish,
         overrides: overrides.to_vec(),
+        cuts: Vec::new(),
     })
 }
 
-fn is_file_name(name: &str) -> bool {
+pub(super) fn is_file_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
@@ -412,6 +419,81 @@ fn check_verifier(filters: &[FilterConfig], diagnostics: &mut Diagnostics) {
         let message = format!("the filter `{}` needs a filter `verify` beside it, found none", filter.kind());
         diagnostics.push(0..0, message, Some("add `[[filters]]` with `kind = \"verify\"`".to_owned()));
     }
+}
+
+/// Who has an opinion, and how often it is asked.
+fn read_judge(value: Value<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<AskedConfig> {
+    let mut section = Section::new(value, "judge", diagnostics)?;
+    let span = section.span.clone();
+    let teacher =
+        take_section(&mut section, "teacher", diagnostics).and_then(|table| read_teacher(table, folder, diagnostics));
+    if let Some(TeacherConfig::WorkedSolutions) = &teacher {
+        diagnostics.push(span.clone(), "`judge.teacher`: expected `local` or `http`, found `worked-solutions`", None);
+    }
+    let sampling = checked(&mut section, "sampling", diagnostics, SamplingConfig::check);
+    if sampling.is_none() && diagnostics.found.is_empty() {
+        let help = "e.g. sampling = { samples-per-problem = 1, temperature = 0.0, max-new-tokens = 2048 }";
+        diagnostics.push(span.clone(), "`judge` lacks the key `sampling`", Some(help.to_owned()));
+    }
+    let meaningless = |sampling: &SamplingConfig| match sampling {
+        SamplingConfig { adaptive: Some(_), .. } => Some("adaptive"),
+        SamplingConfig { log_probabilities: Some(_), .. } => Some("log-probabilities"),
+        _ => None,
+    };
+    if let Some(key) = sampling.as_ref().and_then(meaningless) {
+        let message = format!("`judge.sampling.{key}`: expected none: nothing reads them of a judge");
+        diagnostics.push(span, message, None);
+    }
+    section.finish(diagnostics);
+    Some(AskedConfig { teacher: teacher?, sampling: sampling? })
+}
+
+/// A judge is asked about what the rules leave unknown: they come first, and let it through.
+fn check_judge(judge: Option<&AskedConfig>, filters: &[FilterConfig], diagnostics: &mut Diagnostics) {
+    let mut push = |message: &str, help: &str| diagnostics.push(0..0, message.to_owned(), Some(help.to_owned()));
+    let mut judging = filters.iter().enumerate().filter(|(_, filter)| filter.filter().is_some_and(Filter::asks));
+    let (first, second) = (judging.next(), judging.next());
+    match (first, judge) {
+        (Some(_), None) => {
+            push(
+                "the filter `judge` needs a table `[judge]`, found none",
+                "it has a `teacher`, as a source has, and `sampling`",
+            );
+        }
+        (None, Some(_)) => {
+            push(
+                "`judge`: expected a filter `judge` that asks it, found none",
+                "add `kind = \"judge\"` behind `verify` under `[[filters]]`",
+            );
+        }
+        _ => {}
+    }
+    if second.is_some() {
+        push("expected one filter `judge`, found two", "`sampling.samples-per-problem` asks one judge several times");
+    }
+    let Some((place, _)) = first else { return };
+    let mut verifiers = filters[..place].iter().filter_map(|filter| filter.filter()?.verifier());
+    if filters.iter().any(FilterConfig::verifies) && !verifiers.any(|verifier| verifier.on_unknown == OnUnknown::Keep) {
+        push(
+            "the filter `judge` never sees an answer that the rules leave unknown",
+            "list it behind `verify`, and set `on-unknown = \"keep\"` there: the judge then decides",
+        );
+    }
+}
+
+/// The shareable dataset; what is dropped is dropped by a filter that there is.
+fn read_export(
+    root: &mut Section<'_>,
+    filters: &[FilterConfig],
+    diagnostics: &mut Diagnostics,
+) -> Option<ExportConfig> {
+    let span = root.span_of("export").unwrap_or_default();
+    let export: ExportConfig = root.optional("export", diagnostics)?;
+    let known: Vec<&str> = filters.iter().map(FilterConfig::kind).collect();
+    for name in export.dropped_by.iter().filter(|name| !known.contains(&name.as_str())) {
+        unknown_choice("filter of this recipe", name, &known, span.clone(), diagnostics);
+    }
+    Some(export)
 }
 
 fn read_student(value: Value<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<StudentConfig> {

@@ -84,9 +84,9 @@ fn moved(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
 }
 
 /// Puts `value` at the dotted `path`; a number steps into a list.
-fn lay<'s>(
+pub(super) fn lay<'s>(
     root: &mut DeTable<'s>,
-    path: &'s str,
+    path: &str,
     value: Spanned<DeValue<'s>>,
     place: &Range<usize>,
 ) -> Result<(), String> {
@@ -97,12 +97,12 @@ fn lay<'s>(
             return Err(format!("`{path}` has an empty part"));
         }
         if keys.peek().is_none() {
-            table.insert(Spanned::new(place.clone(), key.into()), value);
+            table.insert(Spanned::new(place.clone(), key.to_owned().into()), value);
             return Ok(());
         }
         if !table.contains_key(key) {
             table.insert(
-                Spanned::new(place.clone(), key.into()),
+                Spanned::new(place.clone(), key.to_owned().into()),
                 Spanned::new(place.clone(), DeValue::Table(DeTable::new())),
             );
         }

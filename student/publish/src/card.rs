@@ -177,14 +177,8 @@ pub fn data_card(name: &str, license: &str, lineage: &Lineage) -> Result<String,
         (verified, kept) if verified == kept => "A verifier accepted the answer of every one.".to_owned(),
         (verified, _) => format!("A verifier accepted the answer of {verified}."),
     };
-    let mut card = String::new();
+    let mut card = data_head(name, license);
     // Writing into a string cannot fail.
-    let _ = writeln!(
-        card,
-        "---\nlicense: {}\ntask_categories:\n- text-generation\ntags:\n- reasoning\n- distillation\nconfigs:\n- config_name: default\n  data_files: part-*.parquet\n---\n\n# {}\n",
-        yaml(license),
-        plain(name)
-    );
     let _ = writeln!(
         card,
         "{} reasoning traces{}, one a row, in `part-*.parquet`. {verified} `messages` is the conversation to train on; the columns `problem`, `solution`, `answer`, `problem_type`, `source`, `uuid`, `is_reasoning_complete`, `generations`, `correctness_math_verify`, `correctness_count` and `finish_reasons` are those of OpenR1-Math-220k, with lists of one entry, because every kept trace is a row of its own.\n",
@@ -193,6 +187,38 @@ pub fn data_card(name: &str, license: &str, lineage: &Lineage) -> Result<String,
     );
     data_section(&mut card, lineage);
     Ok(card)
+}
+
+/// The card of an exported dataset of what these filters dropped.
+///
+/// # Errors
+/// When the selection's manifest is missing.
+pub fn dropped_card(name: &str, license: &str, filters: &[String], lineage: &Lineage) -> Result<String, PublishError> {
+    let selection = lineage.selection.as_ref().ok_or(PublishError::Missing("a selection"))?;
+    let Detail::Selection { funnel, .. } = &selection.tally.detail else {
+        return Err(PublishError::Missing("the selection's figures"));
+    };
+    let steps = funnel.steps.iter().filter(|step| filters.contains(&step.filter));
+    let count: u64 = steps.flat_map(|step| step.dropped.values()).sum();
+    let mut card = data_head(&format!("{name}: dropped"), license);
+    // Writing into a string cannot fail.
+    let _ = writeln!(
+        card,
+        "{count} reasoning traces{} that were **dropped** by {}, one a row, in `part-*.parquet`. `dropped_by` and `dropped_for` say by which filter and why; `correctness_math_verify` is the verifier's verdict, null where it could not decide or did not look. Nothing was trained on them. The columns are those of the dataset of what was kept.\n",
+        teachers(lineage),
+        filters.iter().map(|filter| format!("`{}`", plain(filter))).collect::<Vec<_>>().join(", "),
+    );
+    data_section(&mut card, lineage);
+    Ok(card)
+}
+
+/// What a dataset's card begins with: what programs read, and its name.
+fn data_head(name: &str, license: &str) -> String {
+    format!(
+        "---\nlicense: {}\ntask_categories:\n- text-generation\ntags:\n- reasoning\n- distillation\nconfigs:\n- config_name: default\n  data_files: part-*.parquet\n---\n\n# {}\n\n",
+        yaml(license),
+        plain(name)
+    )
 }
 
 fn data_section(card: &mut String, lineage: &Lineage) {

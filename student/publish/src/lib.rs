@@ -6,7 +6,7 @@ mod licence;
 #[cfg(test)]
 mod tests;
 
-pub use card::{Lineage, data_card, model_card};
+pub use card::{Lineage, data_card, dropped_card, model_card};
 pub use licence::{LicenceError, check_licences};
 
 use distill_dataset::{Context, DatasetError, Stage, Tally, copy_fresh, create_fresh};
