@@ -46,6 +46,28 @@ fn chat_answers_what_standard_input_asks() {
 }
 
 #[test]
+fn chat_begins_anew_and_leaves_when_told_to() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+    command.args(["chat", &root("recipes/nano-teacher"), "--seed", "3"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    let lines = b"What is 34+5-3?\n/clear\nWhat is 34+5-3?\n/exit\nWhat is 1+1?\n";
+    child.stdin.take().expect("an input").write_all(lines).expect("questions");
+    let output = child.wait_with_output().expect("an end");
+    let notes = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{notes}");
+    assert!(notes.contains("[a new conversation]"), "{notes}");
+    let read: Vec<&str> =
+        notes.lines().filter_map(|line| line.split(" tokens read").next()?.strip_prefix('[')).collect();
+    assert_eq!(
+        read.iter().filter(|count| count.parse::<u32>().is_ok()).count(),
+        2,
+        "nothing is answered behind /exit: {notes}"
+    );
+    assert_eq!(read[0], read[read.len() - 1], "the second question came without the first: {notes}");
+}
+
+#[test]
 fn a_key_that_is_not_set_and_a_precision_that_is_not_known_are_said() {
     let teacher = root("recipes/nano-teacher");
     let output = distill(&["serve", &teacher, "--port", "0", "--api-key-env", "DISTILL_TEST_KEY_THAT_IS_NOT_SET"]);

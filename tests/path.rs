@@ -336,7 +336,7 @@ fn plan_spends_nothing_and_says_what_is_missing() {
 fn errors_name_what_was_expected_and_where() {
     let place = Place::new();
     let cases: [(&[&str], &[&str], i32); 5] = [
-        (&["sources.0.teacher.local=nowhere"], &["no checkpoint at", "nowhere"], 1),
+        (&["sources.0.teacher.local=nowhere"], &["no checkpoint at", "nowhere"], 2),
         (&["student.training.epoch=3"], &["unknown key `epoch`", "did you mean `epochs`?"], 2),
         (&["student.training.learning-rate=-1"], &["`learning-rate`: expected above 0 to 1, found -1"], 2),
         (&["filters.0.kind=formt"], &["unknown filter `formt`", "did you mean `format`?"], 2),

@@ -160,6 +160,8 @@ impl Task {
             export: None,
             student: None,
             evaluation: None,
+            evaluated_on: None,
+            subjects: Vec::new(),
             publish: None,
             overrides: Vec::new(),
             cuts: Vec::new(),
@@ -255,7 +257,7 @@ fn file_config(question: String) -> FileConfig {
     FileConfig { columns, ..FileConfig::unset() }
 }
 
-fn format_of(path: &Path) -> Result<FileFormat> {
+pub(crate) fn format_of(path: &Path) -> Result<FileFormat> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("jsonl" | "ndjson" | "json") => Ok(FileFormat::Jsonl),
         Some("parquet") => Ok(FileFormat::Parquet),
@@ -264,7 +266,7 @@ fn format_of(path: &Path) -> Result<FileFormat> {
 }
 
 /// The columns of a Parquet file, the keys of a JSONL file's first object.
-fn columns_of(path: &Path) -> Result<Vec<String>> {
+pub(crate) fn columns_of(path: &Path) -> Result<Vec<String>> {
     if format_of(path)? == FileFormat::Parquet {
         let columns = distill_dataset::columns(path)?.into_iter();
         return Ok(columns.filter(|(_, is_text)| *is_text).map(|(name, _)| name).collect());
@@ -280,7 +282,7 @@ fn columns_of(path: &Path) -> Result<Vec<String>> {
     bail!("{}: expected JSON objects, one a line, found none", path.display())
 }
 
-fn text_column(path: &Path, columns: &[String], wanted: Option<&str>, how: &str) -> Result<String> {
+pub(crate) fn text_column(path: &Path, columns: &[String], wanted: Option<&str>, how: &str) -> Result<String> {
     let candidates = wanted.map_or_else(|| TEXT_COLUMNS.to_vec(), |wanted| vec![wanted]);
     let found = candidates.iter().find(|name| columns.iter().any(|known| known == *name));
     let found = found.map(|name| (*name).to_owned());

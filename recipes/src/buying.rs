@@ -7,7 +7,6 @@ use distill_teacher::{Buyer, Seen, buyers, hours};
 use serde_json::{Value, json};
 use std::{
     fmt::Write,
-    fs,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -29,7 +28,7 @@ impl Buying {
     pub fn of(view: &View, stage: &str) -> Result<Buying> {
         let label = format!("{}/{stage}", view.record.name);
         let mut found = Vec::new();
-        for dir in folders(&store(view))? {
+        for dir in folders(view.store().root())? {
             let all = buyers(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
             found.extend(all.into_values().filter(|buyer| buyer.label == label));
         }
@@ -154,21 +153,12 @@ fn eta(buyer: &Buyer) -> Option<f64> {
 }
 
 /// Seconds, as people say them.
-fn span(seconds: f64) -> String {
+pub(crate) fn span(seconds: f64) -> String {
     match seconds {
         ..90.0 => format!("{seconds:.0} s"),
         90.0..5400.0 => format!("{:.0} min", seconds / 60.0),
         _ => format!("{:.1} h", seconds / 3600.0),
     }
-}
-
-/// The store: where a finished stage's link leads, else as the run was told.
-fn store(view: &View) -> PathBuf {
-    let linked = view.stages.iter().filter(|(_, dataset)| dataset.is_some()).find_map(|(stage, _)| {
-        let target = fs::canonicalize(view.folder.join(&stage.label)).ok()?;
-        target.ancestors().find(|folder| folder.join("samples").is_dir()).map(Path::to_owned)
-    });
-    linked.unwrap_or_else(|| PathBuf::from(&view.record.store))
 }
 
 /// Every folder of buyers in a store.

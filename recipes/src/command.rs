@@ -3,12 +3,13 @@
 use crate::{
     alone::Task,
     cli::{
-        Cli, Command, FileArgs, FilterArgs, RecipeArgs, RunArgs, TeacherCommand, VerifyCodeArgs, VerifyCommand,
-        VerifyMathArgs,
+        Cli, Command, EvaluateArgs, FileArgs, FilterArgs, RecipeArgs, RunArgs, TeacherCommand, VerifyCodeArgs,
+        VerifyCommand, VerifyMathArgs,
     },
-    convert,
+    compared, convert,
     cuts::{self, Ran},
-    doctor, known, launch, plan,
+    doctor, gc, init, known, launch, list, plan,
+    preflight::Unfit,
     progress::Reporter,
     rank,
     recipe::{Recipe, diagnostic::RecipeError},
@@ -25,10 +26,12 @@ use crate::{
     view::View,
 };
 use anyhow::{Context, Result};
+use clap::CommandFactory;
 use distill_dataset::{Cancel, Interrupted, Store};
 use std::{
     io::{IsTerminal, Write},
     num::NonZeroUsize,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -96,8 +99,9 @@ fn explain(error: &anyhow::Error) -> String {
 
 fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
     match command {
+        Command::Init(args) => print(&init::write(&args.file, &args.from).map_err(|error| Misused(explain(&error)))?),
         Command::Run(args) | Command::Publish(args) => run_recipe(&args, Until::Publish, secrets),
-        Command::Plan(args) => plan_recipe(&args),
+        Command::Plan(args) => plan_recipe(&args, secrets),
         Command::Sample(args) => run_recipe(&args, Until::Sample, secrets),
         Command::Filter(args) => filter(args, secrets),
         Command::Dedup(args) => alone(&args.file, Task::dedup(&args.file, &args.settings)),
@@ -106,7 +110,19 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
         }
         Command::Export(args) => run_recipe(&args, Until::Export, secrets),
         Command::Train(args) => run_recipe(&args, Until::Train, secrets),
-        Command::Evaluate(args) => run_recipe(&args, Until::Evaluate, secrets),
+        Command::Evaluate(args) => evaluate(&args, secrets),
+        Command::List(args) => print(&safe(&list::render(&args.runs, args.json)?, args.json)),
+        Command::Gc(args) => {
+            let swept = gc::sweep(&Store::new(&args.store), &args.runs, &args.answers, args.dry_run)?;
+            let text = if args.json { serde_json::to_string_pretty(&swept)? + "\n" } else { swept.told() };
+            print(&safe(&text, args.json))
+        }
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "distill", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+        Command::Schema => print(include_str!("../schema.json")),
         Command::Status(args) => print(&safe(&status::render(&folder(&args.run)?, args.json)?, args.json)),
         Command::Report(args) => {
             let path = report::write(&folder(&args)?)?;
@@ -151,11 +167,14 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
 }
 
 fn run_recipe(args: &RecipeArgs, until: Until, secrets: Secrets<'_>) -> Result<()> {
+    run_until(args, &Recipe::load(&args.recipe, &args.overrides)?, until, secrets)
+}
+
+fn run_until(args: &RecipeArgs, recipe: &Recipe, until: Until, secrets: Secrets<'_>) -> Result<()> {
     set_threads(args.threads)?;
-    let recipe = Recipe::load(&args.recipe, &args.overrides)?;
     // All cuts are read before anything is run.
-    let cuts = cuts_of(&recipe, args)?;
-    [&recipe].into_iter().chain(&cuts).try_for_each(|recipe| recipe.can(until))?;
+    let cuts = cuts_of(recipe, args)?;
+    [recipe].into_iter().chain(&cuts).try_for_each(|recipe| recipe.can(until)).map_err(Misused)?;
     let cancel = Cancel::default();
     stop_on_signal(cancel.clone())?;
     let run = |recipe: &Recipe| {
@@ -167,7 +186,7 @@ fn run_recipe(args: &RecipeArgs, until: Until, secrets: Secrets<'_>) -> Result<(
         let report = report::write(&session.folder)?;
         Ok((session, report))
     };
-    let (session, report) = run(&recipe)?;
+    let (session, report) = run(recipe)?;
     if cuts.is_empty() || until == Until::Sample {
         return print(&safe(&status::summary(&session, &report, args.json)?, args.json));
     }
@@ -200,9 +219,26 @@ fn cuts_of(recipe: &Recipe, args: &RecipeArgs) -> Result<Vec<Recipe>> {
 }
 
 /// A recipe ends in `.toml`; anything else is data.
+fn is_recipe(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml")
+}
+
+fn evaluate(args: &EvaluateArgs, secrets: Secrets<'_>) -> Result<()> {
+    if !is_recipe(&args.recipe.recipe) {
+        let recipe = compared::recipe(args).map_err(|error| match error.is::<RecipeError>() {
+            true => error,
+            false => Misused(explain(&error)).into(),
+        })?;
+        return run_until(&args.recipe, &recipe, Until::Evaluate, secrets);
+    }
+    let message = "`--checkpoint`, `--endpoint` and columns are for a file of problems: expected none beside a recipe\nhint: a recipe names who is compared in `[[evaluation.subjects]]`";
+    anyhow::ensure!(!args.names_subject(), Misused(message.to_owned()));
+    run_recipe(&args.recipe, Until::Evaluate, secrets)
+}
+
 fn filter(args: FilterArgs, secrets: Secrets<'_>) -> Result<()> {
     let FilterArgs { recipe, with, text, seed, out } = args;
-    if recipe.recipe.extension().is_some_and(|extension| extension == "toml") {
+    if is_recipe(&recipe.recipe) {
         let for_files = !with.is_empty() || text.is_some() || out.is_some();
         let message = "`--with`, `--text` and `--out` are for a file of data: expected none beside a recipe";
         anyhow::ensure!(!for_files, Misused(message.to_owned()));
@@ -223,12 +259,41 @@ fn alone(args: &FileArgs, task: Result<Task>) -> Result<()> {
     print(&safe(&task.run(Reporter::detect(), stop_on_signal, args.json)?, args.json))
 }
 
-fn plan_recipe(args: &RecipeArgs) -> Result<()> {
+/// Problems are made aside, since all that is counted depends on them; nothing stays.
+fn plan_recipe(args: &RecipeArgs, secrets: Secrets<'_>) -> Result<()> {
+    set_threads(args.threads)?;
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
     cuts_of(&recipe, args)?;
-    let mut session = session(args, &recipe, Mode::Plan, Reporter::Silent)?;
-    run::run(&mut session, &recipe, &|_| None)?;
-    print(&safe(&plan::render(&session, &recipe, args.json)?, args.json))
+    let mut session = session(args, &recipe, Mode::Plan, Reporter::Bars)?;
+    let aside = Aside::new()?;
+    session.aside = Some(Store::new(&aside.0));
+    stop_on_signal(session.cancel.clone())?;
+    let begun = run::problems(&mut session, &recipe)?;
+    run::onward(&mut session, &recipe, &begun, secrets)?;
+    let plan = plan::render(&session, &recipe, (&begun, secrets), args.json)?;
+    print(&safe(&plan.text, args.json))?;
+    if plan.faults.is_empty() { Ok(()) } else { Err(Unfit { faults: plan.faults }.into()) }
+}
+
+/// A folder for what a plan makes, gone afterwards.
+struct Aside(PathBuf);
+
+impl Aside {
+    fn new() -> Result<Aside> {
+        let folder = std::env::temp_dir().join(format!("distill-plan-{}", std::process::id()));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(Aside(folder))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // What stays is in the folder for temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Lines of mathematics handed to a thread at once.
@@ -273,6 +338,7 @@ fn session(args: &RecipeArgs, recipe: &Recipe, mode: Mode, reporter: Reporter) -
     let store = Store::new(&args.place.store);
     let mut session = Session::new(mode, store, &args.place.runs, &args.device, record, reporter);
     session.rank = rank::of(args.rank, args.world, &|name| std::env::var(name).ok())?;
+    session.wants_rows = !args.allow_empty;
     Ok(session)
 }
 
@@ -323,9 +389,15 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Problems that cannot be had as the recipe asks for them: nothing was bought.
+fn is_unfit(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use distill_data_gen::ProblemsError::{Column, File, Holdout, Nothing, TooFew};
+    matches!(cause.downcast_ref(), Some(Column { .. } | File { .. } | Holdout { .. } | Nothing { .. } | TooFew { .. }))
+}
+
 fn ending(error: &anyhow::Error) -> Ending {
     let is = |wanted: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(wanted);
-    if error.is::<RecipeError>() || error.is::<Misused>() {
+    if error.is::<RecipeError>() || error.is::<Misused>() || is(|cause| cause.is::<Unfit>() || is_unfit(cause)) {
         Ending::UsedWrongly
     } else if is(|cause| {
         matches!(cause.downcast_ref(), Some(distill_data_gen::SamplingError::Budget { .. }))

@@ -25,7 +25,7 @@ pub(crate) fn link(link: &Path, target: &Path) -> Result<()> {
 }
 
 /// The way from a link's folder to its target; absolute where the two share nothing but the root.
-fn relative(link: &Path, target: &Path) -> Result<PathBuf> {
+pub(crate) fn relative(link: &Path, target: &Path) -> Result<PathBuf> {
     let target = std::path::absolute(target)?;
     let folder = link.parent().unwrap_or(Path::new(""));
     // Where a folder on the way is a link itself, `..` leads elsewhere than its name says.

@@ -1,28 +1,33 @@
 //! What a run would do and cost, before anything is spent.
 
 use crate::{
-    recipe::{BaseConfig, Recipe, TeacherConfig},
+    preflight,
+    recipe::{BaseConfig, Recipe, SourceConfig, TeacherConfig},
     record::State,
-    session::Session,
-    teachers::Teacher,
+    run::Begun,
+    session::{Session, Slot, ready},
+    standing::Unfinished,
+    teachers::{Secrets, Teacher},
 };
 use anyhow::Result;
 use distill_checkpoint::{Checkpoint, ModelConfig};
-use distill_data_gen::{Holdings, OldAnswers, ProblemsConfig, SamplingConfig};
-use distill_dataset::{Amount, Currency, Dataset, Detail};
+use distill_data_gen::{Holdings, OldAnswers, SamplingConfig};
+use distill_dataset::{Amount, Context, Currency, Detail, Progress};
 use distill_teacher::{HttpTeacherConfig, ModelProfile, Price};
 use serde::Serialize;
 use std::fmt::Write;
 
-/// What a source's sampling asks for, at most.
+/// What a source's sampling, or the evaluation of its teacher, asks for at most.
 #[derive(Debug, Serialize)]
 struct Sampling {
     teacher: String,
-    /// Requests still to be made at most, where the number of problems is known already.
-    requests: Option<u64>,
-    completion_tokens_at_most: Option<u64>,
+    /// The stage that asks, where it is not for traces.
+    purpose: Option<String>,
+    /// Requests still to be made at most.
+    requests: u64,
+    completion_tokens_at_most: u64,
     /// Tokens of prompts, at four bytes each.
-    prompt_tokens: Option<u64>,
+    prompt_tokens: u64,
     /// Tokens that answers have where they are as long as R1's own traces.
     completion_tokens_expected: Option<u64>,
     /// What the endpoints charge, as the recipe says it.
@@ -32,13 +37,13 @@ struct Sampling {
     /// Requests in flight at all endpoints together.
     concurrency: u64,
     gpus: Option<f64>,
-    /// Answers that were paid for, where the problems are made already.
-    answers: Option<Holdings>,
+    /// Answers that are there already.
+    answers: Holdings,
     /// What the model's makers advise and the recipe does not do, and what is known of its host's prices.
     advice: Vec<String>,
 }
 
-/// Money in one currency, where the number of requests is known already.
+/// Money in one currency.
 #[derive(Debug, Serialize)]
 struct Expense {
     currency: Currency,
@@ -53,70 +58,51 @@ const RATES_OF_R1: [(u64, f64); 4] = [(8, 74.6), (16, 111.9), (32, 151.1), (64, 
 /// The same at full load on 96 H100 with prefill and decoding apart (LMSYS, 2025-05-05).
 const RATE_AT_FULL_LOAD: f64 = 22_300.0 / 8.0;
 
-/// The plan of a session in `Mode::Plan`.
+/// A plan: for people or programs, and what the run would refuse.
+pub struct Plan {
+    /// What is printed.
+    pub text: String,
+    /// What the run would refuse before anything is bought; none where it would begin.
+    pub faults: Vec<String>,
+}
+
+/// The plan of a session in `Mode::Plan`, whose problems are made.
 ///
 /// # Errors
-/// When the student's configuration cannot be read.
-pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<String> {
+/// When a dataset, a journal or the student's configuration cannot be read.
+pub fn render(
+    session: &Session,
+    recipe: &Recipe,
+    (begun, secrets): (&Begun, Secrets<'_>),
+    as_json: bool,
+) -> Result<Plan> {
     let mut sampling = Vec::new();
-    for index in 0..recipe.sources.len() {
-        sampling.extend(of_source(session, recipe, index)?);
+    for (source, slot) in recipe.sources.iter().zip(&begun.problems) {
+        sampling.extend(of_source(session, source, slot)?);
+    }
+    for (name, teacher) in recipe.compared() {
+        sampling.extend(of_evaluation(session, recipe, (name, teacher), begun)?);
     }
     let memory = training_memory(recipe)?;
+    let faults = preflight::faults(recipe, begun, &session.place(), secrets)?;
     if as_json {
         let value = serde_json::json!({
             "name": recipe.name, "stages": session.record.stages, "sampling": sampling, "training_memory_bytes": memory,
+            "refused": faults,
         });
-        return Ok(serde_json::to_string_pretty(&value)? + "\n");
+        return Ok(Plan { text: serde_json::to_string_pretty(&value)? + "\n", faults });
     }
     let mut text = format!("{} (seed {})\n\n", recipe.name, recipe.seed);
     for stage in &session.record.stages {
         let state = if stage.state == State::Pending { "to do" } else { "done" };
         // Writing into a string cannot fail.
         let _ = writeln!(text, "  {state:<6} {}", stage.label);
+        if stage.state == State::Pending && !stage.key.is_empty() {
+            text.push_str(&Unfinished::of(&session.store.stage(&stage.stage, &stage.key)).told());
+        }
     }
     for source in &sampling {
-        let count =
-            |value: Option<u64>| value.map_or("known once the problems are made".to_owned(), |value| value.to_string());
-        let _ = writeln!(text, "\nteacher {}", source.teacher);
-        if let Some(Holdings { held, old, .. }) =
-            source.answers.as_ref().filter(|there| there.held > 0 || there.old != OldAnswers::default())
-        {
-            let _ = writeln!(text, "  answers that are there      {held}");
-            if *old != OldAnswers::default() {
-                let _ = writeln!(text, "  answers of an older version {} used again", old.adopted);
-            }
-            for (reason, count) in &old.unadopted {
-                let _ = writeln!(text, "                              {count} not used: another {reason}");
-            }
-        }
-        let _ = writeln!(text, "  requests                    {}", count(source.requests));
-        let _ = writeln!(text, "  completion tokens, at most  {}", count(source.completion_tokens_at_most));
-        if let Some(expected) = source.completion_tokens_expected {
-            let _ = writeln!(
-                text,
-                "  completion tokens, expected {expected}, if answers are as long as R1's own traces ({TOKENS_OF_R1} tokens) or reach the limit"
-            );
-        }
-        if let Some(prompts) = source.prompt_tokens {
-            let _ = writeln!(text, "  prompt tokens, about        {prompts}, at four bytes each");
-        }
-        for price in &source.prices {
-            let _ = writeln!(text, "  price                       {price}");
-        }
-        for Expense { currency, expected, at_most } in source.costs.iter().filter(|cost| cost.at_most > 0.0) {
-            let prompts = if source.prompt_tokens.is_some() { "prompts too" } else { "prompts aside" };
-            let [expected, most] = [*expected, *at_most].map(|amount| Amount { currency: *currency, amount });
-            let _ =
-                writeln!(text, "  cost                        {expected:.2} expected, {most:.2} at most, {prompts}");
-        }
-        if source.costs.len() > 1 {
-            text.push_str("                              each as if the endpoints that charge in it did it all\n");
-        }
-        text.push_str(&worth(source));
-        for advice in &source.advice {
-            let _ = writeln!(text, "  note                        {advice}");
-        }
+        source.tell(&mut text);
     }
     if let Some(bytes) = memory {
         let _ = writeln!(
@@ -125,7 +111,49 @@ pub fn render(session: &Session, recipe: &Recipe, as_json: bool) -> Result<Strin
             bytes as f64 / f64::from(1 << 20)
         );
     }
-    Ok(text)
+    Ok(Plan { text, faults })
+}
+
+impl Sampling {
+    fn tell(&self, text: &mut String) {
+        let purpose = self.purpose.as_ref().map_or(String::new(), |purpose| format!(", {purpose}"));
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "\nteacher {}{purpose}", self.teacher);
+        let Holdings { held, old, .. } = &self.answers;
+        if *held > 0 || *old != OldAnswers::default() {
+            let _ = writeln!(text, "  answers that are there      {held}");
+        }
+        if *old != OldAnswers::default() {
+            let _ = writeln!(text, "  answers of an older version {} used again", old.adopted);
+        }
+        for (reason, count) in &old.unadopted {
+            let _ = writeln!(text, "                              {count} not used: another {reason}");
+        }
+        let _ = writeln!(text, "  requests                    {}", self.requests);
+        let _ = writeln!(text, "  completion tokens, at most  {}", self.completion_tokens_at_most);
+        if let Some(expected) = self.completion_tokens_expected {
+            let _ = writeln!(
+                text,
+                "  completion tokens, expected {expected}, if answers are as long as R1's own traces ({TOKENS_OF_R1} tokens) or reach the limit"
+            );
+        }
+        let _ = writeln!(text, "  prompt tokens, about        {}, at four bytes each", self.prompt_tokens);
+        for price in &self.prices {
+            let _ = writeln!(text, "  price                       {price}");
+        }
+        for Expense { currency, expected, at_most } in self.costs.iter().filter(|cost| cost.at_most > 0.0) {
+            let [expected, most] = [*expected, *at_most].map(|amount| Amount { currency: *currency, amount });
+            let _ =
+                writeln!(text, "  cost                        {expected:.2} expected, {most:.2} at most, prompts too");
+        }
+        if self.costs.len() > 1 {
+            text.push_str("                              each as if the endpoints that charge in it did it all\n");
+        }
+        text.push_str(&worth(self));
+        for advice in &self.advice {
+            let _ = writeln!(text, "  note                        {advice}");
+        }
+    }
 }
 
 /// What the requests in flight are worth, where a recipe says how many GPUs serve them.
@@ -169,63 +197,95 @@ fn advice(config: &HttpTeacherConfig, sampling: &SamplingConfig) -> Vec<String> 
     advice
 }
 
-fn of_source(session: &Session, recipe: &Recipe, index: usize) -> Result<Option<Sampling>> {
-    let source = &recipe.sources[index];
-    let Some(sampling) = &source.sampling else { return Ok(None) };
-    let Some(teacher) = Teacher::of(&source.teacher, &session.outside)? else { return Ok(None) };
-    let endpoint = match &source.teacher {
+fn of_source(session: &Session, source: &SourceConfig, problems: &Slot) -> Result<Option<Sampling>> {
+    let (Some(sampling), Some(teacher)) = (&source.sampling, Teacher::of(&source.teacher, &session.outside)?) else {
+        return Ok(None);
+    };
+    let dataset = problems.ready()?;
+    let folder = session.store.samples(&teacher.folder());
+    let shards: Vec<_> = dataset.shards().collect();
+    let answers = distill_data_gen::holdings(sampling, &shards, &teacher.asked()?, &folder)?;
+    let train = match &dataset.manifest.tally.detail {
+        Detail::Problems { train, .. } => *train,
+        _ => 0,
+    };
+    let wanted = train * u64::from(sampling.samples_per_problem);
+    let requests = wanted.saturating_sub(answers.held + answers.old.adopted);
+    let advice = endpoint(&source.teacher).map_or_else(Vec::new, |endpoint| advice(endpoint, sampling));
+    let asked = asked(&source.teacher, (teacher.name, None), (requests, sampling.max_new_tokens), answers);
+    Ok(Some(Sampling { advice, ..asked }))
+}
+
+/// The evaluation of somebody beside the student, where that is asked over an endpoint.
+fn of_evaluation(
+    session: &Session,
+    recipe: &Recipe,
+    (subject, config): (&str, &TeacherConfig),
+    begun: &Begun,
+) -> Result<Option<Sampling>> {
+    let (Some(evaluation), Some(teacher)) = (&recipe.evaluation, Teacher::of(config, &session.outside)?) else {
+        return Ok(None);
+    };
+    let context = Context {
+        scratch: std::path::PathBuf::new(),
+        cancel: session.cancel.clone(),
+        progress: Progress::hidden(),
+        seed: recipe.seed,
+    };
+    let (folder, problems) = (session.store.samples(&teacher.folder()), ready(&begun.evaluated)?);
+    let missing = match distill_evaluate::missing(evaluation, &problems, &teacher.asked()?, &folder, &context) {
+        // It is among what the run would refuse.
+        Err(distill_evaluate::EvaluateError::NoProblems) => return Ok(None),
+        missing => missing?,
+    };
+    let answers = Holdings { held: missing.held, missing_bytes: missing.bytes, ..Holdings::default() };
+    let purpose = Some(format!("evaluation-{subject}"));
+    let asked = asked(config, (teacher.name, purpose), (missing.attempts, evaluation.max_new_tokens), answers);
+    Ok(Some(asked))
+}
+
+fn endpoint(teacher: &TeacherConfig) -> Option<&HttpTeacherConfig> {
+    match teacher {
         TeacherConfig::Http(config) => Some(&config.endpoint),
         TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => None,
-    };
-    let places = endpoint.map(|endpoint| endpoint.places()).unwrap_or_default();
+    }
+}
+
+/// What so many requests of at most so many tokens come to.
+fn asked(
+    config: &TeacherConfig,
+    (teacher, purpose): (String, Option<String>),
+    (requests, max_new_tokens): (u64, u32),
+    answers: Holdings,
+) -> Sampling {
+    let endpoint = endpoint(config);
+    let places = endpoint.map(HttpTeacherConfig::places).unwrap_or_default();
     let mut prices: Vec<Price> = places.iter().filter_map(|place| place.price).collect();
     prices.dedup();
-    let label = if index == 0 { "problems".to_owned() } else { format!("problems-{}", index + 1) };
-    let stage = session.record.stages.iter().find(|stage| stage.label == label && stage.state != State::Pending);
-    let dir = stage.map(|stage| session.store.stage(&stage.stage, &stage.key));
-    let made = dir.as_ref().map(|dir| dir.manifest()).transpose()?.flatten();
-    let answers = match (dir, &made) {
-        (Some(dir), Some(manifest)) => {
-            let shards: Vec<_> = Dataset::new(dir.path().to_owned(), manifest.clone()).shards().collect();
-            let folder = session.store.samples(&teacher.folder());
-            Some(distill_data_gen::holdings(sampling, &shards, &teacher.asked()?, &folder)?)
-        }
-        _ => None,
-    };
-    let train = match made.as_ref().map(|manifest| &manifest.tally.detail) {
-        Some(Detail::Problems { train, .. }) => Some(*train),
-        _ => match &source.problems {
-            ProblemsConfig::Generator(generator) => Some(u64::from(generator.count().saturating_sub(source.holdout))),
-            ProblemsConfig::File { .. } => None,
-        },
-    };
-    let there = answers.as_ref().map_or(0, |there| there.held + there.old.adopted);
-    let requests = train.map(|train| (train * u64::from(sampling.samples_per_problem)).saturating_sub(there));
-    let tokens = requests.map(|requests| requests * u64::from(sampling.max_new_tokens));
-    let expected = requests.map(|requests| requests * TOKENS_OF_R1.min(u64::from(sampling.max_new_tokens)));
-    let prompts = answers.as_ref().map(|there| there.missing_bytes / 4);
+    let tokens = requests * u64::from(max_new_tokens);
+    let expected = requests * TOKENS_OF_R1.min(u64::from(max_new_tokens));
+    let prompts = answers.missing_bytes / 4;
     let cost = |endpoint: &HttpTeacherConfig, currency| {
-        let cost = |tokens| endpoint.dearest(currency, prompts.unwrap_or_default(), tokens);
-        Some(Expense { currency, expected: cost(expected?), at_most: cost(tokens?) })
+        let cost = |tokens| endpoint.dearest(currency, prompts, tokens);
+        Expense { currency, expected: cost(expected), at_most: cost(tokens) }
     };
     let costs = endpoint.into_iter().flat_map(|endpoint| {
-        endpoint.currencies().into_iter().filter_map(|currency| cost(endpoint, currency)).collect::<Vec<_>>()
+        endpoint.currencies().into_iter().map(|currency| cost(endpoint, currency)).collect::<Vec<_>>()
     });
-    let concurrency = places.iter().map(|place| u64::from(place.concurrency.unwrap_or(1))).sum();
-    let advice = endpoint.map_or_else(Vec::new, |endpoint| advice(endpoint, sampling));
-    Ok(Some(Sampling {
-        teacher: teacher.name,
+    Sampling {
+        teacher,
+        purpose,
         requests,
         completion_tokens_at_most: tokens,
         prompt_tokens: prompts,
-        completion_tokens_expected: expected.filter(|_| endpoint.is_some()),
+        completion_tokens_expected: endpoint.map(|_| expected),
         prices,
         costs: costs.collect(),
-        concurrency,
+        concurrency: places.iter().map(|place| u64::from(place.concurrency.unwrap_or(1))).sum(),
         gpus: endpoint.and_then(|endpoint| endpoint.gpus),
         answers,
-        advice,
-    }))
+        advice: Vec::new(),
+    }
 }
 
 /// Weights, gradients and two moments in float32.

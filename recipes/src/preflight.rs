@@ -1,53 +1,194 @@
 //! Before the first request is sent: everything that a later stage would refuse is tried now, while it costs nothing.
 //!
-//! All problems are made and split already. What is checked here: who is to answer, the device, the base model with its
-//! tokenizer and both templates on three problems of every source, held-out problems, licences, and room on the disk.
+//! Paths are looked at before anything is made. Once all problems are made and split: who is to answer, the device, the base
+//! model with its tokenizer and both templates on three problems of every source, held-out problems, licences. All that is
+//! wrong is told together.
 
 use crate::{
-    recipe::{BaseConfig, Recipe, TeacherConfig},
-    teachers::{self, Secrets},
+    identity::Outside,
+    recipe::{BaseConfig, BenchmarkConfig, Recipe, TeacherConfig},
+    run::Begun,
+    session::ready,
+    teachers::{self, Secrets, Teacher},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, ModelConfig};
+use distill_data_gen::ProblemsConfig;
 use distill_dataset::{Dataset, Detail, Message, Problem, Split, TurnFormat, with_system};
-use distill_teacher::HttpTeacherConfig;
-use std::path::{Path, PathBuf};
+use std::{
+    cell::Cell,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// Problems of each source that are rendered and tokenised.
 const TRIED: usize = 3;
+
+/// What a recipe asks for that cannot be had here: nothing was sampled or bought.
+#[derive(Debug)]
+pub struct Unfit {
+    /// Each with what was expected, what was found, and what to do.
+    pub faults: Vec<String>,
+}
+
+impl Unfit {
+    /// An error where there is a fault.
+    fn of(faults: Vec<String>) -> Result<(), Unfit> {
+        if faults.is_empty() { Ok(()) } else { Err(Unfit { faults }) }
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.faults[..] {
+            [one] => write!(f, "nothing was sampled: {one}"),
+            all => {
+                write!(f, "nothing was sampled: {} things are wrong", all.len())?;
+                all.iter().try_for_each(|fault| write!(f, "\n- {}", fault.replace('\n', "\n  ")))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Unfit {}
 
 /// Where the run is to happen.
 pub(crate) struct Place {
     /// `cpu`, `cuda` or `cuda:N`.
     pub(crate) device: String,
-    /// The store's folder.
+    /// The store's folder, where digests are remembered.
     pub(crate) store: PathBuf,
+    /// Where a few small files may lie for a moment.
+    pub(crate) scratch: PathBuf,
 }
 
-/// Checks a recipe against the problems of its sources.
+/// Tries everything once, before the first stage that is not done yet.
+pub(crate) struct Preflight<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) begun: &'a Begun,
+    pub(crate) place: Place,
+    pub(crate) secrets: Secrets<'a>,
+    pub(crate) is_done: Cell<bool>,
+}
+
+impl Preflight<'_> {
+    /// Tries everything, the first time that it is called.
+    ///
+    /// # Errors
+    /// All that a later stage would refuse.
+    pub(crate) fn once(&self) -> Result<()> {
+        if !self.is_done.replace(true) {
+            Unfit::of(faults(self.recipe, self.begun, &self.place, self.secrets)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The files and folders that a recipe names are there.
 ///
 /// # Errors
-/// The first thing that a later stage would refuse, and what to do about it.
-pub(crate) fn check(recipe: &Recipe, problems: &[Dataset], place: &Place, secrets: Secrets<'_>) -> Result<()> {
-    let check = || {
-        keys(recipe, secrets)?;
-        money(recipe)?;
-        gpus(recipe)?;
-        log_probs(recipe)?;
-        held_out(recipe, problems)?;
-        licences(recipe, problems)?;
-        if recipe.student.is_some() {
-            distill_model::device(&place.device).map(drop)?;
-        }
-        student(recipe, problems, &place.store)
+/// Every path that leads nowhere, with its key.
+pub(crate) fn paths(recipe: &Recipe) -> Result<(), Unfit> {
+    let mut faults = Vec::new();
+    let mut look = |key: String, looked: Result<()>| {
+        faults.extend(looked.err().map(|error| format!("`{key}`: {error:#}")));
     };
-    check().context("nothing was sampled")
+    for (index, source) in recipe.sources.iter().enumerate() {
+        look(format!("sources.{index}.problems"), problems_there(&source.problems));
+    }
+    for (key, teacher, _) in recipe.askers() {
+        match teacher {
+            TeacherConfig::Local { dir, .. } => look(format!("{key}.local"), checkpoint_there(dir)),
+            TeacherConfig::Http(config) => {
+                let chat = config.chat.as_deref().map_or(Ok(()), |dir| Ok(Chat::load(dir).map(drop)?));
+                look(format!("{key}.http.chat"), chat);
+            }
+            TeacherConfig::WorkedSolutions => {}
+        }
+    }
+    if let Some(problems) = &recipe.evaluated_on {
+        look("evaluation.problems".to_owned(), problems_there(problems));
+    }
+    for (index, BenchmarkConfig { problems, .. }) in recipe.benchmarks.iter().enumerate() {
+        look(format!("benchmarks.{index}.problems"), problems_there(problems));
+    }
+    if let Some(student) = &recipe.student {
+        match &student.base {
+            BaseConfig::Checkpoint { path, .. } => look("student.base.checkpoint".to_owned(), checkpoint_there(path)),
+            BaseConfig::Config { config, tokenizer } => {
+                look("student.base.config".to_owned(), ModelConfig::load(config).map(drop).map_err(Into::into));
+                look("student.base.tokenizer".to_owned(), Chat::load_for_text(tokenizer).map(drop).map_err(Into::into));
+            }
+        }
+        let templates = [("chat-template", &student.chat_template), ("publish-template", &student.publish_template)];
+        for (key, path) in templates.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?))) {
+            look(
+                format!("student.{key}"),
+                distill_dataset::open_regular(path)
+                    .map(drop)
+                    .with_context(|| format!("cannot read {}", path.display())),
+            );
+        }
+    }
+    Unfit::of(faults)
+}
+
+fn problems_there(problems: &ProblemsConfig) -> Result<()> {
+    if let ProblemsConfig::File { path, format, .. } = problems {
+        distill_data_gen::problem_files(path, *format)?;
+    }
+    Ok(())
+}
+
+fn checkpoint_there(path: &Path) -> Result<()> {
+    let is_gguf = path.extension().is_some_and(|extension| extension == "gguf") && path.is_file();
+    ensure!(
+        is_gguf || path.join("config.json").exists(),
+        "no checkpoint at {}: expected a folder with config.json, model.safetensors and tokenizer.json, or a .gguf file\nhint: paths in a recipe are relative to the recipe's own folder",
+        path.display()
+    );
+    Ok(())
+}
+
+/// All that a later stage would refuse of a recipe and the problems of its sources, and what to do about it.
+///
+/// # Errors
+/// When the problems are not made yet.
+pub(crate) fn faults(recipe: &Recipe, begun: &Begun, place: &Place, secrets: Secrets<'_>) -> Result<Vec<String>> {
+    let (problems, evaluated) = (ready(&begun.problems)?, ready(&begun.evaluated)?);
+    let checks = [
+        keys(recipe, secrets),
+        money(recipe),
+        gpus(recipe),
+        log_probs(recipe),
+        held_out(recipe, &problems, &evaluated),
+        licences(recipe, &problems),
+        distill_model::device(&place.device).map(drop).context("`--device`"),
+        teachers(recipe, place),
+        student(recipe, &problems, &place.scratch),
+    ];
+    Ok(checks.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect())
+}
+
+/// Checkpoints that answer can be opened, and their cache holds the longest answer.
+fn teachers(recipe: &Recipe, place: &Place) -> Result<()> {
+    let outside = Outside::read(&place.store);
+    for (key, config, longest) in recipe.askers() {
+        let TeacherConfig::Local { .. } = config else { continue };
+        let Some(teacher) = Teacher::of(config, &outside)? else { continue };
+        teacher.asked().with_context(|| format!("`{key}.local`"))?;
+        // A device that is not there is told by itself.
+        if distill_model::device(&place.device).is_ok() {
+            teacher.plan(&place.device, longest)?;
+        }
+    }
+    Ok(())
 }
 
 /// Every endpoint's key is at hand.
 fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
-    for (_, teacher, _) in recipe.asked() {
+    for (_, teacher, _) in recipe.askers() {
         let TeacherConfig::Http(config) = teacher else { continue };
         let places = config.endpoint.places();
         let own = places.iter().filter_map(|place| place.api_key_env.as_ref());
@@ -62,26 +203,19 @@ fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
 /// Budgets of money can be counted: what is charged is known, and in their currency.
 fn money(recipe: &Recipe) -> Result<()> {
     for (table, teacher, sampling) in recipe.asked() {
-        if let Some(endpoint) = endpoint(teacher) {
-            let checked = endpoint.check_budget(&sampling.budget());
+        if let TeacherConfig::Http(config) = teacher {
+            let checked = config.endpoint.check_budget(&sampling.budget());
             checked.map_err(|message| anyhow!("`{table}.sampling`: {message}"))?;
         }
     }
-    let Some(evaluation) = recipe.evaluation.as_ref().filter(|evaluation| evaluation.teacher) else { return Ok(()) };
-    let teacher = recipe.sources.iter().find(|source| !matches!(source.teacher, TeacherConfig::WorkedSolutions));
-    match teacher.and_then(|source| endpoint(&source.teacher)).filter(|_| recipe.student.is_some()) {
-        Some(endpoint) => {
-            endpoint.check_budget(&evaluation.budget()).map_err(|message| anyhow!("`evaluation`: {message}"))
+    let Some(evaluation) = &recipe.evaluation else { return Ok(()) };
+    for (_, teacher) in recipe.compared() {
+        if let TeacherConfig::Http(config) = teacher {
+            let checked = config.endpoint.check_budget(&evaluation.budget());
+            checked.map_err(|message| anyhow!("`evaluation`: {message}"))?;
         }
-        None => Ok(()),
     }
-}
-
-fn endpoint(teacher: &TeacherConfig) -> Option<&HttpTeacherConfig> {
-    match teacher {
-        TeacherConfig::Http(config) => Some(&config.endpoint),
-        TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => None,
-    }
+    Ok(())
 }
 
 /// A budget of GPU-hours can be counted.
@@ -118,7 +252,7 @@ fn log_probs(recipe: &Recipe) -> Result<()> {
 }
 
 /// An evaluation has something to evaluate on, and a source something to sample.
-fn held_out(recipe: &Recipe, problems: &[Dataset]) -> Result<()> {
+fn held_out(recipe: &Recipe, problems: &[Dataset], evaluated: &[Dataset]) -> Result<()> {
     let (mut train, mut holdout) = (0, 0);
     for dataset in problems {
         if let Detail::Problems { train: more, holdout: held, .. } = &dataset.manifest.tally.detail {
@@ -126,11 +260,14 @@ fn held_out(recipe: &Recipe, problems: &[Dataset]) -> Result<()> {
             holdout += held;
         }
     }
-    ensure!(train > 0, "expected training problems, found none\nhint: lower `holdout`, or add problems");
-    let evaluated = recipe.student.is_some() && recipe.evaluation.is_some();
+    let sampled = !recipe.sources.is_empty();
+    ensure!(!sampled || train > 0, "expected training problems, found none\nhint: lower `holdout`, or add problems");
+    let Some(config) = &recipe.evaluation else { return Ok(()) };
+    let rows: u64 = evaluated.iter().map(|dataset| dataset.manifest.tally.rows_out).sum();
+    let found = if config.every_problem { rows } else { holdout };
     ensure!(
-        !evaluated || holdout > 0,
-        "`[evaluation]`: expected held-out problems, found none\nhint: set `holdout` in a source"
+        found > 0,
+        "`[evaluation]`: expected held-out problems, found none\nhint: set `holdout` in a source, or give it `problems` of its own"
     );
     Ok(())
 }
@@ -144,9 +281,9 @@ fn licences(recipe: &Recipe, problems: &[Dataset]) -> Result<()> {
 }
 
 /// The student can be made, and can be taught three problems of each source.
-fn student(recipe: &Recipe, problems: &[Dataset], store: &Path) -> Result<()> {
+fn student(recipe: &Recipe, problems: &[Dataset], scratch: &Path) -> Result<()> {
     let Some(student) = &recipe.student else { return Ok(()) };
-    let scratch = Scratch(store.join(format!("preflight-{}", std::process::id())));
+    let scratch = Scratch(scratch.join(format!("preflight-{}", std::process::id())));
     std::fs::create_dir_all(&scratch.0).with_context(|| format!("cannot create {}", scratch.0.display()))?;
     let folder = match &student.base {
         BaseConfig::Config { config, tokenizer } => {

@@ -20,6 +20,8 @@ pub enum Reporter {
     Terminal,
     /// JSON lines on standard error.
     Lines,
+    /// Bars on a terminal, and nothing of what is done.
+    Bars,
     /// Nowhere.
     Silent,
 }
@@ -35,7 +37,8 @@ impl Reporter {
         match self {
             Reporter::Terminal => terminal(),
             Reporter::Lines => lines(label.to_owned()),
-            Reporter::Silent => Progress::hidden(),
+            Reporter::Bars if std::io::stderr().is_terminal() => terminal(),
+            Reporter::Bars | Reporter::Silent => Progress::hidden(),
         }
     }
 
@@ -64,7 +67,7 @@ impl Reporter {
                 "event": event, "stage": label, "key": &manifest.key[..16.min(manifest.key.len())],
                 "rows_in": tally.rows_in, "rows_out": tally.rows_out, "rejected": tally.rejected, "wall_s": manifest.time.wall_s,
             })),
-            Reporter::Silent => {}
+            Reporter::Bars | Reporter::Silent => {}
         }
     }
 }
@@ -90,13 +93,32 @@ impl Bar {
             self.bar.set_style(style(&self.task, self.total, self.unit, shown));
         }
         self.bar.set_position(done);
-        self.bar.set_message(on_one_line(note));
+        self.bar.set_message(wrapped(&on_one_line(note)));
     }
 }
 
-/// A note has a line of its own: beside the bar there is no room for it.
+/// Letters of a note in one line: a narrow terminal has eighty.
+const NOTE_WIDTH: usize = 74;
+
+/// A note in lines of its own, none of which a terminal cuts: what an endpoint said, and when it is tried next, comes last.
+fn wrapped(note: &str) -> String {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in note.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > NOTE_WIDTH {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n    ")
+}
+
+/// A note has lines of its own: beside the bar there is no room for it.
 fn style(task: &str, total: u64, unit: &str, (eta, note): (bool, bool)) -> ProgressStyle {
-    let note = if note { "\n    {wide_msg:.dim}" } else { "" };
+    let note = if note { "\n    {msg:.dim}" } else { "" };
     let eta = if eta { "  {eta} left" } else { "" };
     let template = match total {
         0 => format!("  {{spinner}} {task:<10} {{human_pos}} {unit}  {{elapsed}}{note}"),
@@ -168,4 +190,19 @@ fn say(line: &str) {
 
 fn say_json(value: &serde_json::Value) {
     say(&value.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_note_is_told_to_its_end_in_lines_that_fit() {
+        let note = "4 in flight, $0.00 of $5.00, the endpoint has been away for 61 s, next try in 5 s (HTTP 429 Too Many Requests: Rate limit reached for requests), 8 tried again";
+        let told = wrapped(note);
+        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&told), words(note));
+        assert_eq!(wrapped("loss 0.41"), "loss 0.41");
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
     asking::Asking,
     data::{Data, manifests},
     filtering::{self, Benchmarks},
-    preflight,
+    preflight::{self, Preflight},
     recipe::{BaseConfig, ExportConfig, Recipe, StudentConfig},
     session::{Session, Slot, Spec, Work, ready},
     student::{Model, base_model},
@@ -16,15 +16,18 @@ use anyhow::{Context as _, Result};
 use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SplitConfig, TRACES};
 use distill_dataset::{Dataset, Keyed, Shard};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
-use distill_filters::{EXAMPLES, EXPORT, EXPORT_DROPPED, Exported, Inputs, ShapingConfig};
+use distill_filters::{EXAMPLES, EXPORT, EXPORT_DROPPED, Exported, Inputs};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainingConfig};
 use distill_teacher::Answers;
 use distill_teacher_local::{LocalTeacher, Precision};
+use std::cell::Cell;
 
 /// The parts of the path: a command goes up to and including one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Until {
+    /// Problems, split: nothing is bought yet.
+    Problems,
     /// Traces.
     Sample,
     /// Decisions.
@@ -44,28 +47,66 @@ pub enum Until {
 /// # Errors
 /// What the first failing stage says; stages before it are done and stay done.
 pub fn run(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
-    session.phase(Until::Sample);
+    let begun = problems(session, recipe)?;
+    onward(session, recipe, &begun, secrets)
+}
+
+/// The first part of the path, in which nothing is bought: benchmarks, and every source's problems.
+///
+/// # Errors
+/// What is named and not there; what the first failing stage says.
+pub fn problems(session: &mut Session, recipe: &Recipe) -> Result<Begun> {
+    session.phase(Until::Problems);
     // What filters read beside the tables is tried before anything is bought.
+    preflight::paths(recipe)?;
     filtering::check_files(session, recipe)?;
     let benchmarks = filtering::benchmarks(session, recipe)?;
     let problems = make_problems(session, recipe, &benchmarks)?;
+    let evaluated = match &recipe.evaluated_on {
+        Some(config) => vec![source(session, recipe.seed, config, "evaluation-problems".to_owned())?],
+        None => problems.clone(),
+    };
+    Ok(Begun { benchmarks, problems, evaluated })
+}
+
+/// The first part of a path.
+pub struct Begun {
+    /// Benchmarks by name.
+    pub(crate) benchmarks: Vec<(String, Slot)>,
+    /// Every source's problems, split.
+    pub(crate) problems: Vec<Slot>,
+    /// What models are evaluated on: a set of its own, or what is held out of those.
+    pub(crate) evaluated: Vec<Slot>,
+}
+
+/// The path from the problems on.
+///
+/// # Errors
+/// As [`run`].
+pub fn onward(session: &mut Session, recipe: &Recipe, begun: &Begun, secrets: Secrets<'_>) -> Result<()> {
+    let Begun { benchmarks, problems, .. } = begun;
+    let place = session.place();
+    let preflight = Preflight { recipe, begun, place, secrets, is_done: Cell::new(false) };
+    if recipe.sources.is_empty() {
+        return evaluate(session, &preflight, None).map(drop);
+    }
+    session.phase(Until::Sample);
     let mut traces = Vec::new();
     for index in 0..recipe.sources.len() {
-        traces.push(make_traces(session, recipe, index, &problems, secrets)?);
+        traces.push(make_traces(session, &preflight, index)?);
     }
     session.phase(Until::Filter);
-    let (verdicts, selection) = filtering::traces(session, recipe, &benchmarks, (&problems, &traces), secrets)?;
-    let data = Data { problems: &problems, traces: &traces, selection: &selection };
+    let (verdicts, selection) = filtering::traces(session, recipe, benchmarks, (problems, &traces), secrets)?;
+    let data = Data { problems, traces: &traces, selection: &selection };
     session.phase(Until::Export);
     if let Some(config) = &recipe.export {
         export(session, config, &data, verdicts.as_ref())?;
     }
-    let Some(student) = &recipe.student else { return Ok(()) };
+    let Some(student) = &recipe.student else { return evaluate(session, &preflight, None).map(drop) };
     session.phase(Until::Train);
     let base = base_model(session, &student.base)?;
-    let trained = train(session, (&recipe.shaping, student), &base, &data)?;
-    session.phase(Until::Evaluate);
-    let scores = evaluate(session, recipe, (&base, &trained), &problems, secrets)?;
+    let trained = train(session, student, &base, (&data, &preflight))?;
+    let scores = evaluate(session, &preflight, Some((&base, &trained)))?;
     session.phase(Until::Publish);
     if let Some(config) = &recipe.publish {
         let has_base = matches!(student.base, BaseConfig::Checkpoint { .. });
@@ -112,18 +153,14 @@ pub(crate) fn source(session: &mut Session, seed: u64, config: &ProblemsConfig, 
 }
 
 /// What a teacher answers to a source's training problems, or the problems' own worked solutions.
-fn make_traces(
-    session: &mut Session,
-    recipe: &Recipe,
-    index: usize,
-    problems: &[Slot],
-    secrets: Secrets<'_>,
-) -> Result<Slot> {
+fn make_traces(session: &mut Session, preflight: &Preflight<'_>, index: usize) -> Result<Slot> {
+    let Preflight { recipe, secrets, .. } = *preflight;
     let source = &recipe.sources[index];
-    let own = &problems[index];
+    let own = &preflight.begun.problems[index];
     let (Some(teacher), Some(sampling)) = (Teacher::of(&source.teacher, &session.outside)?, &source.sampling) else {
         let spec = Spec::new(TRACES, &"worked-solutions", Keyed::default().with("teacher", "worked-solutions"))?;
         return session.stage(spec.label(label("traces", index)).input("problems", own), |_| {
+            preflight.once()?;
             let shards: Vec<Shard> = own.ready()?.shards().collect();
             Ok(Work::map(shards.len(), move |unit, context, out| {
                 Ok(distill_data_gen::write_worked_solutions(&shards[unit], unit, &context.cancel, out)?)
@@ -131,9 +168,8 @@ fn make_traces(
         });
     };
     let (stage, label) = (TRACES, label("traces", index));
-    let place = preflight::Place { device: session.device.clone(), store: session.store.root().to_owned() };
     let asking = Asking { stage, label, teacher, sampling, verifier: recipe.verifier() };
-    asking.traces(session, own, secrets, || preflight::check(recipe, &ready(problems)?, &place, secrets))
+    asking.traces(session, own, secrets, || preflight.once())
 }
 
 /// Units of a map over these.
@@ -178,10 +214,11 @@ fn export(session: &mut Session, config: &ExportConfig, data: &Data<'_>, verdict
 /// Examples from the kept traces, and a student that learns them.
 fn train(
     session: &mut Session,
-    (shaping, student): (&ShapingConfig, &StudentConfig),
+    student: &StudentConfig,
     base: &Model,
-    data: &Data<'_>,
+    (data, preflight): (&Data<'_>, &Preflight<'_>),
 ) -> Result<Slot> {
+    let shaping = &preflight.recipe.shaping;
     let spec = data.inputs(Spec::new(EXAMPLES, shaping, shaping.keyed())?);
     let examples = session.stage(spec, |_| {
         let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
@@ -201,6 +238,7 @@ fn train(
     }
     let device = session.device.clone();
     session.stage(spec, |_| {
+        preflight.once()?;
         Ok(Work::gather(move |context, out| {
             let examples = [examples.ready()?.clone()];
             let base = Base {
@@ -213,58 +251,71 @@ fn train(
     })
 }
 
-/// The student before and after, and its teacher where the recipe says so.
-fn evaluate(
-    session: &mut Session,
-    recipe: &Recipe,
-    (base, trained): (&Model, &Slot),
-    problems: &[Slot],
-    secrets: Secrets<'_>,
-) -> Result<Vec<Slot>> {
+/// The student before and after, its teacher where the recipe says so, and whoever else is to be compared.
+fn evaluate(session: &mut Session, preflight: &Preflight<'_>, student: Option<(&Model, &Slot)>) -> Result<Vec<Slot>> {
+    let recipe = preflight.recipe;
     let Some(config) = &recipe.evaluation else { return Ok(Vec::new()) };
-    let spec = |subject: &str| {
-        let settings = Keyed::of(config, &EvaluationConfig::unset()).with("subject", subject).with("seed", recipe.seed);
-        let spec = Spec::new(EVALUATION, config, settings)?.label(format!("evaluation-{subject}"));
-        anyhow::Ok(spec.inputs("problems", problems))
-    };
-    let device = session.device.clone();
+    session.phase(Until::Evaluate);
     let mut scores = Vec::new();
-    let after = Model::Made(Box::new(trained.clone()));
-    for (subject, model) in [("before", base), ("after", &after)] {
-        let device = &device;
-        scores.push(session.stage(model.input(spec(subject)?, "model"), |_| {
-            Ok(Work::gather(move |context, out| {
-                let placement = teachers::placement(device, Precision::default(), config.max_new_tokens);
-                let complete = LocalTeacher::load(model.dir()?, model.digest()?, placement)?;
-                Ok(distill_evaluate::evaluate(subject, config, &ready(problems)?, &complete, context, out)?)
-            }))
-        })?);
+    if let Some((base, trained)) = student {
+        let problems = &preflight.begun.evaluated;
+        let after = Model::Made(Box::new(trained.clone()));
+        for (subject, model) in [("before", base), ("after", &after)] {
+            let device = session.device.clone();
+            let spec = evaluation(preflight, config, subject)?;
+            scores.push(session.stage(model.input(spec, "model"), |_| {
+                preflight.once()?;
+                Ok(Work::gather(move |context, out| {
+                    let placement = teachers::placement(&device, Precision::default(), config.max_new_tokens);
+                    let complete = LocalTeacher::load(model.dir()?, model.digest()?, placement)?;
+                    Ok(distill_evaluate::evaluate(subject, config, &ready(problems)?, &complete, context, out)?)
+                }))
+            })?);
+        }
     }
-    if !config.teacher {
-        return Ok(scores);
-    }
-    let teachers =
-        recipe.sources.iter().filter_map(|source| Teacher::of(&source.teacher, &session.outside).transpose());
-    if let Some(teacher) = teachers.take(1).collect::<Result<Vec<_>>>()?.pop() {
-        // What a teacher's answers cost is paid once: they lie where all runs find them.
-        let (answers, store) = (session.store.samples(&teacher.folder()), session.store.clone());
-        let old_evaluations = session.store.root().join(EVALUATION.name);
-        scores.push(session.stage(spec("teacher")?.outside("model", teacher.digest()), |owner| {
-            Ok(Work::gather(move |context, out| {
-                let (complete, answers) = (
-                    teacher.open(&device, config.max_new_tokens, Some(&store), secrets)?,
-                    Answers::share(&answers, owner)?,
-                );
-                let problems = ready(problems)?;
-                let old = (&complete.identity(), &*old_evaluations);
-                distill_evaluate::adopt(config, &problems, old, &answers, context)?;
-                distill_evaluate::ask(config, &problems, &*complete, &answers, context)?;
-                let subject = ("teacher", &complete.identity());
-                Ok(distill_evaluate::score(subject, config, &problems, &answers, context, out)?)
-            }))
-        })?);
+    for (name, teacher) in recipe.compared() {
+        if let Some(teacher) = Teacher::of(teacher, &session.outside)? {
+            scores.push(evaluate_teacher(session, preflight, (name, &teacher), config)?);
+        }
     }
     Ok(scores)
+}
+
+/// The stage of a subject's evaluation, its model aside.
+fn evaluation(preflight: &Preflight<'_>, config: &EvaluationConfig, subject: &str) -> Result<Spec> {
+    let settings = Keyed::of(config, &EvaluationConfig::unset()).with("subject", subject);
+    let settings = settings.with("seed", preflight.recipe.seed);
+    let spec = Spec::new(EVALUATION, config, settings)?.label(format!("evaluation-{subject}"));
+    Ok(spec.inputs("problems", &preflight.begun.evaluated))
+}
+
+/// A model that is there. What its answers cost is paid once: they lie where all runs find them.
+fn evaluate_teacher(
+    session: &mut Session,
+    preflight: &Preflight<'_>,
+    (subject, teacher): (&str, &Teacher),
+    config: &EvaluationConfig,
+) -> Result<Slot> {
+    let (answers, store) = (session.store.samples(&teacher.folder()), session.store.clone());
+    let old_evaluations = session.store.root().join(EVALUATION.name);
+    let (device, problems) = (session.device.clone(), &preflight.begun.evaluated);
+    let name = format!("{}/evaluation-{subject}", session.record.name);
+    let spec = evaluation(preflight, config, subject)?.outside("model", teacher.digest());
+    session.stage(spec, |owner| {
+        preflight.once()?;
+        Ok(Work::gather(move |context, out| {
+            let (complete, answers) = (
+                teacher.open(&device, config.max_new_tokens, Some(&store), preflight.secrets)?,
+                Answers::share(&answers, owner)?.labelled(name),
+            );
+            let problems = ready(problems)?;
+            let old = (&complete.identity(), &*old_evaluations);
+            distill_evaluate::adopt(config, &problems, old, &answers, context)?;
+            distill_evaluate::ask(config, &problems, &*complete, &answers, context)?;
+            let subject = (subject, &complete.identity());
+            Ok(distill_evaluate::score(subject, config, &problems, &answers, context, out)?)
+        }))
+    })
 }
 
 /// The folder that others load, with a card that says where everything in it comes from.

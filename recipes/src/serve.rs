@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_dataset::Cancel;
 use distill_teacher_local::{Engine, Limits, Placement, Precision, ServerConfig, load};
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 /// Serves until `cancel`; `say` gets the line that tells where.
 ///
@@ -31,9 +31,8 @@ pub fn serve(
     };
     let limits = Limits { running: args.running.max(1), ..Limits::default() };
     let (chat, engine, precision) = open(&args.decode, limits)?;
-    let name = args.decode.checkpoint.canonicalize().ok();
-    let name = name.as_ref().and_then(|path| path.file_name()).map_or("model".into(), |name| name.to_string_lossy());
-    let name = if precision.is_reduced() { format!("{name}-{}", precision.name()) } else { name.into_owned() };
+    let name = name_of(&args.decode.checkpoint);
+    let name = if precision.is_reduced() { format!("{name}-{}", precision.name()) } else { name };
     let model = args.name.clone().unwrap_or(name);
     let config = ServerConfig {
         address: SocketAddr::new(args.host, args.port),
@@ -56,6 +55,24 @@ pub fn serve(
     told
 }
 
+/// A model is called as its folder or file was typed, be that a link; `.` has no name of its own.
+fn name_of(checkpoint: &Path) -> String {
+    let typed = std::path::absolute(checkpoint).unwrap_or_else(|_| checkpoint.to_owned());
+    let name = match typed.extension().is_some_and(|extension| extension == "gguf") {
+        true => typed.file_stem(),
+        false => typed.file_name(),
+    };
+    match name {
+        Some(name) => name.to_string_lossy().into_owned(),
+        // It ends in `..`.
+        None => typed
+            .canonicalize()
+            .ok()
+            .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+            .unwrap_or_else(|| "model".to_owned()),
+    }
+}
+
 /// Loads what a command decodes.
 ///
 /// # Errors
@@ -67,4 +84,20 @@ pub fn open(args: &DecodeArgs, limits: Limits) -> Result<(Arc<Chat>, Engine, Pre
     let limits = Limits { cache_bytes, ..limits };
     let (chat, engine) = load(&args.checkpoint, Placement { device: &args.device, precision, limits })?;
     Ok((chat, engine, precision))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_called_as_it_was_typed() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(root.path().join("56ab")).expect("a folder");
+        std::os::unix::fs::symlink("56ab", root.path().join("published")).expect("a link");
+        assert_eq!(name_of(&root.path().join("published")), "published", "a link has its own name");
+        assert_eq!(name_of(&root.path().join("published/")), "published");
+        assert_eq!(name_of(&root.path().join("small.q8.gguf")), "small.q8");
+        assert_eq!(name_of(&root.path().join("56ab/../56ab")), "56ab");
+    }
 }

@@ -7,10 +7,13 @@
 
 use crate::{
     identity::Outside,
+    kept::KeptNothing,
     links::link,
+    preflight::Place,
     progress::Reporter,
     record::{RunRecord, StageRecord, State},
     run::Until,
+    standing, users,
 };
 use anyhow::{Context as _, Result};
 use distill_dataset::{
@@ -152,7 +155,7 @@ pub fn ready<'a>(slots: impl IntoIterator<Item = &'a Slot>) -> Result<Vec<Datase
 pub enum Mode {
     /// Run what is missing, up to and including a stage.
     Run(Until),
-    /// Run nothing and write nothing.
+    /// Run nothing and write nothing, but for problems where [`Session::aside`] says so.
     Plan,
 }
 
@@ -192,9 +195,15 @@ pub struct Session {
     pub outside: Outside,
     /// Stages with their keys as far as they are known.
     pub sketches: Vec<(String, String)>,
+    /// Whether a stage that keeps no row fails.
+    pub wants_rows: bool,
+    /// In a plan, the store in which problems are made that are not there yet: all that a plan counts depends on them.
+    pub aside: Option<Store>,
     phase: Until,
     reporter: Reporter,
     made: usize,
+    /// Whether the store knows of the run.
+    noted: bool,
     alive: Option<Alive>,
 }
 
@@ -210,9 +219,12 @@ impl Session {
             rank: Rank::default(),
             outside: Outside::read(store.root()),
             sketches: Vec::new(),
-            phase: Until::Sample,
+            wants_rows: false,
+            aside: None,
+            phase: Until::Problems,
             reporter,
             made: 0,
+            noted: false,
             alive: None,
             store,
         }
@@ -233,11 +245,18 @@ impl Session {
         matches!(self.mode, Mode::Run(until) if phase <= until)
     }
 
+    /// Where everything is tried before anything is bought: a plan leaves nothing in the store.
+    pub(crate) fn place(&self) -> Place {
+        let (store, device) = (self.store.root().to_owned(), self.device.clone());
+        let scratch = self.aside.as_ref().map_or(store.clone(), |aside| aside.root().to_owned());
+        Place { device, store, scratch }
+    }
+
     /// This process, as others see it who work on the same store.
     fn owner(&mut self) -> Result<Arc<Owner>> {
         let alive = match self.alive.take() {
             Some(alive) => alive,
-            None => Alive::new(Owner::register(&self.store.owners(), TTL)?),
+            None => Alive::new(Owner::register(&self.aside.as_ref().unwrap_or(&self.store).owners(), TTL)?),
         };
         Ok(self.alive.insert(alive).owner.clone())
     }
@@ -266,12 +285,16 @@ impl Session {
             }
             self.enter(&spec, &key, State::Found)?;
             self.reporter.found(&spec.label, &dataset.manifest);
+            self.check_rows(&spec, &dataset.manifest)?;
             return Ok(Slot(Some(dataset)));
         }
         self.enter(&spec, &key, State::Pending)?;
-        if !self.is_wanted(self.phase) {
-            return Ok(Slot(None));
-        }
+        let aside = self.aside.as_ref().filter(|_| self.phase == Until::Problems);
+        let dir = match aside.map(|store| store.stage(spec.stage.name, &key)) {
+            Some(aside) => aside,
+            None if self.is_wanted(self.phase) => dir,
+            None => return Ok(Slot(None)),
+        };
         self.cancel.check()?;
         tracing::info!(stage = spec.label, key = &key[..KEY_DIGITS], "stage begins");
         let draft = Manifest {
@@ -289,14 +312,26 @@ impl Session {
             ..Manifest::default()
         };
         let manifest = self.run_units(&spec, &dir, draft, open).with_context(|| format!("stage `{}`", spec.label))?;
+        if self.aside.is_some() {
+            return Ok(Slot(Some(Dataset::new(dir.path().to_owned(), manifest))));
+        }
         self.made += 1;
         self.enter(&spec, &key, State::Made)?;
         self.reporter.made(&spec.label, &manifest);
+        self.check_rows(&spec, &manifest)?;
         let dataset = Dataset::new(dir.path().to_owned(), manifest);
         if spec.taken_away {
             self.outside.learn(&dataset);
         }
         Ok(Slot(Some(dataset)))
+    }
+
+    /// A stage that kept no row ends the run, where rows are wanted.
+    fn check_rows(&self, spec: &Spec, manifest: &Manifest) -> Result<()> {
+        if !self.wants_rows || !self.is_wanted(self.phase) {
+            return Ok(());
+        }
+        KeptNothing::of(manifest, &spec.label, &self.record.name).map_or(Ok(()), |nothing| Err(nothing.into()))
     }
 
     /// Does this rank's units, waits for the others', and writes the manifest.
@@ -311,7 +346,7 @@ impl Session {
         let mut work = open(owner.clone())?;
         let Rank { rank, world } = self.rank;
         let mine: Vec<usize> = (0..work.num_units).filter(|unit| unit % world == rank).collect();
-        let mut context = Context {
+        let context = Context {
             scratch: PathBuf::new(),
             cancel: self.cancel.clone(),
             progress: self.reporter.progress(&spec.label),
@@ -331,7 +366,9 @@ impl Session {
                     Claimed::Done => {}
                     Claimed::Held { by } => held = Some((*unit, by)),
                     Claimed::Mine(claim) => {
-                        context.scratch = claim.scratch();
+                        let scratch = claim.scratch();
+                        let progress = standing::recorded(&context.progress, &scratch, (*unit, work.num_units));
+                        let context = Context { scratch, progress, ..context.clone() };
                         run_unit(claim, *unit, dir, &context, &mut work.unit)?;
                         waiting = Waiting::default();
                     }
@@ -359,6 +396,10 @@ impl Session {
         }
         fs::create_dir_all(&self.folder).with_context(|| format!("cannot create {}", self.folder.display()))?;
         self.record.write(&self.folder)?;
+        if !self.noted {
+            users::note(&self.store, &self.folder)?;
+            self.noted = true;
+        }
         if !key.is_empty() && state != State::Pending {
             link(&self.folder.join(&spec.label), self.store.stage(spec.stage.name, key).path())?;
         }

@@ -123,8 +123,8 @@ pub fn render(folder: &Path, args: &ShowArgs, marks: Marks) -> Result<String> {
             && (!args.unknown || decision.is_some_and(|decision| decision.outcomes.contains(&Outcome::Unknown)))
     };
     let rows = rows(&view, args.limit, wanted)?;
-    if let (Some(id), true) = (&args.id, rows.is_empty()) {
-        bail!("no trace of this run has an id that begins with `{id}`");
+    if rows.is_empty() {
+        bail!("{}", nothing(&view, args));
     }
     let mut text = String::new();
     for row in &rows {
@@ -136,6 +136,31 @@ pub fn render(folder: &Path, args: &ShowArgs, marks: Marks) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// Why no trace is shown, and what there would be to see.
+fn nothing(view: &View, args: &ShowArgs) -> String {
+    if args.limit == 0 {
+        return "`--limit`: expected 1 or more, found 0".to_owned();
+    }
+    if let Some(id) = &args.id {
+        return format!("no trace of this run has an id that begins with `{id}`, and what else was asked for");
+    }
+    let Some(funnel) = view.funnel().filter(|_| args.dropped.is_some() || args.unknown) else {
+        return match args.dropped.is_some() || args.unknown {
+            true => "no trace is decided on yet\nhint: `distill filter RECIPE` decides".to_owned(),
+            false => "the run's traces have no row".to_owned(),
+        };
+    };
+    let Some(reason) = &args.dropped else { return "no filter was undecided on any trace".to_owned() };
+    let reasons: Vec<String> = funnel
+        .steps
+        .iter()
+        .flat_map(|step| step.dropped.iter().map(|(reason, count)| format!("{reason} ({}, {count})", step.filter)))
+        .collect();
+    let known = if reasons.is_empty() { "nothing was dropped".to_owned() } else { reasons.join(", ") };
+    let undecided = if args.unknown { ", with a filter undecided on it" } else { "" };
+    format!("no trace was dropped for `{reason}`{undecided}\nhint: traces were dropped for: {known}")
 }
 
 /// A measure's place among the filters, from its label: `measure-3-verify` is the third's. Selectors measure nothing.

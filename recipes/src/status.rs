@@ -28,6 +28,7 @@ pub fn render(folder: &Path, as_json: bool) -> Result<String> {
             None => writeln!(text, "  pending  {}", stage.label),
         };
         if dataset.is_none() {
+            text.push_str(&view.unfinished(stage).map_or(String::new(), |unfinished| unfinished.told()));
             text.push_str(&Buying::of(&view, &stage.label)?.told());
         }
     }
@@ -64,6 +65,9 @@ fn as_value(view: &View) -> Value {
                 && !buying.is_empty()
             {
                 value["buying"] = buying.as_value();
+            }
+            if let Some(unfinished) = view.unfinished(stage).filter(|_| dataset.is_none()) {
+                value["unfinished"] = json!(unfinished);
             }
             if let Some(dataset) = dataset {
                 value["digest"] = json!(dataset.manifest.digest);
@@ -114,7 +118,7 @@ fn scores(view: &View) -> String {
         // Writing into a string cannot fail.
         let _ = writeln!(
             text,
-            "{subject:<10} {:>5.1} % {}  (95 %: {:.1} to {:.1}; {} held-out problems, {} samples each)",
+            "{subject:<10} {:>5.1} % {}  (95 %: {:.1} to {:.1}; {} problems, {} samples each)",
             score.mean * 100.0,
             score.metric,
             score.low * 100.0,

@@ -29,6 +29,9 @@ pub fn talk(args: &ChatArgs, color: bool) -> Result<()> {
     messages.extend(args.system.as_ref().map(Message::system));
     let stopped = Arc::new(std::sync::Mutex::new(stop));
     stop_on_signal(stopped.clone(), answering.clone())?;
+    if terminal {
+        tell(&banner(args, &chat, engine.context()))?;
+    }
     let mut lines = stdin().lock().lines();
     loop {
         if terminal {
@@ -38,8 +41,20 @@ pub fn talk(args: &ChatArgs, color: bool) -> Result<()> {
         }
         let Some(line) = lines.next() else { return Ok(()) };
         let line = line.context("cannot read standard input")?;
-        if line.trim().is_empty() {
-            continue;
+        match line.trim() {
+            "" => continue,
+            "/exit" | "/quit" => return Ok(()),
+            "/clear" => {
+                messages.truncate(usize::from(args.system.is_some()));
+                tell("[a new conversation]")?;
+                continue;
+            }
+            // Somebody who types may mistype a command; what a script sends is a question.
+            other if terminal && other.starts_with('/') && !other.contains(char::is_whitespace) => {
+                tell(&printable(&format!("no command {other}: expected {COMMANDS}")))?;
+                continue;
+            }
+            _ => {}
         }
         messages.push(Message::user(line));
         let cancel = Cancel::default();
@@ -50,19 +65,32 @@ pub fn talk(args: &ChatArgs, color: bool) -> Result<()> {
         answering.store(false, Ordering::SeqCst);
         match said {
             Ok(Said { answer, note }) => {
-                writeln!(std::io::stderr(), "{note}").context("cannot write to standard error")?;
+                tell(&note)?;
                 messages.push(Message::assistant(answer));
             }
             // Somebody who types may go on with another question; a script should hear of it.
             Err(error) if terminal => {
-                writeln!(std::io::stderr(), "error: {}", printable(&error.to_string()))
-                    .context("cannot write to standard error")?;
+                tell(&format!("error: {}", printable(&error.to_string())))?;
                 messages.pop();
             }
             Err(error) => return Err(error),
         }
         turns += 1;
     }
+}
+
+/// What can be typed in place of a question.
+const COMMANDS: &str = "/clear for a new conversation, /exit (or Ctrl-D) to leave, Ctrl-C to break an answer off";
+
+/// Who answers, and how one leaves.
+fn banner(args: &ChatArgs, chat: &Chat, context: usize) -> String {
+    let checkpoint = args.decode.checkpoint.display();
+    let kind = if chat.has_template() { "" } else { "; it has no chat template, so it goes on from what you type" };
+    printable(&format!("{checkpoint} on {}, {context} tokens of context{kind}\n{COMMANDS}", args.decode.device))
+}
+
+fn tell(line: &str) -> Result<()> {
+    writeln!(std::io::stderr(), "{line}").context("cannot write to standard error")
 }
 
 /// How answers are shown, and what breaks them off.

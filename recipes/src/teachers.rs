@@ -81,7 +81,9 @@ impl Teacher {
         match &self.kind {
             Kind::Http(known) => Ok(known.1.clone()),
             Kind::Local(dir, _) => {
-                let template_hash = load_chat(dir)?.template_hash().to_owned();
+                let chat = distill_teacher_local::chat_of(dir)?.templated();
+                let chat = chat.with_context(|| format!("chat folder {}", dir.display()))?;
+                let template_hash = chat.template_hash().to_owned();
                 Ok(Identity { teacher: self.identity.clone(), template_hash, ..Identity::default() })
             }
         }

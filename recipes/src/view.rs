@@ -1,9 +1,15 @@
 //! A run as it stands on disk: its record, and the manifests that its links lead to. What status, report and show read.
 
-use crate::record::{RunRecord, StageRecord, State};
+use crate::{
+    record::{RunRecord, StageRecord, State},
+    standing::Unfinished,
+};
 use anyhow::Result;
-use distill_dataset::{Dataset, Detail, Funnel, Manifest, Score};
-use std::path::{Path, PathBuf};
+use distill_dataset::{Dataset, Detail, Funnel, Manifest, Score, Store};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A run.
 pub struct View {
@@ -30,6 +36,23 @@ impl View {
     /// The finished datasets of a stage.
     pub fn of<'v>(&'v self, stage: &'v str) -> impl Iterator<Item = &'v Dataset> {
         self.stages.iter().filter(move |(record, _)| record.stage == stage).filter_map(|(_, dataset)| dataset.as_ref())
+    }
+
+    /// The store: where a finished stage's link leads, else as the run was told.
+    pub fn store(&self) -> Store {
+        let linked = self.stages.iter().filter(|(_, dataset)| dataset.is_some()).find_map(|(stage, _)| {
+            // `<store>/<stage>/<key>`
+            let target = fs::canonicalize(self.folder.join(&stage.label)).ok()?;
+            target.ancestors().nth(2).map(Path::to_owned)
+        });
+        Store::new(linked.unwrap_or_else(|| PathBuf::from(&self.record.store)))
+    }
+
+    /// How far a stage is that was begun and is not done.
+    pub fn unfinished(&self, stage: &StageRecord) -> Option<Unfinished> {
+        let known = Some(stage).filter(|stage| !stage.key.is_empty())?;
+        let unfinished = Unfinished::of(&self.store().stage(&known.stage, &known.key));
+        (!unfinished.is_empty()).then_some(unfinished)
     }
 
     /// Manifests of what is done.

@@ -290,7 +290,12 @@ impl Pump<'_, '_> {
         if !self.remark.is_empty() {
             notes.push(self.remark.clone());
         }
-        for (count, what) in [(self.tally.unanswered, "cannot be had"), (self.tally.failed, "failed")] {
+        let counts = [
+            (self.seen.retries, "tried again"),
+            (self.tally.unanswered, "cannot be had"),
+            (self.tally.failed, "failed"),
+        ];
+        for (count, what) in counts {
             if count > 0 {
                 notes.push(format!("{count} {what}"));
             }

@@ -87,6 +87,11 @@ impl Progress {
         (self.0)(ProgressEvent::Advance { done, note: note.into() });
     }
 
+    /// Hands on what another progress was told.
+    pub fn forward(&self, event: ProgressEvent) {
+        (self.0)(event);
+    }
+
     /// Ends the task.
     pub fn end(&self) {
         (self.0)(ProgressEvent::End);

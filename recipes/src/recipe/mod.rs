@@ -5,6 +5,7 @@
 //!
 //! Paths are resolved against the recipe's folder here, and nowhere else.
 
+mod compared;
 mod cuts;
 pub mod decode;
 pub mod diagnostic;
@@ -15,7 +16,7 @@ mod tests;
 pub mod values;
 
 use crate::run::Until;
-use diagnostic::RecipeError;
+use diagnostic::{RecipeError, Source};
 use distill_data_gen::{ProblemsConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
 use distill_filters::{FilterConfig, OnUnknown, ShapingConfig, VerifyConfig};
@@ -54,6 +55,10 @@ pub struct Recipe {
     pub student: Option<StudentConfig>,
     /// How models are compared.
     pub evaluation: Option<EvaluationConfig>,
+    /// The problems that they are compared on, in place of held-out ones.
+    pub evaluated_on: Option<ProblemsConfig>,
+    /// Who is compared beside the student and its teacher.
+    pub subjects: Vec<SubjectConfig>,
     /// What is published.
     pub publish: Option<PublishConfig>,
     /// The `--set` overrides, as given, then what a cut lays over it.
@@ -95,6 +100,15 @@ pub struct SourceConfig {
     pub teacher: TeacherConfig,
     /// How it is asked; absent for worked solutions.
     pub sampling: Option<SamplingConfig>,
+}
+
+/// Who is evaluated: a checkpoint, or a model behind an endpoint.
+#[derive(Clone, Debug)]
+pub struct SubjectConfig {
+    /// What scores call it.
+    pub name: String,
+    /// Who answers.
+    pub teacher: TeacherConfig,
 }
 
 /// Who answers.
@@ -179,12 +193,13 @@ impl Recipe {
     ///
     /// # Errors
     /// Which table is missing.
-    pub fn can(&self, until: Until) -> anyhow::Result<()> {
-        let missing = |table: &str, done: &str| anyhow::bail!("the recipe has no {table}: nothing can be {done}");
+    pub fn can(&self, until: Until) -> Result<(), String> {
+        let missing = |table: &str, done: &str| Err(format!("the recipe has no {table}: nothing can be {done}"));
         match until {
             Until::Export if self.export.is_none() => missing("[export]", "exported"),
-            Until::Train | Until::Evaluate if self.student.is_none() => missing("[student]", "trained"),
+            Until::Train if self.student.is_none() => missing("[student]", "trained"),
             Until::Evaluate if self.evaluation.is_none() => missing("[evaluation]", "evaluated"),
+            Until::Sample | Until::Filter if self.sources.is_empty() => missing("[[sources]]", "sampled"),
             _ => Ok(()),
         }
     }
@@ -195,6 +210,25 @@ impl Recipe {
         let sources =
             sources.filter_map(|(index, it)| Some((format!("sources.{index}"), &it.teacher, it.sampling.as_ref()?)));
         sources.chain(self.judge.iter().map(|judge| ("judge".to_owned(), &judge.teacher, &judge.sampling)))
+    }
+
+    /// Who is evaluated beside the student: its first teacher, where that is asked for, and whoever else is named.
+    pub fn compared(&self) -> impl Iterator<Item = (&str, &TeacherConfig)> {
+        let wanted = self.student.is_some() && self.evaluation.as_ref().is_some_and(|config| config.teacher);
+        let teachers = self.sources.iter().map(|source| &source.teacher).filter(move |_| wanted);
+        let first = teachers.filter(|teacher| !matches!(teacher, TeacherConfig::WorkedSolutions)).take(1);
+        let subjects = self.subjects.iter().map(|subject| (subject.name.as_str(), &subject.teacher));
+        first.map(|teacher| ("teacher", teacher)).chain(subjects)
+    }
+
+    /// Everybody who answers, with the key that names each and the longest answer that is asked for.
+    pub fn askers(&self) -> Vec<(String, &TeacherConfig, u32)> {
+        let asked = self.asked().map(|(table, teacher, how)| (format!("{table}.teacher"), teacher, how.max_new_tokens));
+        let longest = self.evaluation.as_ref().map_or(0, |config| config.max_new_tokens);
+        let subjects = self.subjects.iter().enumerate();
+        asked
+            .chain(subjects.map(|(index, subject)| (format!("evaluation.subjects.{index}"), &subject.teacher, longest)))
+            .collect()
     }
 
     /// The weights of the sources, where they have some.
@@ -221,7 +255,18 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::load`].
     pub fn load_cut(path: &Path, overrides: &[String], name: Option<&str>) -> anyhow::Result<Recipe> {
-        let source = source::read(path, overrides)?;
+        Recipe::parse(source::read(path, overrides)?, path, overrides, name)
+    }
+
+    /// Reads a recipe that nobody wrote into a file: paths in it are relative to the folder of `path`.
+    ///
+    /// # Errors
+    /// `RecipeError` with every mistake in it.
+    pub fn of_text(text: &str, path: &Path, overrides: &[String]) -> anyhow::Result<Recipe> {
+        Recipe::parse(source::laid(path, text.to_owned(), overrides), path, overrides, None)
+    }
+
+    fn parse(source: Source, path: &Path, overrides: &[String], name: Option<&str>) -> anyhow::Result<Recipe> {
         let mut diagnostics = decode::Diagnostics::default();
         let mut root = source::parse(&source)?;
         let cuts = cuts::take(&mut root, &mut diagnostics);

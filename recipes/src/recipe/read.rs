@@ -2,13 +2,12 @@
 
 use super::{
     AskedConfig, BaseConfig, BenchmarkConfig, ExportConfig, HttpConfig, Recipe, SourceConfig, StudentConfig,
-    TeacherConfig,
+    TeacherConfig, compared,
     decode::{Diagnostics, Section, nearest},
     values::{Fault, Value, Values},
 };
 use crate::launch::LaunchConfig;
 use distill_data_gen::{FileConfig, FileFormat, GeneratorConfig, ProblemsConfig, SamplingConfig};
-use distill_evaluate::EvaluationConfig;
 use distill_filters::{Filter, FilterConfig, OnUnknown};
 use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
@@ -56,9 +55,6 @@ fn read_tables(
     let sources = read_list(root, "sources", diagnostics, |value, what, diagnostics| {
         read_source(value, what, &folder, diagnostics)
     });
-    if sources.is_empty() && diagnostics.found.is_empty() {
-        diagnostics.push(0..0, "the recipe lacks `[[sources]]`: nothing to sample from", None);
-    }
     check_sources(&sources, diagnostics);
     let names: Vec<Option<&str>> = sources.iter().map(|source| source.name.as_deref()).collect();
     let filters = read_list(root, "filters", diagnostics, |value, what, diagnostics| {
@@ -77,7 +73,18 @@ fn read_tables(
     let shaping = root.optional("shaping", diagnostics).unwrap_or_default();
     let export = read_export(root, &filters, diagnostics);
     let student = root.take("student").and_then(|value| read_student(value, &folder, diagnostics));
-    let evaluation = checked(root, "evaluation", diagnostics, EvaluationConfig::check);
+    let compared::Compared { evaluation, evaluated_on, subjects } = compared::read(root, &folder, diagnostics);
+    let is_alone = !subjects.is_empty() && evaluated_on.is_some();
+    if sources.is_empty() && !is_alone && diagnostics.found.is_empty() {
+        let help = "or `[evaluation]` with `problems` and `[[evaluation.subjects]]`, to compare models that are there";
+        diagnostics.push(0..0, "the recipe lacks `[[sources]]`: nothing to sample from", Some(help.to_owned()));
+    }
+    if evaluation.is_some() && student.is_none() && subjects.is_empty() && diagnostics.found.is_empty() {
+        let help = "a subject has a `name` and is `local = \"CHECKPOINT\"` or `http = { url = …, model = … }`";
+        let message =
+            "`evaluation`: expected `[student]` or `[[evaluation.subjects]]`, found neither: nobody to evaluate";
+        diagnostics.push(0..0, message, Some(help.to_owned()));
+    }
     let publish = checked(root, "publish", diagnostics, PublishConfig::check);
     Some(Recipe {
         path: path.to_owned(),
@@ -92,6 +99,8 @@ fn read_tables(
         export,
         student,
         evaluation,
+        evaluated_on,
+        subjects,
         publish,
         overrides: overrides.to_vec(),
         cuts: Vec::new(),
@@ -102,25 +111,25 @@ pub(super) fn is_file_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
-fn read_list<T>(
+pub(super) fn read_list<T>(
     root: &mut Section<'_>,
     key: &str,
     diagnostics: &mut Diagnostics,
     read_item: impl Fn(Value<'_>, &str, &mut Diagnostics) -> Option<T>,
 ) -> Vec<T> {
     let Some(value) = root.take(key) else { return Vec::new() };
-    let span = value.span();
+    let (span, what) = (value.span(), root.path(key));
     match value.into_inner() {
         DeValue::Array(items) => items
             .into_iter()
             .enumerate()
-            .filter_map(|(index, item)| read_item(item, &format!("{key}.{index}"), diagnostics))
+            .filter_map(|(index, item)| read_item(item, &format!("{what}.{index}"), diagnostics))
             .collect(),
         other => {
             diagnostics.push(
                 span,
-                format!("`{key}`: expected a list of tables, found {}", other.type_str()),
-                Some(format!("write `[[{key}]]`")),
+                format!("`{what}`: expected a list of tables, found {}", other.type_str()),
+                Some(format!("write `[[{what}]]`")),
             );
             Vec::new()
         }
@@ -189,7 +198,11 @@ fn take_section<'s>(section: &mut Section<'s>, key: &str, diagnostics: &mut Diag
     }
 }
 
-fn read_problems(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<ProblemsConfig> {
+pub(super) fn read_problems(
+    mut section: Section<'_>,
+    folder: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Option<ProblemsConfig> {
     let kind = section.one_of(&["generator", "jsonl", "parquet"], diagnostics)?;
     let (what, span) = (section.what.clone(), section.span.clone());
     if kind == "generator" {
@@ -247,7 +260,11 @@ fn unknown_choice(of: &str, found: &str, known: &[&str], span: std::ops::Range<u
     diagnostics.push(span, format!("unknown {of} `{found}`"), Some(help));
 }
 
-fn read_teacher(mut section: Section<'_>, folder: &Path, diagnostics: &mut Diagnostics) -> Option<TeacherConfig> {
+pub(super) fn read_teacher(
+    mut section: Section<'_>,
+    folder: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Option<TeacherConfig> {
     let teacher = match section.one_of(&["local", "http", "worked-solutions"], diagnostics)? {
         "local" => {
             let dir = folder.join(section.required::<PathBuf>("local", diagnostics)?);
@@ -538,7 +555,7 @@ fn checked<T: DeserializeOwned>(
 }
 
 /// Decodes a table and checks its ranges.
-fn decode_checked<T: DeserializeOwned>(
+pub(super) fn decode_checked<T: DeserializeOwned>(
     value: Value<'_>,
     what: &str,
     diagnostics: &mut Diagnostics,

@@ -16,10 +16,15 @@ const MAX_BYTES: u64 = 1 << 24;
 /// # Errors
 /// When the file cannot be read as UTF-8 text.
 pub fn read(path: &Path, overrides: &[String]) -> anyhow::Result<Source> {
-    let mut text = read_regular_text(path, MAX_BYTES).map_err(|error| {
+    let text = read_regular_text(path, MAX_BYTES).map_err(|error| {
         let hint = if path.is_dir() { "\nhint: name the .toml file inside it" } else { "" };
         anyhow::anyhow!("cannot read the recipe {}: {error}{hint}", path.display())
     })?;
+    Ok(laid(path, text, overrides))
+}
+
+/// A recipe's text, followed by one line for each override.
+pub fn laid(path: &Path, mut text: String, overrides: &[String]) -> Source {
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -28,7 +33,7 @@ pub fn read(path: &Path, overrides: &[String]) -> anyhow::Result<Source> {
         text.push_str(line);
         text.push('\n');
     });
-    Ok(Source { path: path.to_owned(), text, file_end })
+    Source { path: path.to_owned(), text, file_end }
 }
 
 /// Parses the file and lays the overrides over it. Overrides keep their place behind the file's end.

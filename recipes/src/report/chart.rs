@@ -1,11 +1,15 @@
-//! Charts as SVG text. Numbers in, markup out; no chart takes text from outside.
+//! Charts as SVG text. Numbers in, markup out; what models are called is escaped.
 
+use super::page::{escape, short};
 use distill_dataset::{Curve, Histogram, Score};
 use std::fmt::Write;
 
 /// Pass@1 with 95 % intervals, one bar a model.
 pub(super) fn scores(scores: &[(&str, &Score)]) -> String {
-    let (left, width, row) = (110.0, 470.0, 46.0);
+    let names: Vec<String> = scores.iter().map(|(subject, _)| short(subject, 28)).collect();
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    // Room for the longest name, at nine units a letter.
+    let (left, width, row) = ((longest as f64).mul_add(9.0, 20.0).max(110.0), 470.0, 46.0);
     let height = scores.len() as f64 * row + 34.0;
     let mut svg = open(left + width + 90.0, height, "pass@1 with 95 % intervals");
     for tick in 0..=4 {
@@ -18,13 +22,14 @@ pub(super) fn scores(scores: &[(&str, &Score)]) -> String {
             tick * 25
         );
     }
-    for (index, (subject, score)) in scores.iter().enumerate() {
+    for (index, ((subject, score), name)) in scores.iter().zip(&names).enumerate() {
+        let name = escape(name);
         let y = index as f64 * row + 6.0;
         let x = |share: f64| left + width * share;
         let class = if *subject == "after" { "bar strong" } else { "bar" };
         let _ = write!(
             svg,
-            r#"<text x="{}" y="{}" class="label" text-anchor="end">{subject}</text><rect x="{left}" y="{y}" width="{:.1}" height="28" rx="3" class="{class}"/><path d="M{:.1} {mid}H{:.1}M{:.1} {top}V{bottom}M{:.1} {top}V{bottom}" class="whisker"/><text x="{:.1}" y="{}" class="value">{:.1} %</text>"#,
+            r#"<text x="{}" y="{}" class="label" text-anchor="end">{name}</text><rect x="{left}" y="{y}" width="{:.1}" height="28" rx="3" class="{class}"/><path d="M{:.1} {mid}H{:.1}M{:.1} {top}V{bottom}M{:.1} {top}V{bottom}" class="whisker"/><text x="{:.1}" y="{}" class="value">{:.1} %</text>"#,
             left - 12.0,
             y + 19.0,
             (width * score.mean).max(1.5),

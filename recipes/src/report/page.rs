@@ -47,7 +47,7 @@ fn headline(page: &mut String, view: &View) {
         let _ = write!(page, "<div class=\"tile\"><b>{value}</b><span>{label}</span></div>");
     };
     if let (Some(before), Some(after)) = (find("before"), find("after")) {
-        tile(format!("{before:.1} → {after:.1} %"), "held-out pass@1, student before and after");
+        tile(format!("{before:.1} → {after:.1} %"), "pass@1, student before and after");
     }
     if let Some(teacher) = find("teacher") {
         tile(format!("{teacher:.1} %"), "the teacher, same protocol");
@@ -67,7 +67,7 @@ fn accuracy(page: &mut String, view: &View) {
     page.push_str(&chart::scores(&scores));
     let _ = write!(
         page,
-        "</div><p class=\"note\">pass@1 on {} held-out problems, with 95 % intervals clustered by problem. Protocol: {}.</p>",
+        "</div><p class=\"note\">pass@1 on {} problems, with 95 % intervals clustered by problem. Protocol: {}.</p>",
         first.num_problems,
         escape(&first.protocol)
     );
@@ -75,7 +75,7 @@ fn accuracy(page: &mut String, view: &View) {
     for (subject, score) in &scores {
         let _ = write!(
             page,
-            "<tr><td>{}</td><td class=\"n\">{:.1} %</td><td class=\"n\">{:.1} – {:.1} %</td><td class=\"n\">{}</td><td class=\"n\">{:.1} %</td><td class=\"n\">{}</td></tr>",
+            "<tr><td>{}</td><td class=\"n\" data-of=\"pass@1\">{:.1} %</td><td class=\"n\" data-of=\"95 % interval\">{:.1} – {:.1} %</td><td class=\"n\" data-of=\"samples each\">{}</td><td class=\"n\" data-of=\"cut by the limit\">{:.1} %</td><td class=\"n\" data-of=\"undecided\">{}</td></tr>",
             escape(subject),
             score.mean * 100.0,
             score.low * 100.0,
@@ -171,7 +171,7 @@ fn stages(page: &mut String, view: &View) {
         let tokens = if tokens == 0 { String::new() } else { group(tokens) };
         let _ = write!(
             page,
-            "<tr><td>{label}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{tokens}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td><code>{}</code></td></tr>",
+            "<tr><td>{label}</td><td class=\"n\" data-of=\"rows in\">{}</td><td class=\"n\" data-of=\"rows out\">{}</td><td class=\"n\" data-of=\"tokens\">{tokens}</td><td class=\"n\" data-of=\"time\">{}</td><td class=\"n\" data-of=\"cost\">{}</td><td data-of=\"key\"><code>{}</code></td></tr>",
             group(tally.rows_in),
             group(tally.rows_out),
             duration(time.wall_s),
@@ -222,7 +222,7 @@ fn traces(page: &mut String, rows: &[Row]) {
     page.push_str("</div></section>");
 }
 
-fn short(text: &str, most: usize) -> String {
+pub(super) fn short(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
         Some((at, _)) => format!("{} …", &text[..at]),
@@ -230,7 +230,7 @@ fn short(text: &str, most: usize) -> String {
 }
 
 /// Text as HTML text or attribute.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -4,7 +4,8 @@ use super::{json, wrong};
 use anyhow::Result;
 use distill_dataset::TurnFormat;
 use distill_verify::{Judgement, Policy, judge_answer, judge_math};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::value::RawValue;
 use std::{str::FromStr, time::Instant};
 
 /// What is to be judged: an answer alone, or the response that states it somewhere.
@@ -14,9 +15,24 @@ struct Question {
     /// Comes back as it is.
     #[serde(default)]
     id: serde_json::Value,
-    gold: String,
-    answer: Option<String>,
+    gold: Written,
+    answer: Option<Written>,
     response: Option<String>,
+}
+
+/// Text, or a number as it is written: `2.50` has two decimals, and thirty digits are thirty.
+#[derive(Debug)]
+struct Written(String);
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Written, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        match raw.get().as_bytes() {
+            [b'"', ..] => serde_json::from_str(raw.get()).map(Written).map_err(D::Error::custom),
+            [b'-' | b'0'..=b'9', ..] => Ok(Written(raw.get().to_owned())),
+            _ => Err(D::Error::custom(format!("expected text or a number, found {}", raw.get()))),
+        }
+    }
 }
 
 /// The verdict.
@@ -70,8 +86,10 @@ pub fn math(policy: &Policy, number: u64, line: Result<&str, &str>) -> Result<St
     })?;
     let begin = Instant::now();
     let judgement = match (&question.answer, &question.response) {
-        (Some(answer), None) => judge_answer(answer, &question.gold, policy),
-        (None, Some(response)) => judge_math(TurnFormat::default().split(response).answered(), &question.gold, policy),
+        (Some(answer), None) => judge_answer(&answer.0, &question.gold.0, policy),
+        (None, Some(response)) => {
+            judge_math(TurnFormat::default().split(response).answered(), &question.gold.0, policy)
+        }
         (None, None) => return Err(wrong(r#"expected "answer" or "response", found neither"#)),
         (Some(_), Some(_)) => return Err(wrong(r#"expected one of "answer" and "response", found both"#)),
     };
@@ -79,7 +97,7 @@ pub fn math(policy: &Policy, number: u64, line: Result<&str, &str>) -> Result<St
     let Judgement { verdict, certainty, reason, found, rule, readings } = &judgement;
     let (gold, answer) = match readings {
         Some(readings) => (readings.gold.as_str(), readings.answer.as_str()),
-        None => (question.gold.trim(), found.trim()),
+        None => (question.gold.0.trim(), found.trim()),
     };
     let (verdict, certainty, rule) = (verdict.name(), certainty.name(), rule.name());
     Ok(json(&Verdict { id: &question.id, verdict, certainty, gold, answer, rule, reason, micros }))
@@ -110,6 +128,21 @@ mod tests {
             let judged = math(&Policy::default(), 1, Ok(&line)).expect("a verdict");
             assert!(judged.contains(&format!("\"{reason}\"")), "{response}: {judged}");
         }
+    }
+
+    #[test]
+    fn numbers_are_taken_as_they_are_written() {
+        for (line, verdict) in [
+            (r#"{"gold": 2.50, "answer": "5/2"}"#, "equal"),
+            (r#"{"gold": -3, "answer": -3}"#, "equal"),
+            (r#"{"gold": 123456789012345678901234567890, "answer": "123456789012345678901234567891"}"#, "unequal"),
+            (r#"{"gold": "0.1", "answer": 1e-1}"#, "equal"),
+        ] {
+            let judged = math(&Policy::default(), 1, Ok(line)).expect("a verdict");
+            assert!(judged.contains(&format!("\"verdict\":\"{verdict}\"")), "{line}: {judged}");
+        }
+        let wrong = math(&Policy::default(), 1, Ok(r#"{"gold": [1], "answer": "1"}"#)).expect_err("a list");
+        assert!(wrong.contains("expected text or a number"), "{wrong}");
     }
 
     #[test]

@@ -116,8 +116,15 @@ impl Chat {
     /// # Errors
     /// As [`Chat::load`].
     pub fn load_with(dir: &Path, template: Option<&Path>) -> Result<Chat, ChatError> {
-        let chat = Chat::read(dir, template)?;
-        if chat.has_template() { Ok(chat) } else { Err(no_template()) }
+        Chat::read(dir, template)?.templated()
+    }
+
+    /// The same, where it has a template.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn templated(self) -> Result<Chat, ChatError> {
+        if self.has_template() { Ok(self) } else { Err(no_template()) }
     }
 
     fn read(dir: &Path, template: Option<&Path>) -> Result<Chat, ChatError> {

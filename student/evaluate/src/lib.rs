@@ -53,6 +53,9 @@ pub struct EvaluationConfig {
     /// The same in another currency, which the teacher has to charge in: `{ currency = "CNY", amount = 100 }`.
     #[serde(default, skip_serializing)]
     pub budget_money: Option<Amount>,
+    /// Whether the problems are a set of their own, each to be attempted, and not those that a source holds out.
+    #[serde(skip)]
+    pub every_problem: bool,
 }
 
 /// The stage of an evaluation.
@@ -79,6 +82,7 @@ impl EvaluationConfig {
             budget_tokens: None,
             budget_usd: None,
             budget_money: None,
+            every_problem: false,
         }
     }
 
@@ -258,6 +262,45 @@ pub fn ask(
     Ok(())
 }
 
+/// What is there of the attempts that are wanted, and what is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Attempts whose outcome is known.
+    pub held: u64,
+    /// Those that are not.
+    pub attempts: u64,
+    /// Bytes of the questions of those that are not there.
+    pub bytes: u64,
+}
+
+/// Counts what `dir`, the folder of everything ever asked of a teacher, lacks of the attempts at the held-out problems.
+///
+/// # Errors
+/// When there are no problems, a journal cannot be read, or a stop was asked for.
+pub fn missing(
+    config: &EvaluationConfig,
+    problems: &[Dataset],
+    identity: &Identity,
+    dir: &Path,
+    context: &Context,
+) -> Result<Missing, EvaluateError> {
+    let answers = if dir.join("answers").is_dir() { Some(Answers::open(dir)?) } else { None };
+    let mut missing = Missing::default();
+    for problem in held_out(problems, config, context)? {
+        let bytes: usize = problem.messages.iter().map(|message| message.content.len()).sum();
+        for index in 0..config.samples_per_problem {
+            let id = attempt(config, &problem, index, identity, context.seed).id;
+            if answers.as_ref().is_some_and(|answers| answers.contains(&id)) {
+                missing.held += 1;
+            } else {
+                missing.attempts += 1;
+                missing.bytes += bytes as u64;
+            }
+        }
+    }
+    Ok(missing)
+}
+
 /// Judges every attempt in `answers` and writes them into `out`. Nobody is asked; an attempt that is not there is one that
 /// failed. `subject` is what the model is to the run, and who answered.
 ///
@@ -325,7 +368,7 @@ fn held_out(problems: &[Dataset], config: &EvaluationConfig, context: &Context) 
     for problem in problems.iter().flat_map(Dataset::rows::<Problem>) {
         context.cancel.check()?;
         let problem = problem?;
-        if problem.split == Split::Holdout {
+        if config.every_problem || problem.split == Split::Holdout {
             held.push(problem);
         }
     }

@@ -24,10 +24,13 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Whether the split was drawn across all sources.
+    /// Whether the problems that it was evaluated on were held out by a split across all sources: a set of its own was not.
     fn is_disjoint(&self) -> bool {
         let split = |manifest: &Manifest| manifest.stage == "problems" && manifest.stage_version >= 2;
-        !self.problems.is_empty() && self.problems.iter().all(split)
+        let evaluated = self.evaluations.iter().flat_map(|manifest| &manifest.inputs);
+        let mut evaluated = evaluated.filter(|input| input.name == "problems");
+        let is_ours = |digest: &str| self.problems.iter().any(|manifest| manifest.digest == digest);
+        !self.problems.is_empty() && self.problems.iter().all(split) && evaluated.all(|input| is_ours(&input.digest))
     }
 
     fn scores(&self) -> impl Iterator<Item = (&str, &Score)> {

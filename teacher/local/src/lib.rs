@@ -29,8 +29,12 @@ use distill_model::Stepper;
 use distill_teacher::{Complete, Completion, Identity, Queue, Request, TeacherError};
 use std::{
     collections::HashMap,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Counts the changes after which the same request may get another answer. The third tells what the model's context cut from
@@ -62,7 +66,7 @@ impl<'a> Placement<'a> {
 /// needed and found, and what to do.
 pub fn load(dir: &Path, placement: Placement<'_>) -> Result<(Arc<Chat>, Engine), TeacherError> {
     let local = |error: &dyn std::fmt::Display| TeacherError::Local(error.to_string());
-    let chat = Arc::new(Chat::load_for_text(dir).map_err(|error| local(&error))?);
+    let chat = Arc::new(chat_of(dir)?);
     let checkpoint = Checkpoint::open(dir).map_err(|error| local(&error))?;
     let cache = memory::plan(&checkpoint, &placement)?;
     tracing::info!(
@@ -75,6 +79,46 @@ pub fn load(dir: &Path, placement: Placement<'_>) -> Result<(Arc<Chat>, Engine),
     let cache_bytes = usize::try_from(cache.bytes).unwrap_or(usize::MAX);
     let stepper = Stepper::load(&checkpoint, device, precision, cache_bytes).map_err(|error| local(&error))?;
     Ok((chat.clone(), Engine::new(stepper, chat, limits)))
+}
+
+/// The tokenizer and template of a checkpoint: those of its folder, or those inside a GGUF file. A base model's has no
+/// template.
+///
+/// # Errors
+/// When they are missing or damaged.
+pub fn chat_of(checkpoint: &Path) -> Result<Chat, TeacherError> {
+    let local = |error: &dyn std::fmt::Display| TeacherError::Local(error.to_string());
+    if !checkpoint.is_file() {
+        return Chat::load_for_text(checkpoint).map_err(|error| local(&error));
+    }
+    let opened = Checkpoint::open(checkpoint).map_err(|error| local(&error))?;
+    let vocabulary = opened.vocabulary().ok_or_else(|| {
+        TeacherError::Local(format!("{}: expected a folder or a GGUF file, found another", checkpoint.display()))
+    })?;
+    let folder = Folder::new().map_err(|error| local(&format!("no folder for temporary files: {error}")))?;
+    vocabulary.write_files(&folder.0).map_err(|error| local(&error))?;
+    Chat::load_for_text(&folder.0).map_err(|error| TeacherError::Local(format!("{}: {error}", checkpoint.display())))
+}
+
+/// A folder of this process alone, gone afterwards.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> std::io::Result<Folder> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("distill-chat-{}-{number}", std::process::id()));
+        // It has to be new: whatever is under that name is somebody else's.
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Folder(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What stays is a few small files among the temporary ones.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A checkpoint that answers in this process.
@@ -93,7 +137,7 @@ impl LocalTeacher {
     /// As [`load`].
     pub fn load(dir: &Path, name: &str, placement: Placement<'_>) -> Result<LocalTeacher, TeacherError> {
         // It is asked with conversations: a template is needed, and is looked for before the weights are read.
-        Chat::load(dir).map_err(|error| TeacherError::Local(error.to_string()))?;
+        chat_of(dir)?.templated().map_err(|error| TeacherError::Local(error.to_string()))?;
         let (chat, engine) = load(dir, placement)?;
         let ahead = 2 * placement.limits.running;
         Ok(LocalTeacher { name: name.to_owned(), chat, engine: Mutex::new(engine), ahead })
