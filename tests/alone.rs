@@ -138,3 +138,23 @@ fn what_cannot_be_done_is_told_and_leaves_nothing() {
     let left = fs::read_dir(at).expect("a folder").count();
     assert_eq!(left, 4, "nothing was written");
 }
+
+#[test]
+fn packed_files_arrays_and_conversations_become_lines() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    let turns = |question: &str, answer: &str| json!({ "id": answer, "messages": [{ "role": "user", "content": question }, { "role": "assistant", "content": answer }] });
+    let rows = [turns(TALE, "32"), turns("What is 2.50 + 1?", "3.50"), turns(&TALE.to_uppercase(), "thirty-two")];
+    fs::write(at.join("chats.json"), serde_json::to_string_pretty(&rows).expect("JSON")).expect("a file");
+    let told = done(at, &["dedup", "chats.json"]);
+    let kept = fs::read_to_string(at.join("chats.dedup.jsonl")).expect("rows");
+    let kept: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).expect("a row a line")).collect();
+    assert_eq!(kept, rows[..2], "{told}");
+    assert_eq!(reasons(&at.join("chats.dedup.jsonl.dropped.jsonl")), [(3, "reading: duplicate".to_owned())]);
+    let nested = json!({ "row": { "text": TALE } }).to_string();
+    fs::write(at.join("nested.ndjson"), format!("{nested}\n{nested}\n")).expect("a file");
+    done(at, &["dedup", "nested.ndjson", "--text", "row.text"]);
+    assert_eq!(fs::read_to_string(at.join("nested.dedup.ndjson")).expect("rows").trim_end(), nested);
+    let (code, said) = refused(at, &["dedup", "chats.json", "--out", "chats.jsonl.gz"]);
+    assert!(code == Some(2) && said.contains("expected a name that ends in .jsonl"), "{code:?} {said}");
+}

@@ -11,6 +11,7 @@ mod kills;
 mod money;
 mod path;
 mod ranks;
+mod ready;
 mod reference;
 mod selection;
 mod verify_code;

@@ -1,27 +1,29 @@
 //! Problems and traces. Generators and files in, a source's `Problem` rows out (`read_source`), then two disjoint splits
-//! across all sources (`split`); problems in, a teacher's traces out (`sample`).
+//! across all sources (`split`); problems in, a teacher's traces out (`sample`), or those that a file brings (`read_ready`).
 
 mod files;
 mod generators;
+mod ready;
+mod rejections;
 mod sampling;
 mod split;
 
-pub use files::{AnswerFormat, AnswerKind, Columns, FileConfig, FileFormat, PlacedRow, placed_rows, problem_files};
+pub use distill_dataset::FileFormat;
+pub use files::{AnswerFormat, AnswerKind, Columns, FileConfig, PlacedRow, format_of, placed_rows, problem_files};
 pub use generators::{BaseConversionConfig, ChainSumConfig, CountdownConfig, GeneratorConfig, LinearEquationConfig};
+pub use ready::{READY, ReadyConfig, read_ready, write_ready};
 pub use sampling::{
     AdaptiveConfig, Bought, Holdings, Judge, OldAnswers, Outcome, SamplingConfig, SamplingError, Standing, TRACES, buy,
     holdings, write_traces, write_worked_solutions,
 };
 pub use split::{PROBLEMS, Sources, SplitConfig, normalised_key, split};
 
-use distill_dataset::{
-    Context, DatasetError, Interrupted, Keyed, Problem, ShardWriter, Sorter, Stage, Tally, create_fresh,
-};
+use distill_dataset::{Context, DatasetError, Interrupted, Keyed, Problem, ShardWriter, Sorter, Stage, Tally};
+use rejections::Rejections;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashSet},
-    fs::File,
-    io::{self, BufWriter, Write},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -48,15 +50,13 @@ pub enum ProblemsError {
         /// Problems after duplicates are dropped.
         available: u64,
     },
-    /// A file lacks a column.
-    #[error("{}: expected a column `{column}`, found {found}\nhint: `columns` in the recipe says which column holds what", path.display())]
-    Column {
-        /// The file.
+    /// A folder holds no file of that format.
+    #[error("{}: expected files whose names end in {format}, found none in this folder", path.display())]
+    EmptyFolder {
+        /// The folder.
         path: PathBuf,
-        /// The column that the recipe names.
-        column: String,
-        /// Those that are there.
-        found: String,
+        /// The endings.
+        format: &'static str,
     },
     /// A file of problems cannot be read.
     #[error("cannot read {}: {source}\nhint: paths in a recipe are relative to the recipe's own folder", path.display())]
@@ -66,13 +66,13 @@ pub enum ProblemsError {
         /// What the system said.
         source: io::Error,
     },
-    /// A file holds no problem.
-    #[error(
-        "{}: expected problems, found none in {rows} rows{}\nhint: does `columns` name the right columns, and is the file complete?", path.display(), by_reason(rejected)
-    )]
+    /// A file holds none of what is wanted of it.
+    #[error("{}: expected {wanted}, found {}", path.display(), in_rows(*rows, rejected))]
     Nothing {
         /// The file.
         path: PathBuf,
+        /// What is wanted.
+        wanted: &'static str,
         /// Rows read.
         rows: u64,
         /// Rows left out, by reason.
@@ -96,9 +96,22 @@ pub enum ProblemsError {
     Dataset(#[from] DatasetError),
 }
 
-fn by_reason(rejected: &BTreeMap<String, u64>) -> String {
+fn in_rows(rows: u64, rejected: &BTreeMap<String, u64>) -> String {
+    if rows == 0 {
+        return "no row: it is empty\nhint: is it the right file, and was it written to its end?".to_owned();
+    }
     let reasons: Vec<String> = rejected.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) }
+    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let hint = match rejected.keys().next().map(String::as_str) {
+        Some("not-utf-8") if rejected.len() == 1 => {
+            "is it in another encoding? `iconv -f ENCODING -t UTF-8 FILE > NEW` writes it as UTF-8"
+        }
+        Some("malformed-json") if rejected.len() == 1 => {
+            "expected one JSON object a line, or one array of objects; is it JSON at all?"
+        }
+        _ => "does `columns` name the right columns, and do they hold anything?",
+    };
+    format!("none in {rows} rows{reasons}\nhint: {hint}")
 }
 
 impl ProblemsError {
@@ -122,7 +135,7 @@ pub enum ProblemsConfig {
         /// How it is stored.
         format: FileFormat,
         /// Which column holds what.
-        config: FileConfig,
+        config: Box<FileConfig>,
     },
 }
 
@@ -136,7 +149,8 @@ impl ProblemsConfig {
             // Which problems are drawn depends on the seed.
             ProblemsConfig::Generator(generator) => Keyed::all(generator).with("seed", seed),
             ProblemsConfig::File { format, config, .. } => {
-                Keyed::default().with("format", format).nest("file", Keyed::of(config, &FileConfig::unset()))
+                let keyed = Keyed::default().with("format", format).with("reader", files::READER);
+                keyed.nest("file", Keyed::of(&**config, &FileConfig::unset()))
             }
         }
     }
@@ -157,7 +171,7 @@ pub fn read_source(config: &ProblemsConfig, context: &Context, out: &Path) -> Re
                 .try_for_each(|problem| reader.row(Ok(problem)))?;
         }
         ProblemsConfig::File { path, format, config } => {
-            files::read(config, path, *format, &mut |row| reader.row(row))?;
+            files::read_placed(config, path, *format, &mut |_, _, row| reader.row(row.map(|read| read.problem)))?;
         }
     }
     context.progress.end();
@@ -165,7 +179,8 @@ pub fn read_source(config: &ProblemsConfig, context: &Context, out: &Path) -> Re
     if tally.rows_out == 0
         && let ProblemsConfig::File { path, .. } = config
     {
-        return Err(ProblemsError::Nothing { path: path.clone(), rows: tally.rows_in, rejected: tally.rejected });
+        let (path, rows, rejected) = (path.clone(), tally.rows_in, tally.rejected);
+        return Err(ProblemsError::Nothing { path, wanted: "problems", rows, rejected });
     }
     Ok(tally)
 }
@@ -175,8 +190,7 @@ struct SourceReader<'c> {
     context: &'c Context,
     seen: HashSet<[u8; 16]>,
     sorter: Sorter<Problem>,
-    rejected: PathBuf,
-    rejections: Option<BufWriter<File>>,
+    rejections: Rejections,
     tally: Tally,
 }
 
@@ -186,49 +200,33 @@ impl<'c> SourceReader<'c> {
             context,
             seen: HashSet::new(),
             sorter: Sorter::new(&context.scratch.join("sort"), |problem: &Problem| &problem.id),
-            rejected: out.join("rejected.jsonl"),
-            rejections: None,
+            rejections: Rejections::new(out),
             tally: Tally::default(),
         }
     }
 
-    fn row(&mut self, row: files::Row) -> Result<(), ProblemsError> {
+    fn row(&mut self, row: Result<Problem, files::Rejected>) -> Result<(), ProblemsError> {
         self.tally.rows_in += 1;
         if self.tally.rows_in.is_multiple_of(1024) {
             self.context.cancel.check()?;
             self.context.progress.advance(self.tally.rows_in, "");
         }
-        let reason = match row {
+        match row {
             Ok(problem) if self.seen.insert(normalised_key(&problem.messages)) => {
                 let bytes = problem.messages.iter().map(|message| message.content.len()).sum::<usize>();
                 let more = problem.answer.len() + problem.solution.as_ref().map_or(0, String::len);
                 return Ok(self.sorter.push(problem, bytes + more + 256)?);
             }
-            Ok(_) => "duplicate".to_owned(),
-            Err(row) => {
-                self.write_rejection(&row).map_err(DatasetError::io("write", &self.rejected))?;
-                row.reason
-            }
-        };
-        *self.tally.rejected.entry(reason).or_default() += 1;
+            Ok(_) => self.rejections.count("duplicate"),
+            Err(row) => self.rejections.write(&row)?,
+        }
         Ok(())
     }
 
-    fn write_rejection(&mut self, row: &files::Rejected) -> io::Result<()> {
-        let writer = match &mut self.rejections {
-            Some(writer) => writer,
-            none => none.insert(BufWriter::new(create_fresh(&self.rejected)?)),
-        };
-        serde_json::to_writer(&mut *writer, row)?;
-        writer.write_all(b"\n")
-    }
-
-    fn finish(mut self, out: &Path) -> Result<Tally, ProblemsError> {
-        if let Some(mut writer) = self.rejections.take() {
-            writer.flush().map_err(DatasetError::io("write", &self.rejected))?;
-        }
+    fn finish(self, out: &Path) -> Result<Tally, ProblemsError> {
+        let rejected = self.rejections.finish()?;
         let mut writer = ShardWriter::new(out)?.sorted_by(|problem: &Problem| &problem.id);
         self.sorter.finish::<ProblemsError>(|problem| Ok(writer.push(problem)?))?;
-        Ok(Tally { rows_out: writer.finish()?, ..self.tally })
+        Ok(Tally { rows_out: writer.finish()?, rejected, ..self.tally })
     }
 }

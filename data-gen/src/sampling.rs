@@ -7,6 +7,7 @@ mod write;
 
 pub use legacy::{Holdings, OldAnswers, holdings};
 pub use schedule::{AdaptiveConfig, Judge, Outcome, Standing};
+pub(crate) use write::TraceWriter;
 pub use write::{write_traces, write_worked_solutions};
 
 use distill_dataset::{

@@ -45,6 +45,7 @@ pub(crate) fn trace(index: u32, sample_index: u32, turn: &str, tokens: u32, fini
         cost_usd: 0.0,
         finish_name: None,
         system: None,
+        claims: None,
     }
 }
 

@@ -16,12 +16,11 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use distill_data_gen::{Columns, FileConfig, FileFormat, ProblemsConfig};
-use distill_dataset::{Cancel, Store, open_regular};
+use distill_dataset::{Cancel, Store};
 use distill_filters::FilterConfig;
 use serde_json::{Map, Value};
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
 use write::Grounds;
@@ -41,8 +40,8 @@ const TEXT_COLUMNS: [&str; 12] = [
     "solution",
     "generation",
 ];
-/// Longest first line that is looked at for its columns.
-const MAX_LINE: u64 = 1 << 26;
+/// Columns that hold a conversation: what is asked in it is a row's text.
+const CONVERSATIONS: [&str; 3] = ["messages", "conversations", "conversation"];
 
 /// What is filtered by what.
 pub struct Task {
@@ -80,15 +79,15 @@ impl Task {
                 true => (2..).map(|n| format!("{name}-{n}")).find(|name| !taken(name)).unwrap_or_default(),
             };
             let (path, column) = named_column(path);
-            let (format, columns) = (format_of(path)?, columns_of(path)?);
-            let question = text_column(path, &columns, column, "`FILE:COLUMN`")?;
+            let format = format_of(path)?;
+            let known = distill_dataset::columns(path, format)?;
+            let mut config = file_config(text_columns(path, &known, column, "`FILE:COLUMN`")?);
             // A row without one is an item all the same.
-            let solution = ["solution", "answer"].into_iter().find(|name| columns.iter().any(|known| known == name));
-            let mut config = file_config(question);
-            config.columns.solution = solution.map(str::to_owned);
+            let is_text = |name: &&str| known.iter().any(|(known, is_text)| known == name && *is_text);
+            config.columns.solution = ["solution", "answer"].into_iter().find(is_text).map(str::to_owned);
             benchmarks.push(BenchmarkConfig {
                 name,
-                problems: ProblemsConfig::File { path: path.to_owned(), format, config },
+                problems: ProblemsConfig::File { path: path.to_owned(), format, config: Box::new(config) },
             });
         }
         Task::new(
@@ -124,8 +123,9 @@ impl Task {
 
     fn new(args: &FileArgs, name: &str, filters: Vec<FilterConfig>, benchmarks: Vec<BenchmarkConfig>) -> Result<Task> {
         let (file, format) = (args.file.clone(), format_of(&args.file)?);
-        let column = text_column(&file, &columns_of(&file)?, args.text.as_deref(), "`--text COLUMN`")?;
-        let out = args.out.clone().unwrap_or_else(|| beside(&file, name));
+        let known = distill_dataset::columns(&file, format)?;
+        let columns = text_columns(&file, &known, args.text.as_deref(), "`--text COLUMN`")?;
+        let out = args.out.clone().unwrap_or_else(|| beside(&file, format, name));
         let (dropped, work) = (with_ending(&out, "dropped.jsonl"), with_ending(&out, "work"));
         // A killed run may have left what it dropped; its work is still there then.
         for path in [Some(&out), (!work.exists()).then_some(&dropped)].into_iter().flatten() {
@@ -135,16 +135,20 @@ impl Task {
                 path.display()
             );
         }
+        let is_packed = out.extension().is_some_and(|ending| ending == "gz" || ending == "zst");
         ensure!(
-            format_of(&out)? == format,
-            "{}: expected the ending of {}\nhint: rows are written as they were read",
+            format_of(&out)? == format && !is_packed,
+            "{}: expected a name that ends in {}\nhint: rows are written as they were read, JSON one a line",
             out.display(),
-            file.display()
+            match format {
+                FileFormat::Jsonl => ".jsonl",
+                FileFormat::Parquet => ".parquet",
+            }
         );
         let source = SourceConfig {
             name: None,
             weight: None,
-            problems: ProblemsConfig::File { path: file.clone(), format, config: file_config(column) },
+            problems: ProblemsConfig::File { path: file.clone(), format, config: Box::new(file_config(columns)) },
             holdout: 0,
             teacher: TeacherConfig::WorkedSolutions,
             sampling: None,
@@ -252,50 +256,49 @@ fn parts(words: &str) -> Vec<&str> {
     parts
 }
 
-fn file_config(question: String) -> FileConfig {
-    let columns = Columns { question, answer: None, solution: None, options: None, entry_point: None };
+fn file_config(columns: Columns) -> FileConfig {
     FileConfig { columns, ..FileConfig::unset() }
 }
 
 pub(crate) fn format_of(path: &Path) -> Result<FileFormat> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("jsonl" | "ndjson" | "json") => Ok(FileFormat::Jsonl),
-        Some("parquet") => Ok(FileFormat::Parquet),
-        _ => bail!("{}: expected a name that ends in .jsonl or .parquet", path.display()),
-    }
-}
-
-/// The columns of a Parquet file, the keys of a JSONL file's first object.
-pub(crate) fn columns_of(path: &Path) -> Result<Vec<String>> {
-    if format_of(path)? == FileFormat::Parquet {
-        let columns = distill_dataset::columns(path)?.into_iter();
-        return Ok(columns.filter(|(_, is_text)| *is_text).map(|(name, _)| name).collect());
-    }
-    let file = open_regular(path).with_context(|| format!("cannot read {}", path.display()))?;
-    for line in BufReader::new(file.take(MAX_LINE)).lines() {
-        let line = line.with_context(|| format!("{}: expected text in UTF-8", path.display()))?;
-        if let Ok(object) = serde_json::from_str::<Map<String, Value>>(&line) {
-            let texts = object.into_iter().filter(|(_, value)| !value.is_array() && !value.is_object());
-            return Ok(texts.map(|(name, _)| name).collect());
-        }
-    }
-    bail!("{}: expected JSON objects, one a line, found none", path.display())
-}
-
-pub(crate) fn text_column(path: &Path, columns: &[String], wanted: Option<&str>, how: &str) -> Result<String> {
-    let candidates = wanted.map_or_else(|| TEXT_COLUMNS.to_vec(), |wanted| vec![wanted]);
-    let found = candidates.iter().find(|name| columns.iter().any(|known| known == *name));
-    let found = found.map(|name| (*name).to_owned());
-    found.with_context(|| {
-        let (expected, known) = (candidates.join(", "), columns.join(", "));
-        format!("{}: expected a column of text ({expected}), found {known}\nhint: name it with {how}", path.display())
+    distill_data_gen::format_of(path).with_context(|| {
+        format!(
+            "{}: expected a name that ends in .jsonl, .ndjson or .json, with .gz or .zst behind it if it is packed, or in .parquet",
+            path.display()
+        )
     })
 }
 
-/// `data.jsonl` → `data.dedup.jsonl`.
-fn beside(file: &Path, name: &str) -> PathBuf {
-    let ending = file.extension().unwrap_or_default().to_string_lossy().into_owned();
-    file.with_extension(format!("{name}.{ending}"))
+/// The column that holds a row's text, or its conversation. `known` says which can be read as text.
+pub(crate) fn text_columns(path: &Path, known: &[(String, bool)], wanted: Option<&str>, how: &str) -> Result<Columns> {
+    let has = |name: &str, as_text: bool| known.iter().any(|(known, is_text)| known == name && *is_text == as_text);
+    let (texts, lists) = match wanted {
+        Some(wanted) => (vec![wanted], vec![wanted]),
+        None => (TEXT_COLUMNS.to_vec(), CONVERSATIONS.to_vec()),
+    };
+    // A path is looked for where its first name is.
+    let is_path = |name: &str| name.match_indices('.').any(|(dot, _)| has(&name[..dot], false));
+    if let Some(name) = texts.iter().find(|name| has(name, true) || is_path(name)) {
+        return Ok(Columns::question((*name).to_owned()));
+    }
+    if let Some(name) = lists.iter().find(|name| has(name, false)) {
+        return Ok(Columns::conversation((*name).to_owned()));
+    }
+    let found = known.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    bail!(
+        "{}: expected a column of text ({}), found {found}\nhint: name it with {how}",
+        path.display(),
+        texts.join(", ")
+    )
+}
+
+/// `data.jsonl` → `data.dedup.jsonl`; what was packed or an array becomes lines.
+fn beside(file: &Path, format: FileFormat, name: &str) -> PathBuf {
+    let packed = file.extension().is_some_and(|ending| ending == "gz" || ending == "zst");
+    let plain = if packed { file.with_extension("") } else { file.to_owned() };
+    let ending = plain.extension().unwrap_or_default().to_string_lossy().into_owned();
+    let ending = if format == FileFormat::Jsonl && ending != "ndjson" { "jsonl" } else { &ending };
+    plain.with_extension(format!("{name}.{ending}"))
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {

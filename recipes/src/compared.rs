@@ -2,7 +2,7 @@
 //! write. From what was typed comes the recipe's text; from there on it is a recipe like any other, with a run of its own.
 
 use crate::{
-    alone::{columns_of, format_of, text_column},
+    alone::{format_of, text_columns},
     cli::EvaluateArgs,
     recipe::Recipe,
 };
@@ -26,10 +26,16 @@ pub fn recipe(args: &EvaluateArgs) -> Result<Recipe> {
 
 /// The recipe's text.
 fn text(args: &EvaluateArgs, file: &Path) -> Result<String> {
-    let (format, columns) = (format_of(file)?, columns_of(file)?);
-    let question = text_column(file, &columns, args.question.as_deref(), "`--question COLUMN`")?;
+    let format = format_of(file)?;
+    let known = distill_dataset::columns(file, format)?;
+    let question = text_columns(file, &known, args.question.as_deref(), "`--question COLUMN`")?;
+    let (role, question) = match &question.conversation {
+        Some(conversation) => ("conversation", conversation),
+        None => ("question", question.question.as_ref().context("expected a column of questions")?),
+    };
+    let columns: Vec<&str> = known.iter().filter(|(_, is_text)| *is_text).map(|(name, _)| name.as_str()).collect();
     let candidates = args.answer.as_deref().map_or_else(|| ANSWER_COLUMNS.to_vec(), |answer| vec![answer]);
-    let answer = candidates.iter().find(|name| columns.iter().any(|known| known == *name)).with_context(|| {
+    let answer = candidates.iter().find(|name| columns.contains(*name)).with_context(|| {
         format!(
             "{}: expected a column of right answers ({}), found {}\nhint: name it with `--answer COLUMN`",
             file.display(),
@@ -45,9 +51,9 @@ fn text(args: &EvaluateArgs, file: &Path) -> Result<String> {
     // Writing into a string cannot fail.
     let _ = writeln!(
         text,
-        "samples-per-problem = 1\ntemperature = 0.6\ntop-p = 0.95\nmax-new-tokens = 4096\nproblems = {{ {kind} = {}, columns = {{ question = {}, answer = {} }} }}\n\n[[evaluation.subjects]]\nname = {}\n{who}",
+        "samples-per-problem = 1\ntemperature = 0.6\ntop-p = 0.95\nmax-new-tokens = 4096\nproblems = {{ {kind} = {}, columns = {{ {role} = {}, answer = {} }} }}\n\n[[evaluation.subjects]]\nname = {}\n{who}",
         quoted(&path.to_string_lossy()),
-        quoted(&question),
+        quoted(question),
         quoted(answer),
         quoted(&subject),
     );

@@ -41,3 +41,4 @@ pub mod terminal;
 mod users;
 pub mod verify;
 pub mod view;
+mod written;

@@ -211,7 +211,7 @@ fn of_source(session: &Session, source: &SourceConfig, problems: &Slot) -> Resul
     };
     let wanted = train * u64::from(sampling.samples_per_problem);
     let requests = wanted.saturating_sub(answers.held + answers.old.adopted);
-    let advice = endpoint(&source.teacher).map_or_else(Vec::new, |endpoint| advice(endpoint, sampling));
+    let advice = source.teacher.endpoint().map_or_else(Vec::new, |endpoint| advice(endpoint, sampling));
     let asked = asked(&source.teacher, (teacher.name, None), (requests, sampling.max_new_tokens), answers);
     Ok(Some(Sampling { advice, ..asked }))
 }
@@ -244,13 +244,6 @@ fn of_evaluation(
     Ok(Some(asked))
 }
 
-fn endpoint(teacher: &TeacherConfig) -> Option<&HttpTeacherConfig> {
-    match teacher {
-        TeacherConfig::Http(config) => Some(&config.endpoint),
-        TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions => None,
-    }
-}
-
 /// What so many requests of at most so many tokens come to.
 fn asked(
     config: &TeacherConfig,
@@ -258,7 +251,7 @@ fn asked(
     (requests, max_new_tokens): (u64, u32),
     answers: Holdings,
 ) -> Sampling {
-    let endpoint = endpoint(config);
+    let endpoint = config.endpoint();
     let places = endpoint.map(HttpTeacherConfig::places).unwrap_or_default();
     let mut prices: Vec<Price> = places.iter().filter_map(|place| place.price).collect();
     prices.dedup();

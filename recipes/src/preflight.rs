@@ -104,7 +104,7 @@ pub(crate) fn paths(recipe: &Recipe) -> Result<(), Unfit> {
                 let chat = config.chat.as_deref().map_or(Ok(()), |dir| Ok(Chat::load(dir).map(drop)?));
                 look(format!("{key}.http.chat"), chat);
             }
-            TeacherConfig::WorkedSolutions => {}
+            TeacherConfig::WorkedSolutions | TeacherConfig::ReadyTraces(_) => {}
         }
     }
     if let Some(problems) = &recipe.evaluated_on {

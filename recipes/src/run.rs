@@ -11,6 +11,7 @@ use crate::{
     session::{Session, Slot, Spec, Work, ready},
     student::{Model, base_model},
     teachers::{self, Secrets, Teacher},
+    written,
 };
 use anyhow::{Context as _, Result};
 use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SplitConfig, TRACES};
@@ -117,7 +118,7 @@ pub fn onward(session: &mut Session, recipe: &Recipe, begun: &Begun, secrets: Se
 }
 
 /// The label of a source's stage: the first has no number.
-fn label(stage: &str, index: usize) -> String {
+pub(crate) fn label(stage: &str, index: usize) -> String {
     if index == 0 { stage.to_owned() } else { format!("{stage}-{}", index + 1) }
 }
 
@@ -152,20 +153,13 @@ pub(crate) fn source(session: &mut Session, seed: u64, config: &ProblemsConfig, 
     session.stage(spec, |_| Ok(Work::gather(|context, out| Ok(distill_data_gen::read_source(config, context, out)?))))
 }
 
-/// What a teacher answers to a source's training problems, or the problems' own worked solutions.
+/// What a teacher answers to a source's training problems, or what is written already.
 fn make_traces(session: &mut Session, preflight: &Preflight<'_>, index: usize) -> Result<Slot> {
     let Preflight { recipe, secrets, .. } = *preflight;
     let source = &recipe.sources[index];
     let own = &preflight.begun.problems[index];
     let (Some(teacher), Some(sampling)) = (Teacher::of(&source.teacher, &session.outside)?, &source.sampling) else {
-        let spec = Spec::new(TRACES, &"worked-solutions", Keyed::default().with("teacher", "worked-solutions"))?;
-        return session.stage(spec.label(label("traces", index)).input("problems", own), |_| {
-            preflight.once()?;
-            let shards: Vec<Shard> = own.ready()?.shards().collect();
-            Ok(Work::map(shards.len(), move |unit, context, out| {
-                Ok(distill_data_gen::write_worked_solutions(&shards[unit], unit, &context.cancel, out)?)
-            }))
-        });
+        return written::traces(session, preflight, index);
     };
     let (stage, label) = (TRACES, label("traces", index));
     let asking = Asking { stage, label, teacher, sampling, verifier: recipe.verifier() };

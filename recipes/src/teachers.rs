@@ -35,13 +35,13 @@ enum Kind {
 }
 
 impl Teacher {
-    /// Who a recipe names; nobody for worked solutions.
+    /// Who a recipe names; nothing where nobody is asked.
     ///
     /// # Errors
     /// When its checkpoint is not there.
     pub fn of(config: &TeacherConfig, outside: &Outside) -> Result<Option<Teacher>> {
         Ok(match config {
-            TeacherConfig::WorkedSolutions => None,
+            TeacherConfig::WorkedSolutions | TeacherConfig::ReadyTraces(_) => None,
             TeacherConfig::Local { dir, precision } => {
                 let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let identity = outside.decoded(dir, *precision)?;

@@ -514,5 +514,6 @@ pub fn trace(ask: &Ask, completion: crate::Completion, identity: &Identity) -> T
         cost_usd: completion.cost_usd,
         finish_name: completion.finish_name,
         system: ask.system.clone(),
+        claims: None,
     }
 }

@@ -23,6 +23,24 @@ pub enum DatasetError {
         /// What the reader said.
         message: String,
     },
+    /// A file of somebody else's is not what was expected.
+    #[error("{}: {message}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, what was found, and what to do.
+        message: String,
+    },
+    /// A file of somebody else's lacks a column.
+    #[error("{}: expected a column `{column}`, found {found}\nhint: `columns` says which column holds what; `a.b` is `b` in the struct `a`, `a.0` the first item of the list `a`", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column that is wanted.
+        column: String,
+        /// Those that are there.
+        found: String,
+    },
     /// Rows that are to be sorted are not.
     #[error("{}: expected rows in order of their key, found {found} after {last}", path.display())]
     Order {

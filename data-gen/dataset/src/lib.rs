@@ -31,7 +31,7 @@ pub use context::{Cancel, Context, Interrupted, Progress, ProgressEvent};
 pub use digest::{Digest, digest_file, seeded_rank};
 pub use distill_files::{copy_fresh, create_fresh, entries, open_regular, read_regular, read_regular_text};
 pub use error::DatasetError;
-pub use foreign::{TextRows, columns, copy_rows};
+pub use foreign::{Cell, FileFormat, Row, Rows, Unreadable, columns, copy_rows};
 pub use journal::{Damage, Entry, Journal, Merge, Spool};
 pub use logprobs::{
     LogProbs, LogProbsBuilder, LogProbsError, LogProbsReader, LogProbsWriter, MAX_ALTERNATIVES, Token, TokenLogProbs,
@@ -43,8 +43,8 @@ pub use owner::{Liveness, Owner};
 pub use put::put_if_absent;
 pub use read::{Dataset, Shard};
 pub use record::{
-    Decision, Example, FinishReason, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment, Split, Trace,
-    Verdict, problem_id, trace_id, with_system,
+    Decision, Example, FileClaim, FinishReason, Message, Outcome, Problem, Reference, Role, SamplingParams, Segment,
+    Split, Trace, Verdict, problem_id, trace_id, with_system,
 };
 pub use reserve::{Reservations, Reserve};
 pub use sort::Sorter;

@@ -291,6 +291,19 @@ pub struct Trace {
     /// The system prompt that it was asked with, where that is not the problem's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
+    /// What the file that it was read from claims of it, where it was read from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Vec<FileClaim>>,
+}
+
+/// What somebody's file says of a trace, in the file's own words: a verdict of another verifier, a judge's, a score. It is kept,
+/// and never taken for a verdict of a filter here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileClaim {
+    /// The column, e.g. `correctness_math_verify`.
+    pub name: String,
+    /// What is in it, e.g. `true`.
+    pub says: String,
 }
 
 impl Trace {

@@ -28,6 +28,14 @@ pub struct TurnFormat {
     pub prefix: String,
 }
 
+/// Tags that published datasets have, DeepSeek-R1's first.
+const KNOWN: [[&str; 2]; 4] = [
+    ["<think>", "</think>"],
+    ["<|begin_of_thought|>", "<|end_of_thought|>"],
+    ["[THINK]", "[/THINK]"],
+    ["<thought>", "</thought>"],
+];
+
 impl Default for TurnFormat {
     /// DeepSeek-R1's tags, as most models that learned from it have them, and no prefix.
     fn default() -> TurnFormat {
@@ -58,6 +66,33 @@ impl TurnFormat {
         let prefixes = [format!("{}\n", format.open), format.open.clone()];
         let prefix = prefixes.into_iter().find(|prefix| prompt.ends_with(prefix)).unwrap_or_default();
         TurnFormat { prefix, ..format }
+    }
+
+    /// The format of a turn that somebody wrote down whole, without what the prompt began it with: by the tags that are in it.
+    /// One that closes what it never opened was opened by its prompt.
+    ///
+    /// ```
+    /// # use distill_dataset::TurnFormat;
+    /// let format = TurnFormat::of_text("1 and 1 make 2.\n</think>\n\n2");
+    /// assert_eq!(format.prefix, "<think>\n");
+    /// assert_eq!(TurnFormat::of_text("2"), TurnFormat::default());
+    /// ```
+    pub fn of_text(text: &str) -> TurnFormat {
+        let known = KNOWN.map(|[open, close]| TurnFormat {
+            open: open.to_owned(),
+            close: close.to_owned(),
+            prefix: String::new(),
+        });
+        let tagged = known.into_iter().find(|format| text.contains(&format.open) || text.contains(&format.close));
+        let format = tagged.unwrap_or_default();
+        let opened = text.find(&format.open);
+        match text.find(&format.close) {
+            Some(closed) if opened.is_none_or(|opened| closed < opened) => {
+                let line = if text.starts_with('\n') { "" } else { "\n" };
+                TurnFormat { prefix: format!("{}{line}", format.open), ..format }
+            }
+            _ => format,
+        }
     }
 
     /// The whole turn of which a model generated `text`.
@@ -139,6 +174,29 @@ mod tests {
         assert_eq!(format.join("\na\n", "\nb"), "<think>\na\n</think>\nb");
         assert_eq!(format.join("a", ""), "<think>\na\n</think>");
         assert_eq!(format.opened("a"), "<think>\na");
+    }
+
+    #[test]
+    fn a_text_tells_its_tags_and_whether_its_prompt_opened_them() {
+        let split = |text: &str| {
+            let format = TurnFormat::of_text(text);
+            let turn = format.turn(text);
+            let Turn { reasoning, answer } = format.split(&turn);
+            (format.prefix.clone(), reasoning.map(str::to_owned), answer.map(str::to_owned))
+        };
+        let parts = |prefix: &str, reasoning: &str, answer: &str| {
+            (prefix.to_owned(), Some(reasoning.to_owned()), Some(answer.to_owned()))
+        };
+        assert_eq!(split("<think>a</think>b"), parts("", "a", "b"));
+        assert_eq!(split("a</think>b"), parts("<think>\n", "\na", "b"));
+        assert_eq!(split("\na</think>b"), parts("<think>", "\na", "b"));
+        assert_eq!(split("a</think>b<think>"), ("<think>\n".to_owned(), Some("\na".to_owned()), None));
+        assert_eq!(split("b"), (String::new(), None, Some("b".to_owned())));
+        assert_eq!(split("<think>a"), (String::new(), None, None), "never closed");
+        assert_eq!(
+            split("<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>b"),
+            parts("", "a", "<|begin_of_solution|>b")
+        );
     }
 
     #[test]

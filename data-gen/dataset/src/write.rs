@@ -265,6 +265,9 @@ mod tests {
             token_ids: index.is_multiple_of(2).then(|| vec![1, 2, 3]),
             cost_usd: 0.25,
             system: index.is_multiple_of(3).then(|| "Reflect.".to_owned()),
+            claims: index
+                .is_multiple_of(5)
+                .then(|| vec![FileClaim { name: "judge".to_owned(), says: "true".to_owned() }]),
         }
     }
 

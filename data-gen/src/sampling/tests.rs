@@ -410,6 +410,7 @@ fn old_trace(problem: &Problem, index: u32, template: &str, prefill: &str) -> Tr
         cost_usd: 0.5,
         finish_name: None,
         system: None,
+        claims: None,
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::{Judge, Outcome, SamplingConfig, SamplingError, Standing, id, outcome};
 use distill_dataset::{
-    Cancel, DatasetError, Detail, FinishReason, Histogram, LogProbs, LogProbsWriter, Problem, SamplingParams, Shard,
-    ShardWriter, Split, Tally, Trace,
+    Cancel, DatasetError, Detail, FinishReason, Histogram, LogProbs, LogProbsWriter, Problem, Reference,
+    SamplingParams, Shard, ShardWriter, Split, Tally, Trace, TurnFormat,
 };
 use distill_teacher::{Answer, Answers, Ask, Completion, Identity, trace};
 use std::{collections::BTreeMap, path::Path};
@@ -63,7 +63,9 @@ pub fn write_traces(
     writer.finish()
 }
 
-/// The problems' own worked solutions as traces: what a student learns from before there is a teacher.
+/// The problems' own worked solutions as traces: what a student learns from before there is a teacher. A solution that marks its
+/// reasoning or boxes its answer itself is the trace as it is, and so is one without a right answer that could be boxed; any
+/// other becomes the reasoning, and the right answer is boxed behind it.
 ///
 /// # Errors
 /// When a problem has none, the disk refuses, or a stop was asked for.
@@ -82,14 +84,25 @@ pub fn write_worked_solutions(
         let Some(solution) = &problem.solution else {
             return Err(SamplingError::NoSolution(problem.id, problem.source));
         };
+        let boxed = match problem.reference {
+            Reference::Math | Reference::Text | Reference::Choice => Some(format!("\\boxed{{{}}}", problem.answer)),
+            Reference::Tests | Reference::None => None,
+        };
+        let format = TurnFormat::of_text(solution);
+        let is_marked = format.count_tags(solution) != [0, 0] || solution.contains("\\boxed");
+        let (turn, text) = match boxed.filter(|_| !is_marked) {
+            Some(boxed) => (identity.turn.clone(), identity.turn.join(solution, &boxed)),
+            None => (format, solution.clone()),
+        };
         let completion = Completion {
-            text: identity.turn.join(solution, &format!("\\boxed{{{}}}", problem.answer)),
+            text,
             finish_reason: FinishReason::Stop,
             response_model: identity.teacher.clone(),
             ..Completion::default()
         };
         let ask = Ask { seed: 0, ..Ask::sample(&problem, 0, &identity, &sampling) };
-        writer.push(trace(&ask, completion, &identity))?;
+        // Its identity is who wrote it, however it is laid out.
+        writer.push(Trace { format: turn, ..trace(&ask, completion, &identity) })?;
     }
     writer.finish()
 }
@@ -106,7 +119,7 @@ fn training(problems: &Shard) -> impl Iterator<Item = Result<Problem, DatasetErr
 }
 
 /// Writes traces and counts what is in them.
-struct TraceWriter {
+pub(crate) struct TraceWriter {
     writer: ShardWriter<Trace>,
     tally: Tally,
     lengths: Vec<u32>,
@@ -116,25 +129,25 @@ struct TraceWriter {
 }
 
 impl TraceWriter {
-    fn new(teacher: &str, unit: usize, out: &Path) -> Result<TraceWriter, DatasetError> {
+    pub(crate) fn new(teacher: &str, unit: usize, out: &Path) -> Result<TraceWriter, DatasetError> {
         let (tally, finish_reasons) = (Tally::default(), BTreeMap::new());
         let writer = ShardWriter::of_unit(out, unit)?.sorted_by(|trace: &Trace| &trace.problem_id);
         let teacher = teacher.to_owned();
         Ok(TraceWriter { writer, tally, lengths: vec![], finish_reasons, teacher, without_log_probs: 0 })
     }
 
-    fn push(&mut self, trace: Trace) -> Result<(), DatasetError> {
+    pub(crate) fn push(&mut self, trace: Trace) -> Result<(), DatasetError> {
         self.lengths.push(trace.completion_tokens);
         let name = trace.finish_name.as_deref().unwrap_or(trace.finish_reason.as_str());
         *self.finish_reasons.entry(name.to_owned()).or_default() += 1;
         self.writer.push(trace)
     }
 
-    fn reject(&mut self, reason: &str) {
+    pub(crate) fn reject(&mut self, reason: &str) {
         *self.tally.rejected.entry(reason.to_owned()).or_default() += 1;
     }
 
-    fn finish(self) -> Result<Tally, SamplingError> {
+    pub(crate) fn finish(self) -> Result<Tally, SamplingError> {
         let rows_out = self.writer.finish()?;
         let rows_in = rows_out + self.tally.rejected.values().sum::<u64>();
         let lengths = Histogram::of(self.lengths.iter().copied());

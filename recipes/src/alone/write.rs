@@ -2,15 +2,14 @@
 
 use super::Task;
 use anyhow::{Context, Result, ensure};
-use distill_data_gen::{FileFormat, PlacedRow, ProblemsConfig, ProblemsError, placed_rows};
-use distill_dataset::{Dataset, DatasetError, Decision, Outcome, copy_rows, create_fresh, open_regular};
+use distill_data_gen::{PlacedRow, ProblemsConfig, ProblemsError, placed_rows};
+use distill_dataset::{Dataset, DatasetError, Decision, Outcome, copy_rows, create_fresh};
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader, BufWriter, Write},
-    path::Path,
+    io::{BufWriter, Write},
 };
 
 /// What became of a text. With its key, and its id under its normal form, 80 bytes a text and what maps add.
@@ -84,7 +83,7 @@ pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>)
     let mut failed = None;
     let changed = || {
         let message = "expected the rows that were filtered, found others: the file changed meanwhile".to_owned();
-        ProblemsError::Dataset(DatasetError::Parquet { path: path.clone(), message })
+        ProblemsError::Dataset(DatasetError::Foreign { path: path.clone(), message })
     };
     placed_rows(config, path, *format, &mut |PlacedRow { line, row, .. }| {
         counts.rows += 1;
@@ -123,13 +122,8 @@ pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>)
     explain(grounds, &fates, &mut told, &mut counts)?;
     let file = told.into_inner().map_err(|error| error.into_error()).context("cannot write the dropped rows")?;
     file.sync_all().with_context(|| format!("cannot write {}", dropped.display()))?;
-    counts.kept = match format {
-        FileFormat::Jsonl => copy_lines(path, &kept, &wanted)?,
-        FileFormat::Parquet => {
-            let mut wanted = wanted.iter().peekable();
-            copy_rows(path, &kept, |row| wanted.next_if(|wanted| **wanted == row + 1).is_some())?
-        }
-    };
+    let mut wanted = wanted.iter().peekable();
+    counts.kept = copy_rows(path, *format, &kept, |row| wanted.next_if(|wanted| **wanted == row).is_some())?;
     ensure!(counts.kept > 0, "every row is dropped\nhint: {} says why", dropped.display());
     for (from, to) in [(&dropped, &task.dropped), (&kept, &task.out)] {
         fs::rename(from, to).with_context(|| format!("cannot write {}", to.display()))?;
@@ -182,28 +176,4 @@ fn explain(
         tell(told, &why, counts)?;
     }
     Ok(())
-}
-
-/// Copies lines by their numbers, rising, byte for byte.
-fn copy_lines(from: &Path, to: &Path, wanted: &[u64]) -> Result<u64> {
-    let file = open_regular(from).with_context(|| format!("cannot read {}", from.display()))?;
-    let (mut reader, mut line) = (BufReader::new(file), 1);
-    let mut writer = BufWriter::new(create_fresh(to).with_context(|| format!("cannot write {}", to.display()))?);
-    let mut bytes = Vec::new();
-    for wanted in wanted {
-        while line < *wanted {
-            reader.skip_until(b'\n').with_context(|| format!("cannot read {}", from.display()))?;
-            line += 1;
-        }
-        bytes.clear();
-        reader.read_until(b'\n', &mut bytes).with_context(|| format!("cannot read {}", from.display()))?;
-        line += 1;
-        if bytes.last() != Some(&b'\n') {
-            bytes.push(b'\n');
-        }
-        writer.write_all(&bytes).with_context(|| format!("cannot write {}", to.display()))?;
-    }
-    let file = writer.into_inner().map_err(|error| error.into_error())?;
-    file.sync_all().with_context(|| format!("cannot write {}", to.display()))?;
-    Ok(wanted.len() as u64)
 }

@@ -1,7 +1,7 @@
 //! `[evaluation]`: how models are compared, on which problems, and who beside the student.
 
 use super::{
-    SubjectConfig, TeacherConfig,
+    SubjectConfig,
     decode::{Diagnostics, Section},
     read::{decode_checked, is_file_name, read_list, read_problems, read_teacher},
     values::Value,
@@ -49,8 +49,12 @@ fn read_subject(value: Value<'_>, what: &str, folder: &Path, diagnostics: &mut D
         diagnostics.push(span.clone(), message, None);
     }
     let teacher = read_teacher(section, folder, diagnostics)?;
-    if matches!(teacher, TeacherConfig::WorkedSolutions) {
-        diagnostics.push(span, format!("`{what}`: expected `local` or `http`, found `worked-solutions`"), None);
+    if !teacher.is_asked() {
+        diagnostics.push(
+            span,
+            format!("`{what}`: expected `local` or `http`, found traces that are there already"),
+            None,
+        );
     }
     Some(SubjectConfig { name: name?, teacher })
 }

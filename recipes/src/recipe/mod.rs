@@ -17,7 +17,7 @@ pub mod values;
 
 use crate::run::Until;
 use diagnostic::{RecipeError, Source};
-use distill_data_gen::{ProblemsConfig, SamplingConfig};
+use distill_data_gen::{ProblemsConfig, ReadyConfig, SamplingConfig};
 use distill_evaluate::EvaluationConfig;
 use distill_filters::{FilterConfig, OnUnknown, ShapingConfig, VerifyConfig};
 use distill_publish::PublishConfig;
@@ -98,7 +98,7 @@ pub struct SourceConfig {
     pub holdout: u32,
     /// Who answers.
     pub teacher: TeacherConfig,
-    /// How it is asked; absent for worked solutions.
+    /// How it is asked; absent where nobody is.
     pub sampling: Option<SamplingConfig>,
 }
 
@@ -125,6 +125,26 @@ pub enum TeacherConfig {
     Http(Box<HttpConfig>),
     /// Nobody: the problems' own worked solutions become the traces.
     WorkedSolutions,
+    /// Nobody: the file of the problems brings traces that exist already.
+    ReadyTraces(ReadyConfig),
+}
+
+impl TeacherConfig {
+    /// Whether somebody is asked.
+    pub fn is_asked(&self) -> bool {
+        match self {
+            TeacherConfig::Local { .. } | TeacherConfig::Http(_) => true,
+            TeacherConfig::WorkedSolutions | TeacherConfig::ReadyTraces(_) => false,
+        }
+    }
+
+    /// The endpoint that is asked, where it is one.
+    pub fn endpoint(&self) -> Option<&HttpTeacherConfig> {
+        match self {
+            TeacherConfig::Http(config) => Some(&config.endpoint),
+            TeacherConfig::Local { .. } | TeacherConfig::WorkedSolutions | TeacherConfig::ReadyTraces(_) => None,
+        }
+    }
 }
 
 /// An endpoint, and where its key is found.
@@ -216,7 +236,7 @@ impl Recipe {
     pub fn compared(&self) -> impl Iterator<Item = (&str, &TeacherConfig)> {
         let wanted = self.student.is_some() && self.evaluation.as_ref().is_some_and(|config| config.teacher);
         let teachers = self.sources.iter().map(|source| &source.teacher).filter(move |_| wanted);
-        let first = teachers.filter(|teacher| !matches!(teacher, TeacherConfig::WorkedSolutions)).take(1);
+        let first = teachers.filter(|teacher| teacher.is_asked()).take(1);
         let subjects = self.subjects.iter().map(|subject| (subject.name.as_str(), &subject.teacher));
         first.map(|teacher| ("teacher", teacher)).chain(subjects)
     }

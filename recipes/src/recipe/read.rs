@@ -7,7 +7,7 @@ use super::{
     values::{Fault, Value, Values},
 };
 use crate::launch::LaunchConfig;
-use distill_data_gen::{FileConfig, FileFormat, GeneratorConfig, ProblemsConfig, SamplingConfig};
+use distill_data_gen::{FileConfig, FileFormat, GeneratorConfig, ProblemsConfig, ReadyConfig, SamplingConfig};
 use distill_filters::{Filter, FilterConfig, OnUnknown};
 use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
@@ -149,10 +149,11 @@ fn read_source(value: Value<'_>, what: &str, folder: &Path, diagnostics: &mut Di
     let teacher =
         take_section(&mut section, "teacher", diagnostics).and_then(|table| read_teacher(table, folder, diagnostics));
     let holdout = section.optional("holdout", diagnostics).unwrap_or(0);
-    let worked = matches!(teacher, Some(TeacherConfig::WorkedSolutions));
+    check_ready(what, (&section, problems.as_ref(), teacher.as_ref()), diagnostics);
+    let is_asked = teacher.as_ref().is_some_and(TeacherConfig::is_asked);
     let span = section.span.clone();
     let sampling = checked(&mut section, "sampling", diagnostics, SamplingConfig::check);
-    if sampling.is_none() && teacher.is_some() && !worked && diagnostics.found.is_empty() {
+    if sampling.is_none() && is_asked && diagnostics.found.is_empty() {
         diagnostics.push(
             span,
             format!("`{what}` lacks the key `sampling`"),
@@ -164,6 +165,30 @@ fn read_source(value: Value<'_>, what: &str, folder: &Path, diagnostics: &mut Di
     }
     section.finish(diagnostics);
     Some(SourceConfig { name, weight, problems: problems?, holdout, teacher: teacher?, sampling })
+}
+
+/// Ready traces are where the problems are, and nobody samples them.
+fn check_ready(
+    what: &str,
+    (section, problems, teacher): (&Section<'_>, Option<&ProblemsConfig>, Option<&TeacherConfig>),
+    diagnostics: &mut Diagnostics,
+) {
+    let (Some(TeacherConfig::ReadyTraces(_)), Some(problems)) = (teacher, problems) else { return };
+    let has_traces = match problems {
+        ProblemsConfig::File { config, .. } => config.columns.has_traces(),
+        ProblemsConfig::Generator(_) => false,
+    };
+    if !has_traces {
+        let message = format!(
+            "`{what}.teacher.ready-traces`: expected `responses` or `conversation` in `{what}.problems.columns`, found neither"
+        );
+        let help = "e.g. problems = { jsonl = \"chats.jsonl\", columns = { conversation = \"messages\" } }";
+        diagnostics.push(section.span.clone(), message, Some(help.to_owned()));
+    }
+    if let Some(span) = section.span_of("sampling") {
+        let message = format!("`{what}.sampling`: expected none beside `ready-traces`, found one: nothing is sampled");
+        diagnostics.push(span, message, None);
+    }
 }
 
 /// Names are told apart, and weights are given to all sources or to none.
@@ -247,8 +272,8 @@ pub(super) fn read_problems(
     }
     let path = folder.join(section.required::<PathBuf>(kind, diagnostics)?);
     let format = if kind == "jsonl" { FileFormat::Jsonl } else { FileFormat::Parquet };
-    let config: FileConfig = diagnostics.decode(section.rest(), &what)?;
-    Some(ProblemsConfig::File { path, format, config })
+    let config: FileConfig = decode_checked(section.rest(), &what, diagnostics, FileConfig::check)?;
+    Some(ProblemsConfig::File { path, format, config: Box::new(config) })
 }
 
 fn unknown_choice(of: &str, found: &str, known: &[&str], span: std::ops::Range<usize>, diagnostics: &mut Diagnostics) {
@@ -265,7 +290,7 @@ pub(super) fn read_teacher(
     folder: &Path,
     diagnostics: &mut Diagnostics,
 ) -> Option<TeacherConfig> {
-    let teacher = match section.one_of(&["local", "http", "worked-solutions"], diagnostics)? {
+    let teacher = match section.one_of(&["local", "http", "worked-solutions", "ready-traces"], diagnostics)? {
         "local" => {
             let dir = folder.join(section.required::<PathBuf>("local", diagnostics)?);
             let span = section.span_of("weights").unwrap_or_default();
@@ -285,6 +310,13 @@ pub(super) fn read_teacher(
                 diagnostics.push(span, "`worked-solutions` can only be true", None);
             }
             TeacherConfig::WorkedSolutions
+        }
+        "ready-traces" => {
+            let span = section.span.clone();
+            if !section.required::<bool>("ready-traces", diagnostics)? {
+                diagnostics.push(span, "`ready-traces` can only be true", None);
+            }
+            TeacherConfig::ReadyTraces(ReadyConfig { name: section.optional("name", diagnostics) })
         }
         _ => {
             let mut http = take_section(&mut section, "http", diagnostics)?;
@@ -444,8 +476,9 @@ fn read_judge(value: Value<'_>, folder: &Path, diagnostics: &mut Diagnostics) ->
     let span = section.span.clone();
     let teacher =
         take_section(&mut section, "teacher", diagnostics).and_then(|table| read_teacher(table, folder, diagnostics));
-    if let Some(TeacherConfig::WorkedSolutions) = &teacher {
-        diagnostics.push(span.clone(), "`judge.teacher`: expected `local` or `http`, found `worked-solutions`", None);
+    if teacher.as_ref().is_some_and(|teacher| !teacher.is_asked()) {
+        let message = "`judge.teacher`: expected `local` or `http`, found traces that are there already";
+        diagnostics.push(span.clone(), message, None);
     }
     let sampling = checked(&mut section, "sampling", diagnostics, SamplingConfig::check);
     if sampling.is_none() && diagnostics.found.is_empty() {

@@ -123,5 +123,6 @@ fn trace_of(row: Attempt, ask: &Ask, config: &EvaluationConfig, identity: &Ident
         cost_usd: 0.0,
         finish_name: None,
         system: None,
+        claims: None,
     }
 }

@@ -125,7 +125,7 @@ fn bits(bytes: &[u8], at: u64, width: u64) -> Read<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TextRows;
+    use crate::{Cell, FileFormat, Rows};
     use arrow_array::{RecordBatch, StringArray};
     use parquet::{
         arrow::ArrowWriter,
@@ -161,8 +161,9 @@ mod tests {
                     let text = |n: usize| (!n.is_multiple_of(7)).then(|| format!("a text {}", "x".repeat(n * n % 300)));
                     let texts: Vec<_> = (1..=rows).map(text).collect();
                     written(&path, texts.clone(), encoding, version);
-                    let found =
-                        TextRows::open(&path, &["text"]).expect("a file").map(|row| row.expect("a row").remove(0));
+                    let found = Rows::open(&path, FileFormat::Parquet, &["text"])
+                        .expect("a file")
+                        .map(|row| row.expect("a row").cells.expect("cells").remove(0).map(Cell::said));
                     assert!(found.eq(texts), "{encoding} of {rows} rows, {version:?}");
                 }
             }
@@ -176,7 +177,7 @@ mod tests {
         let text = "0".repeat(1 << 18);
         let size = written(&path, vec![Some(text); 3000], Encoding::DELTA_BYTE_ARRAY, WriterVersion::PARQUET_2_0).len();
         assert!(size < 1 << 21, "expected a bomb, found {size} bytes");
-        let error = TextRows::open(&path, &["text"]).err().expect("a refusal").to_string();
+        let error = Rows::open(&path, FileFormat::Parquet, &["text"]).err().expect("a refusal").to_string();
         assert!(error.contains("column `text`") && error.contains("refused"), "{error}");
     }
 
@@ -194,7 +195,7 @@ mod tests {
             // 2⁴⁰ of them take six bytes: over the first length and the first block's least.
             bytes[at + 3..at + 9].copy_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x20]);
             fs::write(&path, &bytes).expect("a file");
-            let error = TextRows::open(&path, &["text"]).err().expect("a refusal").to_string();
+            let error = Rows::open(&path, FileFormat::Parquet, &["text"]).err().expect("a refusal").to_string();
             assert!(error.contains("more lengths than any data"), "{encoding}: {error}");
         }
     }

@@ -5,7 +5,7 @@
 //! in Thrift's [compact protocol](https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md), of which
 //! only the few fields that matter here are understood.
 
-use super::delta;
+use super::{delta, pages};
 use parquet::{
     basic::Type,
     errors::{ParquetError, Result},
@@ -17,6 +17,8 @@ use std::{fs::File, os::unix::fs::FileExt};
 /// no data: text packs to a tenth at best, and what repeats stays packed in a dictionary.
 const MAX_UNPACKED: i64 = 256 << 20;
 const MAX_RATIO: i64 = 100;
+/// Most values of a column in a row group where a row may have many: a reader keeps a view and levels for each, of whole rows.
+const MAX_VALUES: u64 = 1 << 25;
 /// Longest footer: a thousand columns in a thousand row groups have one of some 100 MB.
 const MAX_FOOTER: u64 = 256 << 20;
 /// Deepest column, in groups.
@@ -116,14 +118,30 @@ pub(super) fn column(file: &File, column: &ColumnChunkMetaData) -> Result<()> {
         return Err(wrong(format!("column `{}`: it would lie outside of the file", name())));
     };
     // What its footer says may be less than what its pages do.
-    let (mut unpacked, mut delta) = (0, false);
+    let (mut unpacked, mut values, mut delta) = (0, 0, false);
     while at < end {
-        let (length, page) = page(file, at, end).map_err(|error| match error {
+        let looked_at = page(file, at, end).and_then(|(header, page)| {
+            if page.is_packed && pages::is_endless(column.compression()) {
+                let (from, bytes) = (at + header + page.levels, (page.packed as u64).saturating_sub(page.levels));
+                let mut packed = vec![0; bytes.min(end - at) as usize];
+                file.read_exact_at(&mut packed, from)?;
+                pages::within(column.compression(), &packed, page.unpacked as u64)?;
+            }
+            Ok((header + page.packed as u64, page))
+        });
+        let (length, page) = looked_at.map_err(|error| match error {
             ParquetError::General(message) => wrong(format!("column `{}`, a page at byte {at}: {message}", name())),
             other => other,
         })?;
         (at, unpacked, delta) =
             (at + length, unpacked + page.unpacked, delta || delta::ENCODINGS.contains(&page.encoding));
+        values += page.values;
+    }
+    if column.column_descr().max_rep_level() > 0 && values > MAX_VALUES {
+        return Err(wrong(format!(
+            "column `{}`: {values} values in a row group are refused, at most {MAX_VALUES} are read: write smaller row groups",
+            name()
+        )));
     }
     // What its pages do may be less than what the lengths in them do.
     if delta && column.column_type() == Type::BYTE_ARRAY {
@@ -139,12 +157,17 @@ struct PageHeader {
     unpacked: i64,
     /// Bytes that are stored behind the header: field 3.
     packed: i64,
-    /// The number of its values' encoding: field 2 of `DataPageHeader`, field 5, or 4 of `DataPageHeaderV2`, field 8. A
-    /// dictionary's is plain.
+    /// Of its data: nothing where it is a dictionary.
+    values: u64,
+    /// The number of its values' encoding. A dictionary's is plain.
     encoding: i64,
+    /// Bytes in front that are not packed.
+    levels: u64,
+    /// Whether the rest is packed.
+    is_packed: bool,
 }
 
-/// The header of the page that begins there, and the bytes of the page with its header.
+/// The header of the page that begins there, and the header's own bytes.
 fn page(file: &File, at: u64, end: u64) -> Result<(u64, PageHeader)> {
     let mut room = HEADER_BYTES.0;
     loop {
@@ -154,7 +177,7 @@ fn page(file: &File, at: u64, end: u64) -> Result<(u64, PageHeader)> {
         match page_header(&mut thrift) {
             Ok(page) => {
                 plausible(page.packed, page.unpacked).map_err(wrong)?;
-                return Ok(((bytes.len() - thrift.0.len()) as u64 + page.packed as u64, page));
+                return Ok(((bytes.len() - thrift.0.len()) as u64, page));
             }
             Err(Stop::Short) if room < HEADER_BYTES.1.min(end - at) => room *= 8,
             Err(stop) => return Err(wrong(format!("its header {}", stop.what()))),
@@ -163,29 +186,51 @@ fn page(file: &File, at: u64, end: u64) -> Result<(u64, PageHeader)> {
 }
 
 fn page_header(thrift: &mut Thrift<'_>) -> Read<PageHeader> {
-    let (mut last, mut page) = (0, PageHeader { unpacked: -1, packed: -1, encoding: 0 });
+    let mut page = PageHeader { unpacked: -1, packed: -1, values: 0, encoding: 0, levels: 0, is_packed: true };
+    let mut last = 0;
     while let Some((field, kind)) = thrift.field(&mut last)? {
         match (field, kind) {
             (2, I32) => page.unpacked = thrift.integer()?,
             (3, I32) => page.packed = thrift.integer()?,
-            (5, STRUCT) => page.encoding = data_page_header(thrift, 2)?,
-            (8, STRUCT) => page.encoding = data_page_header(thrift, 4)?,
+            (5, STRUCT) => first_version(thrift, &mut page)?,
+            (8, STRUCT) => second_version(thrift, &mut page)?,
             _ => thrift.skip(kind, MAX_DEPTH)?,
         }
     }
     if page.unpacked < 0 || page.packed < 0 { Err(Stop::Nonsense("has no sizes")) } else { Ok(page) }
 }
 
-/// The encoding in a data page's header, where it is that field.
-fn data_page_header(thrift: &mut Thrift<'_>, encoding: i64) -> Read<i64> {
-    let (mut last, mut found) = (0, 0);
+/// `DataPageHeader`: its values in field 1, their encoding in field 2.
+fn first_version(thrift: &mut Thrift<'_>, page: &mut PageHeader) -> Read<()> {
+    let mut last = 0;
     while let Some((field, kind)) = thrift.field(&mut last)? {
-        match (field == encoding, kind) {
-            (true, I32) => found = thrift.integer()?,
+        match (field, kind) {
+            (1, I32) => page.values = count(thrift.integer()?)?,
+            (2, I32) => page.encoding = thrift.integer()?,
             _ => thrift.skip(kind, MAX_DEPTH)?,
         }
     }
-    Ok(found)
+    Ok(())
+}
+
+/// `DataPageHeaderV2`: its values in field 1, their encoding in field 4, bytes of levels in fields 5 and 6, whether what is
+/// behind them is packed in field 7, of which the kind is the value.
+fn second_version(thrift: &mut Thrift<'_>, page: &mut PageHeader) -> Read<()> {
+    let mut last = 0;
+    while let Some((field, kind)) = thrift.field(&mut last)? {
+        match (field, kind) {
+            (1, I32) => page.values = count(thrift.integer()?)?,
+            (4, I32) => page.encoding = thrift.integer()?,
+            (5 | 6, I32) => page.levels += count(thrift.integer()?)?,
+            (7, 1 | 2) => page.is_packed = kind == 1,
+            _ => thrift.skip(kind, MAX_DEPTH)?,
+        }
+    }
+    Ok(())
+}
+
+fn count(number: i64) -> Read<u64> {
+    u32::try_from(number).map(u64::from).map_err(|_| Stop::Nonsense("has a number that counts nothing"))
 }
 
 fn plausible(packed: i64, unpacked: i64) -> std::result::Result<(), String> {
@@ -316,7 +361,7 @@ impl Thrift<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{TextRows, foreign::tests::bomb};
+    use crate::{FileFormat, Rows, foreign::tests::bomb};
     use arrow_array::{Int64Array, RecordBatch, StringArray};
     use parquet::{
         arrow::ArrowWriter,
@@ -333,7 +378,7 @@ mod tests {
     };
 
     fn refusal(path: &Path) -> String {
-        TextRows::open(path, &["text"]).err().expect("a refusal").to_string()
+        Rows::open(path, FileFormat::Parquet, &["text"]).err().expect("a refusal").to_string()
     }
 
     #[test]
@@ -423,7 +468,7 @@ mod tests {
                     }
                 }
                 fs::write(&path, bytes).expect("a file");
-                let rows = TextRows::open(&path, &["text", "number"]);
+                let rows = Rows::open(&path, FileFormat::Parquet, &["text", "number"]);
                 match rows.and_then(|rows| rows.take(10_000).collect::<Result<Vec<_>, _>>()) {
                     Ok(_) => read += 1,
                     Err(_) => refused += 1,
