@@ -30,7 +30,7 @@ const SOURCES: [&str; 10] = [
 ];
 
 /// Tables that are decoded by hand, as [`Reference::tables`] calls them.
-const BY_HAND: [&str; 10] = [
+const BY_HAND: [&str; 11] = [
     "Source",
     "Problems",
     "Teacher",
@@ -262,6 +262,12 @@ impl Reference {
             ),
             key("http", "A model behind OpenAI-compatible endpoints.", table("Http")),
             key(
+                "ready-traces",
+                "`true`: the file of the problems brings traces that exist already.",
+                json!({ "const": true }),
+            ),
+            key("name", "With `ready-traces`: who wrote them.", text()),
+            key(
                 "worked-solutions",
                 "`true`: the problems' own worked solutions become the traces.",
                 json!({ "const": true }),
@@ -298,7 +304,8 @@ impl Reference {
             "Models that are compared beside the student.",
             json!({ "type": "array", "items": table("Subject") }),
         ));
-        let mut subject: Vec<Key> = teacher.iter().filter(|key| key.name != "worked-solutions").cloned().collect();
+        let mut subject: Vec<Key> =
+            teacher.iter().filter(|key| ["local", "weights", "http"].contains(&key.name.as_str())).cloned().collect();
         subject.insert(0, without("SubjectConfig", &["teacher"]).remove(0));
         let base = vec![
             key("checkpoint", "A Hugging Face folder or a GGUF file.", text()),
@@ -540,8 +547,9 @@ fn every_table_has_the_keys_that_its_decoder_knows() {
         ("quickstart.toml", "filters.1.", "Filter"),
     ] {
         let (ours, theirs) = (has(name), known_to_decoder(recipe, place));
-        // A subject that is the problems' own solutions is refused by name.
-        let refused = |key: &&String| name == "Subject" && *key == "worked-solutions";
+        // A subject whose answers are written already is refused.
+        let written = ["worked-solutions", "ready-traces"];
+        let refused = |key: &&String| name == "Subject" && written.contains(&key.as_str());
         let missing: Vec<&String> = theirs.difference(&ours).filter(|key| !refused(key)).collect();
         assert!(missing.is_empty(), "{name}: the schema lacks {missing:?}");
     }
