@@ -47,7 +47,8 @@ impl Place {
     /// Rows of a stage.
     fn rows(&self, label: &str) -> Vec<serde_json::Map<String, Value>> {
         let dir = self.path("runs/own").join(label);
-        let dataset = distill_dataset::Dataset::of_folder(&dir).expect(label);
+        let manifest = distill_dataset::Manifest::read(&dir.join("manifest.json")).expect(label);
+        let dataset = distill_dataset::Dataset::new(dir, manifest);
         dataset.objects().map(|row| row.expect("a row")).collect()
     }
 }

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 
 import datasets
 import duckdb
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 DISTILL = pathlib.Path(sys.argv[1]).resolve()
 WORK = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
 datasets.disable_progress_bars()
+warnings.simplefilter("ignore")
 
 ROWS = [
     {

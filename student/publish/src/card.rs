@@ -241,12 +241,16 @@ fn data_section(card: &mut String, lineage: &Lineage) {
     for manifest in &lineage.traces {
         if let Detail::Traces { teacher, finish_reasons, .. } = &manifest.tally.detail {
             let ends: Vec<String> = finish_reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            // Nobody counted those of traces that were there already.
+            let tokens = match manifest.tally.completion_tokens {
+                0 => String::new(),
+                tokens => format!(", {tokens} tokens"),
+            };
             let _ = writeln!(
                 card,
-                "- Traces: {} from the teacher {}, {} tokens ({}), {}.",
+                "- Traces: {} from the teacher {}{tokens} ({}), {}.",
                 manifest.tally.rows_out,
                 plain(teacher),
-                manifest.tally.completion_tokens,
                 ends.join(", "),
                 manifest.tally.cost()
             );

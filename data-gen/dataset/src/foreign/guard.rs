@@ -362,7 +362,7 @@ impl Thrift<'_> {
 #[cfg(test)]
 mod tests {
     use crate::{FileFormat, Rows, foreign::tests::bomb};
-    use arrow_array::{Int64Array, RecordBatch, StringArray};
+    use arrow_array::{Int64Array, ListArray, RecordBatch, StringArray, types::Int64Type};
     use parquet::{
         arrow::ArrowWriter,
         basic::Compression,
@@ -440,21 +440,33 @@ mod tests {
         let path = dir.path().join("a.parquet");
         let texts: Vec<Option<String>> = (0..600).map(|n| (n % 7 > 0).then(|| format!("row {}", n % 50))).collect();
         let numbers: Int64Array = (0..600).collect();
+        let lists = (0..600)
+            .map(|n| (n % 5 > 0).then(|| (0..n % 4).map(|item| (item > 0).then_some(item)).collect::<Vec<_>>()));
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(lists);
         let batch = RecordBatch::try_from_iter([
             ("text", Arc::new(StringArray::from(texts)) as _),
             ("number", Arc::new(numbers) as _),
+            ("list", Arc::new(lists) as _),
         ]);
         let batch = batch.expect("a batch");
         let mut state = 17;
         let (mut refused, mut read) = (0, 0);
-        for compression in [Compression::UNCOMPRESSED, Compression::ZSTD(Default::default())] {
+        for compression in [
+            Compression::UNCOMPRESSED,
+            Compression::ZSTD(Default::default()),
+            Compression::SNAPPY,
+            Compression::GZIP(Default::default()),
+            Compression::BROTLI(Default::default()),
+            Compression::LZ4,
+            Compression::LZ4_RAW,
+        ] {
             let properties = WriterProperties::builder().set_compression(compression).build();
             let file = File::create(&path).expect("a file");
             let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
             writer.write(&batch).expect("rows");
             writer.close().expect("a file");
             let sound = fs::read(&path).expect("a file");
-            for round in 0..3000 {
+            for round in 0..900 {
                 let mut bytes = sound.clone();
                 for _ in 0..=next(&mut state) % 3 {
                     // Every other time in the footer, which is a part of the whole only.
@@ -468,7 +480,7 @@ mod tests {
                     }
                 }
                 fs::write(&path, bytes).expect("a file");
-                let rows = Rows::open(&path, FileFormat::Parquet, &["text", "number"]);
+                let rows = Rows::open(&path, FileFormat::Parquet, &["text", "number", "list", "list.1"]);
                 match rows.and_then(|rows| rows.take(10_000).collect::<Result<Vec<_>, _>>()) {
                     Ok(_) => read += 1,
                     Err(_) => refused += 1,

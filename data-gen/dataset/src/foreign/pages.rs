@@ -55,3 +55,29 @@ impl io::Write for Count {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_unpacks_further_than_it_says_is_refused() {
+        let zeros = vec![0; 1 << 20];
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut gzip, &zeros).expect("bytes");
+        let gzip = gzip.finish().expect("gzip");
+        let mut brotli = Vec::new();
+        brotli::BrotliCompress(&mut &zeros[..], &mut brotli, &Default::default()).expect("brotli");
+        for (codec, page) in
+            [(Compression::GZIP(Default::default()), gzip), (Compression::BROTLI(Default::default()), brotli)]
+        {
+            assert!(page.len() < 10_000 && is_endless(codec), "expected a bomb");
+            within(codec, &page, 1 << 20).expect("what its header says");
+            let error = within(codec, &page, (1 << 20) - 1).expect_err("one byte more").to_string();
+            assert!(error.contains("more than the 1048575 bytes that its header says"), "{error}");
+            within(codec, &page[..page.len() / 2], 1 << 20).expect("that it is cut is for its reader to say");
+        }
+        assert!(within(Compression::LZ4, &LZ4_FRAME, 1 << 20).is_err(), "frames are unpacked to their end");
+        within(Compression::LZ4, &[0, 0, 0, 1, 0, 0, 0, 1, 0], 1).expect("a page as it is written");
+    }
+}

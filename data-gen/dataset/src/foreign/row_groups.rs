@@ -220,3 +220,6 @@ fn view(field: &FieldRef) -> FieldRef {
     };
     Arc::new(Field::clone(field).with_data_type(kind))
 }
+
+#[cfg(test)]
+mod tests;
