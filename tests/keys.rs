@@ -170,7 +170,8 @@ fn a_default_does_not_change_without_its_stages_version() {
     pin(distill_data_gen::TRACES, value(&|| serde_json::to_value(distill_data_gen::SamplingConfig::unset())));
     for kind in distill_filters::FilterConfig::kinds() {
         let text = match kind {
-            "verify" | "vote" => serde_json::json!({"on-unknown": "keep"}),
+            "verify" | "judge" | "vote" => serde_json::json!({"on-unknown": "keep"}),
+            "long-short" => serde_json::json!({"boundary": 1}),
             _ => serde_json::json!({}),
         };
         let config = distill_filters::FilterConfig::deserialize_as(kind, text).expect("a filter with nothing set");

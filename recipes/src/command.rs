@@ -391,8 +391,15 @@ fn print(text: &str) -> Result<()> {
 
 /// Problems that cannot be had as the recipe asks for them: nothing was bought.
 fn is_unfit(cause: &(dyn std::error::Error + 'static)) -> bool {
-    use distill_data_gen::ProblemsError::{Column, File, Holdout, Nothing, TooFew};
-    matches!(cause.downcast_ref(), Some(Column { .. } | File { .. } | Holdout { .. } | Nothing { .. } | TooFew { .. }))
+    use distill_data_gen::ProblemsError::{Dataset, EmptyFolder, File, Holdout, Nothing, TooFew};
+    use distill_dataset::DatasetError::{Column, Foreign};
+    let unfit = |foreign: &distill_dataset::DatasetError| matches!(foreign, Column { .. } | Foreign { .. });
+    match cause.downcast_ref() {
+        Some(EmptyFolder { .. } | File { .. } | Holdout { .. } | Nothing { .. } | TooFew { .. }) => true,
+        // A table of ours that is damaged is no matter of the recipe.
+        Some(Dataset(error)) => unfit(error),
+        _ => cause.downcast_ref().is_some_and(unfit),
+    }
 }
 
 fn ending(error: &anyhow::Error) -> Ending {

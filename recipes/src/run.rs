@@ -15,7 +15,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SplitConfig, TRACES};
-use distill_dataset::{Dataset, Keyed, Shard};
+use distill_dataset::{Dataset, Keyed};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
 use distill_filters::{EXAMPLES, EXPORT, EXPORT_DROPPED, Exported, Inputs};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};

@@ -90,6 +90,7 @@ fn config() -> EvaluationConfig {
         budget_tokens: None,
         budget_usd: None,
         budget_money: None,
+        every_problem: false,
     }
 }
 
