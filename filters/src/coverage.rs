@@ -196,7 +196,9 @@ mod tests {
         assert_eq!(whole.len(), SAMPLE);
         let shared = sample(WORDS, &format!("Something else first. {long}"));
         assert!(whole.iter().filter(|hash| shared.contains(hash)).count() >= SAMPLE - 2);
-        assert_eq!(sample(WORDS, &long.repeat(2)).iter().filter(|hash| whole.contains(hash)).count(), SAMPLE);
+        // What is said twice is said once, but for the words where it begins again.
+        let twice = sample(WORDS, &long.repeat(2));
+        assert!(twice.iter().filter(|hash| whole.contains(hash)).count() >= SAMPLE - 2);
         assert!(sample(WORDS, "").is_empty());
     }
 

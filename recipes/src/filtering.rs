@@ -2,10 +2,11 @@
 
 use crate::{
     asking::Asking,
+    preflight::Preflight,
     recipe::{AskedConfig, Recipe},
-    run::{num_shards, source},
+    run::{Begun, num_shards, source},
     session::{Session, Slot, Spec, Work, ready},
-    teachers::{Secrets, Teacher},
+    teachers::Teacher,
     verify,
 };
 use anyhow::{Context, Result};
@@ -24,7 +25,7 @@ struct Rows<'a> {
     /// By name.
     benchmarks: &'a Benchmarks,
     /// Who is asked where rules have no opinion, with what opens it.
-    judge: Option<(&'a AskedConfig, Secrets<'a>)>,
+    judge: Option<(&'a AskedConfig, &'a Preflight<'a>)>,
     /// What the labels of its stages begin with.
     prefix: &'static str,
 }
@@ -70,13 +71,12 @@ pub(crate) fn problems(
 /// Decides which traces become examples. The table of `verify` comes back too, which the export reads.
 pub(crate) fn traces(
     session: &mut Session,
-    recipe: &Recipe,
-    benchmarks: &Benchmarks,
-    (problems, traces): (&[Slot], &[Slot]),
-    secrets: Secrets<'_>,
+    preflight: &Preflight<'_>,
+    traces: &[Slot],
 ) -> Result<(Option<Slot>, Slot)> {
+    let Preflight { recipe, begun: Begun { benchmarks, problems, .. }, .. } = *preflight;
     let filters = &recipe.filters;
-    let judge = recipe.judge.as_ref().map(|judge| (judge, secrets));
+    let judge = recipe.judge.as_ref().map(|judge| (judge, preflight));
     let rows = Rows { filters, problems, rows: traces, benchmarks, judge, prefix: "" };
     let (measures, verdicts) = measures(session, &rows)?;
     let weights = recipe.weights();
@@ -205,12 +205,13 @@ fn survey(
 
 /// What the judge answers to the questions.
 fn judgements(session: &mut Session, rows: &Rows<'_>, questions: &Slot) -> Result<Slot> {
-    let (config, secrets) = rows.judge.context("the filter `judge` needs a table `[judge]`")?;
+    let (config, preflight) = rows.judge.context("the filter `judge` needs a table `[judge]`")?;
     let teacher = Teacher::of(&config.teacher, &session.outside)?.context("`judge.teacher`: expected a teacher")?;
     // No judge is asked until a question is settled.
     let verifier = VerifyConfig { on_unknown: OnUnknown::Reject, policy: Default::default() };
     let (stage, label, sampling) = (JUDGEMENTS, "judgements".to_owned(), &config.sampling);
-    Asking { stage, label, teacher, sampling, verifier }.traces(session, questions, secrets, || Ok(()))
+    Asking { stage, label, teacher, sampling, verifier }
+        .traces(session, questions, preflight.secrets, || preflight.once())
 }
 
 /// The tables of what is filtered, all of them made.

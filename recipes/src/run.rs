@@ -85,7 +85,7 @@ pub struct Begun {
 /// # Errors
 /// As [`run`].
 pub fn onward(session: &mut Session, recipe: &Recipe, begun: &Begun, secrets: Secrets<'_>) -> Result<()> {
-    let Begun { benchmarks, problems, .. } = begun;
+    let problems = &begun.problems;
     let place = session.place();
     let preflight = Preflight { recipe, begun, place, secrets, is_done: Cell::new(false) };
     if recipe.sources.is_empty() {
@@ -97,7 +97,7 @@ pub fn onward(session: &mut Session, recipe: &Recipe, begun: &Begun, secrets: Se
         traces.push(make_traces(session, &preflight, index)?);
     }
     session.phase(Until::Filter);
-    let (verdicts, selection) = filtering::traces(session, recipe, benchmarks, (problems, &traces), secrets)?;
+    let (verdicts, selection) = filtering::traces(session, &preflight, &traces)?;
     let data = Data { problems, traces: &traces, selection: &selection };
     session.phase(Until::Export);
     if let Some(config) = &recipe.export {

@@ -71,7 +71,7 @@ mod tests {
         for (codec, page) in
             [(Compression::GZIP(Default::default()), gzip), (Compression::BROTLI(Default::default()), brotli)]
         {
-            assert!(page.len() < 10_000 && is_endless(codec), "expected a bomb");
+            assert!(page.len() < zeros.len() / 32 && is_endless(codec), "expected a bomb, found {} bytes", page.len());
             within(codec, &page, 1 << 20).expect("what its header says");
             let error = within(codec, &page, (1 << 20) - 1).expect_err("one byte more").to_string();
             assert!(error.contains("more than the 1048575 bytes that its header says"), "{error}");
