@@ -33,7 +33,9 @@ impl Row {
                     // The middle of each bin stands for what is in it.
                     let middle = |bin: usize| (bin as f64 + 0.5) * f64::from(lengths.width) - 0.5;
                     let sum: f64 = (0..).zip(&lengths.counts).map(|(bin, count)| middle(bin) * *count as f64).sum();
-                    row.completion_tokens = (funnel.kept > 0).then(|| sum / funnel.kept as f64);
+                    // Of ready traces nobody counted any.
+                    let mean = (funnel.kept > 0).then(|| sum / funnel.kept as f64);
+                    row.completion_tokens = mean.filter(|mean| *mean > 0.0);
                 }
                 Detail::Training { .. } => row.trained_tokens = Some(manifest.tally.trained_tokens),
                 Detail::Evaluation { subject, score } if subject != "teacher" => {
@@ -69,10 +71,10 @@ pub(crate) fn render(ran: &[Ran]) -> String {
         let scores = row.scores.iter().map(|(subject, [mean, low, high])| {
             format!("{subject} {:.1} ({:.1} to {:.1})", percent(*mean), percent(*low), percent(*high))
         });
-        let scores = scores.collect::<Vec<_>>().join(", ");
+        let scores = scores.map(|score| format!("  {score}")).collect::<String>();
         let _ = writeln!(
             text,
-            "{name:<width$} {:>9} {:>9} {mean:>12} {:>14}  {scores}",
+            "{name:<width$} {:>9} {:>9} {mean:>12} {:>14}{scores}",
             count(row.kept),
             count(row.verified),
             count(row.trained_tokens),

@@ -11,6 +11,7 @@ pub mod convert;
 mod cuts;
 mod data;
 pub mod doctor;
+mod explained;
 mod filtering;
 pub mod gc;
 pub mod identity;

@@ -5,6 +5,7 @@
 //! wrong is told together.
 
 use crate::{
+    explained::explain,
     identity::Outside,
     recipe::{BaseConfig, BenchmarkConfig, Recipe, TeacherConfig},
     run::Begun,
@@ -92,7 +93,7 @@ impl Preflight<'_> {
 pub(crate) fn paths(recipe: &Recipe) -> Result<(), Unfit> {
     let mut faults = Vec::new();
     let mut look = |key: String, looked: Result<()>| {
-        faults.extend(looked.err().map(|error| format!("`{key}`: {error:#}")));
+        faults.extend(looked.err().map(|error| format!("`{key}`: {}", explain(&error))));
     };
     for (index, source) in recipe.sources.iter().enumerate() {
         look(format!("sources.{index}.problems"), problems_there(&source.problems));
@@ -168,7 +169,7 @@ pub(crate) fn faults(recipe: &Recipe, begun: &Begun, place: &Place, secrets: Sec
         teachers(recipe, place),
         student(recipe, &problems, &place.scratch),
     ];
-    Ok(checks.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect())
+    Ok(checks.into_iter().filter_map(Result::err).map(|error| explain(&error)).collect())
 }
 
 /// Checkpoints that answer can be opened, and their cache holds the longest answer.

@@ -39,6 +39,7 @@ fn answered(bench: &Bench, questions: &Dataset, say: impl Fn(&str) -> Vec<(Strin
 struct Asked {
     questions: Dataset,
     measures: Dataset,
+    judged: Vec<Judged>,
     decisions: Vec<Decision>,
 }
 
@@ -55,7 +56,8 @@ fn ask(share: f64, on_unknown: OnUnknown, say: impl Fn(&str) -> Vec<(String, Fin
     let measures = bench
         .table(bench.num_units(), usize::MAX, |unit, context, out| config.measure(&inputs.unit(unit)?, context, out));
     let decisions = bench.select(&[verify, judge], &[verdicts, measures.clone()], usize::MAX);
-    Asked { questions, measures, decisions: rows(&decisions) }
+    let judged = rows(&measures);
+    Asked { questions, measures, judged, decisions: rows(&decisions) }
 }
 
 fn say(text: &str) -> Vec<(String, FinishReason)> {
@@ -117,7 +119,7 @@ fn agreement_with_the_rules_is_counted_on_what_they_decide() {
     let Detail::Judged { asked: count, agreement } = &asked.measures.manifest.tally.detail else { panic!("judged") };
     assert_eq!(*count, 6);
     assert_eq!(*agreement, [("fail/fail", 1), ("pass/pass", 1)].map(|(name, count)| (name.to_owned(), count)).into());
-    let row = rows::<Judged>(&asked.measures).into_iter().find(|row| row.trace_id == "1-0").expect("a row");
+    let row = asked.judged.iter().find(|row| row.trace_id == "1-0").expect("a row");
     assert_eq!((row.rules, row.opinion, row.votes), (Verdict::Pass, Some(Verdict::Pass), [1, 0, 0]));
 }
 
