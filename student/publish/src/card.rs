@@ -242,7 +242,9 @@ fn data_section(card: &mut String, lineage: &Lineage) {
         if let Detail::Traces { teacher, finish_reasons, .. } = &manifest.tally.detail {
             let ends: Vec<String> = finish_reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
             // Nobody counted those of traces that were there already.
-            let tokens = match manifest.tally.completion_tokens {
+            // Those of the rows: what broke and was asked again is no part of them, and differs from run to run.
+            let tally = &manifest.tally;
+            let tokens = match tally.completion_tokens.saturating_sub(tally.wasted_tokens) {
                 0 => String::new(),
                 tokens => format!(", {tokens} tokens"),
             };
