@@ -161,8 +161,8 @@ fn only_the_turn_format_spells_its_tags() {
     assert!(looked > 200, "product code was looked at, found {looked} files");
 }
 
-/// Every Rust file below `dir` that belongs to the product.
-fn rust_files(dir: &Path) -> Vec<PathBuf> {
+/// Every Rust file below `dir` that belongs to the product, in order.
+pub(crate) fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -173,5 +173,6 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
             found.push(path);
         }
     }
+    found.sort();
     found
 }

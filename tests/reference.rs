@@ -6,12 +6,13 @@
 
 mod page;
 
+use crate::architecture::rust_files;
 use distill::recipe::{Recipe, diagnostic::RecipeError};
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 use syn::{Attribute, Expr, Fields, GenericArgument, Item, Lit, Meta, PathArguments, Type};
 
@@ -81,19 +82,6 @@ struct Section {
 struct Reference {
     types: BTreeMap<String, Known>,
     used: BTreeSet<String>,
-}
-
-fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> =
-        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            rust_files(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            into.push(path);
-        }
-    }
 }
 
 /// The documentation of an item: its first paragraph in one line, without links.
@@ -188,10 +176,9 @@ fn is_optional(ty: &Type) -> bool {
 impl Reference {
     fn read() -> Reference {
         let mut types = BTreeMap::new();
-        let mut files = Vec::new();
-        SOURCES.iter().for_each(|folder| rust_files(&root().join(folder), &mut files));
-        for path in files.iter().filter(|path| !path.ends_with("tests.rs")) {
-            let text = fs::read_to_string(path).expect("a source");
+        let files = SOURCES.iter().flat_map(|folder| rust_files(&root().join(folder)));
+        for path in files.filter(|path| !path.ends_with("tests.rs")) {
+            let text = fs::read_to_string(&path).expect("a source");
             let file = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             for item in file.items {
                 if let Some((name, known)) = known(&item) {

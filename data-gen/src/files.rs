@@ -180,6 +180,7 @@ impl Cells<'_> {
     }
 }
 
-fn file_name(path: &Path) -> String {
+/// What a file is called.
+pub(crate) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

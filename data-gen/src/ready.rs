@@ -41,8 +41,7 @@ pub struct ReadyConfig {
 impl ReadyConfig {
     /// What a report calls whoever wrote them.
     pub fn named(&self, path: &Path) -> String {
-        let file = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        self.name.clone().unwrap_or_else(file)
+        self.name.clone().unwrap_or_else(|| files::file_name(path))
     }
 }
 
@@ -84,7 +83,7 @@ pub fn read_ready(
                     sorter.push(trace(id, response, name), bytes)?;
                 }
                 Err(Unreadable { reason, detail }) => {
-                    let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    let file = files::file_name(file);
                     rejections.write(&Rejected { file, line, reason: reason.to_owned(), detail })?;
                 }
             }

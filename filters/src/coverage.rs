@@ -18,8 +18,7 @@ use crate::{
 use distill_dataset::{Context, Keyed, Shard, Stage, Tally};
 use serde::{Deserialize, Serialize};
 use std::{
-    cell::RefCell,
-    collections::{BinaryHeap, HashSet},
+    collections::{BTreeSet, BinaryHeap, HashSet},
     ops::Range,
     path::Path,
 };
@@ -101,33 +100,19 @@ impl Filter for CoverageConfig {
 
 /// The least hashes of a text's shingles.
 fn sample(shingle: Shingle, text: &str) -> Vec<u32> {
-    thread_local! {
-        // Buffers that are kept from text to text.
-        static SHINGLER: RefCell<Option<(Shingle, Shingler)>> = const { RefCell::new(None) };
-    }
-    let mut least: BinaryHeap<u64> = BinaryHeap::with_capacity(SAMPLE + 1);
-    let mut held = HashSet::with_capacity(SAMPLE + 1);
-    SHINGLER.with_borrow_mut(|kept| {
-        if kept.as_ref().is_none_or(|(of, _)| *of != shingle) {
-            *kept = None;
-        }
-        let (_, shingler) = kept.get_or_insert_with(|| (shingle, Shingler::new(shingle)));
-        shingler.shingles(text, |shingles| {
-            for &hash in shingles {
-                let is_less = least.len() < SAMPLE || least.peek().is_some_and(|most| hash < *most);
-                if is_less && held.insert(hash) {
-                    least.push(hash);
-                    if least.len() > SAMPLE
-                        && let Some(most) = least.pop()
-                    {
-                        held.remove(&most);
-                    }
+    let mut least: BTreeSet<u64> = BTreeSet::new();
+    Shingler::new(shingle).shingles(text, |shingles| {
+        for &hash in shingles {
+            if least.len() < SAMPLE || least.last().is_some_and(|most| hash < *most) {
+                least.insert(hash);
+                if least.len() > SAMPLE {
+                    least.pop_last();
                 }
             }
-        });
+        }
     });
     // The high halves of the least hashes are alike; the low halves tell them apart.
-    least.into_sorted_vec().into_iter().map(|hash| hash as u32).collect()
+    least.into_iter().map(|hash| hash as u32).collect()
 }
 
 /// 320 bytes a row at most.

@@ -224,8 +224,7 @@ impl Survey for JudgeConfig {
 impl JudgeConfig {
     /// What decides which questions there are.
     fn questions(&self) -> Keyed {
-        let usual = JudgeConfig::new(self.on_unknown);
-        Keyed::of(&JudgeConfig { on_unknown: usual.on_unknown, ..self.clone() }, &usual)
+        Keyed::of(self, &JudgeConfig::new(self.on_unknown))
     }
 }
 

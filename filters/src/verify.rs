@@ -86,13 +86,13 @@ impl Entry for Verified {
     }
 }
 
-/// The columns of a problem that are read.
+/// The columns of a problem that say what is right.
 #[derive(Serialize, Deserialize)]
-struct Referenced {
-    id: String,
-    messages: Vec<Message>,
-    reference: Reference,
-    answer: String,
+pub(crate) struct Referenced {
+    pub(crate) id: String,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) reference: Reference,
+    pub(crate) answer: String,
 }
 
 impl ProblemRow for Referenced {

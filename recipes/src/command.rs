@@ -33,7 +33,6 @@ use distill_dataset::{Cancel, Interrupted, Store};
 use std::{
     io::{IsTerminal, Write},
     num::NonZeroUsize,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -245,35 +244,14 @@ fn plan_recipe(args: &RecipeArgs, secrets: Secrets<'_>) -> Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
     cuts_of(&recipe, args)?;
     let mut session = session(args, &recipe, Mode::Plan, Reporter::Bars)?;
-    let aside = Aside::new()?;
-    session.aside = Some(Store::new(&aside.0));
+    let aside = tempfile::Builder::new().prefix("distill-plan-").tempdir().context("no folder for temporary files")?;
+    session.aside = Some(Store::new(aside.path()));
     stop_on_signal(session.cancel.clone())?;
     let begun = run::problems(&mut session, &recipe)?;
     run::onward(&mut session, &recipe, &begun, secrets)?;
     let plan = plan::render(&session, &recipe, (&begun, secrets), args.json)?;
     print(&safe(&plan.text, args.json))?;
     if plan.faults.is_empty() { Ok(()) } else { Err(Unfit { faults: plan.faults }.into()) }
-}
-
-/// A folder for what a plan makes, gone afterwards.
-struct Aside(PathBuf);
-
-impl Aside {
-    fn new() -> Result<Aside> {
-        let folder = std::env::temp_dir().join(format!("distill-plan-{}", std::process::id()));
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Aside(folder))
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        // What stays is in the folder for temporary files.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Lines of mathematics handed to a thread at once.

@@ -1,5 +1,6 @@
 //! `distill init`: a commented recipe to begin with. Nothing is asked; what there is to choose are flags.
 
+use crate::recipe::is_file_name;
 use anyhow::{Context, Result, ensure};
 use std::{fs::File, io::Write, path::Path};
 
@@ -19,11 +20,8 @@ pub fn write(path: &Path, from: &str) -> Result<String> {
     let start = STARTS.iter().find(|(name, _)| *name == from);
     let (_, text) = start.with_context(|| format!("--from: expected one of {}, found `{from}`", names.join(", ")))?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     ensure!(
-        path.extension().is_some_and(|extension| extension == "toml")
-            && !stem.starts_with('.')
-            && stem.chars().all(is_name),
+        path.extension().is_some_and(|extension| extension == "toml") && is_file_name(&stem),
         "{}: expected a name of letters, digits, `-`, `_` and `.` that ends in .toml, found another",
         path.display()
     );

@@ -204,15 +204,15 @@ fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
 /// Budgets of money can be counted: what is charged is known, and in their currency.
 fn money(recipe: &Recipe) -> Result<()> {
     for (table, teacher, sampling) in recipe.asked() {
-        if let TeacherConfig::Http(config) = teacher {
-            let checked = config.endpoint.check_budget(&sampling.budget());
+        if let Some(endpoint) = teacher.endpoint() {
+            let checked = endpoint.check_budget(&sampling.budget());
             checked.map_err(|message| anyhow!("`{table}.sampling`: {message}"))?;
         }
     }
     let Some(evaluation) = &recipe.evaluation else { return Ok(()) };
     for (_, teacher) in recipe.compared() {
-        if let TeacherConfig::Http(config) = teacher {
-            let checked = config.endpoint.check_budget(&evaluation.budget());
+        if let Some(endpoint) = teacher.endpoint() {
+            let checked = endpoint.check_budget(&evaluation.budget());
             checked.map_err(|message| anyhow!("`evaluation`: {message}"))?;
         }
     }
@@ -223,7 +223,7 @@ fn money(recipe: &Recipe) -> Result<()> {
 fn gpus(recipe: &Recipe) -> Result<()> {
     for (table, teacher, sampling) in recipe.asked() {
         let limited = sampling.budget_gpu_hours.is_some();
-        let known = matches!(teacher, TeacherConfig::Http(config) if config.endpoint.gpus.is_some());
+        let known = teacher.endpoint().is_some_and(|endpoint| endpoint.gpus.is_some());
         ensure!(
             known || !limited,
             "`{table}.sampling.budget-gpu-hours`: expected `gpus` in `{table}.teacher.http`, found none\nhint: say how many GPUs are behind the endpoints, or use `budget-hours`"
@@ -284,8 +284,10 @@ fn licences(recipe: &Recipe, problems: &[Dataset]) -> Result<()> {
 /// The student can be made, and can be taught three problems of each source.
 fn student(recipe: &Recipe, problems: &[Dataset], scratch: &Path) -> Result<()> {
     let Some(student) = &recipe.student else { return Ok(()) };
-    let scratch = Scratch(scratch.join(format!("preflight-{}", std::process::id())));
-    std::fs::create_dir_all(&scratch.0).with_context(|| format!("cannot create {}", scratch.0.display()))?;
+    let refused = || format!("cannot create a folder in {}", scratch.display());
+    std::fs::create_dir_all(scratch).with_context(refused)?;
+    let held = tempfile::Builder::new().prefix("preflight-").tempdir_in(scratch).with_context(refused)?;
+    let scratch = held.path();
     let folder = match &student.base {
         BaseConfig::Config { config, tokenizer } => {
             ModelConfig::load(config)?;
@@ -294,11 +296,11 @@ fn student(recipe: &Recipe, problems: &[Dataset], scratch: &Path) -> Result<()> 
         BaseConfig::Checkpoint { path, surgery } => {
             let checkpoint = Checkpoint::open(path)?;
             match checkpoint.vocabulary() {
-                Some(vocabulary) => vocabulary.write_files(&scratch.0)?,
-                None => Chat::copy_files(path, &scratch.0)?,
+                Some(vocabulary) => vocabulary.write_files(scratch)?,
+                None => Chat::copy_files(path, scratch)?,
             }
-            distill_chat::add_tokens(&scratch.0, &surgery.add_tokens, &surgery.add_special_tokens)?;
-            &scratch.0
+            distill_chat::add_tokens(scratch, &surgery.add_tokens, &surgery.add_special_tokens)?;
+            scratch
         }
     };
     let chat = Chat::load_with(folder, student.chat_template.as_deref())?;
@@ -318,14 +320,4 @@ fn student(recipe: &Recipe, problems: &[Dataset], scratch: &Path) -> Result<()> 
         }
     }
     Ok(())
-}
-
-/// A folder that is gone afterwards.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays is a few small files.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -27,18 +27,19 @@ pub(super) fn read(cell: &Cell) -> Result<Conversation, Unreadable> {
     let response = turns.pop_if(|last| last.role == Role::Assistant).map(|last| last.content);
     let spoken = turns.iter().skip_while(|turn| turn.role == Role::System).collect::<Vec<_>>();
     if turns.len() - spoken.len() > 1 || spoken.iter().any(|turn| turn.role == Role::System) {
-        return Err(refused("system-turn", "expected one system prompt at most, and it first"));
+        return Err(Unreadable::new("system-turn", "expected one system prompt at most, and it first"));
     }
     match (spoken.first(), spoken.last()) {
-        (None, _) | (_, None) => Err(refused("no-question", "expected a turn of the user")),
+        (None, _) | (_, None) => Err(Unreadable::new("no-question", "expected a turn of the user")),
         (Some(first), _) if first.role != Role::User => {
-            Err(refused("assistant-first", "expected the user's turn before the assistant's"))
+            Err(Unreadable::new("assistant-first", "expected the user's turn before the assistant's"))
         }
-        (_, Some(last)) if last.role != Role::User => {
-            Err(refused("turns-in-a-row", "expected the user's turn before the assistant's last, found another"))
-        }
+        (_, Some(last)) if last.role != Role::User => Err(Unreadable::new(
+            "turns-in-a-row",
+            "expected the user's turn before the assistant's last, found another",
+        )),
         _ if spoken.iter().any(|turn| turn.content.trim().is_empty()) => {
-            Err(refused("empty-turn", "expected text in every turn before the last answer"))
+            Err(Unreadable::new("empty-turn", "expected text in every turn before the last answer"))
         }
         _ => Ok(Conversation { before: turns, response }),
     }
@@ -75,28 +76,33 @@ struct Part {
 fn of_json(json: &str) -> Result<Vec<Message>, Unreadable> {
     let turns: Vec<Turn<'_>> = serde_json::from_str(json).map_err(|error| {
         let expected = "expected a list of turns with `role` and `content`, or `from` and `value`, found";
-        refused("no-conversation", format!("{expected}: {error}"))
+        Unreadable::new("no-conversation", format!("{expected}: {error}"))
     })?;
     turns.into_iter().map(message).collect()
 }
 
 fn message(turn: Turn<'_>) -> Result<Message, Unreadable> {
     let name = turn.role.or(turn.from);
-    let name =
-        name.ok_or_else(|| refused("no-conversation", "expected `role` or `from` in every turn, found neither"))?;
+    let name = name
+        .ok_or_else(|| Unreadable::new("no-conversation", "expected `role` or `from` in every turn, found neither"))?;
     let role = role(&name)?;
     let calls = |value: Option<&RawValue>| value.is_some_and(|raw| !matches!(raw.get(), "null" | "[]" | "{}"));
     if calls(turn.tool_calls) || calls(turn.function_call) {
-        return Err(refused("tool-turn", format!("a call of a tool in a turn of {name:?}")));
+        return Err(Unreadable::new("tool-turn", format!("a call of a tool in a turn of {name:?}")));
     }
     let said = match turn.content.or(turn.value).map(RawValue::get) {
         None | Some("null") => String::new(),
         Some(text) if text.starts_with('"') => {
-            serde_json::from_str(text).map_err(|error| refused("no-conversation", error.to_string()))?
+            serde_json::from_str(text).map_err(|error| Unreadable::new("no-conversation", error.to_string()))?
         }
         Some(parts) => match serde_json::from_str::<Vec<Part>>(parts).as_deref() {
             Ok([Part { kind, text: Some(text) }]) if kind == "text" => text.clone(),
-            _ => return Err(refused("not-text", format!("expected a turn of one text, found another in {name:?}"))),
+            _ => {
+                return Err(Unreadable::new(
+                    "not-text",
+                    format!("expected a turn of one text, found another in {name:?}"),
+                ));
+            }
         },
     };
     let content = match turn.reasoning_content.filter(|reasoning| !reasoning.is_empty()) {
@@ -113,9 +119,9 @@ fn role(name: &str) -> Result<Role, Unreadable> {
         "user" | "human" | "prompter" => Ok(Role::User),
         "assistant" | "gpt" | "chatgpt" | "model" | "bot" | "bing" | "bard" => Ok(Role::Assistant),
         "tool" | "function" | "function_call" | "function-call" | "observation" | "ipython" => {
-            Err(refused("tool-turn", format!("a turn of {name:?}")))
+            Err(Unreadable::new("tool-turn", format!("a turn of {name:?}")))
         }
-        _ => Err(refused("unknown-role", format!("expected system, user or assistant, found {name:?}"))),
+        _ => Err(Unreadable::new("unknown-role", format!("expected system, user or assistant, found {name:?}"))),
     }
 }
 
@@ -127,7 +133,7 @@ fn of_chatml(text: &str) -> Result<Vec<Message>, Unreadable> {
     let wrong = || {
         let expected =
             format!("expected a list of turns, or a text of ChatML ({BEGIN}role, a line's end, what is said, {END})");
-        refused("no-conversation", format!("{expected}, found other text"))
+        Unreadable::new("no-conversation", format!("{expected}, found other text"))
     };
     let (mut turns, mut rest) = (Vec::new(), text.trim_start());
     while !rest.is_empty() {
@@ -137,10 +143,6 @@ fn of_chatml(text: &str) -> Result<Vec<Message>, Unreadable> {
         rest = behind.trim_start();
     }
     Ok(turns)
-}
-
-fn refused(reason: &'static str, detail: impl Into<String>) -> Unreadable {
-    Unreadable { reason, detail: detail.into() }
 }
 
 #[cfg(test)]

@@ -25,21 +25,21 @@ pub(super) fn read(
     let Some(asked) = asked.filter(|message| !message.content.trim().is_empty()) else {
         let nested = cells.named(&columns.question).is_some_and(|cell| cell.clone().text().is_none());
         let detail = if nested { "expected text, found a list or an object" } else { "" };
-        return Err(refused("no-question", detail));
+        return Err(Unreadable::new("no-question", detail));
     };
     let right = right_answer(config, &asked.content, cells)?;
     if columns.options.is_some() {
         let options = cells.said(&columns.options);
         let asked_with = options.and_then(|options| with_options(&asked.content, &options));
-        asked.content =
-            asked_with.ok_or_else(|| refused("no-options", format!("expected a list of 2 to {MOST_OPTIONS} texts")))?;
+        asked.content = asked_with
+            .ok_or_else(|| Unreadable::new("no-options", format!("expected a list of 2 to {MOST_OPTIONS} texts")))?;
     }
     if let Some(instruction) = &config.instruction {
         asked.content = format!("{}\n{instruction}", asked.content);
     }
     if let Some(system) = cells.said(&columns.system).filter(|system| !system.is_empty()) {
         if messages.first().is_some_and(|first| first.role == Role::System) {
-            return Err(refused("two-system-prompts", "one in its own column, one in the conversation"));
+            return Err(Unreadable::new("two-system-prompts", "one in its own column, one in the conversation"));
         }
         messages.insert(0, Message::system(system));
     }
@@ -69,7 +69,7 @@ fn right_answer(config: &FileConfig, question: &str, cells: &Cells<'_>) -> Resul
         return Ok(Right { reference: Reference::None, answer: String::new(), worked: None });
     }
     let answer = cells.said(&config.columns.answer).filter(|answer| !answer.trim().is_empty());
-    let answer = answer.ok_or_else(|| refused("no-answer", ""))?;
+    let answer = answer.ok_or_else(|| Unreadable::new("no-answer", ""))?;
     let reference = match config.answer_kind {
         AnswerKind::Math => Reference::Math,
         AnswerKind::Text => Reference::Text,
@@ -79,15 +79,16 @@ fn right_answer(config: &FileConfig, question: &str, cells: &Cells<'_>) -> Resul
     Ok(match config.answer_format {
         AnswerFormat::Plain => Right { reference, answer: answer.trim().to_owned(), worked: None },
         AnswerFormat::Gsm8k => match answer.rsplit_once("####") {
-            None => return Err(refused("no-answer-mark", "expected `#### ` before the answer")),
+            None => return Err(Unreadable::new("no-answer-mark", "expected `#### ` before the answer")),
             Some((worked, right)) => {
                 Right { reference, answer: right.trim().to_owned(), worked: Some(worked.trim().to_owned()) }
             }
         },
         AnswerFormat::HumanEval => {
             let name = cells.said(&config.columns.entry_point);
-            let name =
-                name.ok_or_else(|| refused("no-entry-point", "expected a function's name in `columns.entry-point`"))?;
+            let name = name.ok_or_else(|| {
+                Unreadable::new("no-entry-point", "expected a function's name in `columns.entry-point`")
+            })?;
             let tests = json!({"kind": "check", "entry_point": name, "starter": question, "check": answer});
             let answer = json!({"language": "python", "tests": tests}).to_string();
             Right { reference: Reference::Tests, answer, worked: None }
@@ -103,8 +104,4 @@ fn with_options(question: &str, options: &str) -> Option<String> {
     }
     let lines = ('A'..).zip(&options).map(|(letter, option)| format!("\n{letter}. {}", option.replace('\n', " ")));
     Some(lines.fold(question.to_owned(), |text, line| text + &line))
-}
-
-fn refused(reason: &'static str, detail: impl Into<String>) -> Unreadable {
-    Unreadable { reason, detail: detail.into() }
 }

@@ -42,7 +42,7 @@ pub(super) fn read(columns: &Columns, last: Option<String>, cells: &Cells<'_>) -
             if values.len() != texts.len() && !values.iter().all(Option::is_none) {
                 let detail =
                     format!("expected {} entries in `{column}`, one a response, found {}", texts.len(), values.len());
-                return Err(Unreadable { reason: "unequal-lists", detail });
+                return Err(Unreadable::new("unequal-lists", detail));
             }
         }
         Ok((texts, reasoning, ends, claims))
@@ -52,21 +52,21 @@ pub(super) fn read(columns: &Columns, last: Option<String>, cells: &Cells<'_>) -
         Err(unreadable) => return vec![Err(unreadable)],
     };
     if texts.is_empty() {
-        return vec![Err(refused("no-response", "found an empty list"))];
+        return vec![Err(Unreadable::new("no-response", "found an empty list"))];
     }
     let at = |values: &Option<(String, Vec<Option<String>>)>, place: usize| {
         values.as_ref().and_then(|(_, values)| values.get(place).cloned().flatten())
     };
     let teacher = cells.said(&columns.teacher);
     let response = |(place, text): (usize, Option<String>)| {
-        let text = text.ok_or_else(|| refused("no-response", ""))?;
+        let text = text.ok_or_else(|| Unreadable::new("no-response", ""))?;
         let text = match at(&reasoning, place).filter(|reasoning| !reasoning.is_empty()) {
             // As an endpoint's answer that comes in two parts.
             Some(reasoning) => TurnFormat::default().join(&reasoning, &text),
             None => text,
         };
         if text.trim().is_empty() {
-            return Err(refused("no-response", "found an empty text"));
+            return Err(Unreadable::new("no-response", "found an empty text"));
         }
         let (finish_reason, finish_name) = finish(at(&ends, place));
         let says = claims.iter().filter_map(|(name, values)| Some((name, values.get(place)?.as_ref()?)));
@@ -85,13 +85,15 @@ fn listed(cell: Option<&Cell>) -> Result<Vec<Option<String>>, Unreadable> {
         Some(Cell::Json(json)) => json,
     };
     let items: Vec<&RawValue> = serde_json::from_str(json)
-        .map_err(|error| refused("not-text", format!("expected a text or a list of texts, found {error}")))?;
+        .map_err(|error| Unreadable::new("not-text", format!("expected a text or a list of texts, found {error}")))?;
     let item = |raw: &RawValue| match raw.get().as_bytes().first() {
         None | Some(b'n') => Ok(None),
-        Some(b'"') => {
-            serde_json::from_str(raw.get()).map(Some).map_err(|error| refused("malformed-json", error.to_string()))
+        Some(b'"') => serde_json::from_str(raw.get())
+            .map(Some)
+            .map_err(|error| Unreadable::new("malformed-json", error.to_string())),
+        Some(b'[' | b'{') => {
+            Err(Unreadable::new("not-text", "expected a list of texts, found a list of lists or objects"))
         }
-        Some(b'[' | b'{') => Err(refused("not-text", "expected a list of texts, found a list of lists or objects")),
         Some(_) => Ok(Some(raw.get().to_owned())),
     };
     items.into_iter().map(item).collect()
@@ -111,8 +113,4 @@ fn finish(name: Option<String>) -> (FinishReason, Option<String>) {
         Some(known) => (known, None),
         None => (FinishReason::Unknown, None),
     }
-}
-
-fn refused(reason: &'static str, detail: impl Into<String>) -> Unreadable {
-    Unreadable { reason, detail: detail.into() }
 }

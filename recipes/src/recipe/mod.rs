@@ -24,7 +24,7 @@ use distill_publish::PublishConfig;
 use distill_student::{Surgery, TrainingConfig};
 use distill_teacher::HttpTeacherConfig;
 use distill_teacher_local::Precision;
-use read::is_file_name;
+pub(crate) use read::is_file_name;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

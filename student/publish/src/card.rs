@@ -241,8 +241,8 @@ fn data_section(card: &mut String, lineage: &Lineage) {
     for manifest in &lineage.traces {
         if let Detail::Traces { teacher, finish_reasons, .. } = &manifest.tally.detail {
             let ends: Vec<String> = finish_reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-            // Nobody counted those of traces that were there already.
-            // Those of the rows: what broke and was asked again is no part of them, and differs from run to run.
+            // Those of the rows: what broke and was asked again is no part of them, and differs from run to run. Nobody counted
+            // those of ready traces.
             let tally = &manifest.tally;
             let tokens = match tally.completion_tokens.saturating_sub(tally.wasted_tokens) {
                 0 => String::new(),

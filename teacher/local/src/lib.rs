@@ -29,12 +29,8 @@ use distill_model::Stepper;
 use distill_teacher::{Complete, Completion, Identity, Queue, Request, TeacherError};
 use std::{
     collections::HashMap,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Counts the changes after which the same request may get another answer. The third tells what the model's context cut from
@@ -65,8 +61,13 @@ impl<'a> Placement<'a> {
 /// When the checkpoint, its tokenizer or the device cannot be used, or its memory does not hold the longest request: bytes
 /// needed and found, and what to do.
 pub fn load(dir: &Path, placement: Placement<'_>) -> Result<(Arc<Chat>, Engine), TeacherError> {
+    load_beside(chat_of(dir)?, dir, placement)
+}
+
+/// The same, where its tokenizer and template were read already.
+fn load_beside(chat: Chat, dir: &Path, placement: Placement<'_>) -> Result<(Arc<Chat>, Engine), TeacherError> {
     let local = |error: &dyn std::fmt::Display| TeacherError::Local(error.to_string());
-    let chat = Arc::new(chat_of(dir)?);
+    let chat = Arc::new(chat);
     let checkpoint = Checkpoint::open(dir).map_err(|error| local(&error))?;
     let cache = memory::plan(&checkpoint, &placement)?;
     tracing::info!(
@@ -95,30 +96,11 @@ pub fn chat_of(checkpoint: &Path) -> Result<Chat, TeacherError> {
     let vocabulary = opened.vocabulary().ok_or_else(|| {
         TeacherError::Local(format!("{}: expected a folder or a GGUF file, found another", checkpoint.display()))
     })?;
-    let folder = Folder::new().map_err(|error| local(&format!("no folder for temporary files: {error}")))?;
-    vocabulary.write_files(&folder.0).map_err(|error| local(&error))?;
-    Chat::load_for_text(&folder.0).map_err(|error| TeacherError::Local(format!("{}: {error}", checkpoint.display())))
-}
-
-/// A folder of this process alone, gone afterwards.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> std::io::Result<Folder> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("distill-chat-{}-{number}", std::process::id()));
-        // It has to be new: whatever is under that name is somebody else's.
-        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(Folder(folder))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What stays is a few small files among the temporary ones.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    let folder = tempfile::Builder::new().prefix("distill-chat-").tempdir();
+    let folder = folder.map_err(|error| local(&format!("no folder for temporary files: {error}")))?;
+    vocabulary.write_files(folder.path()).map_err(|error| local(&error))?;
+    Chat::load_for_text(folder.path())
+        .map_err(|error| TeacherError::Local(format!("{}: {error}", checkpoint.display())))
 }
 
 /// A checkpoint that answers in this process.
@@ -137,8 +119,8 @@ impl LocalTeacher {
     /// As [`load`].
     pub fn load(dir: &Path, name: &str, placement: Placement<'_>) -> Result<LocalTeacher, TeacherError> {
         // It is asked with conversations: a template is needed, and is looked for before the weights are read.
-        chat_of(dir)?.templated().map_err(|error| TeacherError::Local(error.to_string()))?;
-        let (chat, engine) = load(dir, placement)?;
+        let chat = chat_of(dir)?.templated().map_err(|error| TeacherError::Local(error.to_string()))?;
+        let (chat, engine) = load_beside(chat, dir, placement)?;
         let ahead = 2 * placement.limits.running;
         Ok(LocalTeacher { name: name.to_owned(), chat, engine: Mutex::new(engine), ahead })
     }

@@ -36,7 +36,8 @@ pub struct Unreadable {
 }
 
 impl Unreadable {
-    pub(super) fn new(reason: &'static str, detail: impl ToString) -> Unreadable {
+    /// With what was seen.
+    pub fn new(reason: &'static str, detail: impl ToString) -> Unreadable {
         Unreadable { reason, detail: detail.to_string() }
     }
 }
