@@ -82,6 +82,10 @@ fn a_judge_decides_what_rules_leave_and_is_paid_once() {
     assert_eq!(tally("selection")["detail"]["verified"], 4, "an opinion is no verification");
     let asked = || [taught.load(Ordering::Relaxed), judged.load(Ordering::Relaxed)];
     assert_eq!(asked(), [8, 8]);
+    // A cut may take the filter away that asks the judge.
+    recipe(dir.path(), &url, &format!("{JUDGE}\n[cuts.all]\nfilters = []\n"));
+    let told: Value = serde_json::from_str(&done(dir.path(), &["filter", "recipe.toml", "--json"])).expect("JSON");
+    assert_eq!([&told["cuts"][0]["kept"], &told["cuts"][1]["kept"]], [7, 8], "{told:#}");
     // Another threshold asks nobody again.
     done(dir.path(), &["filter", "recipe.toml", "--set", "filters.1.on-unknown=keep"]);
     assert_eq!(asked(), [8, 8]);

@@ -296,6 +296,9 @@ impl Recipe {
             overrides.extend(cut.lay_over(&mut root, &source.text, &mut diagnostics));
         }
         let recipe = read::read(root, path, &overrides, &mut diagnostics);
+        if let (Some(recipe), None) = (&recipe, name) {
+            read::check_unused(recipe, &mut diagnostics);
+        }
         match recipe {
             Some(recipe) if diagnostics.found.is_empty() => {
                 let own = name.map_or(recipe.name.clone(), |name| format!("{}.{name}", recipe.name));

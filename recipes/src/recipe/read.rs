@@ -434,7 +434,25 @@ fn read_benchmark(
     Some(BenchmarkConfig { name: name?, problems: problems? })
 }
 
-/// Benchmarks have names of their own, and somebody who looks for them; who looks for them has some.
+/// Benchmarks and a judge have somebody who asks for them. A cut may take that away: of those only the recipe itself is told.
+pub(super) fn check_unused(recipe: &Recipe, diagnostics: &mut Diagnostics) {
+    let mut push = |message: &str, help: &str| diagnostics.push(0..0, message.to_owned(), Some(help.to_owned()));
+    let filters = || recipe.filters.iter().chain(&recipe.problem_filters).filter_map(FilterConfig::filter);
+    if !recipe.benchmarks.is_empty() && !filters().any(Filter::reads_benchmarks) {
+        push(
+            "`benchmarks`: expected a filter that looks for them, found none",
+            "add `kind = \"contamination\"` under `[[problem-filters]]` or `[[filters]]`",
+        );
+    }
+    if recipe.judge.is_some() && !filters().any(Filter::asks) {
+        push(
+            "`judge`: expected a filter `judge` that asks it, found none",
+            "add `kind = \"judge\"` behind `verify` under `[[filters]]`",
+        );
+    }
+}
+
+/// Benchmarks have names of their own, and who looks for them has some.
 fn check_benchmarks<'f>(
     benchmarks: &[BenchmarkConfig],
     mut filters: impl Iterator<Item = &'f FilterConfig>,
@@ -445,17 +463,11 @@ fn check_benchmarks<'f>(
         let message = format!("`benchmarks.{index}.name`: another benchmark is called `{}` too", one.name);
         diagnostics.push(0..0, message, None);
     }
-    let help = |text: &str| Some(text.to_owned());
-    match filters.find(|filter| filter.filter().is_some_and(|filter| filter.reads_benchmarks())) {
-        Some(filter) if benchmarks.is_empty() => {
-            let message = format!("the filter `{}` needs `[[benchmarks]]`, found none", filter.kind());
-            diagnostics.push(0..0, message, help("each has a `name` and `problems`, as a source has"));
-        }
-        None if !benchmarks.is_empty() => {
-            let help = help("add `kind = \"contamination\"` under `[[problem-filters]]` or `[[filters]]`");
-            diagnostics.push(0..0, "`benchmarks`: expected a filter that looks for them, found none", help);
-        }
-        _ => {}
+    let asks = filters.find(|filter| filter.filter().is_some_and(|filter| filter.reads_benchmarks()));
+    if let Some(filter) = asks.filter(|_| benchmarks.is_empty()) {
+        let message = format!("the filter `{}` needs `[[benchmarks]]`, found none", filter.kind());
+        let help = "each has a `name` and `problems`, as a source has".to_owned();
+        diagnostics.push(0..0, message, Some(help));
     }
 }
 
@@ -503,20 +515,11 @@ fn check_judge(judge: Option<&AskedConfig>, filters: &[FilterConfig], diagnostic
     let mut push = |message: &str, help: &str| diagnostics.push(0..0, message.to_owned(), Some(help.to_owned()));
     let mut judging = filters.iter().enumerate().filter(|(_, filter)| filter.filter().is_some_and(Filter::asks));
     let (first, second) = (judging.next(), judging.next());
-    match (first, judge) {
-        (Some(_), None) => {
-            push(
-                "the filter `judge` needs a table `[judge]`, found none",
-                "it has a `teacher`, as a source has, and `sampling`",
-            );
-        }
-        (None, Some(_)) => {
-            push(
-                "`judge`: expected a filter `judge` that asks it, found none",
-                "add `kind = \"judge\"` behind `verify` under `[[filters]]`",
-            );
-        }
-        _ => {}
+    if first.is_some() && judge.is_none() {
+        push(
+            "the filter `judge` needs a table `[judge]`, found none",
+            "it has a `teacher`, as a source has, and `sampling`",
+        );
     }
     if second.is_some() {
         push("expected one filter `judge`, found two", "`sampling.samples-per-problem` asks one judge several times");
