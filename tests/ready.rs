@@ -140,9 +140,10 @@ fn generations_keep_what_their_file_claims_and_are_judged_anew() {
     let recipe = "name = \"own\"\nseed = 1\n[[sources]]\n\
         problems = { jsonl = \"r1.jsonl\", columns = { question = \"problem\", answer = \"answer\", responses = \"generations\", \
         finish-reasons = \"finish_reasons\", claims = [\"correctness_llama\"], teacher = \"model\" } }\n\
-        teacher = { ready-traces = true }\n[[filters]]\nkind = \"verify\"\non-unknown = \"reject\"\n";
+        teacher = { ready-traces = true }\n[[filters]]\nkind = \"verify\"\non-unknown = \"reject\"\n\
+        [export]\ndataset-name = \"own\"\nlicense = \"unknown\"\n";
     let place = Place::new("r1.jsonl", &rows, recipe);
-    place.done("filter");
+    place.done("export");
     let mut traces = place.rows("traces");
     traces.sort_by_key(|trace| trace["text"].as_str().map(str::to_owned));
     let told: Vec<_> = traces
@@ -163,6 +164,9 @@ fn generations_keep_what_their_file_claims_and_are_judged_anew() {
     let kept: Vec<_> = place.rows("selection").into_iter().filter(|row| row["kept"] == json!(true)).collect();
     assert_eq!(kept.len(), 1, "what the file claims decides nothing");
     assert_eq!(kept[0]["trace_id"], traces[1]["id"]);
+    let exported = place.rows("export");
+    assert_eq!((exported.len(), &exported[0]["claims"]), (1, &claim("false")), "the file's word goes with the row");
+    assert_eq!(exported[0]["correctness_math_verify"], json!([true]));
 }
 
 #[test]

@@ -70,7 +70,16 @@ fn a_judge_decides_what_rules_leave_and_is_paid_once() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (url, [taught, judged]) = teacher_and_judge();
     recipe(dir.path(), &url, JUDGE);
+    let planned = || {
+        let plan: Value = serde_json::from_str(&done(dir.path(), &["plan", "recipe.toml", "--json"])).expect("JSON");
+        let parts = plan["sampling"].as_array().expect("parts").clone();
+        let is_judge = |part: &&Value| part["purpose"].as_str().is_some_and(|purpose| purpose.starts_with("judge"));
+        let judge = parts.iter().find(is_judge).expect("the judge's part").clone();
+        (judge["requests"].clone(), judge["answers"]["held"].clone())
+    };
+    assert_eq!(planned(), (json!(8), json!(0)), "at most one question about every trace");
     done(dir.path(), &["filter", "recipe.toml"]);
+    assert_eq!(planned(), (json!(0), json!(8)));
     let status: Value = serde_json::from_str(&done(dir.path(), &["status", "pool", "--json"])).expect("JSON");
     // Four are right by the rules; of the four that no rule reads, the judge refuses one.
     assert_eq!(status["funnel"]["kept"], 7, "{status:#}");

@@ -246,6 +246,16 @@ fn repeat(Asked { number, key, .. }: Asked) -> Reply {
 
 #[test]
 fn a_key_that_a_server_repeats_is_nowhere_and_a_terminal_gets_no_orders() {
+    repeated("api-key-env=\"DISTILL_TEST_KEY\"");
+}
+
+#[test]
+fn a_secret_header_that_a_server_repeats_is_nowhere() {
+    repeated("headers-env={ Authorization = \"DISTILL_TEST_KEY\" }");
+}
+
+/// Samples of a server that repeats what it was told by a setting of its teacher, and looks everywhere for it.
+fn repeated(setting: &str) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let line =
         |i: u32| json!({"question": format!("What is {i} + 1?"), "answer": format!("#### {}", i + 1)}).to_string();
@@ -257,7 +267,7 @@ fn a_key_that_a_server_repeats_is_nowhere_and_a_terminal_gets_no_orders() {
     let sets = [
         &problems,
         &url,
-        "sources.0.teacher.http.api-key-env=\"DISTILL_TEST_KEY\"",
+        &format!("sources.0.teacher.http.{setting}"),
         "sources.0.sampling.samples-per-problem=1",
         "name=\"parrot\"",
     ];

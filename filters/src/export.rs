@@ -7,15 +7,16 @@ use crate::{
     unit::{beside, problem_of, shard_of},
 };
 use distill_dataset::{
-    Context, Dataset, Decision, FinishReason, Message, Problem, ShardWriter, Stage, Tally, Trace, Verdict, with_system,
+    Context, Dataset, Decision, FileClaim, FinishReason, Message, Problem, ShardWriter, Stage, Tally, Trace, Verdict,
+    with_system,
 };
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The stage of [`export`] of what is kept.
-pub const EXPORT: Stage = Stage { name: "export", version: 3 };
+pub const EXPORT: Stage = Stage { name: "export", version: 4 };
 /// The stage of [`export`] of what is dropped.
-pub const EXPORT_DROPPED: Stage = Stage { name: "export-dropped", version: 1 };
+pub const EXPORT_DROPPED: Stage = Stage { name: "export-dropped", version: 2 };
 
 /// Which traces are written.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,6 +86,9 @@ pub struct ExportedRow {
     pub completion_tokens: u32,
     /// The source's licence, where it states one.
     pub licence: Option<String>,
+    /// What the file that the trace was read from claims of it, in its own words; null where it claims nothing, or the trace
+    /// was bought.
+    pub claims: Option<Vec<FileClaim>>,
     /// The filter that dropped it; null where it is kept.
     pub dropped_by: Option<String>,
     /// Why.
@@ -166,6 +170,7 @@ fn row(problem: &Problem, trace: Trace, verdict: Option<Verdict>) -> ExportedRow
         prompt_tokens: trace.prompt_tokens,
         completion_tokens: trace.completion_tokens,
         licence: problem.licence.clone(),
+        claims: trace.claims,
         dropped_by: None,
         dropped_for: None,
     }

@@ -64,7 +64,7 @@ pub enum Command {
     Report(RunArgs),
     /// Read traces with their decisions: why a row was kept or dropped.
     Show(ShowArgs),
-    /// Judge answers from standard input, JSON lines in, JSON lines out.
+    /// Judge answers: JSON lines from standard input, or the rows of a file; JSON lines out.
     #[command(subcommand)]
     Verify(VerifyCommand),
     /// Convert a checkpoint: Hugging Face folder or GGUF file, either way, with another element type, context or tokens.
@@ -345,9 +345,35 @@ pub enum VerifyCommand {
     Code(VerifyCodeArgs),
 }
 
+/// Rows of a file in place of lines from standard input.
+#[derive(Args, Debug)]
+pub struct DataArgs {
+    /// Judges the rows of this JSONL or Parquet file in place of lines from standard input.
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Its column of names; `id`, else a row's place.
+    #[arg(long, value_name = "COLUMN", requires = "data")]
+    pub id: Option<String>,
+    /// Its column of final answers, or of code.
+    #[arg(long, value_name = "COLUMN", requires = "data")]
+    pub answer: Option<String>,
+    /// Its column of whole responses, or of lists of them: each of a list is judged, and its number stands behind the row's name.
+    #[arg(long, value_name = "COLUMN", requires = "data", conflicts_with = "answer")]
+    pub response: Option<String>,
+}
+
 /// How code is run.
 #[derive(Args, Debug)]
 pub struct VerifyCodeArgs {
+    /// Where solutions are.
+    #[command(flatten)]
+    pub rows: DataArgs,
+    /// The file's column of tests; `tests` by default.
+    #[arg(long, value_name = "COLUMN", requires = "data")]
+    pub tests: Option<String>,
+    /// The file's column of languages, `language` by default, or the language of all rows.
+    #[arg(long, value_name = "COLUMN|LANGUAGE", requires = "data")]
+    pub language: Option<String>,
     /// Threads, each with a sandbox of its own; all cores by default.
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -375,6 +401,12 @@ pub struct VerifyCodeArgs {
 /// What counts as the same, and how fast.
 #[derive(Args, Debug)]
 pub struct VerifyMathArgs {
+    /// Where answers are.
+    #[command(flatten)]
+    pub rows: DataArgs,
+    /// The file's column of right answers.
+    #[arg(long, value_name = "COLUMN", requires = "data")]
+    pub gold: Option<String>,
     /// Overrides one convention, e.g. `--policy tuple-for-set=true`; filters/verify/README.md lists them.
     #[arg(long = "policy", value_name = "KEY=BOOL")]
     pub policy: Vec<Override>,

@@ -3,8 +3,8 @@
 use crate::{
     alone::Task,
     cli::{
-        Cli, Command, EvaluateArgs, FileArgs, FilterArgs, RecipeArgs, RunArgs, TeacherCommand, VerifyCodeArgs,
-        VerifyCommand, VerifyMathArgs,
+        Cli, Command, DataArgs, EvaluateArgs, FileArgs, FilterArgs, RecipeArgs, RunArgs, TeacherCommand,
+        VerifyCodeArgs, VerifyCommand, VerifyMathArgs,
     },
     compared, convert,
     cuts::{self, Ran},
@@ -24,7 +24,7 @@ use crate::{
     show, status, talk,
     teachers::Secrets,
     terminal::{printable, printable_json},
-    verify::{self, Pace},
+    verify::{self, Columns, Input, Judged, Pace},
     view::View,
 };
 use anyhow::{Context, Result};
@@ -259,29 +259,24 @@ const MATH_BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 fn verify_math(args: &VerifyMathArgs) -> Result<()> {
     let policy = verify::policy(&args.policy)?;
-    let threads = args.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let pace = Pace { threads, batch: MATH_BATCH };
-    let answer = move |number, line: Result<&str, &str>| verify::math(&policy, number, line);
-    tell(&verify::answer_lines(pace, std::io::stdin(), &mut std::io::stdout().lock(), answer)?)
+    let columns = Columns { gold: args.gold.clone(), ..Columns::of(&args.rows) };
+    let input = input(&args.rows, &columns, Judged::Math)?;
+    verify::judge(input, Pace::of(args.threads, MATH_BATCH), move |number, line: Result<&str, &str>| {
+        verify::math(&policy, number, line)
+    })
 }
 
 fn verify_code(args: &VerifyCodeArgs) -> Result<()> {
     let judges = verify::judges(args)?;
-    let threads = args.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let pace = Pace { threads, batch: NonZeroUsize::MIN };
-    let answer = move |number, line: Result<&str, &str>| verify::code(&judges, number, line);
-    tell(&verify::answer_lines(pace, std::io::stdin(), &mut std::io::stdout().lock(), answer)?)
+    let columns = Columns { tests: args.tests.clone(), language: args.language.clone(), ..Columns::of(&args.rows) };
+    let input = input(&args.rows, &columns, Judged::Code)?;
+    verify::judge(input, Pace::of(args.threads, NonZeroUsize::MIN), move |number, line: Result<&str, &str>| {
+        verify::code(&judges, number, line)
+    })
 }
 
-/// An error when lines could not be judged.
-fn tell(tally: &verify::Tally) -> Result<()> {
-    anyhow::ensure!(
-        tally.errors == 0,
-        "{} of {} lines could not be judged; each was answered with an error line, the others with a verdict",
-        tally.errors,
-        tally.lines
-    );
-    Ok(())
+fn input(rows: &DataArgs, columns: &Columns, judged: Judged) -> Result<Input> {
+    Input::open(rows.data.as_deref(), columns, judged).map_err(|error| Misused(explain(&error)).into())
 }
 
 fn session(args: &RecipeArgs, recipe: &Recipe, mode: Mode, reporter: Reporter) -> Result<Session> {

@@ -1,5 +1,26 @@
 //! `distill` as a library: a recipe is read (`recipe/`), its stages are sequenced (`run.rs`) with keys, claims and
 //! manifests (`session.rs`), and what came of it is told (`status.rs`, `report/`, `show.rs`, `plan.rs`). `serve.rs` and `talk.rs` put a checkpoint to use.
+//!
+//! ```
+//! # use distill::recipe::Recipe;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+//! let overrides = ["student.training.epochs=1".to_owned()];
+//! let recipe = Recipe::load(&folder.join("quickstart.toml"), &overrides)?;
+//! assert_eq!((recipe.name.as_str(), recipe.seed), ("quickstart", 17));
+//! let kinds: Vec<&str> = recipe.filters.iter().map(|filter| filter.kind()).collect();
+//! assert_eq!(kinds, ["format", "length", "duplicates", "verify"]);
+//! assert_eq!(recipe.student.map(|student| student.training.epochs), Some(1));
+//!
+//! // Every mistake is reported at once, with its place and what would have been right.
+//! let text = "nmae = \"sums\"\nseed = \"seventeen\"\n";
+//! let mistaken = Recipe::of_text(text, &folder.join("sums.toml"), &[]);
+//! let report = mistaken.err().ok_or("expected mistakes")?.to_string();
+//! assert!(report.contains("did you mean `name`?"), "{report}");
+//! assert!(report.contains("`seed`: expected a whole number"), "{report}");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod alone;
 mod asking;

@@ -2,7 +2,7 @@
 
 use crate::{
     preflight,
-    recipe::{BaseConfig, Recipe, SourceConfig, TeacherConfig},
+    recipe::{AskedConfig, BaseConfig, Recipe, SourceConfig, TeacherConfig},
     record::State,
     run::Begun,
     session::{Session, Slot, ready},
@@ -12,7 +12,7 @@ use crate::{
 use anyhow::Result;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_data_gen::{Holdings, OldAnswers, SamplingConfig};
-use distill_dataset::{Amount, Context, Currency, Detail, Progress};
+use distill_dataset::{Amount, Context, Currency, Dataset, Detail, Progress, StageDir};
 use distill_teacher::{HttpTeacherConfig, ModelProfile, Price};
 use serde::Serialize;
 use std::fmt::Write;
@@ -80,6 +80,7 @@ pub fn render(
     for (source, slot) in recipe.sources.iter().zip(&begun.problems) {
         sampling.extend(of_source(session, source, slot)?);
     }
+    sampling.extend(of_judge(session, recipe, begun)?);
     for (name, teacher) in recipe.compared() {
         sampling.extend(of_evaluation(session, recipe, (name, teacher), begun)?);
     }
@@ -202,18 +203,69 @@ fn of_source(session: &Session, source: &SourceConfig, problems: &Slot) -> Resul
         return Ok(None);
     };
     let dataset = problems.ready()?;
-    let folder = session.store.samples(&teacher.folder());
-    let shards: Vec<_> = dataset.shards().collect();
-    let answers = distill_data_gen::holdings(sampling, &shards, &teacher.asked()?, &folder)?;
-    let train = match &dataset.manifest.tally.detail {
-        Detail::Problems { train, .. } => *train,
-        _ => 0,
-    };
-    let wanted = train * u64::from(sampling.samples_per_problem);
-    let requests = wanted.saturating_sub(answers.held + answers.old.adopted);
+    let (requests, answers) = missing(session, sampling, &teacher, dataset)?;
     let advice = source.teacher.endpoint().map_or_else(Vec::new, |endpoint| advice(endpoint, sampling));
     let asked = asked(&source.teacher, (teacher.name, None), (requests, sampling.max_new_tokens), answers);
     Ok(Some(Sampling { advice, ..asked }))
+}
+
+/// Requests that are still to be made for a teacher's answers to these problems, and what is there.
+fn missing(
+    session: &Session,
+    sampling: &SamplingConfig,
+    teacher: &Teacher,
+    problems: &Dataset,
+) -> Result<(u64, Holdings)> {
+    let folder = session.store.samples(&teacher.folder());
+    let shards: Vec<_> = problems.shards().collect();
+    let answers = distill_data_gen::holdings(sampling, &shards, &teacher.asked()?, &folder)?;
+    let wanted = training(problems) * u64::from(sampling.samples_per_problem);
+    Ok((wanted.saturating_sub(answers.held + answers.old.adopted), answers))
+}
+
+/// Problems that are there to be asked.
+fn training(problems: &Dataset) -> u64 {
+    match &problems.manifest.tally.detail {
+        Detail::Problems { train, .. } => *train,
+        _ => 0,
+    }
+}
+
+/// Bytes of what a judge is told beside an answer, about: its task, the problem and the reference.
+const JUDGE_TASK_BYTES: u64 = 2000;
+/// Bytes of the longest answer that a judge is shown where a recipe says nothing else.
+const JUDGED_BYTES: u64 = 8000;
+
+/// What a judge is asked: the questions, where they are made; before that at most one about every trace.
+fn of_judge(session: &Session, recipe: &Recipe, begun: &Begun) -> Result<Option<Sampling>> {
+    let Some(AskedConfig { teacher: config, sampling }) = &recipe.judge else { return Ok(None) };
+    let Some(teacher) = Teacher::of(config, &session.outside)? else { return Ok(None) };
+    let asking = recipe.filters.iter().filter_map(|config| config.filter()).find(|filter| filter.asks());
+    let survey = asking.and_then(|filter| filter.survey()).map(|survey| survey.stage().name);
+    let made = session.record.stages.iter().find(|it| Some(it.stage.as_str()) == survey && it.state != State::Pending);
+    let made = made.map(|stage| session.store.stage(&stage.stage, &stage.key));
+    let manifest = made.as_ref().map(StageDir::manifest).transpose()?.flatten();
+    let (purpose, (requests, answers)) = match made.zip(manifest) {
+        Some((dir, manifest)) => {
+            let questions = Dataset::new(dir.path().to_owned(), manifest);
+            ("judge of the answers that rules leave unknown", missing(session, sampling, &teacher, &questions)?)
+        }
+        None => {
+            let traces = recipe.sources.iter().zip(&begun.problems).map(|(source, problems)| {
+                let samples = source.sampling.as_ref().map_or(1, |sampling| sampling.samples_per_problem);
+                Ok(training(problems.ready()?) * u64::from(samples))
+            });
+            let traces = traces.sum::<Result<u64>>()?;
+            let requests = traces * u64::from(sampling.samples_per_problem);
+            let missing_bytes = requests * (JUDGE_TASK_BYTES + JUDGED_BYTES);
+            (
+                "judge, if rules leave every answer unknown",
+                (requests, Holdings { missing_bytes, ..Holdings::default() }),
+            )
+        }
+    };
+    let purpose = Some(purpose.to_owned());
+    Ok(Some(asked(config, (teacher.name, purpose), (requests, sampling.max_new_tokens), answers)))
 }
 
 /// The evaluation of somebody beside the student, where that is asked over an endpoint.

@@ -187,7 +187,7 @@ fn teachers(recipe: &Recipe, place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// Every endpoint's key is at hand.
+/// Every endpoint's key and secret headers are at hand.
 fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
     for (_, teacher, _) in recipe.askers() {
         let TeacherConfig::Http(config) = teacher else { continue };
@@ -196,6 +196,9 @@ fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
         teachers::own_key(config, secrets)?;
         for name in own {
             teachers::key(name, secrets)?;
+        }
+        for (header, name) in &config.endpoint.headers_env {
+            teachers::secret_header(header, name, secrets)?;
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SplitConfig, TRACES};
 use distill_dataset::{Dataset, Keyed};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
-use distill_filters::{EXAMPLES, EXPORT, EXPORT_DROPPED, Exported, Inputs};
+use distill_filters::{EXAMPLES, EXPORT, EXPORT_DROPPED, Exported, Inputs, ShapingConfig};
 use distill_publish::{Lineage, PUBLISHED, PublishConfig};
 use distill_student::{Base, TRAINING, TrainingConfig};
 use distill_teacher::Answers;
@@ -106,13 +106,14 @@ pub fn onward(session: &mut Session, recipe: &Recipe, begun: &Begun, secrets: Se
     let Some(student) = &recipe.student else { return evaluate(session, &preflight, None).map(drop) };
     session.phase(Until::Train);
     let base = base_model(session, &student.base)?;
-    let trained = train(session, student, &base, (&data, &preflight))?;
+    let examples = examples(session, &data, &recipe.shaping)?;
+    let trained = train(session, student, &base, &examples, &preflight)?;
     let scores = evaluate(session, &preflight, Some((&base, &trained)))?;
     session.phase(Until::Publish);
     if let Some(config) = &recipe.publish {
         let has_base = matches!(student.base, BaseConfig::Checkpoint { .. });
         let origin = Lineage { recipe: recipe.name.clone(), has_base, ..Lineage::default() };
-        publish(session, config, origin, &data, &trained, &scores)?;
+        publish(session, config, origin, &data, (&examples, &trained), &scores)?;
     }
     Ok(())
 }
@@ -205,25 +206,29 @@ fn export(session: &mut Session, config: &ExportConfig, data: &Data<'_>, verdict
     Ok(())
 }
 
-/// Examples from the kept traces, and a student that learns them.
-fn train(
-    session: &mut Session,
-    student: &StudentConfig,
-    base: &Model,
-    (data, preflight): (&Data<'_>, &Preflight<'_>),
-) -> Result<Slot> {
-    let shaping = &preflight.recipe.shaping;
+/// Examples from the kept traces.
+fn examples(session: &mut Session, data: &Data<'_>, shaping: &ShapingConfig) -> Result<Slot> {
     let spec = data.inputs(Spec::new(EXAMPLES, shaping, shaping.keyed())?);
-    let examples = session.stage(spec, |_| {
+    session.stage(spec, |_| {
         let (problems, traces) = (ready(data.problems)?, ready(data.traces)?);
         let selection = data.selection.ready()?;
         Ok(Work::map(num_shards(&traces), move |unit, context, out| {
             let inputs = Inputs::traces(&problems, &traces);
             Ok(distill_filters::examples(shaping, selection, &inputs.unit(unit)?, context, out)?)
         }))
-    })?;
+    })
+}
+
+/// A student that learns them.
+fn train(
+    session: &mut Session,
+    student: &StudentConfig,
+    base: &Model,
+    examples: &Slot,
+    preflight: &Preflight<'_>,
+) -> Result<Slot> {
     let settings = Keyed::of(&student.training.keyed(), &TrainingConfig::unset()).with("seed", session.record.seed);
-    let mut spec = base.input(Spec::new(TRAINING, &student.training, settings)?, "base").input("examples", &examples);
+    let mut spec = base.input(Spec::new(TRAINING, &student.training, settings)?, "base").input("examples", examples);
     for (name, template) in [("chat-template", &student.chat_template), ("publish-template", &student.publish_template)]
     {
         if let Some(path) = template {
@@ -318,7 +323,7 @@ fn publish(
     config: &PublishConfig,
     origin: Lineage,
     data: &Data<'_>,
-    trained: &Slot,
+    (examples, trained): (&Slot, &Slot),
     scores: &[Slot],
 ) -> Result<()> {
     let settings = Keyed::all(config).with("recipe", &origin.recipe).with("has-base", origin.has_base);
@@ -330,6 +335,7 @@ fn publish(
             let lineage = Lineage {
                 recipe: origin.recipe,
                 has_base: origin.has_base,
+                examples: Some(examples.ready()?.manifest.clone()),
                 training: Some(trained.manifest.clone()),
                 evaluations: manifests(scores)?,
                 ..data.lineage()?

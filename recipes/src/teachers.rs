@@ -156,6 +156,9 @@ impl Teacher {
         for name in config.endpoint.places().iter().filter_map(|place| place.api_key_env.as_ref()) {
             teacher = teacher.with_key(name, &key(name, secrets)?);
         }
+        for (header, name) in &config.endpoint.headers_env {
+            teacher = teacher.with_secret_header(header, &secret_header(header, name, secrets)?)?;
+        }
         Ok(teacher)
     }
 
@@ -230,6 +233,16 @@ fn key_in(path: &Path) -> Result<ApiKey> {
 pub(crate) fn key(name: &str, secrets: Secrets<'_>) -> Result<ApiKey> {
     let hint = "hint: `api-key-env` names it; export it before the run";
     secrets(name).map(ApiKey::new).with_context(|| format!("the environment variable {name} is not set\n{hint}"))
+}
+
+/// The value of a header that an environment variable holds.
+///
+/// # Errors
+/// When it is not set.
+pub(crate) fn secret_header(header: &str, name: &str, secrets: Secrets<'_>) -> Result<ApiKey> {
+    let set = secrets(name).filter(|value| !value.trim().is_empty()).map(ApiKey::new);
+    let hint = "hint: `headers-env` names it; export it before the run";
+    set.with_context(|| format!("the environment variable {name}, for the header {header:?}, is not set\n{hint}"))
 }
 
 /// How prompts are rendered by a folder's template, and tokenised by its tokenizer.

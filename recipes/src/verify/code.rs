@@ -1,6 +1,6 @@
 //! `distill verify code`: a solution and its tests in, a verdict with its outcome out.
 
-use super::{json, wrong};
+use super::{Answered, json, wrong};
 use crate::cli::VerifyCodeArgs;
 use anyhow::Result;
 use distill_dataset::{Dataset, Detail, Digest, TurnFormat};
@@ -104,7 +104,7 @@ pub fn judges(args: &VerifyCodeArgs) -> Result<Judges> {
 ///
 /// # Errors
 /// The line that says what was expected and what was found.
-pub fn code(judges: &Judges, number: u64, line: Result<&str, &str>) -> Result<String, String> {
+pub fn code(judges: &Judges, number: u64, line: Result<&str, &str>) -> Result<Answered, String> {
     let wrong = |error: &str| wrong(line, number, error);
     let line = line.map_err(wrong)?;
     let question: Question = serde_json::from_str(line).map_err(|error| {
@@ -120,9 +120,10 @@ pub fn code(judges: &Judges, number: u64, line: Result<&str, &str>) -> Result<St
     let tests = Tests::parse(question.tests.get()).map_err(|error| wrong(&format!("tests: {error}")))?;
     let begin = Instant::now();
     let (judgement, layers) = judges.judge(question.language, source, &tests);
-    Ok(json(&Verdict {
+    let verdict = judgement.verdict().name();
+    let text = json(&Verdict {
         id: &question.id,
-        verdict: judgement.verdict().name(),
+        verdict,
         outcome: judgement.outcome.name(),
         passed: judgement.passed,
         total: judgement.total,
@@ -133,7 +134,8 @@ pub fn code(judges: &Judges, number: u64, line: Result<&str, &str>) -> Result<St
         expected: &judgement.expected,
         got: &judgement.got,
         flaky: judgement.flaky,
-    }))
+    });
+    Ok(Answered { text, verdict })
 }
 
 #[cfg(test)]
@@ -157,11 +159,11 @@ mod tests {
             (r#"{"language": "python", "code": "", "tests": {"kind": "stdin", "cases": []}}"#.to_owned(), "found none"),
             ("not JSON".to_owned(), "found: expected"),
         ] {
-            let wrong = code(&judges, 7, Ok(&line)).expect_err(&line);
+            let wrong = code(&judges, 7, Ok(&line)).err().expect(&line);
             assert!(wrong.contains(expected) && wrong.contains(r#""line":7"#), "{line}: {wrong}");
         }
         let line = format!(r#"{{"id": 1, "language": "python", "code": "x", {tests}}}"#);
-        let judged = code(&judges, 7, Ok(&line)).expect("a verdict");
+        let judged = code(&judges, 7, Ok(&line)).expect("a verdict").text;
         assert!(
             judged.contains(r#""verdict":"unknown","outcome":"unsupported""#),
             "no Python is nobody's mistake: {judged}"

@@ -1,6 +1,6 @@
 //! `distill verify math`: a gold answer and a model's in, a verdict with its reason out.
 
-use super::{json, wrong};
+use super::{Answered, json, wrong};
 use anyhow::Result;
 use distill_dataset::TurnFormat;
 use distill_verify::{Judgement, Policy, judge_answer, judge_math};
@@ -78,7 +78,7 @@ pub fn policy(overrides: &[Override]) -> Result<Policy> {
 ///
 /// # Errors
 /// The line that says what was expected and what was found.
-pub fn math(policy: &Policy, number: u64, line: Result<&str, &str>) -> Result<String, String> {
+pub fn math(policy: &Policy, number: u64, line: Result<&str, &str>) -> Result<Answered, String> {
     let wrong = |error: &str| wrong(line, number, error);
     let line = line.map_err(wrong)?;
     let question: Question = serde_json::from_str(line).map_err(|error| {
@@ -100,7 +100,8 @@ pub fn math(policy: &Policy, number: u64, line: Result<&str, &str>) -> Result<St
         None => (question.gold.0.trim(), found.trim()),
     };
     let (verdict, certainty, rule) = (verdict.name(), certainty.name(), rule.name());
-    Ok(json(&Verdict { id: &question.id, verdict, certainty, gold, answer, rule, reason, micros }))
+    let text = json(&Verdict { id: &question.id, verdict, certainty, gold, answer, rule, reason, micros });
+    Ok(Answered { text, verdict })
 }
 
 #[cfg(test)]
@@ -111,7 +112,7 @@ mod tests {
     fn a_line_is_answered_with_what_was_understood() {
         let judged =
             math(&Policy::default(), 1, Ok(r#"{"id": {"a": 1}, "gold": "\\frac12", "response": "\\boxed{0.5}"}"#));
-        let judged: serde_json::Value = serde_json::from_str(&judged.expect("a verdict")).expect("JSON");
+        let judged: serde_json::Value = serde_json::from_str(&judged.expect("a verdict").text).expect("JSON");
         assert_eq!((&judged["id"]["a"], &judged["verdict"]), (&1.into(), &"equal".into()), "{judged}");
         assert_eq!((&judged["gold"], &judged["rule"]), (&"1/2".into(), &"boxed".into()), "{judged}");
     }
@@ -125,7 +126,7 @@ mod tests {
             (r"<think></think>\\boxed{2}, or is it? <think>", "no-answer"),
         ] {
             let line = format!(r#"{{"gold": "2", "response": "{response}"}}"#);
-            let judged = math(&Policy::default(), 1, Ok(&line)).expect("a verdict");
+            let judged = math(&Policy::default(), 1, Ok(&line)).expect("a verdict").text;
             assert!(judged.contains(&format!("\"{reason}\"")), "{response}: {judged}");
         }
     }
@@ -138,10 +139,10 @@ mod tests {
             (r#"{"gold": 123456789012345678901234567890, "answer": "123456789012345678901234567891"}"#, "unequal"),
             (r#"{"gold": "0.1", "answer": 1e-1}"#, "equal"),
         ] {
-            let judged = math(&Policy::default(), 1, Ok(line)).expect("a verdict");
+            let judged = math(&Policy::default(), 1, Ok(line)).expect("a verdict").text;
             assert!(judged.contains(&format!("\"verdict\":\"{verdict}\"")), "{line}: {judged}");
         }
-        let wrong = math(&Policy::default(), 1, Ok(r#"{"gold": [1], "answer": "1"}"#)).expect_err("a list");
+        let wrong = math(&Policy::default(), 1, Ok(r#"{"gold": [1], "answer": "1"}"#)).err().expect("a list");
         assert!(wrong.contains("expected text or a number"), "{wrong}");
     }
 
@@ -154,7 +155,7 @@ mod tests {
             (r#"{"gold": "1", "answr": "1"}"#, "unknown field `answr`"),
             ("not JSON", "found: expected"),
         ] {
-            let wrong = math(&Policy::default(), 7, Ok(line)).expect_err(line);
+            let wrong = math(&Policy::default(), 7, Ok(line)).err().expect(line);
             assert!(wrong.contains(expected) && wrong.contains(r#""line":7"#), "{line}: {wrong}");
         }
     }

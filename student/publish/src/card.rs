@@ -15,6 +15,8 @@ pub struct Lineage {
     pub traces: Vec<Manifest>,
     /// What was kept.
     pub selection: Option<Manifest>,
+    /// What the student learned.
+    pub examples: Option<Manifest>,
     /// How the student was trained.
     pub training: Option<Manifest>,
     /// How well it does, and how well before, and its teacher.
@@ -127,8 +129,17 @@ pub fn model_card(config: &PublishConfig, lineage: &Lineage) -> Result<String, P
     }
     data_section(&mut card, lineage);
     let _ = writeln!(card, "## Training\n");
+    let examples = lineage.examples.as_ref();
     let last = loss.y.last().copied().unwrap_or(f64::NAN);
     let held_out = holdout_loss.y.last().map_or(String::new(), |last| format!(", on held-out examples {last:.4}"));
+    if let Some(Detail::Shaped { shaped, bytes_before, bytes_after }) = examples.map(|manifest| &manifest.tally.detail)
+    {
+        let left = percent(*bytes_after as f64 / (*bytes_before).max(1) as f64);
+        let _ = writeln!(
+            card,
+            "The examples are not the teacher's traces as they were: of {shaped} the reasoning was cut behind its conclusion (`cut-tail`), which left {left} of all bytes.\n"
+        );
+    }
     let _ = writeln!(
         card,
         "{steps} optimiser steps over {} examples, {} tokens; loss at the end {last:.4}{held_out}. Chat template in training: {}; in this checkpoint: {}. Settings:\n\n```json\n{}\n```\n",

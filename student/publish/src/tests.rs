@@ -138,6 +138,13 @@ fn a_card_claims_what_a_manifest_says_and_no_more() {
     };
     assert!(with(problems(&[], 0).to_vec()));
     assert!(!with(vec![]), "nothing is known of the problems");
+    let shaped = |detail| {
+        let examples = Some(manifest("examples", detail));
+        model_card(&config(), &Lineage { examples, ..lineage() }).expect("a card")
+    };
+    let card = shaped(Detail::Shaped { shaped: 7, bytes_before: 200, bytes_after: 150 });
+    assert!(card.contains("of 7 the reasoning was cut") && card.contains("75.0 % of all bytes"), "{card}");
+    assert!(!shaped(Detail::None).contains("cut behind"), "traces as they were");
     assert!(!with(vec![manifest("problems", Detail::None)]), "an older split was drawn in each source by itself");
 }
 

@@ -4,6 +4,37 @@
 //! (`sequence.rs`), how tokens are drawn (`sampler.rs`) and become text (`text.rs`). [`LocalTeacher`] is the engine behind
 //! the trait that sampling and evaluation ask, [`serve`] the engine behind HTTP (`server/`). An answer depends on (weights, messages, sampling, seed) and on nothing
 //! that runs beside it.
+//!
+//! ```
+//! # use distill_dataset::Message;
+//! # use distill_teacher_local::{Ask, Event, Placement, Sampling, load};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let checkpoint = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/nano-teacher");
+//! let (chat, mut engine) = load(&checkpoint, Placement::on("cpu"))?;
+//! let ask = Ask {
+//!     prompt: chat.encode_prompt(&[Message::user("What is 34+5-3?")])?,
+//!     sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+//!     seed: 0,
+//!     max_new_tokens: 64,
+//!     stop_ids: chat.eos_ids().to_vec(),
+//!     stop: Vec::new(),
+//!     text: false,
+//!     logprobs: None,
+//!     prompt_logprobs: None,
+//! };
+//! engine.submit(0, ask)?;
+//! let mut answer = Vec::new();
+//! while !engine.is_empty() {
+//!     engine.step(&mut |_, event| {
+//!         if let Event::End { tokens, .. } = event {
+//!             answer = tokens;
+//!         }
+//!     });
+//! }
+//! assert!(chat.decode(&answer)?.contains("\\boxed{36}"));
+//! # Ok(())
+//! # }
+//! ```
 
 mod ask;
 mod engine;

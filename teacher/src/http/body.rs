@@ -2,11 +2,12 @@
 //! and not by what its headers say. Nothing here waits: bytes are pushed in as they come.
 
 use super::{
-    ApiKey, Endpoint,
+    Endpoint,
     events::{BYTE_ORDER_MARK, Events, Stop},
     ids::{self, Ids},
     logprobs::Collected,
     response::{Answer, Ending, ending_of, refusal},
+    secret::Secrets,
     wire::{Chunk, Usage},
 };
 use crate::{Cost, HostProfile, Partial, Piece, TokenIds, partial::go_on};
@@ -48,7 +49,7 @@ impl Default for Limits {
 pub(super) struct Live {
     limits: Limits,
     /// What must never be repeated.
-    key: Option<ApiKey>,
+    secrets: Secrets,
     /// Whose answer it is.
     host: Option<&'static HostProfile>,
     /// When it was sent.
@@ -72,12 +73,18 @@ pub(super) struct Live {
 impl Live {
     /// An endpoint's answer to what is sent now, which goes on from what was received before. Its key is never repeated in it.
     pub(super) fn new(endpoint: &Endpoint, before: Option<Partial>) -> Live {
-        Live { key: endpoint.key.clone(), host: endpoint.host, sent: Timestamp::now(), before, ..Live::default() }
+        Live {
+            secrets: endpoint.secrets.clone(),
+            host: endpoint.host,
+            sent: Timestamp::now(),
+            before,
+            ..Live::default()
+        }
     }
 
     /// As [`Live::new`], of whatever endpoint and within other limits.
-    pub(super) fn within(limits: Limits, key: Option<ApiKey>, before: Option<Partial>) -> Live {
-        Live { limits, key, before, ..Live::default() }
+    pub(super) fn within(limits: Limits, secrets: Secrets, before: Option<Partial>) -> Live {
+        Live { limits, secrets, before, ..Live::default() }
     }
 
     /// Collects log-probabilities where `sampling` asks for them.
@@ -119,7 +126,7 @@ impl Live {
         // Its beginning at an end counts: what follows may come behind a seam.
         let has_key = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes);
-            self.key.as_ref().is_some_and(|key| key.redact_answer(&text, true) != text)
+            self.secrets.redact_answer(text.clone().into_owned(), true) != text
         };
         let generated: Vec<u8> = log_probs.iter().flat_map(|token| text_of(token.chosen().0)).copied().collect();
         (!has_key(&generated) && !log_probs.tokens().any(|token| has_key(text_of(token)))).then_some(log_probs)
@@ -172,7 +179,7 @@ impl Live {
         }
         let from = self.spooled.get();
         let most = |whole: &str, from: usize| {
-            let held = if last { 0 } else { self.key.as_ref().map_or(0, |key| key.begun_in(&whole[from..])) };
+            let held = if last { 0 } else { self.secrets.begun_in(&whole[from..]) };
             whole.len() - held
         };
         let mut to = (most(&parts.reasoning, from.0), most(&parts.content, from.1));
@@ -203,16 +210,12 @@ impl Live {
 
     /// An answer without the key, should the server repeat it; `cut` where it may end within.
     fn without_key(&self, text: String, cut: bool) -> String {
-        match &self.key {
-            Some(key) => key.redact_answer(&text, cut),
-            None => text,
-        }
+        self.secrets.redact_answer(text, cut)
     }
 
     /// As much of a server's words as is told to people, without the key. It goes before they are cut: half a key is one, too.
     pub(super) fn quoted(&self, text: &str) -> String {
-        let clean = self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.redact(text));
-        clean.chars().take(MAX_MESSAGE).collect()
+        self.secrets.redact(text).chars().take(MAX_MESSAGE).collect()
     }
 
     fn take(&self, bytes: &[u8]) -> ControlFlow<Ending> {

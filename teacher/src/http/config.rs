@@ -1,12 +1,12 @@
-//! What a recipe says of an endpoint, and the key that it never says.
+//! What a recipe says of an endpoint.
 
 use super::Price;
-use crate::Identity;
-use crate::{HostProfile, ModelProfile};
+use crate::{HostProfile, Identity, ModelProfile};
 use distill_dataset::{Digest, TurnFormat};
+use reqwest::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 /// Which of the two OpenAI-compatible calls is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +117,10 @@ pub struct HttpTeacherConfig {
     /// Headers that are sent with every request. A key's place is `api-key-env`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Headers whose values are secrets: by each header's name, the environment variable that holds its value. They are sent to
+    /// every endpoint, and never written down.
+    #[serde(default)]
+    pub headers_env: BTreeMap<String, String>,
     /// Fields of a request that are left out.
     #[serde(default)]
     pub omit: Vec<Omit>,
@@ -262,17 +266,7 @@ impl HttpTeacherConfig {
         for name in self.body.keys().filter(|name| OURS.contains(&name.as_str())) {
             wrong.push(format!("`body`: expected fields that no other key sets, found {name:?}"));
         }
-        for (name, value) in &self.headers {
-            let fits = reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
-                && reqwest::header::HeaderValue::from_str(value).is_ok();
-            if !fits {
-                wrong.push(format!("`headers`: expected a header, found {name:?}"));
-            } else if ["authorization", "api-key", "x-api-key"].contains(&name.to_ascii_lowercase().as_str()) {
-                wrong.push(format!(
-                    "`headers`: expected no key here, found {name:?} (`api-key-env` names a key's environment variable)"
-                ));
-            }
-        }
+        wrong.extend(self.wrong_headers());
         if self.prompt_ids == Some(true) && (self.api() != Api::Completions || !self.has_template) {
             wrong.push(
                 "`prompt-ids`: expected `api = \"completions\"` and `chat`, the folder whose tokenizer makes ids, found one of them missing"
@@ -284,6 +278,36 @@ impl HttpTeacherConfig {
         }
         wrong.dedup();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+
+    /// What is wrong with its headers.
+    fn wrong_headers(&self) -> Vec<String> {
+        let is_name = |name: &str| HeaderName::from_bytes(name.as_bytes()).is_ok();
+        let mut wrong = Vec::new();
+        for (name, value) in &self.headers {
+            if !is_name(name) || HeaderValue::from_str(value).is_err() {
+                wrong.push(format!("`headers`: expected a header, found {name:?}"));
+            } else if ["authorization", "api-key", "x-api-key"].contains(&name.to_ascii_lowercase().as_str()) {
+                wrong.push(format!(
+                    "`headers`: expected no key here, found {name:?} (`api-key-env` or `headers-env` names a secret's environment variable)"
+                ));
+            }
+        }
+        for (name, variable) in &self.headers_env {
+            if !is_name(name) {
+                wrong.push(format!("`headers-env`: expected a header, found {name:?}"));
+            } else if self.headers.keys().any(|other| other.eq_ignore_ascii_case(name)) {
+                wrong.push(format!(
+                    "`headers-env`: expected headers that `headers` does not have, found {name:?} in both"
+                ));
+            } else if !is_variable(variable) {
+                // It may be the secret itself, so it is not repeated.
+                wrong.push(format!(
+                    "`headers-env`: expected the name of an environment variable for {name:?}, found something else"
+                ));
+            }
+        }
+        wrong
     }
 
     /// How it goes on from a part of an answer.
@@ -392,6 +416,12 @@ impl HttpTeacherConfig {
     }
 }
 
+/// Whether a text can be an environment variable's name: letters, digits and `_`, the first no digit.
+fn is_variable(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(fits) && name.starts_with(|c: char| !c.is_ascii_digit())
+}
+
 /// What is wrong with an endpoint's URL.
 fn wrong_url(text: &str) -> Option<String> {
     let url = reqwest::Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
@@ -418,102 +448,9 @@ fn without_secrets(url: &str) -> String {
     format!("{scheme}{rest}{cut}")
 }
 
-/// A key that never shows itself.
-#[derive(Clone)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// A key.
-    pub fn new(key: String) -> ApiKey {
-        ApiKey(key.trim().to_owned())
-    }
-
-    /// Puts it into a call: into a header of the host's, or as everybody does.
-    pub(crate) fn authorise(&self, call: reqwest::RequestBuilder, header: Option<&str>) -> reqwest::RequestBuilder {
-        match header {
-            Some(header) => call.header(header, &self.0),
-            None => call.bearer_auth(&self.0),
-        }
-    }
-
-    /// Takes the key out of a message, should a server repeat it. A message may have been cut, so that its end may be
-    /// the key's beginning: that goes too.
-    pub(crate) fn redact(&self, message: &str) -> String {
-        if self.0.is_empty() { message.to_owned() } else { self.without_beginning(message, SHORTEST) }
-    }
-
-    /// Takes the key out of an answer; out of the end of one that was cut, its beginning too. A key so short that it is
-    /// a word or a number is no secret, and answers keep theirs.
-    pub(crate) fn redact_answer(&self, answer: &str, cut: bool) -> String {
-        match (self.0.len() >= SECRET, cut) {
-            (false, _) => answer.to_owned(),
-            (true, false) => answer.replace(&self.0, KEY),
-            (true, true) => self.without_beginning(answer, SECRET),
-        }
-    }
-
-    /// Bytes at the end of a text that are the key's beginning. A key may end as it begins: what belongs to a whole one
-    /// begins no other.
-    pub(crate) fn begun_in(&self, text: &str) -> usize {
-        let behind = text.match_indices(&self.0).last().map_or(0, |(at, key)| at + key.len());
-        let text = &text[behind..];
-        let mut begun = (1..self.0.len()).rev().filter_map(|length| self.0.get(..length));
-        begun.find(|beginning| text.ends_with(beginning)).map_or(0, str::len)
-    }
-
-    fn without_beginning(&self, text: &str, shortest: usize) -> String {
-        let text = text.replace(&self.0, KEY);
-        let mut begun = (shortest..self.0.len()).rev().filter_map(|length| self.0.get(..length));
-        match begun.find_map(|beginning| text.strip_suffix(beginning)) {
-            Some(before) => format!("{before}{KEY}"),
-            None => text,
-        }
-    }
-}
-
-/// What stands in a key's place.
-const KEY: &str = "[key]";
-/// Fewer characters of a key tell nothing of it: they are its maker's, such as `sk-`.
-const SHORTEST: usize = 4;
-/// Bytes of the shortest key that is looked for in answers.
-const SECRET: usize = 8;
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[key]")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_is_taken_out_whole_and_where_a_text_was_cut_in_it() {
-        let key = ApiKey::new(" sk-a1b2c3d4e5 \n".to_owned());
-        for (text, expected) in [
-            ("bad sk-a1b2c3d4e5, and sk-a1b2c3d4e5", "bad [key], and [key]"),
-            ("bad sk-a1b2c3", "bad [key]"),
-            ("bad sk-a", "bad [key]"),
-            ("ends in sk-", "ends in sk-"),
-            ("sk-a1 in the midst", "sk-a1 in the midst"),
-        ] {
-            assert_eq!(key.redact(text), expected);
-        }
-        for (text, expected) in [("is sk-a1", 5), ("is sk-a1b2c3d4e5", 0), ("is sk-a1b2c3d4e5s", 1), ("sk-a1 in it", 0)]
-        {
-            assert_eq!(key.begun_in(text), expected, "{text}");
-        }
-        let as_it_begins = ApiKey::new("sk-a1b2c3d4sk".to_owned());
-        for (text, expected) in [("is sk-a1b2c3d4sk", 0), ("is sk-a1b2c3d4sk-a", 0), ("is sk-a1b2c3d4sksk", 2)] {
-            assert_eq!(as_it_begins.begun_in(text), expected, "{text}");
-        }
-        assert_eq!(key.redact_answer("is sk-a1b2c3d4e5, sk-a1b2c3", false), "is [key], sk-a1b2c3");
-        assert_eq!(key.redact_answer("is sk-a1b2c3d4e5, sk-a1b2c3", true), "is [key], [key]");
-        assert_eq!(ApiKey::new("42".to_owned()).redact_answer("it is 42", false), "it is 42", "a number is no secret");
-        assert_eq!(ApiKey::new(String::new()).redact("x"), "x");
-        assert_eq!(format!("{key:?}"), "[key]");
-    }
 
     #[test]
     fn a_url_with_a_secret_is_refused_and_not_repeated() {

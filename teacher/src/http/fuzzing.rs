@@ -37,7 +37,7 @@ pub struct Arrived {
 pub fn read_body<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, how: Arriving<'_>) -> Arrived {
     let limits = how.most.map_or_else(Limits::default, |(body, event)| Limits { body, event });
     let before = how.before.map(|text| Partial { text: text.to_owned(), ..Partial::default() });
-    let live = Live::within(limits, how.key.map(|key| ApiKey::new(key.to_owned())), before);
+    let live = Live::within(limits, how.key.map(|key| ApiKey::new(key.to_owned())).into(), before);
     live.begun.set(true);
     live.prompt_estimate.set(7);
     let mut spooled = (String::new(), String::new());

@@ -17,21 +17,25 @@ mod rates;
 mod response;
 mod retry_after;
 mod route;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-pub use config::{Api, ApiKey, Continuation, EndpointConfig, HttpTeacherConfig, Omit};
+pub use config::{Api, Continuation, EndpointConfig, HttpTeacherConfig, Omit};
 pub use ids::{Decode, Encode, Tokenizer};
 pub use price::Price;
 pub use probe::{Probed, TextCount};
+pub use secret::ApiKey;
 
 use crate::{Budget, Complete, Completion, Cost, HostProfile, Identity, Partial, Piece, Queue, Request, TeacherError};
 use body::Live;
 use distill_dataset::{Cancel, Currency, Message, TurnFormat};
 use jiff::Timestamp;
 use price::Tariff;
+use reqwest::header::{HeaderMap, HeaderName};
 use response::{Attempt, Ending, read};
+use secret::Secrets;
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
@@ -56,10 +60,17 @@ struct Endpoint {
     place: EndpointConfig,
     host: Option<&'static HostProfile>,
     key: Option<ApiKey>,
+    /// The key and all else that must never be repeated.
+    secrets: Secrets,
     tariff: Tariff,
 }
 
 impl Endpoint {
+    /// A place of nobody known, where nothing costs anything.
+    fn of(place: EndpointConfig, key: Option<ApiKey>) -> Endpoint {
+        Endpoint { place, host: None, secrets: key.clone().into(), key, tariff: Tariff::default() }
+    }
+
     /// Where requests go.
     fn call(&self, api: Api) -> String {
         let host = self.host.map(|host| &host.call);
@@ -80,6 +91,8 @@ pub struct HttpTeacher {
     render: Option<Render>,
     /// Whether prompts are sent as ids.
     sends_ids: bool,
+    /// Those whose values are secrets.
+    secret_headers: HeaderMap,
     client: reqwest::Client,
 }
 
@@ -121,22 +134,36 @@ impl HttpTeacher {
             .build()
             .map_err(|error| TeacherError::Refused(error.to_string()))?;
         let (host, now) = (config.profile(), Timestamp::now());
-        let endpoint = |place: EndpointConfig| Endpoint {
-            key: key.clone().filter(|_| place.api_key_env.is_none()),
-            host,
-            tariff: config.tariff(&place, now),
-            place,
+        let endpoint = |place: EndpointConfig| {
+            let key = key.clone().filter(|_| place.api_key_env.is_none());
+            let tariff = config.tariff(&place, now);
+            Endpoint { host, tariff, ..Endpoint::of(place, key) }
         };
         let endpoints = config.places().into_iter().map(endpoint).collect();
         let sends_ids = config.prompt_ids == Some(true);
-        Ok(HttpTeacher { config, endpoints, render, sends_ids, client })
+        Ok(HttpTeacher { config, endpoints, render, sends_ids, secret_headers: HeaderMap::new(), client })
     }
 
     /// The teacher with the key that the environment variable `name` holds, for the endpoints that name it.
     pub fn with_key(mut self, name: &str, key: &ApiKey) -> HttpTeacher {
         let named = self.endpoints.iter_mut().filter(|endpoint| endpoint.place.api_key_env.as_deref() == Some(name));
-        named.for_each(|endpoint| endpoint.key = Some(key.clone()));
+        for endpoint in named {
+            endpoint.key = Some(key.clone());
+            endpoint.secrets.add(key);
+        }
         self
+    }
+
+    /// The teacher with a header whose value is a secret, for all endpoints.
+    ///
+    /// # Errors
+    /// When it is none that a request can have.
+    pub fn with_secret_header(mut self, name: &str, secret: &ApiKey) -> Result<HttpTeacher, TeacherError> {
+        let refused = |_| TeacherError::Refused(format!("expected a header, found {name:?}"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(refused)?;
+        self.secret_headers.insert(name, secret.header()?);
+        self.endpoints.iter_mut().for_each(|endpoint| endpoint.secrets.add(secret));
+        Ok(self)
     }
 
     /// One attempt at one request; what arrives shows in `live` as it does.
@@ -190,6 +217,7 @@ impl HttpTeacher {
         for (name, value) in &self.config.headers {
             call = call.header(name, value);
         }
+        let call = call.headers(self.secret_headers.clone());
         match &endpoint.key {
             Some(key) => key.authorise(call, endpoint.host.and_then(|host| host.call.key_header.as_deref())),
             None => call,
@@ -229,10 +257,10 @@ impl HttpTeacher {
         }
     }
 
-    /// A message with the endpoint's name and never the key.
+    /// A message with the endpoint's name and never a secret.
     fn say(&self, endpoint: &Endpoint, message: &str) -> String {
         let message = format!("{}: {message}", endpoint.call(self.config.api()));
-        endpoint.key.as_ref().map_or(message.clone(), |key| key.redact(&message))
+        endpoint.secrets.redact(&message)
     }
 }
 

@@ -159,7 +159,7 @@ pub(super) fn choose(routes: &[Route<'_>], rooms: &[Room], prompt: u64, avoided:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{EndpointConfig, price::Tariff};
+    use crate::http::EndpointConfig;
 
     fn endpoints(limits: &[u32]) -> Vec<Endpoint> {
         let place = |(number, limit): (usize, &u32)| EndpointConfig {
@@ -167,12 +167,7 @@ mod tests {
             concurrency: Some(*limit),
             ..EndpointConfig::default()
         };
-        limits
-            .iter()
-            .enumerate()
-            .map(place)
-            .map(|place| Endpoint { place, host: None, key: None, tariff: Tariff::default() })
-            .collect()
+        limits.iter().enumerate().map(place).map(|place| Endpoint::of(place, None)).collect()
     }
 
     /// Sends a thousand prompts, eight samples each, and lets the oldest land while `limit` are in flight; how many

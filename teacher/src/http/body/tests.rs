@@ -1,6 +1,7 @@
 //! Bodies in every form that hosts send, cut anywhere and changed anywhere.
 
 use super::*;
+use crate::ApiKey;
 
 /// What a body comes to that arrives in pieces of that size, and what it cost.
 fn read(text: &[u8], piece: usize) -> (Ending, Cost) {
@@ -168,7 +169,7 @@ fn what_stands_before_a_body_has_a_greatest_length_however_it_is_cut() {
     ] {
         let text = before.clone() + "{}";
         for piece in 1..=text.len() {
-            let live = Live::within(limits, None, None);
+            let live = Live::within(limits, Secrets::default(), None);
             let mut body = Body::new(&live);
             let early = text.as_bytes().chunks(piece).find_map(|bytes| body.push(bytes));
             match early.unwrap_or_else(|| body.end()) {
@@ -185,7 +186,7 @@ fn what_stands_before_a_body_has_a_greatest_length_however_it_is_cut() {
 fn a_key_that_ends_as_it_begins_is_in_no_piece() {
     let key = "s7-0123456789-s7";
     let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{key}\"}}}}]}}\n\n");
-    let live = Live::within(Limits::default(), Some(ApiKey::new(key.to_owned())), None);
+    let live = Live::within(Limits::default(), Some(ApiKey::new(key.to_owned())).into(), None);
     let mut body = Body::new(&live);
     let mut spooled = String::new();
     for last in [false, false, true] {

@@ -162,8 +162,7 @@ fn a_key_is_in_no_piece_though_it_comes_in_two() {
         ])
     });
     let key = ApiKey::new("sk-secret-0123456789abcdef".to_owned());
-    let endpoint =
-        Endpoint { place: EndpointConfig::default(), host: None, key: Some(key.clone()), tariff: Tariff::default() };
+    let endpoint = Endpoint::of(EndpointConfig::default(), Some(key.clone()));
     let live = body::Live::new(&endpoint, None);
     let mut body = body::Body::new(&live);
     let mut told = String::new();

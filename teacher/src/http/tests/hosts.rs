@@ -97,8 +97,18 @@ fn fields_of_the_recipe_are_sent_beside_ours_and_change_who_answers() {
     let taken = HttpTeacherConfig { body: serde_json::from_str(r#"{"seed": 1}"#).expect("JSON"), ..config.clone() };
     assert!(taken.check().expect_err("a refusal").contains("`body`"));
     let headers = BTreeMap::from([("Authorization".to_owned(), "Bearer x".to_owned())]);
-    let error = HttpTeacherConfig { headers, ..config }.check().expect_err("a refusal");
+    let error = HttpTeacherConfig { headers, ..config.clone() }.check().expect_err("a refusal");
     assert!(error.contains("api-key-env") && !error.contains("Bearer"), "{error}");
+    for (name, variable, expected) in [
+        ("X-Tenant", "TENANT", None),
+        ("X-Tenant", "sk-secret-itself", Some("the name of an environment variable")),
+        ("X Tenant", "TENANT", Some("expected a header")),
+    ] {
+        let headers_env = BTreeMap::from([(name.to_owned(), variable.to_owned())]);
+        let error = HttpTeacherConfig { headers_env, ..config.clone() }.check().err();
+        assert_eq!(error.is_some(), expected.is_some(), "{error:?}");
+        assert!(error.is_none_or(|error| error.contains(expected.unwrap_or_default()) && !error.contains("sk-secret")));
+    }
 }
 
 #[test]

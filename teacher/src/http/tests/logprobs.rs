@@ -53,7 +53,7 @@ fn each_call_is_asked_in_its_own_form_and_not_at_all_where_nothing_is_wanted() {
 /// What a server's chunks come to where log-probabilities are asked for.
 fn answered(chunks: &[&str], k: Option<u8>) -> (String, Option<LogProbs>) {
     let key = ApiKey::new("sk-secret-0123456789abcdef".to_owned());
-    let endpoint = Endpoint { place: EndpointConfig::default(), host: None, key: Some(key), tariff: Tariff::default() };
+    let endpoint = Endpoint::of(EndpointConfig::default(), Some(key));
     let live = body::Live::new(&endpoint, None).asking(&request(k).sampling);
     let mut body = body::Body::new(&live);
     let (_, _, text) = stream(chunks);
