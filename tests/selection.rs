@@ -146,3 +146,55 @@ fn what_makes_no_sense_is_told_before_anything_is_bought() {
         assert!(output.status.code() == Some(2) && said.contains(expected), "expected {expected:?} in\n{said}");
     }
 }
+
+#[test]
+fn code_is_sampled_until_its_tests_pass_and_no_test_runs_twice() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let url = serve(move |Asked { body, .. }| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let is_easy = body["messages"].to_string().contains("square");
+        let code = if is_easy { "def f(x):\n    return x * x" } else { "def f(x):\n    return x + 1" };
+        let content = format!("<think>\nIt is so.\n</think>\n\n```python\n{code}\n```");
+        let choice = json!({"message": {"content": content}, "finish_reason": "stop"});
+        let usage = json!({"prompt_tokens": 9, "completion_tokens": 20});
+        let text = json!({"model": "m", "choices": [choice], "usage": usage}).to_string();
+        Reply { status: 200, headers: vec![("content-type", "application/json".to_owned())], text }
+    });
+    let line = |what: &str, expected: u32| {
+        let cases = json!([{"args": [3], "expected": expected}]);
+        let tests = json!({"language": "python", "tests": {"kind": "calls", "function": "f", "cases": cases}});
+        json!({"question": format!("Write f, the {what}."), "tests": tests.to_string()}).to_string() + "\n"
+    };
+    fs::write(dir.path().join("code.jsonl"), line("square", 9) + &line("cube", 27)).expect("problems");
+    let recipe = format!(
+        "name = \"code\"\nseed = 1\n\n[[sources]]\nproblems = {{ jsonl = \"code.jsonl\", columns = {{ question = \"question\", answer = \"tests\" }}, answer-kind = \"tests\" }}\nteacher = {{ http = {{ url = {url:?}, model = \"m\", probe = false }} }}\nsampling = {{ samples-per-problem = 16, temperature = 0.6, max-new-tokens = 100, adaptive = {{ usable = 2, hopeless-after = 3 }} }}\n\n[[filters]]\nkind = \"verify\"\non-unknown = \"reject\"\n"
+    );
+    fs::write(dir.path().join("recipe.toml"), recipe).expect("a recipe");
+    done(dir.path(), &["filter", "recipe.toml"]);
+    assert_eq!(asked.load(Ordering::Relaxed), 2 + 3, "two that pass are enough, three that fail are hopeless");
+    let status: Value = serde_json::from_str(&done(dir.path(), &["status", "code", "--json"])).expect("JSON");
+    assert_eq!(status["funnel"]["kept"], 2, "{status:#}");
+    // What tests said is kept beside the answers, and asked there when the stage is made again.
+    fs::remove_dir_all(dir.path().join("store/traces")).expect("the stage's folder");
+    done(dir.path(), &["filter", "recipe.toml"]);
+    assert_eq!(asked.load(Ordering::Relaxed), 5);
+    let kept = walked(&dir.path().join("store")).into_iter().filter(|path| path.contains("/verdicts/")).count();
+    assert!(kept > 0, "verdicts are kept in the folder of the answers");
+}
+
+/// Every file below a folder.
+fn walked(dir: &Path) -> Vec<String> {
+    let (mut folders, mut files) = (vec![dir.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() && !path.is_symlink() {
+                true => folders.push(path),
+                false => files.push(path.display().to_string()),
+            }
+        }
+    }
+    files
+}

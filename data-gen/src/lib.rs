@@ -1,5 +1,30 @@
 //! Problems and traces. Generators and files in, a source's `Problem` rows out (`read_source`), then two disjoint splits
 //! across all sources (`split`); problems in, a teacher's traces out (`sample`), or those that a file brings (`read_ready`).
+//!
+//! A source of sums: fifty problems, each with its answer and a worked solution.
+//!
+//! ```
+//! # use distill_data_gen::{ChainSumConfig, GeneratorConfig, ProblemsConfig, read_source};
+//! # use distill_dataset::{Cancel, Context, Dataset, Problem, Progress};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (out, scratch) = (folder.path().join("problems"), folder.path().join("scratch"));
+//! # std::fs::create_dir_all(&out)?;
+//! # let context = Context { scratch, cancel: Cancel::default(), progress: Progress::hidden(), seed: 17 };
+//! let sums = ChainSumConfig { count: 50, ..ChainSumConfig::default() };
+//! let source = ProblemsConfig::Generator(GeneratorConfig::ChainSum(sums));
+//! let tally = read_source(&source, &context, &out)?;
+//! assert_eq!(tally.rows_out, 50);
+//!
+//! for problem in Dataset::of_folder(&out)?.rows::<Problem>() {
+//!     let problem = problem?;
+//!     assert!(problem.messages[0].content.starts_with("What is "));
+//!     let solution = problem.solution.ok_or("a generator works its problems out")?;
+//!     assert!(solution.ends_with(&format!("={}", problem.answer)));
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod files;
 mod generators;

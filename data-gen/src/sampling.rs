@@ -11,11 +11,12 @@ pub(crate) use write::TraceWriter;
 pub use write::{write_traces, write_worked_solutions};
 
 use distill_dataset::{
-    Amount, Context, DatasetError, Digest, Interrupted, Problem, SamplingParams, Shard, Split, Stage,
+    Amount, Cancel, Context, DatasetError, Digest, Interrupted, Problem, SamplingParams, Shard, Split, Stage,
 };
 use distill_teacher::{
     Answer, Answers, Ask, Asks, Budget, Complete, Identity, Order, PumpError, Pumped, TeacherError, Variant, pump,
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How a teacher is asked.
@@ -276,7 +277,7 @@ pub fn buy(
     let judges = config.judges();
     loop {
         if judges {
-            look(config, problems, (&identity, answers), judge, &mut standings)?;
+            look(config, problems, (&identity, answers), judge, &mut standings, &context.cancel)?;
         }
         let open = judges.then_some(&*standings);
         if judges && wanted(config, problems, &identity, open).next().is_none() {
@@ -313,6 +314,9 @@ fn round(
     Ok(pump(&Order { asks: &asks, all: &all, dataset, budget, task }, teacher, answers, context)?)
 }
 
+/// Problems whose answers are judged side by side.
+const JUDGED_AT_ONCE: usize = 1024;
+
 /// How each of these problems stands, by the answers that are there.
 fn look(
     config: &SamplingConfig,
@@ -320,24 +324,34 @@ fn look(
     (identity, answers): (&Identity, &Answers),
     judge: Judge<'_>,
     standings: &mut Vec<Standing>,
+    cancel: &Cancel,
 ) -> Result<(), SamplingError> {
-    for (place, problem) in training(problems).enumerate() {
-        let problem = problem?;
-        if standings.len() <= place {
-            standings.push(Standing::default());
+    let (mut rows, mut from) = (training(problems), 0);
+    loop {
+        cancel.check()?;
+        let window: Vec<Problem> = rows.by_ref().take(JUDGED_AT_ONCE).collect::<Result<_, _>>()?;
+        if window.is_empty() {
+            return Ok(());
         }
-        let standing = &mut standings[place];
-        while let Some(block) = config.next(*standing) {
-            let ids: Vec<String> = block.map(|index| id(config, &problem, index, identity)).collect();
-            if !ids.iter().all(|id| answers.contains(id)) {
-                break;
-            }
-            for id in &ids {
-                standing.take(outcome(answers.get(id)?.as_ref(), &problem, judge));
-            }
+        let to = from + window.len();
+        if standings.len() < to {
+            standings.resize(to, Standing::default());
         }
+        let judged = window.par_iter().zip(&mut standings[from..to]);
+        judged.try_for_each(|(problem, standing)| {
+            while let Some(block) = config.next(*standing) {
+                let ids: Vec<String> = block.map(|index| id(config, problem, index, identity)).collect();
+                if !ids.iter().all(|id| answers.contains(id)) {
+                    break;
+                }
+                for id in &ids {
+                    standing.take(outcome(answers.get(id)?.as_ref(), problem, judge));
+                }
+            }
+            Ok::<_, SamplingError>(())
+        })?;
+        from = to;
     }
-    Ok(())
 }
 
 /// Of the samples that were just asked for, those that failed after every retry count as tried: the problem goes on.

@@ -8,6 +8,33 @@
 //! Every stage here is a map over the shards of the traces ([`Inputs::unit`]). A unit uses all cores, holds a few row groups at a
 //! time, and writes one shard beside the traces' own, so that tables are read in lock step. A filter is one file
 //! (configuration, measurement, decision, reasons) and its line in `list.rs`.
+//!
+//! A filter decides on its measures, here on two lengths, and says why:
+//!
+//! ```
+//! # use distill_dataset::Dataset;
+//! # use distill_filters::{FilterConfig, Length};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = FilterConfig::deserialize_as("length", serde_json::json!({"max-tokens": 100}))?;
+//! config.check()?;
+//!
+//! let measured = |trace: &str, tokens: u32| Length {
+//!     trace_id: trace.to_owned(),
+//!     tokens,
+//!     chars: 0,
+//!     reasoning_chars: 0,
+//!     answer_chars: 0,
+//!     student_tokens: None,
+//! };
+//! let folder = tempfile::tempdir()?;
+//! let measures = Dataset::write(folder.path(), [measured("first", 40), measured("second", 4000)])?;
+//! let shard = measures.shards().next().ok_or("a dataset has a shard")?;
+//! let decided = config.filter().ok_or("this one measures")?.decide(&shard, 0..2)?;
+//! assert!(decided[0].goes_on);
+//! assert_eq!((decided[1].id.as_str(), decided[1].reason.as_str()), ("second", "too-long"));
+//! # Ok(())
+//! # }
+//! ```
 
 mod best;
 mod concise;
@@ -39,6 +66,7 @@ mod style;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod verdicts;
 mod verify;
 mod vote;
 
@@ -69,7 +97,8 @@ pub use select::{Contests, PROBLEM_SELECTION, SELECTION, Tables, select, setting
 pub use shape::ShapingConfig;
 pub use style::{StyleConfig, Styled};
 pub use unit::{Inputs, Of, Unit};
-pub use verify::{Verified, VerifyConfig, verdict};
+pub use verdicts::Verdicts;
+pub use verify::{Verified, VerifyConfig};
 pub use vote::{VoteConfig, Voted};
 
 use distill_chat::ChatError;

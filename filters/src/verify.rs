@@ -15,8 +15,7 @@ use crate::{
     unit::{ProblemRow, Said, problem_of},
 };
 use distill_dataset::{
-    Context, Entry, Journal, Keyed, Message, Problem, Reference, Shard, ShardWriter, Stage, Tally, Trace, TurnFormat,
-    Verdict,
+    Context, Entry, Journal, Keyed, Message, Reference, Shard, ShardWriter, Stage, Tally, TurnFormat, Verdict,
 };
 use distill_verify::{
     Judgement, Policy,
@@ -164,17 +163,8 @@ fn compare(said: &Said, problem: &Referenced, policy: &Policy) -> Option<Verifie
     })
 }
 
-/// The verdict on a trace, by the same rules as the filter's; unknown where tests would have to run.
-pub fn verdict(problem: &Problem, trace: &Trace, policy: &Policy) -> Verdict {
-    let asked = (problem.reference, problem.messages.as_slice(), problem.answer.as_str());
-    match judged(&trace.format, &trace.format.turn(&trace.text), asked, policy) {
-        Ok(Some(judgement)) => compared(&trace.id, judgement, &problem.answer).verdict,
-        _ => Verdict::Unknown,
-    }
-}
-
 /// What the verifier says of a turn's answer; nothing where there is nothing to compare it with.
-fn judged(
+pub(crate) fn judged(
     format: &TurnFormat,
     turn: &str,
     (reference, messages, answer): (Reference, &[Message], &str),
@@ -196,7 +186,7 @@ fn judged(
     }))
 }
 
-fn compared(trace_id: &str, judgement: Judgement, answer: &str) -> Verified {
+pub(crate) fn compared(trace_id: &str, judgement: Judgement, answer: &str) -> Verified {
     // The funnel counts what is unequal as one; by what that was decided is evidence. Why something could not be decided
     // is what people act on.
     let (verdict, reason) = match judgement.verdict {
@@ -255,7 +245,10 @@ impl Programs<'_> {
             todo.into_iter(),
             judges.options().threads,
             || (),
-            |(), index| (index, run_one(pairs[index].0, pairs[index].1, judges)),
+            |(), index| {
+                let (said, problem) = pairs[index];
+                (index, run_tests(&said.id, (&said.format, &said.turn()), &problem.answer, judges))
+            },
             |(index, verified)| {
                 let kept = journal.append(&verified).map_err(FilterError::from);
                 verdicts[index] = Some(verified);
@@ -267,17 +260,17 @@ impl Programs<'_> {
     }
 }
 
-fn run_one(said: &Said, problem: &Referenced, judges: &Judges) -> Verified {
-    let (language, tests) = match parse_reference(&problem.answer) {
+/// The verdict of tests on a turn.
+pub(crate) fn run_tests(trace_id: &str, (format, turn): (&TurnFormat, &str), tests: &str, judges: &Judges) -> Verified {
+    let (language, tests) = match parse_reference(tests) {
         Ok(tests) => tests,
-        Err(error) => return Verified::unknown(&said.id, "tests-unreadable", error),
+        Err(error) => return Verified::unknown(trace_id, "tests-unreadable", error),
     };
-    let turn = said.turn();
-    let answer = said.format.split(&turn).answered();
+    let answer = format.split(turn).answered();
     let judged = catch_unwind(AssertUnwindSafe(|| judges.judge(language, Code::Answer(answer), &tests).0));
     judged.map_or_else(
-        |_| Verified::unknown(&said.id, "judge-panicked", String::new()),
-        |judgement| ran(&said.id, judgement),
+        |_| Verified::unknown(trace_id, "judge-panicked", String::new()),
+        |judgement| ran(trace_id, judgement),
     )
 }
 

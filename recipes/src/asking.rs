@@ -3,11 +3,12 @@
 use crate::{
     session::{Session, Slot, Spec, Work},
     teachers::{Secrets, Teacher},
+    verify,
 };
 use anyhow::Result;
 use distill_data_gen::{Outcome, SamplingConfig};
 use distill_dataset::{Keyed, Problem, Shard, Stage, Trace, Verdict};
-use distill_filters::{Filter, VerifyConfig};
+use distill_filters::{Filter, Verdicts, VerifyConfig};
 use distill_teacher::Answers;
 use std::rc::Rc;
 
@@ -44,30 +45,38 @@ impl Asking<'_> {
             true => settings.nest("judged", verifier.keyed()).with("judged-by", verifier.stage().version),
             false => settings,
         };
-        let spec = Spec::new(stage, &(sampling, &teacher.name), settings)?.label(label.clone());
-        let policy = verifier.policy;
-        let judge = move |problem: &Problem, trace: &Trace| match distill_filters::verdict(problem, trace, &policy) {
-            Verdict::Pass => Outcome::Usable,
-            Verdict::Fail => Outcome::Wrong,
-            Verdict::Unknown => Outcome::Unknown,
-        };
+        let mut spec = Spec::new(stage, &(sampling, &teacher.name), settings)?.label(label.clone());
+        let (judges, tools) = verify::judges_for(sampling.judges(), problems.get());
+        if let Some(tools) = &tools {
+            spec = spec.outside("tools", tools.clone());
+        }
         let (device, store) = (session.device.clone(), session.store.clone());
         let (answers, name) = (store.samples(&teacher.folder()), format!("{}/{label}", session.record.name));
         session.stage(spec.input("problems", problems), |owner| {
             check()?;
             teacher.plan(&device, sampling.max_new_tokens)?;
             let shards: Rc<Vec<Shard>> = Rc::new(problems.ready()?.shards().collect());
+            let mut verdicts = Verdicts::new(verifier.policy);
+            if let Some(tools) = &tools {
+                verdicts = verdicts.running(judges, &answers.join("verdicts").join(tools))?;
+            }
+            let judge = move |problem: &Problem, trace: &Trace| match verdicts.of(problem, trace) {
+                Verdict::Pass => Outcome::Usable,
+                Verdict::Fail => Outcome::Wrong,
+                Verdict::Unknown => Outcome::Unknown,
+            };
+            let judge = Rc::new(judge);
             let complete = teacher.open(&device, sampling.max_new_tokens, Some(&store), secrets)?;
             let answers = Rc::new(Answers::share(&answers, owner)?.labelled(name));
             let (identity, name) = (complete.identity(), teacher.name.clone());
             let (all, bought, judging) = (shards.clone(), answers.clone(), judge.clone());
             Ok(Work::map(shards.len(), move |unit, context, out| {
                 let (unit, teacher) = ((&shards[unit], unit), (&identity, name.as_str()));
-                Ok(distill_data_gen::write_traces(sampling, unit, teacher, (&answers, &judge), &context.cancel, out)?)
+                Ok(distill_data_gen::write_traces(sampling, unit, teacher, (&answers, &*judge), &context.cancel, out)?)
             })
             .after(move |units, context| {
                 let wanted: Vec<Shard> = units.iter().map(|unit| all[*unit].clone()).collect();
-                distill_data_gen::buy(sampling, (&wanted, &all), &*complete, (&bought, &judging), context)?;
+                distill_data_gen::buy(sampling, (&wanted, &all), &*complete, (&bought, &*judging), context)?;
                 Ok(())
             }))
         })

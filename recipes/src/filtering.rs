@@ -137,7 +137,7 @@ fn measures(session: &mut Session, rows: &Rows<'_>) -> Result<(Vec<Slot>, Option
         };
         let spec = Spec::new(filter.stage(), config, settings)?.label(label);
         let mut spec = rows.input(spec.inputs("problems", rows.problems));
-        let (judges, tools) = verify::judges_for(filter, rows.problems.iter().filter_map(Slot::get));
+        let (judges, tools) = verify::judges_for(filter.verifies(), rows.problems.iter().filter_map(Slot::get));
         if let Some(tools) = tools {
             spec = spec.outside("tools", tools);
         }

@@ -7,6 +7,38 @@
 //!
 //! Memory holds the model with what it learns with, the sequences of one step, and for each sequence of the corpus 24 bytes
 //! of the cache's index and 12 of an epoch's order.
+//!
+//! One step of a small student on the CPU; [`train()`] is the loop around it:
+//!
+//! ```
+//! # use distill_chat::Chat;
+//! # use distill_checkpoint::Checkpoint;
+//! # use distill_dataset::{Cancel, Context, Message, Progress};
+//! # use distill_model::{AdamStep, Documents, Label, LossOptions, Recompute};
+//! # use distill_student::{Compute, Learner, States, initialise};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (folder, here) = (tempfile::tempdir()?, std::path::Path::new(env!("CARGO_MANIFEST_DIR")));
+//! # let (nano, base, scratch) = (here.join("../recipes/nano"), folder.path().join("base"), folder.path().join("scratch"));
+//! # std::fs::create_dir_all(&base)?;
+//! # let context = Context { scratch, cancel: Cancel::default(), progress: Progress::hidden(), seed: 17 };
+//! initialise(&nano.join("student.json"), &nano, "cpu", &context, &base)?;
+//! let mut learner = Learner::load(&Checkpoint::open(&base)?, "cpu", Compute::Auto, States::Float32)?;
+//!
+//! let chat = Chat::load(&base)?;
+//! let answer = Message::assistant(chat.turn().join("34+5=39", "\\boxed{39}"));
+//! let example = chat.encode_example(&[Message::user("What is 34+5?"), answer])?;
+//! let learnt = (1..example.ids.len()).filter(|at| example.loss[*at]);
+//! let labels: Vec<Label> = learnt.map(|at| Label { row: at - 1, target: example.ids[at], weight: 1.0 }).collect();
+//! let documents = Documents { lengths: vec![example.ids.len()], tokens: example.ids.clone(), labels };
+//!
+//! let before = learner.loss(&documents)?;
+//! learner.accumulate(&documents, LossOptions { divisor: documents.weight(), z_loss: 0.0 }, Recompute::Auto)?;
+//! let (betas, epsilon) = ([0.9, 0.95], 1e-8);
+//! learner.step(&AdamStep { count: 1, learning_rate: 1e-3, scale: 1.0, betas, epsilon, weight_decay: 0.0 }, |_| Some(false))?;
+//! assert!(learner.loss(&documents)? < before);
+//! # Ok(())
+//! # }
+//! ```
 
 mod base;
 mod batch;

@@ -2,6 +2,27 @@
 //!
 //! Every stage reads datasets, writes one dataset and proves it with a manifest. This crate imports nothing of ours, so
 //! every other crate can depend on it.
+//!
+//! Rows are written as Parquet, and come back as they were. A problem's identity is what it asks, not its answer.
+//!
+//! ```
+//! # use distill_dataset::{Dataset, Problem};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let problems = [Problem::asking("What is 2+2?", "4", "sums"), Problem::asking("What is 2+3?", "5", "sums")];
+//! let folder = tempfile::tempdir()?;
+//! let dataset = Dataset::write(folder.path(), problems.clone())?;
+//! assert_eq!(dataset.num_rows(), 2);
+//!
+//! // Every file is what the manifest says.
+//! dataset.verify()?;
+//! let read = dataset.rows::<Problem>().collect::<Result<Vec<_>, _>>()?;
+//! assert_eq!(read, problems);
+//!
+//! let corrected = Problem::asking("What is 2+2?", "four", "elsewhere");
+//! assert_eq!(corrected.id, problems[0].id);
+//! # Ok(())
+//! # }
+//! ```
 
 mod context;
 mod digest;

@@ -4,6 +4,20 @@
 //! `extract` finds the answer in a response, `read` turns text into values, `decide` compares two values; `normal` and
 //! `numeric` are what it proves with. Unknown is never folded into unequal: an answer that this crate cannot read is
 //! nobody's mistake. The same pair gives the same verdict, everywhere: no clock, no threads, no random numbers.
+//!
+//! ```
+//! # use distill_verify::{Certainty, Policy, Verdict, judge_answer, judge_math};
+//! let policy = Policy::default();
+//! let judged = judge_answer("\\sqrt{12}", "2\\sqrt{3}", &policy);
+//! assert_eq!((judged.verdict, judged.certainty), (Verdict::Equal, Certainty::Proven));
+//!
+//! // Of a whole response, the answer that it states is judged.
+//! let judged = judge_math("Adding up gives 7, so the answer is \\boxed{7}.", "8", &policy);
+//! assert_eq!((judged.found.as_str(), judged.verdict), ("7", Verdict::Unequal));
+//!
+//! let judged = judge_math("I do not know.", "8", &policy);
+//! assert_eq!((judged.verdict, judged.reason), (Verdict::Unknown, "no-answer"));
+//! ```
 
 mod anchor;
 mod angle;

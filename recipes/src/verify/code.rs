@@ -4,7 +4,6 @@ use super::{Answered, json, wrong};
 use crate::cli::VerifyCodeArgs;
 use anyhow::Result;
 use distill_dataset::{Dataset, Detail, Digest, TurnFormat};
-use distill_filters::Filter;
 use distill_verify::code::{Code, Judges, Language, Launcher, Layer, Options, Tests, Tools};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -56,17 +55,14 @@ pub fn launcher() -> Launcher {
     Launcher { program, arguments: vec![SUPERVISOR.into()], user: None }
 }
 
-/// The judges of a run's filter, and what decides their verdicts beside trace and problem: the tools that run tests, and
-/// their limits. Tools are looked for where problems have tests only, since that takes other programs' time.
-pub fn judges_for<'d>(
-    filter: &dyn Filter,
-    problems: impl IntoIterator<Item = &'d Dataset>,
-) -> (Judges, Option<String>) {
+/// Judges for those who verify answers to these problems, and what decides their verdicts beside trace and problem: the tools that
+/// run tests, and their limits. Tools are looked for where problems have tests only, since that takes other programs' time.
+pub fn judges_for<'d>(verifies: bool, problems: impl IntoIterator<Item = &'d Dataset>) -> (Judges, Option<String>) {
     let has_tests = |dataset: &Dataset| match &dataset.manifest.tally.detail {
         Detail::Problems { references, .. } => references.contains_key("tests"),
         _ => false,
     };
-    let runs = filter.verifies() && problems.into_iter().any(has_tests);
+    let runs = verifies && problems.into_iter().any(has_tests);
     let tools = if runs { Tools::find(None) } else { Tools::default() };
     let options = Options::new(launcher(), Arc::new(tools));
     let decides = runs.then(|| {

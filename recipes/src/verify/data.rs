@@ -221,7 +221,7 @@ no JSON
         for tests in [r#"{"kind": "check"}"#, r#""{\"kind\": \"check\"}""#] {
             let row = format!("{{\"language\": \"python\", \"code\": \"1\", \"tests\": {tests}}}\n");
             let read = lines(&row, Judged::Code, &Columns::default()).expect("lines");
-            let expected = r#"{"id":1,"language":"python","tests":{"kind":"check"},"code":"1"}"#;
+            let expected = r#"{"id":1,"tests":{"kind":"check"},"language":"python","code":"1"}"#;
             assert_eq!(read[0].1.as_deref(), Ok(expected));
         }
         let row = "{\"code\": \"1\", \"tests\": {}}\n";

@@ -3,6 +3,44 @@
 //!
 //! [`ask`] asks for every attempt that is not there yet; [`score`] judges what is there. Whoever pays for answers hands
 //! both the journal that all runs share, so that an attempt is bought once.
+//!
+//! A subject that is right about one problem of two:
+//!
+//! ```
+//! # use distill_dataset::{Cancel, Context, Dataset, Detail, Problem, Progress};
+//! # use distill_evaluate::{EvaluationConfig, evaluate};
+//! # use distill_teacher::{Complete, Completion, Identity, Queue, TeacherError};
+//! struct Four;
+//! impl Complete for Four {
+//! #     fn identity(&self) -> Identity {
+//! #         Identity { teacher: "four".to_owned(), ..Identity::default() }
+//! #     }
+//!     // Whatever it is asked, it answers 4.
+//!     fn complete(&self, queue: &mut dyn Queue, _: &Cancel) -> Result<(), TeacherError> {
+//!         while let Some(request) = queue.next() {
+//!             let text = "\\boxed{4}".to_owned();
+//!             let _ = queue.deliver(request.id, Ok(Completion { text, completion_tokens: 3, ..Completion::default() }));
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let [rows, out, scratch] = ["rows", "out", "scratch"].map(|name| folder.path().join(name));
+//! # std::fs::create_dir_all(&rows)?;
+//! # std::fs::create_dir_all(&out)?;
+//! # let context = Context { scratch, cancel: Cancel::default(), progress: Progress::hidden(), seed: 17 };
+//! let asked = [Problem::asking("What is 2+2?", "4", "sums"), Problem::asking("What is 2+3?", "5", "sums")];
+//! let problems = [Dataset::write(&rows, asked)?];
+//! let config = EvaluationConfig { samples_per_problem: 2, temperature: 0.6, max_new_tokens: 64, ..EvaluationConfig::unset() };
+//! let config = EvaluationConfig { every_problem: true, ..config };
+//! let tally = evaluate("after", &config, &problems, &Four, &context, &out)?;
+//! let Detail::Evaluation { score, .. } = tally.detail else { return Err("expected a score".into()) };
+//! assert_eq!((score.mean, score.num_problems), (0.5, 2));
+//! assert!(score.low < 0.1 && score.high > 0.9, "two problems tell little");
+//! # Ok(())
+//! # }
+//! ```
 
 mod interval;
 mod judge;

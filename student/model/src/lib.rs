@@ -6,6 +6,35 @@
 //!
 //! The arithmetic follows the reference implementation to float32 rounding: half-split rotary embeddings, RMSNorm
 //! statistics in float32, causal attention with grouped queries.
+//!
+//! A model of random weights, asked for the logits after three tokens: all at once, and cut into two steps.
+//!
+//! ```
+//! # use distill_checkpoint::{Checkpoint, CheckpointError, Dtype, MAX_SHARD_BYTES, ModelConfig, write_folder};
+//! # use distill_model::{Decoder, Precision, Share, Stepper, Wanted, device};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = ModelConfig::from_json(
+//!     r#"{"model_type": "qwen2", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+//!     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "rope_theta": 10000.0}"#,
+//! )?;
+//! # let folder = tempfile::tempdir()?;
+//! let random = Decoder::init(&config, 17, &device("cpu")?);
+//! let mut read = |name: &str| random.read(name).ok_or_else(|| CheckpointError::missing(folder.path(), name));
+//! write_folder(folder.path(), &config, Dtype::F32, MAX_SHARD_BYTES, &mut read)?;
+//!
+//! let mut stepper = Stepper::load(&Checkpoint::open(folder.path())?, "cpu", Precision::Stored, 1 << 20)?;
+//! let (mut whole, mut cut) = (Vec::new(), Vec::new());
+//! let logits = stepper.step(&[Share { tokens: &[1, 2, 3], start: 0, blocks: &[0], logits: Wanted::Last }])?;
+//! logits.copy_row(0, &mut whole);
+//! assert_eq!((logits.rows(), whole.len()), (1, config.vocab_size));
+//!
+//! stepper.step(&[Share { tokens: &[1, 2], start: 0, blocks: &[1], logits: Wanted::None }])?;
+//! let logits = stepper.step(&[Share { tokens: &[3], start: 2, blocks: &[1], logits: Wanted::Last }])?;
+//! logits.copy_row(0, &mut cut);
+//! assert_eq!(whole, cut, "bit for bit");
+//! # Ok(())
+//! # }
+//! ```
 
 mod attention;
 mod cpu;

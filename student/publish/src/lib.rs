@@ -1,5 +1,32 @@
 //! Publishing: a trained checkpoint and the manifests of everything behind it in; a folder that any tool loads, with a
 //! card whose every figure comes from a manifest, out.
+//!
+//! What a licence restricts is not published by oversight:
+//!
+//! ```
+//! # use distill_publish::{LicenceError, PublishConfig, check_licences};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut config = PublishConfig {
+//!     model_name: "my student".to_owned(),
+//!     license: "apache-2.0".to_owned(),
+//!     teacher_license: "llama3.3".to_owned(),
+//!     base_model: None,
+//!     base_license: None,
+//!     accepted_restrictions: Vec::new(),
+//! };
+//! config.check()?;
+//! let refused = check_licences(&config, &[], false);
+//! assert!(matches!(refused, Err(LicenceError::Restricted { of: "the teacher", .. })));
+//!
+//! // Somebody read it, and says so.
+//! config.accepted_restrictions.push("llama3.3".to_owned());
+//! check_licences(&config, &[], false)?;
+//!
+//! // A student that started from a checkpoint needs the licence of that as well.
+//! assert!(matches!(check_licences(&config, &[], true), Err(LicenceError::Base)));
+//! # Ok(())
+//! # }
+//! ```
 
 mod card;
 mod licence;

@@ -9,6 +9,46 @@
 //! anything but exec. It handles no content: programs, inputs and outputs are descriptors that pass through it.
 //!
 //! Linux only. Elsewhere [`Worker::start`] says that there is no isolation here.
+//!
+//! A shell in a cell. This takes user namespaces, so it is compiled here and not run:
+//!
+//! ```no_run
+//! # use distill_sandbox::{Job, Launcher, Limits, Start, View, Worker};
+//! # use std::{path::PathBuf, sync::Arc};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let program = PathBuf::from("/usr/local/bin/distill-sandbox-supervisor");
+//! let launcher = Launcher { program, arguments: Vec::new(), user: None };
+//! let paths = ["/bin/sh", "/lib", "/lib64", "/usr/lib"].map(PathBuf::from).to_vec();
+//! let mut worker = Worker::start(&launcher, &View { paths, ..View::default() })?;
+//! let process = worker.run(&Job {
+//!     start: Start::Exec {
+//!         program: "/bin/sh".to_owned(),
+//!         arguments: vec!["-c".to_owned(), "echo $((6 * 7))".to_owned()],
+//!         environment: Vec::new(),
+//!     },
+//!     limits: Limits { wall_ms: 1_000, ..Limits::default() },
+//!     stdin: Arc::from(&b""[..]),
+//!     files: Vec::new(),
+//!     channel: false,
+//!     collect: None,
+//! })?;
+//! assert_eq!(process.stdout().bytes, b"42\n");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Some layers can be left out on request. One on which others rest cannot, and that is said before anything is started:
+//!
+//! ```
+//! # use distill_sandbox::{Launcher, Layer, SandboxError, View, Worker};
+//! let launcher = Launcher { program: "/nowhere/supervisor".into(), arguments: Vec::new(), user: None };
+//! let view = View { without: vec![Layer::Landlock, Layer::ReadOnlyRoot], ..View::default() };
+//! let refused = Worker::start(&launcher, &view);
+//! # #[cfg(target_os = "linux")]
+//! assert!(matches!(refused, Err(SandboxError::Needed(Layer::ReadOnlyRoot))));
+//! assert!(Layer::Landlock.can_be_left_out() && !Layer::Landlock.required());
+//! assert!(Layer::ReadOnlyRoot.required());
+//! ```
 
 mod job;
 mod layers;

@@ -15,27 +15,35 @@ use super::{
 use crate::step::{BLOCK, Share};
 use rayon::prelude::*;
 
-/// Keys and values of one layer, `[kv_head][block]`: for each block `depth` rows of keys and `depth` of values. A block has
-/// no memory before it is first written, and keeps it then.
+/// Keys and values of one layer, `[kv_head][block]`: for each block `depth` rows of keys, `[dimension]` with 32 positions each,
+/// and `depth` of values, `[panel of dimensions][position]` with 32 dimensions each. A block has no memory before it is first
+/// written, and keeps it then.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerCache {
+    /// `[kv_heads · blocks]`
     held: Vec<Vec<Row32>>,
+    /// Blocks of one head.
     blocks: usize,
 }
 
 /// The shape of attention.
 #[derive(Clone, Debug)]
 pub(crate) struct Heads {
+    /// Query heads.
     pub(crate) heads: usize,
+    /// Key and value heads; divides the query heads.
     pub(crate) kv_heads: usize,
+    /// Numbers of one head.
     pub(crate) dim: usize,
+    /// Added to the mean square where heads are normalised.
     pub(crate) eps: f32,
 }
 
 /// One layer's own part of attention.
 pub(crate) struct Layer<'a> {
-    /// Scales of query and key heads, where they are normalised.
+    /// Weights of the norm of query heads, `[dim]`, where they are normalised.
     pub(crate) q_norm: Option<&'a [f32]>,
+    /// Those of key heads, `[dim]`.
     pub(crate) k_norm: Option<&'a [f32]>,
     /// Positions that a token sees, its own included, if that is limited.
     pub(crate) window: Option<usize>,
@@ -54,11 +62,12 @@ impl Heads {
 }
 
 impl LayerCache {
+    /// Room for so many blocks of every key head.
     pub(crate) fn new(heads: &Heads, blocks: usize) -> LayerCache {
         LayerCache { held: vec![Vec::new(); heads.kv_heads * blocks], blocks }
     }
 
-    /// Keys and values of one head in one block that was written.
+    /// Keys and values of one head in one block that was written, `depth` rows of 32 each.
     fn block(&self, head: usize, block: u32) -> (&[Row32], &[Row32]) {
         let rows = &self.held[head * self.blocks + block as usize];
         rows.split_at(rows.len() / 2)
@@ -67,6 +76,9 @@ impl LayerCache {
 
 /// Queries, keys and values `[rows, (heads + 2 · kv_heads) · dim]` of all shares, one after the other → what attention
 /// mixes, `[rows, heads · dim]`. Keys and values are put into the cache first.
+///
+/// For each query head `softmax(q · Kᵀ / √dim) · V` over the positions that it sees (Vaswani et al., 2017), several of them over
+/// one head of keys and values (Ainslie et al., 2023).
 pub(crate) fn attend(
     isa: Isa,
     heads: &Heads,
@@ -114,7 +126,8 @@ pub(crate) fn attend(
     out
 }
 
-/// Puts one head's new keys and values where they belong; `held` are that head's blocks.
+/// Puts one head's new keys and values, out of `qkv` `[rows, (heads + 2 · kv_heads) · dim]`, where they belong; `held` are that
+/// head's blocks.
 fn store(
     heads: &Heads,
     layer: &Layer<'_>,
@@ -149,7 +162,8 @@ fn store(
     }
 }
 
-/// A query's or a key's head: normalised where the architecture says so, then rotated.
+/// A query's or a key's head, `[dim]`, in place: normalised where the architecture says so, `x · weight / √(mean(x²) + eps)` with
+/// `norm` as weight, `[dim]` (Zhang and Sennrich, 2019), then rotated.
 fn prepare(head: &mut [f32], norm: Option<&[f32]>, eps: f32, rotary: &Rotary, position: usize) {
     if let Some(norm) = norm {
         let square: f32 = head.iter().map(|value| value * value).sum();
@@ -167,21 +181,25 @@ struct Tile<'a> {
     first: usize,
     /// Its first row among the step's rows.
     row: usize,
+    /// How many rows.
     count: usize,
 }
 
+/// Attention of a tile's rows for all query heads of one key head: `count · heads / kv_heads` queries, row by row.
 struct Attend<'a> {
     heads: &'a Heads,
     layer: &'a Layer<'a>,
     rotary: &'a Rotary,
+    /// `[rows, (heads + 2 · kv_heads) · dim]`
     qkv: &'a Panels,
     cache: &'a LayerCache,
     tile: Tile<'a>,
+    /// The key head.
     head: usize,
 }
 
 impl Kernel for Attend<'_> {
-    /// `[panel of dimensions][query]`.
+    /// What the queries mix, `[queries, dim]`: `[panel of dimensions][query]`.
     type Output = Vec<Row32>;
 
     #[inline(always)]
@@ -235,7 +253,8 @@ impl Kernel for Attend<'_> {
     }
 }
 
-/// Scores → softmax weights before division, unseen positions zero; returns each query's sum.
+/// Scores → softmax weights before division, `e^(score - largest)`, unseen positions zero; returns each query's sum, `[queries]`.
+/// `scores` are `[block][query]`, 32 positions each, from block `first_block` on; `group` queries have one position.
 #[inline(always)]
 fn weigh<L: Lanes>(
     lanes: L,

@@ -1,4 +1,6 @@
 //! Weights in, logits out: embedding, blocks, final norm, output projection.
+//!
+//! `rows` are the new tokens of all shares, one share after the other; activations are `[rows, width]` in panels, float32.
 
 use super::{
     attention::{Heads, Layer, LayerCache, attend},
@@ -19,22 +21,34 @@ use distill_checkpoint::{Checkpoint, Dtype};
 /// A linear map.
 #[derive(Clone, Debug)]
 struct Linear {
+    /// `[outputs, inputs]`
     weight: Matrix,
+    /// `[outputs]`, in rows of 32.
     bias: Option<Vec<Row32>>,
 }
 
+/// A block's weights, and its cache.
 #[derive(Clone, Debug)]
 struct Block {
+    /// `[hidden]`, in rows of 32.
     input_norm: Vec<Row32>,
-    /// Queries, keys and values in one.
+    /// Queries, keys and values in one, `[(heads + 2 · kv_heads) · dim, hidden]`.
     qkv: Linear,
+    /// `[dim]`
     q_norm: Option<Vec<f32>>,
+    /// `[dim]`
     k_norm: Option<Vec<f32>>,
+    /// Positions that a token sees, its own included, if that is limited.
     window: Option<usize>,
+    /// `[hidden, heads · dim]`
     o: Linear,
+    /// `[hidden]`, in rows of 32.
     post_norm: Vec<Row32>,
+    /// `[inner, hidden]`
     gate: Linear,
+    /// `[inner, hidden]`
     up: Linear,
+    /// `[hidden, inner]`
     down: Linear,
     cache: LayerCache,
 }
@@ -44,10 +58,12 @@ struct Block {
 pub(crate) struct Forward {
     isa: Isa,
     hidden: usize,
+    /// `[vocab, hidden]`
     embedding: Matrix,
-    /// Absent when the embedding is the output projection.
+    /// `[vocab, hidden]`; absent when the embedding is the output projection.
     head: Option<Matrix>,
     blocks: Vec<Block>,
+    /// `[hidden]`, in rows of 32.
     norm: Vec<Row32>,
     heads: Heads,
     rotary: Rotary,
@@ -108,7 +124,8 @@ impl Forward {
         })
     }
 
-    /// Takes every share's tokens one step further; logits of the rows that are wanted, in the order of the shares.
+    /// Takes every share's tokens one step further; logits `[wanted, vocab]` of the rows that are wanted, in the order of the
+    /// shares.
     pub(crate) fn step(&mut self, shares: &[Share<'_>]) -> Panels {
         let isa = self.isa;
         let rows = shares.iter().map(|share| share.tokens.len()).sum();
@@ -152,23 +169,25 @@ impl Forward {
 }
 
 impl Linear {
+    /// The bias of one panel of outputs, `[32]`.
     fn bias(&self, panel: usize) -> Option<&Row32> {
         self.bias.as_ref().map(|bias| &bias[panel])
     }
 
-    /// `out ← x · wᵀ + bias`.
+    /// `out ← x · wᵀ + bias`, with `x` `[rows, inputs]` and `out` `[rows, outputs]`.
     fn apply(&self, isa: Isa, x: &Panels, out: &mut Panels) {
         self.weight.multiply(isa, x, out, |panel, product, out| set(out, product, self.bias(panel)));
     }
 
-    /// `out ← out + (x · wᵀ + bias)`.
+    /// `out ← out + (x · wᵀ + bias)`, of the same shapes.
     fn add_to(&self, isa: Isa, x: &Panels, out: &mut Panels) {
         self.weight.multiply(isa, x, out, |panel, product, out| add(out, product, self.bias(panel)));
     }
 }
 
 impl Block {
-    /// `silu(x · gateᵀ) · (x · upᵀ)`: a panel of both at a time, so that the first is still at hand.
+    /// SwiGLU (Shazeer, 2020), `silu(x · gateᵀ) · (x · upᵀ)`, `[rows, hidden]` → `[rows, inner]`: a panel of both at a time, so that
+    /// the first is still at hand.
     fn gated(&self, isa: Isa, x: &Panels) -> Panels {
         let mut inner = Panels::zeros(x.rows, self.gate.weight.outputs);
         self.up.weight.multiply(isa, x, &mut inner, |panel, product, out| {
@@ -196,7 +215,7 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// Matrices with the same inputs, one below the other.
+    /// Matrices with the same inputs, one below the other: `[all outputs, inputs]`.
     fn matrix(&self, names: &[String], inputs: usize) -> Result<Matrix, ModelError> {
         let mut weights = Vec::new();
         let mut stored = None;
@@ -213,6 +232,7 @@ impl Load<'_> {
         Ok(Matrix::pack(&weights, inputs, self.precision.of(stored.unwrap_or(Dtype::F32))))
     }
 
+    /// Linear maps with the same inputs, one below the other: a weight `[all outputs, inputs]`, a bias `[all outputs]`.
     fn linear(&self, names: &[String], inputs: usize, bias: bool) -> Result<Linear, ModelError> {
         let weights: Vec<String> = names.iter().map(|name| format!("{name}.weight")).collect();
         let weight = self.matrix(&weights, inputs)?;

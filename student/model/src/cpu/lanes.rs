@@ -18,8 +18,11 @@ pub(crate) trait Lanes: Copy {
     type V: Copy;
     /// Most rows of a tile whose sums stay in registers.
     const ROWS: usize;
+    /// One number in all lanes.
     fn splat(self, value: f32) -> Self::V;
+    /// Sixteen numbers, the first in lane 0.
     fn load(self, from: &[f32; 16]) -> Self::V;
+    /// Writes all lanes over `to`, in their order.
     fn store(self, value: Self::V, to: &mut [f32; 16]);
     /// `a * b + c`, rounded once where the CPU can.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
@@ -32,11 +35,12 @@ pub(crate) trait Lanes: Copy {
     fn round(self, a: Self::V) -> Self::V;
     /// Two to the power of whole numbers from -126 to 127.
     fn power_of_two(self, a: Self::V) -> Self::V;
-    /// bfloat16 numbers as [`Half32`](super::panel::Half32) keeps them: lanes of the two halves in turn.
+    /// bfloat16 numbers as [`Half32`](super::panel::Half32) keeps them, lanes of the two halves in turn: numbers 0 to 15, and 16
+    /// to 31.
     fn bf16(self, from: &[u16; 32]) -> (Self::V, Self::V);
-    /// IEEE half-precision numbers.
+    /// IEEE half-precision numbers: 0 to 15, and 16 to 31.
     fn f16(self, from: &[u16; 32]) -> (Self::V, Self::V);
-    /// Bytes with a sign.
+    /// Bytes with a sign: 0 to 15, and 16 to 31.
     fn i8(self, from: &[i8; 32]) -> (Self::V, Self::V);
     /// Asks for the memory `ahead` bytes after `from`.
     fn prefetch<T>(self, from: &T, ahead: usize);

@@ -77,7 +77,7 @@ impl Matrix {
         Matrix { inputs, outputs, kept }
     }
 
-    /// The weights of one output, `inputs` of them: a row of an embedding.
+    /// The weights of one output, a row of an embedding, into `out`, `[inputs]`: float32.
     pub(crate) fn output_into(&self, output: usize, out: &mut [f32]) {
         let depth = panels(self.inputs) * WIDTH;
         let (start, lane) = (output / WIDTH * depth, output % WIDTH);
@@ -108,7 +108,8 @@ impl Matrix {
         }
     }
 
-    /// `x · wᵀ`, panel by panel of the result: `finish` gets a panel's index, its product and its part of `out`.
+    /// `x · wᵀ` of `x`, `[rows, inputs]`, panel by panel of the result: `finish` gets a panel's index, its product, `[rows, 32]`, and
+    /// its part of `out`, `[rows, 32]` of `[rows, outputs]`.
     pub(crate) fn multiply(
         &self,
         isa: Isa,
@@ -129,7 +130,7 @@ impl Matrix {
         );
     }
 
-    /// One panel of `x · wᵀ`, a row of 32 for each row of `x`.
+    /// One panel of `x · wᵀ`: `x` is `[rows, inputs]`, `out` `[rows, 32]`.
     pub(crate) fn panel(&self, isa: Isa, x: &Panels, panel: usize, out: &mut [Row32]) {
         let chunks = panels(self.inputs);
         let depth = chunks * WIDTH;
@@ -147,9 +148,13 @@ impl Matrix {
     }
 }
 
+/// One panel of a product.
 struct Product<'a, S> {
+    /// `[rows, inputs]`
     rows: Rows<'a>,
+    /// `[inputs, 32]`
     w: Columns<'a, S>,
+    /// `[rows, 32]`
     out: &'a mut [Row32],
 }
 
@@ -161,15 +166,15 @@ impl<S: Stored> Kernel for Product<'_, S> {
     }
 }
 
-/// `count` panels of `depth` rows, each filled by itself.
+/// `count` panels of `depth` rows, `[count][depth]`, each filled by itself.
 fn fill<S: Clone + Send>(count: usize, depth: usize, empty: S, panel: impl Fn(usize, &mut [S]) + Sync) -> Vec<S> {
     let mut rows = vec![empty; count * depth];
     rows.par_chunks_exact_mut(depth).enumerate().for_each(|(index, out)| panel(index, out));
     rows
 }
 
-/// 32 inputs of 32 outputs to bytes, as GGML's Q8_0 does for each output: a scale that takes the largest to 127, rounded
-/// to half precision.
+/// 32 inputs of 32 outputs, `[input][output]`, to bytes in the same order, as GGML's Q8_0 does for each output: a scale that takes
+/// the largest to 127, rounded to half precision; `[32]` scales, one for each output.
 fn quantise(chunk: &[Row32]) -> ([Byte32; WIDTH], Half32) {
     let (mut bytes, mut scales) = ([Byte32([0; WIDTH]); WIDTH], Half32([0; WIDTH]));
     for lane in 0..WIDTH {

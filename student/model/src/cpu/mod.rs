@@ -32,8 +32,8 @@ impl Default for Softmax {
 }
 
 impl Softmax {
-    /// `out ← e^((logit - largest) · inverse_temperature)`, not divided by their sum, which is returned. `out` becomes as
-    /// long as `logits`. The same numbers and the same sum whatever else is computed.
+    /// `out ← e^((logit - largest) · inverse_temperature)`, not divided by their sum, which is returned. `logits` are `[vocab]`, and
+    /// `out` becomes as long. The same numbers and the same sum whatever else is computed.
     pub fn exponentials(self, logits: &[f32], largest: f32, inverse_temperature: f32, out: &mut Vec<f32>) -> f64 {
         out.resize(logits.len(), 0.0);
         self.0.run(pointwise::Exponentials { logits, largest, inverse_temperature, out })

@@ -24,9 +24,10 @@ pub(crate) struct Half32(pub(crate) [u16; WIDTH]);
 pub(crate) struct Byte32(pub(crate) [i8; WIDTH]);
 
 impl Row32 {
+    /// 32 zeros.
     pub(crate) const ZERO: Row32 = Row32([0.0; WIDTH]);
 
-    /// Both halves.
+    /// Both halves: numbers 0 to 15, and 16 to 31.
     #[inline(always)]
     pub(crate) fn halves(&self) -> (&[f32; 16], &[f32; 16]) {
         let [low, high] = self.0.as_chunks::<16>().0 else { unreachable!("32 is twice 16") };
@@ -41,12 +42,12 @@ impl Row32 {
     }
 }
 
-/// Panels of `width` columns.
+/// How many panels `width` columns take: `width / 32`, rounded up.
 pub(crate) fn panels(width: usize) -> usize {
     width.div_ceil(WIDTH)
 }
 
-/// A vector in rows of 32, the last filled up with zeros.
+/// A vector `[len]` in rows of 32, the last filled up with zeros: `len / 32` rows, rounded up.
 pub(crate) fn rows_of(values: &[f32]) -> Vec<Row32> {
     let row = |chunk: &[f32]| {
         let mut row = Row32::ZERO;
@@ -61,16 +62,17 @@ pub(crate) fn rows_of(values: &[f32]) -> Vec<Row32> {
 pub(crate) struct Panels {
     pub(crate) rows: usize,
     pub(crate) width: usize,
-    /// `[panel][row]`.
+    /// `[panel][row]`: 32 columns of one row each, float32.
     pub(crate) data: Vec<Row32>,
 }
 
 impl Panels {
+    /// `[rows, width]` of zeros.
     pub(crate) fn zeros(rows: usize, width: usize) -> Panels {
         Panels { rows, width, data: vec![Row32::ZERO; rows * panels(width)] }
     }
 
-    /// Copies `len` numbers of a row, from column `start`.
+    /// Copies numbers of a row into `out`, as many as that holds, from column `start`.
     pub(crate) fn copy_row(&self, row: usize, start: usize, out: &mut [f32]) {
         let mut column = start;
         let mut left = out;
@@ -83,7 +85,7 @@ impl Panels {
         }
     }
 
-    /// Writes a row's numbers from column `start`.
+    /// Writes `values` over a row's numbers from column `start`.
     pub(crate) fn set_row(&mut self, row: usize, start: usize, values: &[f32]) {
         let (mut column, mut left) = (start, values);
         while !left.is_empty() {
@@ -94,7 +96,7 @@ impl Panels {
         }
     }
 
-    /// Only these rows, in this order.
+    /// Only these rows, in this order: `[rows.len(), width]`.
     pub(crate) fn select(&self, rows: &[usize]) -> Panels {
         let mut data = Vec::with_capacity(rows.len() * panels(self.width));
         for panel in self.data.chunks_exact(self.rows.max(1)) {

@@ -8,7 +8,8 @@ use super::{
 /// Rows from which work on single numbers is shared out between threads.
 const SHARED_ROWS: usize = 48;
 
-/// `e^x` to about one unit in the last place; exactly zero below -104 (and for minus infinity), finite everywhere.
+/// `e^x` of sixteen numbers, to about one unit in the last place; exactly zero below -104 (and for minus infinity), finite
+/// everywhere.
 #[inline(always)]
 pub(crate) fn exp<L: Lanes>(lanes: L, x: L::V) -> L::V {
     const LN_2_HIGH: f32 = 0.693_359_4;
@@ -51,9 +52,11 @@ pub(crate) fn largest<L: Lanes>(lanes: L, value: L::V) -> f32 {
     values.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// `gate ← gate / (1 + e^-gate) · up`.
+/// One panel of SwiGLU (Shazeer, 2020): `gate ← gate / (1 + e^-gate) · up`.
 pub(crate) struct Gate<'a> {
+    /// `[rows, 32]`; written over.
     pub(crate) gate: &'a mut [Row32],
+    /// `[rows, 32]`
     pub(crate) up: &'a [Row32],
 }
 
@@ -69,6 +72,7 @@ impl Kernel for Gate<'_> {
     }
 }
 
+/// Sixteen numbers of [`Gate`].
 #[inline(always)]
 fn gate_by<L: Lanes>(lanes: L, gate: &mut [f32; 16], up: &[f32; 16]) {
     let x = lanes.load(gate);
@@ -76,10 +80,14 @@ fn gate_by<L: Lanes>(lanes: L, gate: &mut [f32; 16], up: &[f32; 16]) {
     lanes.store(lanes.mul(lanes.div(x, divisor), lanes.load(up)), gate);
 }
 
-/// RMSNorm (Zhang and Sennrich, 2019) of every row: what comes out is `x · scale · weight`.
+/// RMSNorm (Zhang and Sennrich, 2019) of every row: what comes out, `[rows, width]`, is `x · scale · weight` with
+/// `scale = 1 / √(mean(x²) + eps)`.
 pub(crate) struct Norm<'a> {
+    /// `[rows, width]`
     pub(crate) x: &'a Panels,
+    /// `[width]`, in rows of 32.
     pub(crate) weight: &'a [Row32],
+    /// Added to the mean square.
     pub(crate) eps: f32,
 }
 
@@ -119,7 +127,7 @@ impl Kernel for Norm<'_> {
     }
 }
 
-/// `out ← out + product (+ bias)`, a row of 32 for each.
+/// `out ← out + product (+ bias)` in one panel: `out` and `product` are `[rows, 32]`, `bias` is `[32]`.
 pub(crate) fn add(out: &mut [Row32], product: &[Row32], bias: Option<&Row32>) {
     for (out, product) in out.iter_mut().zip(product) {
         for (lane, (out, product)) in out.0.iter_mut().zip(product.0).enumerate() {
@@ -128,7 +136,7 @@ pub(crate) fn add(out: &mut [Row32], product: &[Row32], bias: Option<&Row32>) {
     }
 }
 
-/// `out ← product (+ bias)`, a row of 32 for each.
+/// `out ← product (+ bias)` in one panel: `out` and `product` are `[rows, 32]`, `bias` is `[32]`.
 pub(crate) fn set(out: &mut [Row32], product: &[Row32], bias: Option<&Row32>) {
     for (out, product) in out.iter_mut().zip(product) {
         *out = *product;
@@ -138,11 +146,15 @@ pub(crate) fn set(out: &mut [Row32], product: &[Row32], bias: Option<&Row32>) {
     }
 }
 
-/// `weights ← e^((value - largest) / temperature)` of logits; returns their sum. `out` is as long as `logits`.
+/// `out ← e^((logit - largest) / temperature)`; returns their sum. Divided by it, they are a softmax's weights.
 pub(crate) struct Exponentials<'a> {
+    /// `[vocab]`
     pub(crate) logits: &'a [f32],
+    /// The largest of them.
     pub(crate) largest: f32,
+    /// One over the temperature.
     pub(crate) inverse_temperature: f32,
+    /// `[vocab]`; written over.
     pub(crate) out: &'a mut [f32],
 }
 

@@ -12,7 +12,9 @@ use super::{
 pub(crate) trait Stored: Copy + Send + Sync + 'static {
     /// What 32 inputs of a panel share.
     type Scale<L: Lanes>: Copy;
+    /// That of one chunk of 32 inputs, out of `scales`, `[chunks][column]`; nothing where the weights have none.
     fn scale<L: Lanes>(lanes: L, scales: &[Half32], chunk: usize) -> Self::Scale<L>;
+    /// Its 32 columns as float32: the first sixteen, and the others.
     fn load<L: Lanes>(&self, lanes: L, scale: Self::Scale<L>) -> (L::V, L::V);
 }
 
@@ -71,7 +73,7 @@ impl Stored for Byte32 {
     }
 }
 
-/// The rows of a tile among the rows of a panel-wise activation.
+/// The rows of a tile among the rows of a panel-wise activation `[rows, depth]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     /// `[chunk][row]`: 32 inputs of a row.
@@ -80,11 +82,12 @@ pub(crate) struct Rows<'a> {
     pub(crate) all: usize,
 }
 
-/// 32 columns of weights: a row of 32 for each input, inputs filled up to whole chunks of 32.
+/// 32 columns of weights, `[depth, 32]`: a row of 32 for each input, inputs filled up to whole chunks of 32.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns<'a, S> {
+    /// `[depth]`
     pub(crate) rows: &'a [S],
-    /// One for each chunk, where the weights have them.
+    /// One for each chunk of 32 inputs, `[depth / 32]`, where the weights have them.
     pub(crate) scales: &'a [Half32],
 }
 
@@ -125,7 +128,7 @@ macro_rules! in_tiles {
     };
 }
 
-/// `out[row] = x[row] · w` for all rows, by tiles. `out` holds a row of 32 for each.
+/// `out[row] = x[row] · w` for all rows, by tiles: `x` is `[rows, depth]`, `w` `[depth, 32]`, `out` `[rows, 32]`.
 #[inline(always)]
 pub(crate) fn product<L: Lanes, S: Stored>(lanes: L, x: Rows<'_>, w: Columns<'_, S>, out: &mut [Row32]) {
     in_tiles!(lanes, out, |first, part| tile::<L, S>(lanes, x, w, first, part));
@@ -133,7 +136,7 @@ pub(crate) fn product<L: Lanes, S: Stored>(lanes: L, x: Rows<'_>, w: Columns<'_,
 
 /// Several panels of columns beside each other: `out[panel][row] (+)= x[row] · w[panel]`. A tile of rows meets one panel
 /// after the other, so that it is read from memory once for all of them. With `ADD` the products are added to what is
-/// there.
+/// there. `x` is `[rows, depth]`, `w` `[panels][depth]` and `out` `[panels][rows]`, each of 32 columns.
 #[inline(always)]
 pub(crate) fn products<L: Lanes, const ADD: bool>(lanes: L, x: Rows<'_>, w: &[Row32], out: &mut [Row32]) {
     let panels = out.len() / x.all;
@@ -150,6 +153,7 @@ pub(crate) fn products<L: Lanes, const ADD: bool>(lanes: L, x: Rows<'_>, w: &[Ro
     }
 }
 
+/// A tile of [`products`] in one panel: rows `first` to `first + ROWS` of `x`, `w` `[depth, 32]`, `out` `[ROWS, 32]`.
 #[inline(always)]
 fn added_tile<L: Lanes, const ADD: bool, const ROWS: usize>(
     lanes: L,
@@ -187,6 +191,7 @@ fn added_tile<L: Lanes, const ADD: bool, const ROWS: usize>(
 /// How far ahead of the sums weights are asked for, in rows of 32: one page of float32.
 const AHEAD: usize = 32;
 
+/// A tile of [`product`]: rows `first` to `first + ROWS` of `x`, `w` `[depth, 32]`, `out` `[ROWS, 32]`.
 #[inline(always)]
 fn tile<L: Lanes, S: Stored, const ROWS: usize>(
     lanes: L,
@@ -217,12 +222,14 @@ fn tile<L: Lanes, S: Stored, const ROWS: usize>(
     }
 }
 
-/// Adds to `out` what one chunk of at most 32 inputs brings: `out[row] += x[row][..depth] · w[..depth]`.
+/// Adds to `out`, `[rows, 32]`, what one chunk of at most 32 inputs brings: `out[row] += x[row][..depth] · w[..depth]`, with `x`
+/// `[rows, 32]` and `w` `[depth, 32]`.
 #[inline(always)]
 pub(crate) fn accumulate<L: Lanes>(lanes: L, x: &[Row32], w: &[Row32], out: &mut [Row32]) {
     in_tiles!(lanes, out, |first, part| extend::<L>(lanes, &x[first..], w, part));
 }
 
+/// A tile of [`accumulate`]: `ROWS` rows of `x` and of `out`.
 #[inline(always)]
 fn extend<L: Lanes, const ROWS: usize>(lanes: L, x: &[Row32], w: &[Row32], out: &mut [Row32]) {
     let (Some(x), Some(out)) = (x.first_chunk::<ROWS>(), out.first_chunk_mut::<ROWS>()) else { return };

@@ -3,6 +3,17 @@
 //!
 //! Scores are formed 32 queries by 32 keys at a time, and only where a query sees a key. They are not kept: the backward
 //! pass forms them again from the logarithm of each query's sum (Dao et al., 2022).
+//!
+//! With `Q` normalised, rotated and scaled by `1 / √dim`, and `K` normalised and rotated, each `[tokens, dim]`:
+//!
+//! | forward | backward, given `dO` |
+//! |---|---|
+//! | `S = Q · Kᵀ`, `−∞` where a query does not see a key | `P = e^(S − L)`, `D = Σ over dim of dO · O` |
+//! | `L = ln Σ e^S` over keys, `[tokens]` | `dV = Pᵀ · dO`, `dP = dO · Vᵀ` |
+//! | `O = e^(S − L) · V` | `dS = P · (dP − D)`, `dQ = dS · K`, `dK = dSᵀ · Q` |
+//!
+//! This is scaled dot-product attention (Vaswani et al., 2017) with the backward pass of Dao et al. (2022). The names of
+//! shapes are those of `mod.rs`; a head of one document is filled up to a multiple of 32 rows, here `padded`.
 
 use super::product::{flip, transposed};
 use crate::cpu::{
@@ -18,7 +29,9 @@ use rayon::prelude::*;
 /// A document's tokens among the rows of an activation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
+    /// The row of its first token.
     pub(super) first: usize,
+    /// Its tokens.
     pub(super) len: usize,
 }
 
@@ -34,14 +47,18 @@ impl Span {
 pub(super) struct Shape<'a> {
     pub(super) isa: Isa,
     pub(super) heads: &'a Heads,
+    /// With the angles of all positions that occur.
     pub(super) rotary: &'a Rotary,
+    /// `[documents]`
     pub(super) spans: &'a [Span],
 }
 
 /// One layer's own part.
 #[derive(Clone, Copy)]
 pub(super) struct Layer<'a> {
+    /// `[dim]`
     pub(super) q_norm: Option<&'a [f32]>,
+    /// `[dim]`
     pub(super) k_norm: Option<&'a [f32]>,
     /// Positions that a token sees, its own included, if that is limited.
     pub(super) window: Option<usize>,
@@ -50,12 +67,15 @@ pub(super) struct Layer<'a> {
 /// Queries, keys and values as projected: neither normalised nor rotated.
 #[derive(Debug)]
 pub(super) struct Projected {
+    /// `[rows, heads · dim]`
     pub(super) q: Panels,
+    /// `[rows, kv_heads · dim]`
     pub(super) k: Panels,
+    /// `[rows, kv_heads · dim]`
     pub(super) v: Panels,
 }
 
-/// Gradients of the norms of query and key heads.
+/// Gradients of the norms of query and key heads, `[dim]` each; empty where there is no norm.
 #[derive(Debug, Default)]
 pub(super) struct NormGradients {
     pub(super) q: Vec<f32>,
@@ -63,16 +83,18 @@ pub(super) struct NormGradients {
 }
 
 impl Shape<'_> {
+    /// What scores are multiplied by: `1 / √dim` (Vaswani et al., 2017).
     fn scale(&self) -> f32 {
         (self.heads.dim as f64).powf(-0.5) as f32
     }
 
-    /// All pieces of work: document and query head.
+    /// All pieces of work, `[documents · heads]`: document and query head.
     fn pieces(&self) -> Vec<(Span, usize)> {
         self.spans.iter().flat_map(|span| (0..self.heads.heads).map(|head| (*span, head))).collect()
     }
 
-    /// A head of a document as attention uses it: normalised where the architecture says so, rotated, scaled.
+    /// A head of a document as attention uses it: normalised where the architecture says so, rotated, scaled. Out of `x`,
+    /// `[rows, any heads · dim]`, with `norm` `[dim]`, comes `[padded, dim]`.
     fn prepared(&self, x: &Panels, span: Span, head: usize, norm: Option<&[f32]>, scale: f32) -> Panels {
         let dim = self.heads.dim;
         let mut out = Panels::zeros(span.rows(), dim);
@@ -90,12 +112,13 @@ impl Shape<'_> {
         out
     }
 
+    /// RMSNorm's scale (Zhang and Sennrich, 2019) of one head, `[dim]`: `1 / √(mean(x²) + eps)`.
     fn norm_scale(&self, row: &[f32]) -> f32 {
         let square: f32 = row.iter().map(|value| value * value).sum();
         1.0 / (square / row.len() as f32 + self.heads.eps).sqrt()
     }
 
-    /// A head of a document as it is.
+    /// A head of a document as it is: of `x`, `[rows, any heads · dim]`, `[padded, dim]`.
     fn plain(&self, x: &Panels, span: Span, head: usize) -> Panels {
         let dim = self.heads.dim;
         let mut out = Panels::zeros(span.rows(), dim);
@@ -107,7 +130,12 @@ impl Shape<'_> {
         out
     }
 
-    /// Gradients of prepared heads → of projected ones, written to `out`; the norm's gradient is added to `learnt`.
+    /// Gradients of prepared heads → of projected ones: the rotation is undone (the transpose of Su et al., 2021), then
+    /// `dx = s · (w·dy − x · s² · mean(x · w · dy))` and `dw += dy · x · s` with the norm's scale `s` (of the formula of Zhang and
+    /// Sennrich, 2019).
+    ///
+    /// `gradient` is `[padded, dim]`, `x` and `out` are `[rows, any heads · dim]`, of which the document's rows of this head are
+    /// read and written over; `norm` is `[dim]`, and its gradient is added to `learnt`, `[dim]`.
     fn unprepare(
         &self,
         (gradient, scale): (&Panels, f32),
@@ -138,7 +166,8 @@ impl Shape<'_> {
         }
     }
 
-    /// What attention mixes, `[rows, heads · dim]`, and for each piece of work the logarithms of its queries' sums.
+    /// What attention mixes is written to `mixed`, `[rows, heads · dim]`; returns for each piece of work the logarithms `L` of its
+    /// queries' sums, `[documents · heads][tokens]`.
     pub(super) fn forward(&self, layer: Layer<'_>, projected: &Projected, mixed: &mut Panels) -> Vec<Vec<f32>> {
         let group = self.heads.heads / self.heads.kv_heads;
         let pieces = self.pieces();
@@ -163,7 +192,9 @@ impl Shape<'_> {
         done.into_iter().map(|(_, sums)| sums).collect()
     }
 
-    /// The gradients of what was projected, given those of what was mixed.
+    /// The gradients of what was projected, given `gradient`, that of what was mixed. `mixed` and `gradient` are
+    /// `[rows, heads · dim]`, `sums` what [`Shape::forward`] returned. A key's gradient is the sum over the query heads that
+    /// share it (grouped queries; Ainslie et al., 2023).
     pub(super) fn backward(
         &self,
         layer: Layer<'_>,
@@ -212,13 +243,14 @@ impl Shape<'_> {
     }
 }
 
+/// `to += from`, of one shape.
 fn add(to: &mut Panels, from: &Panels) {
     for (to, from) in to.data.iter_mut().zip(&from.data) {
         to.0.iter_mut().zip(&from.0).for_each(|(to, from)| *to += from);
     }
 }
 
-/// Whether the query at `query` sees the key at `key`.
+/// Whether the query at position `query` of a document sees the key at position `key`.
 #[inline(always)]
 fn sees(query: usize, key: usize, window: Option<usize>) -> bool {
     key <= query && window.is_none_or(|window| query < key + window)
@@ -230,24 +262,29 @@ fn first_block(block: usize, window: Option<usize>) -> usize {
     window.map_or(0, |window| (block * WIDTH + 1).saturating_sub(window) / WIDTH)
 }
 
-/// 32 rows of a panel.
+/// 32 rows of a panel of `[rows, width]`: `[32, 32]`.
 #[inline(always)]
 fn rows32(x: &Panels, panel: usize, block: usize) -> &[Row32] {
     &x.data[panel * x.rows + block * WIDTH..][..WIDTH]
 }
 
+/// The same, to be written.
 #[inline(always)]
 fn rows32_mut(x: &mut Panels, panel: usize, block: usize) -> &mut [Row32] {
     &mut x.data[panel * x.rows + block * WIDTH..][..WIDTH]
 }
 
-/// One head of one document.
+/// One head of one document: what it mixes, `[padded, dim]`, and the logarithms of its queries' sums, `[tokens]`.
 struct Forward<'a> {
+    /// `[padded, dim]`
     q: &'a Panels,
-    /// Keys transposed: `[panel of keys][dimension]`.
+    /// Keys transposed, `[dim, padded]`: `[panel of keys][dimension]`.
     keys: &'a Panels,
+    /// `[padded, dim]`
     v: &'a Panels,
+    /// Tokens of the document.
     len: usize,
+    /// Positions that a query sees, its own included.
     window: Option<usize>,
 }
 
@@ -321,29 +358,33 @@ impl Kernel for Forward<'_> {
 /// What belongs to the queries of one head of one document.
 #[derive(Clone, Copy)]
 struct Side<'a> {
+    /// `[padded, dim]`
     q: &'a Panels,
-    /// Queries transposed.
+    /// Queries transposed, `[dim, padded]`.
     queries: &'a Panels,
-    /// The gradient of what they mixed.
+    /// The gradient of what they mixed, `[padded, dim]`.
     dy: &'a Panels,
-    /// The same, transposed.
+    /// The same, transposed: `[dim, padded]`.
     outs: &'a Panels,
 }
 
 /// One head of one document, backward. Scores are formed with keys as rows and queries as lanes.
 struct Backward<'a> {
     side: Side<'a>,
+    /// `[padded, dim]`
     k: &'a Panels,
+    /// `[padded, dim]`
     v: &'a Panels,
+    /// The logarithms `L` of the queries' sums, `[tokens]`.
     sums: &'a [f32],
-    /// For each query, its gradient times what it mixed.
+    /// `D`: for each query, its gradient times what it mixed, summed up over `dim`; `[padded]`.
     dots: &'a [f32],
     len: usize,
     window: Option<usize>,
 }
 
 impl Kernel for Backward<'_> {
-    /// Gradients of queries, keys and values.
+    /// Gradients of queries, keys and values, `[padded, dim]` each. Those of queries are of scaled ones.
     type Output = [Panels; 3];
 
     #[inline(always)]
@@ -396,7 +437,8 @@ impl Kernel for Backward<'_> {
     }
 }
 
-/// Scores and gradients of weights → weights and gradients of scores.
+/// Scores `S` and gradients of weights `dP` → weights `P = e^(S − L)` and gradients of scores `dS = P · (dP − D)` (Dao et al., 2022),
+/// of one key and 32 queries; `sum` and `dot` are `L` and `D` of these queries.
 #[inline(always)]
 fn soften<L: Lanes>(lanes: L, weight: &mut Row32, slope: &mut Row32, sum: &Row32, dot: &Row32) {
     let ((weight_low, weight_high), (slope_low, slope_high)) = (weight.halves_mut(), slope.halves_mut());
@@ -404,6 +446,7 @@ fn soften<L: Lanes>(lanes: L, weight: &mut Row32, slope: &mut Row32, sum: &Row32
     soften_half(lanes, weight_high, slope_high, (sum.halves().1, dot.halves().1));
 }
 
+/// The same of sixteen queries.
 #[inline(always)]
 fn soften_half<L: Lanes>(
     lanes: L,

@@ -1,4 +1,5 @@
-//! One transformer block, forward and backward.
+//! One transformer block, forward and backward: `middle = x + o(attention(norm(x)))`, and out comes
+//! `middle + down(silu(gate(norm(middle))) · up(norm(middle)))`. The names of shapes are those of `mod.rs`.
 
 use super::{
     attention::{Layer, Projected, Shape},
@@ -14,12 +15,14 @@ use crate::cpu::{
 /// A linear map.
 #[derive(Debug)]
 pub(super) struct Linear {
+    /// `[outputs, inputs]`
     pub(super) weight: Matrix,
+    /// `[outputs]`
     pub(super) bias: Option<Vector>,
 }
 
 impl Linear {
-    /// `x · wᵀ + bias`
+    /// `x · wᵀ + bias`: `[rows, inputs]` → `[rows, outputs]`.
     fn apply(&self, isa: Isa, x: &Panels) -> Panels {
         let mut out = self.weight.room(x.rows);
         self.weight.apply(isa, x, &mut out, Into::Set);
@@ -29,7 +32,7 @@ impl Linear {
         out
     }
 
-    /// `out += x · wᵀ + bias`
+    /// `out += x · wᵀ + bias`, with `x` `[rows, inputs]` and `out` `[rows, outputs]`.
     fn add_to(&self, isa: Isa, x: &Panels, out: &mut Panels) {
         self.weight.apply(isa, x, out, Into::Add);
         if let Some(bias) = &self.bias {
@@ -37,7 +40,8 @@ impl Linear {
         }
     }
 
-    /// Learns from the gradient of what came out, and passes on that of what came in.
+    /// Learns from the gradient of what came out, and passes on that of what came in: `dw += dyᵀ · x`,
+    /// `dbias += Σ over rows of dy`, `dx (+)= dy · w`. `x` and `dx` are `[rows, inputs]`, `dy` is `[rows, outputs]`.
     fn backward(&mut self, isa: Isa, x: &Panels, dy: &Panels, dx: &mut Panels, into: Into) {
         let mut flipped = Panels::zeros(panels(dy.width) * WIDTH, dy.rows);
         transpose(isa, dy, &mut flipped);
@@ -52,31 +56,49 @@ impl Linear {
 /// A block's parameters.
 #[derive(Debug)]
 pub(super) struct Block {
+    /// `[hidden]`
     pub(super) input_norm: Vector,
+    /// `[heads · dim, hidden]`
     pub(super) q: Linear,
+    /// `[kv_heads · dim, hidden]`
     pub(super) k: Linear,
+    /// `[kv_heads · dim, hidden]`
     pub(super) v: Linear,
+    /// `[dim]`
     pub(super) q_norm: Option<Vector>,
+    /// `[dim]`
     pub(super) k_norm: Option<Vector>,
+    /// `[hidden, heads · dim]`
     pub(super) o: Linear,
+    /// `[hidden]`
     pub(super) post_norm: Vector,
+    /// `[inner, hidden]`
     pub(super) gate: Linear,
+    /// `[inner, hidden]`
     pub(super) up: Linear,
+    /// `[hidden, inner]`
     pub(super) down: Linear,
+    /// Positions that a token sees, its own included, if that is limited.
     pub(super) window: Option<usize>,
 }
 
 /// What the backward pass needs of the forward pass, beside what came in.
 #[derive(Debug)]
 pub(super) struct Kept {
+    /// The norm's, `[rows]`.
     input_scales: Vec<f32>,
     projected: Projected,
+    /// What attention mixed, `[rows, heads · dim]`.
     mixed: Panels,
+    /// The logarithms of the queries' sums, `[documents · heads][tokens]`.
     sums: Vec<Vec<f32>>,
-    /// After attention.
+    /// After attention, `[rows, hidden]`.
     middle: Panels,
+    /// The norm's, `[rows]`.
     middle_scales: Vec<f32>,
+    /// `[rows, inner]`
     gate: Panels,
+    /// `[rows, inner]`
     up: Panels,
 }
 
@@ -89,7 +111,7 @@ impl Kept {
 }
 
 impl Block {
-    /// What comes out for `x`, and what the backward pass needs.
+    /// What comes out for `x`, `[rows, hidden]` → `[rows, hidden]`, and what the backward pass needs.
     pub(super) fn forward(&self, shape: Shape<'_>, x: &Panels) -> (Panels, Kept) {
         let isa = shape.isa;
         let eps = shape.heads.eps;
@@ -111,7 +133,7 @@ impl Block {
         (out, Kept { input_scales, projected, mixed, sums, middle, middle_scales, gate, up })
     }
 
-    /// Learns from `dy`, the gradient of what came out, and turns it into that of `x`, what came in.
+    /// Learns from `dy`, the gradient of what came out, and turns it into that of `x`, what came in: both `[rows, hidden]`.
     pub(super) fn backward(&mut self, shape: Shape<'_>, x: &Panels, kept: Kept, dy: &mut Panels) {
         let isa = shape.isa;
         let Kept { input_scales, projected, mixed, sums, middle, middle_scales, mut gate, mut up } = kept;
@@ -148,19 +170,21 @@ impl Block {
         norm_backward(isa, (x, &input_scales), input_norm, &d_normed, dy);
     }
 
+    /// Its head norms as plain numbers.
     fn head_norms(&self) -> HeadNorms {
         let plain = |norm: &Option<Vector>| norm.as_ref().map(Vector::plain);
         HeadNorms { q: plain(&self.q_norm), k: plain(&self.k_norm) }
     }
 }
 
-/// Weights of the norms of query and key heads.
+/// Weights of the norms of query and key heads, `[dim]` each.
 struct HeadNorms {
     q: Option<Vec<f32>>,
     k: Option<Vec<f32>>,
 }
 
 impl HeadNorms {
+    /// A layer's own part of attention.
     fn layer(&self, window: Option<usize>) -> Layer<'_> {
         Layer { q_norm: self.q.as_deref(), k_norm: self.k.as_deref(), window }
     }

@@ -21,7 +21,7 @@ const GROUP: usize = 64;
 /// A token that is to be predicted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Label {
-    /// The row that predicts it.
+    /// The row that predicts it: the place of the token before it among all tokens.
     pub row: usize,
     /// The token.
     pub target: u32,
@@ -32,23 +32,29 @@ pub struct Label {
 /// What is summed up, and by how much it is divided.
 #[derive(Clone, Copy, Debug)]
 pub struct LossOptions {
-    /// The sum of weights over the whole optimiser step.
+    /// The sum of weights over the whole optimiser step: what gradients are divided by.
     pub divisor: f64,
-    /// Factor of the squared logarithm of each row's sum (PaLM's z-loss); 0 for none.
+    /// Factor of the squared logarithm of each row's sum (PaLM's z-loss; Chowdhery et al., 2022); 0 for none.
     pub z_loss: f32,
 }
 
-/// A sum of losses.
+/// A sum of losses, in nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LossSum {
-    /// Weighted cross-entropy, not divided.
+    /// Weighted cross-entropy, not divided: `Σ weight · (lse − z[target])`.
     pub cross_entropy: f64,
-    /// Weighted z-loss, not divided.
+    /// Weighted z-loss, not divided: `Σ weight · z_loss · lse²`.
     pub z: f64,
 }
 
-/// The loss of the labelled rows of `hidden`. With `learn` their gradients are written to `d_hidden` and added to the
-/// matrix's.
+/// The loss of the labelled rows of `hidden`, `[rows, hidden]`, under the output projection `head`, `[vocab, hidden]`. Where there
+/// is `d_hidden`, `[rows, hidden]`, the gradients of these rows are written to it, and those of `head` added to its own.
+///
+/// With logits `z = hidden · headᵀ` and `lse = ln Σ e^z` of a row, its loss is
+/// `weight · (lse − z[target]) + weight · z_loss · lse²`, the cross-entropy and PaLM's z-loss (Chowdhery et al., 2022), and
+/// `dz = weight / divisor · (softmax(z) · (1 + 2 · z_loss · lse) − one at the target)`.
+///
+/// Logits exist for a chunk of labels at a time (Wijmans et al., 2024): at most 1,024 of them, `[labels, vocab]`.
 pub(super) fn cross_entropy(
     isa: Isa,
     hidden: &Panels,
@@ -103,7 +109,7 @@ pub(super) fn cross_entropy(
     total
 }
 
-/// More rows of zeros.
+/// `[labels, width]` → `[rows, width]`: more rows, of zeros.
 fn filled(x: Panels, rows: usize) -> Panels {
     if x.rows == rows {
         return x;
@@ -115,7 +121,7 @@ fn filled(x: Panels, rows: usize) -> Panels {
     out
 }
 
-/// Columns past the vocabulary are never chosen.
+/// Columns of `[rows, vocab]` past the vocabulary, up to a whole panel, are never chosen: they become `−∞`.
 fn mask(logits: &mut Panels) {
     let used = logits.width % WIDTH;
     if used != 0 {
@@ -124,7 +130,7 @@ fn mask(logits: &mut Panels) {
     }
 }
 
-/// The logarithm of the sum of exponentials of each of the first rows.
+/// The logarithm of the sum of exponentials, `ln Σ e^z`, of each of the first rows of `[all rows, vocab]`: `[rows]`.
 fn log_sums(isa: Isa, logits: &Panels, rows: usize) -> Vec<f32> {
     let all = logits.rows;
     let parts: Vec<Vec<(f32, f32)>> =
@@ -139,10 +145,13 @@ fn log_sums(isa: Isa, logits: &Panels, rows: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Largest logit and sum of exponentials relative to it, for each row, over some panels.
+/// Largest logit and sum of exponentials relative to it, for each row, over some panels: `[rows]` pairs.
 struct Sums<'a> {
+    /// `[panel][row]`
     group: &'a [Row32],
+    /// Rows of a panel.
     all: usize,
+    /// Rows that are wanted, the first.
     rows: usize,
 }
 
@@ -174,7 +183,9 @@ impl Kernel for Sums<'_> {
 
 /// `logit ← e^(logit - sum) · factor`
 struct Weigh<'a> {
+    /// `[rows, 32]`
     panel: &'a mut [Row32],
+    /// `(sum, factor)` of each row, `[rows]`.
     factors: &'a [(f32, f32)],
 }
 

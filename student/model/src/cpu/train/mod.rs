@@ -3,6 +3,19 @@
 //! Documents in, one after the other with nothing between them; the loss out, and gradients that add up until a step is
 //! taken. The same function as the Burn model to float32 rounding. Every sum has one order, so that the same batch gives the
 //! same gradients on any number of threads.
+//!
+//! # Shapes
+//!
+//! | name | what it counts |
+//! |---|---|
+//! | `rows` | tokens of all documents, filled up to a multiple of 32 |
+//! | `tokens` | tokens of one document |
+//! | `hidden`, `inner`, `vocab` | widths of the residual stream, of the feed-forward block, of the logits |
+//! | `heads`, `kv_heads`, `dim` | query heads, key and value heads, numbers of a head |
+//!
+//! Everything is float32. A matrix `[rows, width]` is a [`Panels`]: 32 columns of every row lie together, `[panel][row]`. A
+//! slice of [`Row32`] is one panel, `[rows, 32]`, or a vector in rows of 32, where nothing else is said. Weights and their
+//! gradients are `[outputs, inputs]`. `dx` is the gradient of the loss for `x`, and has the shape of `x`.
 
 mod attention;
 mod block;
@@ -37,14 +50,14 @@ use rayon::prelude::*;
 /// Activations that are kept without being asked about, in bytes.
 const AUTO_BYTES: usize = 4 << 30;
 
-/// Documents to learn from.
+/// Documents to learn from; positions begin anew with each.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Documents {
-    /// Their tokens, one document after the other.
+    /// Their tokens, one document after the other: as many as the lengths sum up to.
     pub tokens: Vec<u32>,
-    /// How many tokens each has.
+    /// How many tokens each has, `[documents]`.
     pub lengths: Vec<usize>,
-    /// What is to be predicted.
+    /// What is to be predicted, one label for each row that predicts something.
     pub labels: Vec<Label>,
 }
 
@@ -67,24 +80,28 @@ pub enum Recompute {
     Never,
 }
 
-/// One step of AdamW (Loshchilov and Hutter, 2019).
+/// One step `t` of AdamW (Loshchilov and Hutter, 2019), for each number `w` with its gradient times `scale`, `g`:
+///
+/// `m ← β₁·m + (1 − β₁)·g`, `v ← β₂·v + (1 − β₂)·g²`,
+/// `w ← w·(1 − η·λ) − η·(m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)`
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {
-    /// Its number, from 1.
+    /// Its number `t`, from 1.
     pub count: u64,
-    /// The learning rate.
+    /// The learning rate `η`.
     pub learning_rate: f64,
-    /// What gradients are multiplied by first.
+    /// What gradients are multiplied by first: clipping.
     pub scale: f64,
-    /// Decay of the first and of the second moment.
+    /// Decay of the first and of the second moment, `β₁` and `β₂`.
     pub betas: [f64; 2],
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment, `ε`.
     pub epsilon: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay `λ`.
     pub weight_decay: f64,
 }
 
 impl AdamStep {
+    /// What of it is the same for every number of a parameter. Without `decays`, `λ` is 0.
     pub(crate) fn numbers(&self, decays: bool) -> AdamNumbers {
         let correction = |beta: f64| 1.0 - beta.powi(i32::try_from(self.count).unwrap_or(i32::MAX));
         let decay = if decays { self.learning_rate * self.weight_decay } else { 0.0 };
@@ -117,14 +134,17 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Learner {
     isa: Isa,
+    /// `[vocab, hidden]`
     embedding: Matrix,
+    /// `[vocab, hidden]`; absent when the embedding is the output projection.
     head: Option<Matrix>,
     blocks: Vec<Block>,
+    /// `[hidden]`
     norm: Vector,
     heads: Heads,
     rotary: Rotary,
     hidden: usize,
-    /// First and second moments, by parameter.
+    /// First and second moments, by parameter: as many rows of 32 as its values have, in their order.
     moments: Vec<[Vec<Row32>; 2]>,
 }
 
@@ -135,6 +155,7 @@ enum Slot<'a> {
 }
 
 impl Slot<'_> {
+    /// Its values and its gradient, `[panel of inputs][output]` for a matrix, rows of 32 for a vector.
     fn rows(&mut self) -> (&mut [Row32], &mut [Row32]) {
         match self {
             Slot::Matrix(matrix) => (&mut matrix.values.data, &mut matrix.gradient.data),
@@ -142,6 +163,7 @@ impl Slot<'_> {
         }
     }
 
+    /// Its name and shape: `[outputs, inputs]` for a matrix, `[len]` for a vector.
     fn parameter(&self, name: String) -> Parameter {
         let (shape, is_matrix) = match self {
             Slot::Matrix(matrix) => (vec![matrix.outputs, matrix.inputs], true),
@@ -199,7 +221,8 @@ impl Learner {
         Ok(learner)
     }
 
-    /// Adds the gradients of these documents' loss, divided by `options.divisor`; returns the loss, not divided.
+    /// Adds the gradients of these documents' loss, divided by `options.divisor`, to those of every parameter; returns the
+    /// loss, in nats, not divided. Activations are `[rows, hidden]`.
     pub fn accumulate(&mut self, documents: &Documents, options: LossOptions, recompute: Recompute) -> LossSum {
         let isa = self.isa;
         let (x, spans) = self.enter(documents);
@@ -242,7 +265,7 @@ impl Learner {
         loss
     }
 
-    /// The loss of these documents, not divided, without learning.
+    /// The loss of these documents, in nats, not divided, without learning.
     pub fn loss(&mut self, documents: &Documents, options: LossOptions) -> LossSum {
         let isa = self.isa;
         let (mut x, spans) = self.enter(documents);
@@ -256,7 +279,7 @@ impl Learner {
         cross_entropy(isa, &normed, &documents.labels, options, head, None)
     }
 
-    /// Embeds the tokens; rows are filled up with zeros to a multiple of 32.
+    /// Embeds the tokens, `[rows, hidden]`; rows are filled up with zeros to a multiple of 32. And where each document lies.
     fn enter(&mut self, documents: &Documents) -> (Panels, Vec<Span>) {
         let rows = panels(documents.tokens.len()) * WIDTH;
         self.rotary.reach(documents.lengths.iter().copied().max().unwrap_or(0));
@@ -276,7 +299,7 @@ impl Learner {
         (x, spans.collect())
     }
 
-    /// The L2 norm of the gradients of the parameters that learn, by their index.
+    /// The L2 norm over the gradients of all parameters that learn, by their index: `√(Σ g²)`, summed up in float64.
     pub fn gradient_norm(&mut self, learns: impl Fn(usize) -> bool) -> f64 {
         let isa = self.isa;
         let slots = self.slots().into_iter().enumerate().filter(|(index, _)| learns(*index));
@@ -312,7 +335,8 @@ impl Learner {
         self.slots().into_iter().map(|(name, slot)| slot.parameter(name)).collect()
     }
 
-    /// The numbers of a parameter, row-major in the Hugging Face layout; nothing for an unknown name.
+    /// The numbers of a parameter, row-major in the Hugging Face layout, `[outputs, inputs]` or `[len]`; nothing for an unknown
+    /// name.
     pub fn read(&mut self, name: &str, kind: Kind) -> Option<Vec<f32>> {
         let index = self.slots().iter().position(|(found, _)| found == name)?;
         let moments = std::mem::take(&mut self.moments);
@@ -339,7 +363,7 @@ impl Learner {
         Some(out)
     }
 
-    /// Puts numbers where [`Learner::read`] finds them. `false` for an unknown name or another number of them.
+    /// Puts numbers where [`Learner::read`] finds them, in the same order. `false` for an unknown name or another number of them.
     pub fn write(&mut self, name: &str, kind: Kind, values: &[f32]) -> bool {
         let isa = self.isa;
         let Some(index) = self.slots().iter().position(|(found, _)| found == name) else { return false };
@@ -372,6 +396,7 @@ impl Learner {
         fits
     }
 
+    /// All parameters in a fixed order, by their Hugging Face names.
     fn slots(&mut self) -> Vec<(String, Slot<'_>)> {
         let mut slots = vec![("model.embed_tokens.weight".to_owned(), Slot::Matrix(&mut self.embedding))];
         for (index, block) in self.blocks.iter_mut().enumerate() {
@@ -406,11 +431,13 @@ impl Learner {
     }
 }
 
+/// Adds a linear map's weight `[outputs, inputs]` and, where it has one, its bias `[outputs]`.
 fn linear_slots<'m>(name: &str, linear: &'m mut Linear, slots: &mut Vec<(String, Slot<'m>)>) {
     slots.push((format!("{name}.weight"), Slot::Matrix(&mut linear.weight)));
     slots.extend(linear.bias.as_mut().map(|bias| (format!("{name}.bias"), Slot::Vector(bias))));
 }
 
+/// The shape of a model's attention.
 fn heads(config: &ModelConfig) -> Heads {
     Heads {
         heads: config.num_attention_heads,
@@ -427,14 +454,17 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
+    /// `[len]`
     fn vector(&self, name: &str) -> Result<Vector, ModelError> {
         Ok(Vector::new(&self.checkpoint.parameter(name)?))
     }
 
+    /// `[outputs, inputs]`
     fn matrix(&self, name: &str, inputs: usize) -> Result<Matrix, ModelError> {
         Ok(Matrix::new(self.isa, &self.checkpoint.parameter(name)?, inputs))
     }
 
+    /// A weight `[outputs, inputs]`, with a bias `[outputs]` where there is one.
     fn linear(&self, name: &str, inputs: usize, bias: bool) -> Result<Linear, ModelError> {
         let weight = self.matrix(&format!("{name}.weight"), inputs)?;
         let bias = bias.then(|| self.vector(&format!("{name}.bias"))).transpose()?;

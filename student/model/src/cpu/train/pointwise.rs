@@ -10,7 +10,9 @@ use crate::cpu::{
 use distill_ops::kernels::AdamNumbers;
 use rayon::prelude::*;
 
-/// RMSNorm of every row: `out ← x · scale · weight`; the scales, `1 / √(mean of squares + eps)`, are returned.
+/// RMSNorm (Zhang and Sennrich, 2019) of every row: `out ← x · scale · weight`, with `scale = 1 / √(mean(x²) + eps)`.
+///
+/// `x` and `out` are `[rows, width]`, `weight` is `[width]`; `[rows]` scales are returned.
 pub(super) fn norm(isa: Isa, x: &Panels, weight: &[Row32], eps: f32, out: &mut Panels) -> Vec<f32> {
     let sums = row_sums(isa, x, x);
     let scales: Vec<f32> = sums.iter().map(|sum| 1.0 / (sum / x.width as f32 + eps).sqrt()).collect();
@@ -21,7 +23,11 @@ pub(super) fn norm(isa: Isa, x: &Panels, weight: &[Row32], eps: f32, out: &mut P
     scales
 }
 
-/// The gradient of `norm`: `dx (+)= …` for `x`, and the gradient of the weight added to `gradient`.
+/// The gradient of [`norm`] (of the formula of Zhang and Sennrich, 2019), row by row:
+/// `dx += scale · (weight·dy − x · scale² · mean(x · weight · dy))` and `gradient += Σ over rows of dy · x · scale`.
+///
+/// `x`, `dy` and `dx` are `[rows, width]`, `scales` `[rows]`, `weight` and its `gradient` `[width]`. Both `dx` and `gradient` are
+/// added to.
 pub(super) fn norm_backward(
     isa: Isa,
     (x, scales): (&Panels, &[f32]),
@@ -47,7 +53,7 @@ pub(super) fn norm_backward(
     });
 }
 
-/// The sum over every row of `a · b`.
+/// The sum over every row of `a · b`: `[rows]`, of two matrices `[rows, width]`.
 pub(super) fn row_sums(isa: Isa, a: &Panels, b: &Panels) -> Vec<f32> {
     let rows = a.rows.max(1);
     let parts: Vec<Vec<f32>> =
@@ -62,6 +68,7 @@ pub(super) fn serial_row_sums(isa: Isa, a: &Panels, b: &Panels) -> Vec<f32> {
     in_order(&parts.collect::<Vec<_>>(), a.rows)
 }
 
+/// `[panels][rows]` → `[rows]`: the sums of panels, one panel after the other.
 fn in_order(parts: &[Vec<f32>], rows: usize) -> Vec<f32> {
     let mut sums = vec![0.0; rows];
     for part in parts {
@@ -70,8 +77,11 @@ fn in_order(parts: &[Vec<f32>], rows: usize) -> Vec<f32> {
     sums
 }
 
+/// The sums over each row of one panel of `a · b`: `[rows]`.
 struct Dots<'a> {
+    /// `[rows, 32]`
     a: &'a [Row32],
+    /// `[rows, 32]`
     b: &'a [Row32],
 }
 
@@ -89,9 +99,13 @@ impl Kernel for Dots<'_> {
     }
 }
 
+/// The sums over each row of one panel of `x · weight · dy`: `[rows]`.
 struct WeightedDots<'a> {
+    /// `[rows, 32]`
     x: &'a [Row32],
+    /// `[rows, 32]`
     dy: &'a [Row32],
+    /// `[32]`
     weight: &'a Row32,
 }
 
@@ -112,10 +126,15 @@ impl Kernel for WeightedDots<'_> {
     }
 }
 
+/// One panel of [`norm`]: `out ← x · scale · weight`.
 struct Scale<'a> {
+    /// `[rows, 32]`
     x: &'a [Row32],
+    /// `[rows]`
     scales: &'a [f32],
+    /// `[32]`
     weight: &'a Row32,
+    /// `[rows, 32]`
     out: &'a mut [Row32],
 }
 
@@ -134,13 +153,21 @@ impl Kernel for Scale<'_> {
     }
 }
 
+/// One panel of [`norm_backward`]: `dx += weight · scale · dy + x · factor`, `gradient += Σ over rows of dy · x · scale`.
 struct NormBackward<'a> {
+    /// `[rows, 32]`
     x: &'a [Row32],
+    /// `[rows, 32]`
     dy: &'a [Row32],
+    /// `[32]`
     weight: &'a Row32,
+    /// `[rows]`
     scales: &'a [f32],
+    /// `−scale³ · mean(x · weight · dy)`, `[rows]`.
     factors: &'a [f32],
+    /// `[rows, 32]`; added to.
     dx: &'a mut [Row32],
+    /// `[32]`; added to.
     gradient: &'a mut Row32,
 }
 
@@ -168,13 +195,16 @@ impl Kernel for NormBackward<'_> {
     }
 }
 
-/// `out ← silu(gate) · up`.
+/// SwiGLU (Shazeer, 2020): `out ← silu(gate) · up`, with `silu(x) = x · σ(x)`. All are `[rows, inner]`.
 pub(super) fn gated(isa: Isa, gate: &Panels, up: &Panels, out: &mut Panels) {
     let sides = gate.data.par_chunks(CHUNK).zip(up.data.par_chunks(CHUNK));
     out.data.par_chunks_mut(CHUNK).zip(sides).for_each(|(out, (gate, up))| isa.run(Gated { gate, up, out }));
 }
 
-/// Turns `gate` and `up` into their gradients, given that of `silu(gate) · up`.
+/// The gradient of [`gated`] (of the formula of Shazeer, 2020), number by number:
+/// `gate ← dy · up · σ(gate) · (1 + gate · (1 − σ(gate)))` and `up ← dy · silu(gate)`.
+///
+/// All are `[rows, inner]`; `gate` and `up` come as they were and go as their gradients.
 pub(super) fn gated_backward(isa: Isa, gate: &mut Panels, up: &mut Panels, dy: &Panels) {
     let sides = gate.data.par_chunks_mut(CHUNK).zip(up.data.par_chunks_mut(CHUNK));
     sides.zip(dy.data.par_chunks(CHUNK)).for_each(|((gate, up), dy)| isa.run(GatedBackward { gate, up, dy }));
@@ -183,9 +213,11 @@ pub(super) fn gated_backward(isa: Isa, gate: &mut Panels, up: &mut Panels, dy: &
 /// Rows of 32 that a thread takes at a time.
 const CHUNK: usize = 1024;
 
+/// Some rows of 32 of [`gated`], as many of each.
 struct Gated<'a> {
     gate: &'a [Row32],
     up: &'a [Row32],
+    /// Written over.
     out: &'a mut [Row32],
 }
 
@@ -201,8 +233,11 @@ impl Kernel for Gated<'_> {
     }
 }
 
+/// Some rows of 32 of [`gated_backward`], as many of each.
 struct GatedBackward<'a> {
+    /// Becomes its gradient.
     gate: &'a mut [Row32],
+    /// Becomes its gradient.
     up: &'a mut [Row32],
     dy: &'a [Row32],
 }
@@ -221,12 +256,14 @@ impl Kernel for GatedBackward<'_> {
 
 // Functions and not closures, which would be compiled without the CPU's vector instructions.
 
+/// Sixteen numbers of `out ← silu(gate) · up`.
 #[inline(always)]
 fn gate_half<L: Lanes>(lanes: L, gate: &[f32; 16], up: &[f32; 16], out: &mut [f32; 16]) {
     let x = lanes.load(gate);
     lanes.store(lanes.mul(lanes.mul(x, logistic(lanes, x)), lanes.load(up)), out);
 }
 
+/// Sixteen numbers of `gate` and `up` → their gradients.
 #[inline(always)]
 fn gate_half_backward<L: Lanes>(lanes: L, gate: &mut [f32; 16], up: &mut [f32; 16], dy: &[f32; 16]) {
     let (x, u, dy) = (lanes.load(gate), lanes.load(up), lanes.load(dy));
@@ -239,14 +276,14 @@ fn gate_half_backward<L: Lanes>(lanes: L, gate: &mut [f32; 16], up: &mut [f32; 1
     lanes.store(lanes.mul(dy, silu), up);
 }
 
-/// `1 / (1 + e^-x)`
+/// `σ(x) = 1 / (1 + e^-x)` of sixteen numbers.
 #[inline(always)]
 fn logistic<L: Lanes>(lanes: L, x: L::V) -> L::V {
     let one = lanes.splat(1.0);
     lanes.div(one, lanes.add(one, exp(lanes, lanes.mul(x, lanes.splat(-1.0)))))
 }
 
-/// Adds `bias` to every row.
+/// Adds `bias`, `[width]`, to every row of `x`, `[rows, width]`.
 pub(super) fn add_bias(x: &mut Panels, bias: &[Row32]) {
     let rows = x.rows.max(1);
     x.data.par_chunks_exact_mut(rows).zip(bias).for_each(|(panel, bias)| {
@@ -254,7 +291,7 @@ pub(super) fn add_bias(x: &mut Panels, bias: &[Row32]) {
     });
 }
 
-/// Adds the sums of all columns to `out`.
+/// Adds the sums of all columns of `x`, `[rows, width]`, to `out`, `[width]`: a bias's gradient.
 pub(super) fn add_columns(x: &Panels, out: &mut [Row32]) {
     let rows = x.rows.max(1);
     x.data.par_chunks_exact(rows).zip(out).for_each(|(panel, out)| {
@@ -264,12 +301,13 @@ pub(super) fn add_columns(x: &Panels, out: &mut [Row32]) {
     });
 }
 
-/// The sum of all squares, in float64, in an order that is always the same.
+/// The sum of all squares of any number of rows of 32, in float64, in an order that is always the same.
 pub(super) fn squares(isa: Isa, values: &[Row32]) -> f64 {
     let parts: Vec<f64> = values.par_chunks(CHUNK).map(|values| isa.run(Squares { values })).collect();
     parts.iter().sum()
 }
 
+/// The sum of the squares of some rows of 32.
 struct Squares<'a> {
     values: &'a [Row32],
 }
@@ -292,15 +330,19 @@ impl Kernel for Squares<'_> {
     }
 }
 
-/// One parameter's values and what belongs to them.
+/// One parameter's values and what belongs to them: as many rows of 32 of each, in the same order.
 pub(super) struct Moved<'a> {
     pub(super) values: &'a mut [Row32],
     pub(super) gradient: &'a [Row32],
+    /// The first moments.
     pub(super) first: &'a mut [Row32],
+    /// The second moments.
     pub(super) second: &'a mut [Row32],
 }
 
-/// A step of AdamW (Loshchilov and Hutter, 2019).
+/// A step of AdamW (Loshchilov and Hutter, 2019), number by number, as [`super::AdamStep`] has it; values and moments are
+/// written over: `w ← w · kept − step_size · m / (√v · root + epsilon)`, where `step_size = η / (1 − β₁ᵗ)`,
+/// `root = 1 / √(1 − β₂ᵗ)` and `kept = 1 − η·λ`.
 pub(super) fn update(isa: Isa, moved: Moved<'_>, adam: AdamNumbers) {
     let moments = moved.first.par_chunks_mut(CHUNK).zip(moved.second.par_chunks_mut(CHUNK));
     let sides = moved.values.par_chunks_mut(CHUNK).zip(moved.gradient.par_chunks(CHUNK));
@@ -309,6 +351,7 @@ pub(super) fn update(isa: Isa, moved: Moved<'_>, adam: AdamNumbers) {
     });
 }
 
+/// Some rows of 32 of [`update`].
 struct Update<'a>(Moved<'a>, AdamNumbers);
 
 impl Kernel for Update<'_> {

@@ -17,11 +17,14 @@ const GROUP: usize = 4;
 /// What becomes of what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Into {
+    /// It is written over.
     Set,
+    /// It is added to.
     Add,
 }
 
-/// `out (+)= x · w`.
+/// `out (+)= x · w`, with `x` `[rows, depth]`, `w` `[depth, width]` and `out` `[rows, width]`. The rows of `w` are the depth
+/// filled up to a multiple of 32, as the columns of `x` are.
 pub(super) fn multiply(isa: Isa, x: &Panels, w: &Panels, out: &mut Panels, into: Into) {
     debug_assert_eq!(panels(x.width) * WIDTH, w.rows, "the depths of a product");
     debug_assert_eq!((x.rows, panels(w.width)), (out.rows, panels(out.width)), "the shape of a product");
@@ -39,9 +42,13 @@ pub(super) fn multiply(isa: Isa, x: &Panels, w: &Panels, out: &mut Panels, into:
     });
 }
 
+/// Some panels of a product.
 struct Products<'a, const ADD: bool> {
+    /// `[rows, depth]`
     x: Rows<'a>,
+    /// `[panel][depth]`, each 32 columns.
     w: &'a [Row32],
+    /// `[panel][row]`, each 32 columns.
     out: &'a mut [Row32],
 }
 
@@ -53,7 +60,8 @@ impl<const ADD: bool> Kernel for Products<'_, ADD> {
     }
 }
 
-/// `out ← xᵀ`. The rows of `x` are a multiple of 32, and so are those of `out`.
+/// `out ← xᵀ`, with `x` `[rows, width]` and `out` `[width, rows]`. The rows of `x` are a multiple of 32, and so are those of
+/// `out`: the width, filled up.
 pub(super) fn transpose(isa: Isa, x: &Panels, out: &mut Panels) {
     debug_assert_eq!(
         (panels(x.width) * WIDTH, x.rows),
@@ -64,7 +72,7 @@ pub(super) fn transpose(isa: Isa, x: &Panels, out: &mut Panels) {
     stripes.for_each(|(stripe, out)| isa.run(Stripe { x, stripe, out }));
 }
 
-/// The same into a new one, on this thread.
+/// The same into a new one, `[width, rows]`, on this thread.
 pub(super) fn transposed(isa: Isa, x: &Panels) -> Panels {
     let mut out = Panels::zeros(panels(x.width) * WIDTH, x.rows);
     let stripes = out.data.chunks_exact_mut(out.rows.max(1)).enumerate();
@@ -74,8 +82,11 @@ pub(super) fn transposed(isa: Isa, x: &Panels) -> Panels {
 
 /// 32 rows as 32 columns.
 struct Stripe<'a> {
+    /// `[rows, width]`
     x: &'a Panels,
+    /// Which 32 of its rows.
     stripe: usize,
+    /// `[width, 32]`: a panel of the transpose.
     out: &'a mut [Row32],
 }
 
@@ -92,7 +103,7 @@ impl Kernel for Stripe<'_> {
     }
 }
 
-/// 32 rows of 32, transposed.
+/// `[32, 32]`, transposed into `out`.
 #[inline(always)]
 pub(super) fn flip(block: &[Row32; WIDTH], out: &mut [Row32; WIDTH]) {
     // Squares of 8 stay in registers.

@@ -7,26 +7,29 @@ use crate::cpu::{
     panel::{Panels, Row32, WIDTH, panels, rows_of},
 };
 
-/// A vector: a bias or a norm's weight.
+/// A vector `[len]`: a bias or a norm's weight.
 #[derive(Debug)]
 pub(super) struct Vector {
     pub(super) len: usize,
+    /// In rows of 32, the last filled up with zeros.
     pub(super) values: Vec<Row32>,
+    /// In rows of 32 likewise. It is added to.
     pub(super) gradient: Vec<Row32>,
 }
 
 impl Vector {
+    /// From its numbers, `[len]`, with a gradient of zero.
     pub(super) fn new(values: &[f32]) -> Vector {
         let values_in_rows = rows_of(values);
         Vector { len: values.len(), gradient: vec![Row32::ZERO; values_in_rows.len()], values: values_in_rows }
     }
 
-    /// The numbers alone.
+    /// The numbers alone, `[len]`.
     pub(super) fn plain(&self) -> Vec<f32> {
         self.values.iter().flat_map(|row| row.0).take(self.len).collect()
     }
 
-    /// Adds to its gradient.
+    /// Adds `gradient`, `[len]`, to its gradient; nothing where that is empty.
     pub(super) fn learn(&mut self, gradient: &[f32]) {
         for (row, part) in self.gradient.iter_mut().zip(gradient.chunks(WIDTH)) {
             row.0.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
@@ -39,15 +42,17 @@ impl Vector {
 pub(super) struct Matrix {
     pub(super) outputs: usize,
     pub(super) inputs: usize,
-    /// `[panel of inputs][output]`
+    /// `[outputs, inputs]`, which lie as `[panel of inputs][output]`.
     pub(super) values: Panels,
+    /// `[outputs, inputs]` likewise. It is added to.
     pub(super) gradient: Panels,
-    /// `[panel of outputs][input]`, as of the last [`Matrix::refresh`]; nothing where no product needs it.
+    /// The transpose `[inputs, outputs]`, which lies as `[panel of outputs][input]`, as of the last [`Matrix::refresh`]; nothing
+    /// where no product needs it. Its rows are filled up to a multiple of 32 too.
     forward: Option<Panels>,
 }
 
 impl Matrix {
-    /// From row-major values.
+    /// From row-major values `[outputs, inputs]`, with a gradient of zero.
     pub(super) fn new(isa: Isa, values: &[f32], inputs: usize) -> Matrix {
         let mut matrix = Matrix::table(values, inputs);
         matrix.forward = Some(Panels::zeros(panels(inputs) * WIDTH, matrix.outputs));
@@ -72,7 +77,7 @@ impl Matrix {
         matrix
     }
 
-    /// Row-major.
+    /// The first `outputs` rows of `[rows, inputs]`, row-major: `[outputs, inputs]`.
     pub(super) fn to_rows(panels: &Panels, outputs: usize) -> Vec<f32> {
         let mut out = vec![0.0; outputs * panels.width];
         for (row, out) in out.chunks_exact_mut(panels.width).enumerate() {
@@ -88,24 +93,25 @@ impl Matrix {
         }
     }
 
-    /// Room for what comes out for so many rows.
+    /// Room for what comes out for so many rows: `[rows, outputs]` of zeros.
     pub(super) fn room(&self, rows: usize) -> Panels {
         Panels::zeros(rows, self.outputs)
     }
 
-    /// `out (+)= x · wᵀ`
+    /// `out (+)= x · wᵀ`, with `x` `[rows, inputs]` and `out` `[rows, outputs]`.
     pub(super) fn apply(&self, isa: Isa, x: &Panels, out: &mut Panels, into: Into) {
         if let Some(forward) = &self.forward {
             multiply(isa, x, forward, out, into);
         }
     }
 
-    /// `dx (+)= dy · w`
+    /// `dx (+)= dy · w`, with `dy` `[rows, outputs]` and `dx` `[rows, inputs]`.
     pub(super) fn back(&self, isa: Isa, dy: &Panels, dx: &mut Panels, into: Into) {
         multiply(isa, dy, &self.values, dx, into);
     }
 
-    /// Adds `dyᵀ · x` to the gradient; `dy` comes transposed.
+    /// `dw += dyᵀ · x`, with `dy` transposed `[outputs, rows]` and `x` `[rows, inputs]`; rows are a multiple of 32, and so are those
+    /// of `dy` transposed.
     pub(super) fn learn(&mut self, isa: Isa, dy_transposed: &Panels, x: &Panels) {
         multiply(isa, dy_transposed, x, &mut self.gradient, Into::Add);
     }
