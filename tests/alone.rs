@@ -63,12 +63,12 @@ fn rows_that_stay_are_byte_for_byte_what_they_were() {
     let expected: Vec<&str> = [0, 3, 8].iter().map(|index| lines[*index].as_str()).collect();
     assert_eq!(kept.lines().collect::<Vec<_>>(), expected, "{told}");
     let found = reasons(&at.join("data.dedup.jsonl.dropped.jsonl"));
-    let duplicate = "reading: duplicate".to_owned();
+    let near = "near-duplicates: near-duplicate".to_owned();
     let expected = [
-        (3, "near-duplicates: near-duplicate".to_owned()),
+        (3, near.clone()),
         (5, "reading: malformed-json".to_owned()),
-        (6, duplicate.clone()),
-        (7, duplicate),
+        (6, near.clone()),
+        (7, near),
         (8, "reading: no-question".to_owned()),
     ];
     assert_eq!(found, expected, "{told}");
@@ -112,6 +112,33 @@ fn rows_of_one_text_have_one_fate_unless_copies_are_looked_for() {
 }
 
 #[test]
+fn rows_are_found_again_in_a_file_of_many_parts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    // What is beside the text makes parts of it: 13 MB are at least three.
+    let beside = "x".repeat(1 << 20);
+    let row = |n: usize| {
+        let text =
+            if n % 6 == 1 { TALE.to_owned() } else { format!("{n} boats leave the harbour; {n} return by night.") };
+        format!("{}\n", json!({ "problem": text, "beside": beside }))
+    };
+    let rows: Vec<String> = (0..13).map(row).collect();
+    fs::write(at.join("data.jsonl"), rows.concat()).expect("a file");
+    let told = done(at, &["dedup", "data.jsonl", "--json"]);
+    let kept = fs::read_to_string(at.join("data.dedup.jsonl")).expect("rows");
+    let expected: String = (0..13).filter(|n| ![7].contains(n)).map(|n| rows[n].as_str()).collect();
+    assert!(kept == expected, "{told}");
+    let dropped = fs::read_to_string(at.join("data.dedup.jsonl.dropped.jsonl")).expect("the dropped rows");
+    let dropped: Value = serde_json::from_str(&dropped).expect("one row");
+    assert_eq!((&dropped["row"], &dropped["evidence"]["neighbour"]), (&json!(8), &json!({ "row": 2 })), "{dropped}");
+    done(
+        at,
+        &["dedup", "data.jsonl", "--set", "prefer=[\"longest\", \"random\"]", "--out", "lots.jsonl", "--seed", "3"],
+    );
+    assert_eq!(fs::read_to_string(at.join("lots.jsonl")).expect("rows").lines().count(), 12, "one of both stays");
+}
+
+#[test]
 fn what_cannot_be_done_is_told_and_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = folder.path();
@@ -150,7 +177,10 @@ fn packed_files_arrays_and_conversations_become_lines() {
     let kept = fs::read_to_string(at.join("chats.dedup.jsonl")).expect("rows");
     let kept: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).expect("a row a line")).collect();
     assert_eq!(kept, rows[..2], "{told}");
-    assert_eq!(reasons(&at.join("chats.dedup.jsonl.dropped.jsonl")), [(3, "reading: duplicate".to_owned())]);
+    assert_eq!(
+        reasons(&at.join("chats.dedup.jsonl.dropped.jsonl")),
+        [(3, "near-duplicates: near-duplicate".to_owned())]
+    );
     let nested = json!({ "row": { "text": TALE } }).to_string();
     fs::write(at.join("nested.ndjson"), format!("{nested}\n{nested}\n")).expect("a file");
     done(at, &["dedup", "nested.ndjson", "--text", "row.text"]);

@@ -5,33 +5,42 @@ mod config;
 mod conversation;
 mod problem;
 mod response;
+mod rows;
 #[cfg(test)]
 mod tests;
 
 pub use config::{AnswerFormat, AnswerKind, Columns, FileConfig};
 pub(crate) use response::Response;
+pub use rows::{ROWS, Texts, place_id, place_of, read_rows};
 
-use crate::{ProblemsError, normalised_key};
-use distill_dataset::{Cell, FileFormat, Problem, Rows, Unreadable, open_regular};
+use crate::ProblemsError;
+use distill_dataset::{Cell, DatasetError, FileFormat, Problem, Rows, Unreadable, open_regular, problem_id};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Rejected rows that are also logged.
 const LOGGED: usize = 20;
 /// What the reader makes of the same file; raised when it reads something else.
-pub(crate) const READER: u32 = 2;
+pub(crate) const READER: u32 = 3;
 
 /// A row that was left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Rejected {
     /// The file's name.
     pub(crate) file: String,
-    /// Line of a file of JSON, element of an array, or row of a Parquet file, from 1.
+    /// Line of a file of JSON, element of an array, or row of a Parquet file, from 1; 0 for all of a file.
     pub(crate) line: u64,
+    /// How many rows, where a stretch of them is lost together.
+    #[serde(skip_serializing_if = "is_one")]
+    pub(crate) rows: u64,
     /// Why, e.g. `malformed-json`.
     pub(crate) reason: String,
     /// What was seen.
     pub(crate) detail: String,
+}
+
+fn is_one(rows: &u64) -> bool {
+    *rows == 1
 }
 
 /// The files behind a path: itself, or those of a folder in the order of their names, by the ending of their format.
@@ -84,68 +93,83 @@ pub(crate) struct Read {
     pub(crate) responses: Vec<Result<Response, Unreadable>>,
 }
 
-/// A row of a file of problems, and where it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PlacedRow {
-    /// The file.
-    pub file: PathBuf,
-    /// Line of a file of JSON, element of an array, or row of a Parquet file, from 1.
-    pub line: u64,
-    /// The problem's id and what other spellings of it share, or why there is no problem.
-    pub row: Result<(String, [u8; 16]), String>,
-}
-
-/// Hands the place of every row of a file to `each`, in order: what a source reads of it.
+/// Hands every row of a file to `each`, in order, with its file and its place there. A shard of a folder that lacks a column, or
+/// has other data there than others have, is told as one row that says how many it holds.
 ///
 /// # Errors
-/// When the file cannot be read, lacks a column, or what `each` says.
-pub fn placed_rows(
-    config: &FileConfig,
-    path: &Path,
-    format: FileFormat,
-    each: &mut dyn FnMut(PlacedRow) -> Result<(), ProblemsError>,
-) -> Result<(), ProblemsError> {
-    read_placed(config, path, format, &mut |file, line, row| {
-        let row = row.map(|read| (read.problem.id, normalised_key(&read.problem.messages))).map_err(|it| it.reason);
-        each(PlacedRow { file: file.to_owned(), line, row })
-    })
-}
-
-/// Hands every row of a file to `each`, in order, with its file and its place there.
+/// When a file cannot be read, none has the columns, or what `each` says.
 pub(crate) fn read_placed(
     config: &FileConfig,
     path: &Path,
     format: FileFormat,
     each: Each<'_>,
 ) -> Result<(), ProblemsError> {
-    let columns: Vec<String> = config.columns.named().into_iter().map(str::to_owned).collect();
-    let (mut num_problems, mut num_rejected) = (0_u64, 0);
-    for file in problem_files(path, format)? {
-        let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-        for row in Rows::open(&file, format, &names)? {
-            if config.limit.is_some_and(|limit| num_problems >= u64::from(limit)) {
+    let files = problem_files(path, format)?;
+    let (mut reading, mut drifted) = (Reading { config, num_problems: 0, num_rejected: 0 }, None);
+    let mut num_drifted = 0;
+    for file in &files {
+        match reading.file(file, format, each) {
+            Err(ProblemsError::Dataset(error)) if files.len() > 1 && is_drift(&error) => {
+                num_drifted += 1;
+                let rows = distill_dataset::num_rows(file, format)?;
+                let unreadable = Unreadable::new("schema", &error);
+                each(file, 0, Err(reading.rejected(file, (0, rows), unreadable)))?;
+                drifted.get_or_insert(error);
+            }
+            read => read?,
+        }
+    }
+    match drifted {
+        Some(error) if num_drifted == files.len() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn is_drift(error: &DatasetError) -> bool {
+    matches!(error, DatasetError::Column { .. } | DatasetError::Kind { .. })
+}
+
+/// A source that is read, and how far it is.
+struct Reading<'c> {
+    config: &'c FileConfig,
+    num_problems: u64,
+    num_rejected: usize,
+}
+
+impl Reading<'_> {
+    fn file(&mut self, file: &Path, format: FileFormat, each: Each<'_>) -> Result<(), ProblemsError> {
+        let columns = self.config.columns.named();
+        for row in Rows::open(file, format, &columns)? {
+            if self.config.limit.is_some_and(|limit| self.num_problems >= u64::from(limit)) {
                 return Ok(());
             }
             let row = row?;
             let cells = row.cells.map(|cells| Cells { columns: &columns, cells });
-            let read = cells.and_then(|cells| read(config, file_name(&file), &cells));
-            let read = read.map_err(|Unreadable { reason, detail }| {
-                if num_rejected < LOGGED {
-                    tracing::warn!(file = %file.display(), line = row.place, reason, detail, "row left out");
-                }
-                num_rejected += 1;
-                Rejected { file: file_name(&file), line: row.place, reason: reason.to_owned(), detail }
+            let read = cells.and_then(|cells| read(self.config, file_name(file), &cells)).map(|mut read| {
+                read.problem.id = problem_id(&read.problem.messages);
+                read
             });
-            num_problems += u64::from(read.is_ok());
-            each(&file, row.place, read)?;
+            let read = read.map_err(|unreadable| self.rejected(file, (row.place, row.rows), unreadable));
+            self.num_problems += u64::from(read.is_ok());
+            each(file, row.place, read)?;
         }
+        Ok(())
     }
-    Ok(())
+
+    fn rejected(&mut self, file: &Path, (line, rows): (u64, u64), unreadable: Unreadable) -> Rejected {
+        let Unreadable { reason, detail } = unreadable;
+        if self.num_rejected < LOGGED {
+            tracing::warn!(file = %file.display(), line, rows, reason, detail, "rows left out");
+        }
+        self.num_rejected += 1;
+        Rejected { file: file_name(file), line, rows, reason: reason.to_owned(), detail }
+    }
 }
 
 /// Takes a row with its file and place.
 pub(crate) type Each<'e> = &'e mut dyn FnMut(&Path, u64, Row) -> Result<(), ProblemsError>;
 
+/// What a row holds; the problem has no id yet.
 fn read(config: &FileConfig, file: String, cells: &Cells<'_>) -> Result<Read, Unreadable> {
     let conversation = match cells.named(&config.columns.conversation) {
         Some(cell) => Some(conversation::read(cell)?),
@@ -158,7 +182,7 @@ fn read(config: &FileConfig, file: String, cells: &Cells<'_>) -> Result<Read, Un
 
 /// What a row holds in each column that is named.
 struct Cells<'c> {
-    columns: &'c [String],
+    columns: &'c [&'c str],
     cells: Vec<Option<Cell>>,
 }
 
@@ -170,7 +194,7 @@ impl Cells<'_> {
 
     /// What is in a column.
     fn at(&self, column: &str) -> Option<&Cell> {
-        let place = self.columns.iter().position(|known| known == column)?;
+        let place = self.columns.iter().position(|known| *known == column)?;
         self.cells.get(place)?.as_ref()
     }
 

@@ -34,7 +34,9 @@ mod sampling;
 mod split;
 
 pub use distill_dataset::FileFormat;
-pub use files::{AnswerFormat, AnswerKind, Columns, FileConfig, PlacedRow, format_of, placed_rows, problem_files};
+pub use files::{
+    AnswerFormat, AnswerKind, Columns, FileConfig, ROWS, Texts, format_of, place_id, place_of, problem_files, read_rows,
+};
 pub use generators::{BaseConversionConfig, ChainSumConfig, CountdownConfig, GeneratorConfig, LinearEquationConfig};
 pub use ready::{READY, ReadyConfig, read_ready, write_ready};
 pub use sampling::{
@@ -130,6 +132,9 @@ fn in_rows(rows: u64, rejected: &BTreeMap<String, u64>) -> String {
     let hint = match rejected.keys().next().map(String::as_str) {
         Some("not-utf-8") if rejected.len() == 1 => {
             "is it in another encoding? `iconv -f ENCODING -t UTF-8 FILE > NEW` writes it as UTF-8"
+        }
+        Some("damaged-row-group") if rejected.len() == 1 => {
+            "the file is cut or was changed: copy it again, and compare its size or checksum"
         }
         Some("malformed-json") if rejected.len() == 1 => {
             "expected one JSON object a line, or one array of objects; is it JSON at all?"
@@ -231,27 +236,47 @@ impl<'c> SourceReader<'c> {
     }
 
     fn row(&mut self, row: Result<Problem, files::Rejected>) -> Result<(), ProblemsError> {
-        self.tally.rows_in += 1;
+        self.tally.rows_in += row.as_ref().map_or_else(|rejected| rejected.rows, |_| 1);
         if self.tally.rows_in.is_multiple_of(1024) {
             self.context.cancel.check()?;
             self.context.progress.advance(self.tally.rows_in, "");
         }
         match row {
-            Ok(problem) if self.seen.insert(normalised_key(&problem.messages)) => {
+            Ok(problem) => {
                 let bytes = problem.messages.iter().map(|message| message.content.len()).sum::<usize>();
                 let more = problem.answer.len() + problem.solution.as_ref().map_or(0, String::len);
-                return Ok(self.sorter.push(problem, bytes + more + 256)?);
+                self.sorter.push(problem, bytes + more + 256)?;
             }
-            Ok(_) => self.rejections.count("duplicate"),
             Err(row) => self.rejections.write(&row)?,
         }
         Ok(())
     }
 
+    /// Of the spellings of a question the one with the least id stays, and of rows with one id the one that says least: the
+    /// files' names and order decide nothing.
     fn finish(self, out: &Path) -> Result<Tally, ProblemsError> {
-        let rejected = self.rejections.finish()?;
+        let SourceReader { sorter, mut seen, mut rejections, tally, .. } = self;
         let mut writer = ShardWriter::new(out)?.sorted_by(|problem: &Problem| &problem.id);
-        self.sorter.finish::<ProblemsError>(|problem| Ok(writer.push(problem)?))?;
-        Ok(Tally { rows_out: writer.finish()?, rejected, ..self.tally })
+        let mut last: Option<Problem> = None;
+        let mut write = |problem: Option<Problem>, rejections: &mut Rejections| -> Result<(), ProblemsError> {
+            let Some(problem) = problem else { return Ok(()) };
+            if seen.insert(normalised_key(&problem.messages)) {
+                return Ok(writer.push(problem)?);
+            }
+            rejections.count("duplicate");
+            Ok(())
+        };
+        sorter.finish::<ProblemsError>(|problem| {
+            let is_one = last.as_ref().is_some_and(|last| last.id == problem.id);
+            if is_one {
+                rejections.count("duplicate");
+                let said = |it: &Problem| (it.answer.clone(), it.solution.clone(), it.source.clone());
+                last = last.take().into_iter().chain([problem]).min_by_key(said);
+                return Ok(());
+            }
+            write(last.replace(problem), &mut rejections)
+        })?;
+        write(last, &mut rejections)?;
+        Ok(Tally { rows_out: writer.finish()?, rejected: rejections.finish()?, ..tally })
     }
 }

@@ -23,7 +23,7 @@ use std::{
 };
 
 /// The stage of [`read_ready`].
-pub const READY: Stage = Stage { name: "ready-traces", version: 1 };
+pub const READY: Stage = Stage { name: "ready-traces", version: 2 };
 
 /// Bytes of a shard: the traces of a shard of problems lie in few of them.
 const SHARD_BYTES: usize = 64 << 20;
@@ -58,20 +58,21 @@ pub fn read_ready(
 ) -> Result<Tally, ProblemsError> {
     let mut tally = Tally::default();
     let mut rejections = Rejections::new(out);
-    // Each problem's id by what its spellings share: the source keeps the first.
-    let mut ids: HashMap<[u8; 16], String> = HashMap::new();
-    let mut sorter = Sorter::new(&context.scratch.join("sort"), |trace: &Trace| &trace.problem_id);
+    let ids = ids(config, (path, format), context)?;
+    let mut sorter = Sorter::new(&context.scratch.join("sort"), |trace: &Trace| &trace.id);
     context.progress.begin("read", 0, "ready traces");
     files::read_placed(config, path, format, &mut |file, line, row| {
         let read = match row {
             Ok(read) => read,
             Err(row) => {
-                tally.rows_in += 1;
+                tally.rows_in += row.rows;
                 return Ok(rejections.write(&row)?);
             }
         };
-        let id = ids.entry(normalised_key(&read.problem.messages)).or_insert(read.problem.id);
-        for response in read.responses {
+        let id = ids.get(&normalised_key(&read.problem.messages)).copied().unwrap_or_default();
+        let id = format!("{id:032x}");
+        let said = said(&read.responses);
+        for (index, response) in read.responses.into_iter().enumerate() {
             tally.rows_in += 1;
             if tally.rows_in.is_multiple_of(1024) {
                 context.cancel.check()?;
@@ -80,11 +81,12 @@ pub fn read_ready(
             match response {
                 Ok(response) => {
                     let bytes = response.text.len() + 512;
-                    sorter.push(trace(id, response, name), bytes)?;
+                    let trace = trace(&id, response, name);
+                    sorter.push(Trace { id: format!("{id}{said}{index:08x}"), ..trace }, bytes)?;
                 }
                 Err(Unreadable { reason, detail }) => {
                     let file = files::file_name(file);
-                    rejections.write(&Rejected { file, line, reason: reason.to_owned(), detail })?;
+                    rejections.write(&Rejected { file, line, rows: 1, reason: reason.to_owned(), detail })?;
                 }
             }
         }
@@ -111,7 +113,50 @@ pub fn read_ready(
     Ok(tally)
 }
 
-/// A trace that has no id and no index yet.
+/// Each problem's id by what its spellings share: of these the source keeps the least. Read before the traces, so that the order
+/// of files decides nothing.
+fn ids(
+    config: &FileConfig,
+    (path, format): (&Path, FileFormat),
+    context: &Context,
+) -> Result<HashMap<[u8; 16], u128>, ProblemsError> {
+    let (mut ids, mut rows) = (HashMap::new(), 0_u64);
+    context.progress.begin("read", 0, "problems");
+    files::read_placed(config, path, format, &mut |_, _, row| {
+        rows += 1;
+        if rows.is_multiple_of(1024) {
+            context.cancel.check()?;
+            context.progress.advance(rows, "");
+        }
+        if let Ok(read) = row {
+            // An id is 32 hex digits.
+            let id = u128::from_str_radix(&read.problem.id, 16).unwrap_or_default();
+            ids.entry(normalised_key(&read.problem.messages))
+                .and_modify(|least: &mut u128| *least = id.min(*least))
+                .or_insert(id);
+        }
+        Ok(())
+    })?;
+    context.progress.end();
+    Ok(ids)
+}
+
+/// What a row's responses say, in digits: rows that answer one problem come in this order, wherever their files lie.
+fn said(responses: &[Result<Response, Unreadable>]) -> String {
+    let mut digest = Digest::new("said");
+    for response in responses.iter().flatten() {
+        digest.field(&response.text);
+        for name in [&response.teacher, &response.finish_name] {
+            digest.field(name.as_deref().unwrap_or_default());
+        }
+        for claim in &response.claims {
+            digest.field(&claim.name).field(&claim.says);
+        }
+    }
+    digest.finish_short()
+}
+
+/// A trace that has no index yet.
 fn trace(problem_id: &str, response: Response, name: &str) -> Trace {
     let Response { text, format, finish_reason, finish_name, teacher, claims } = response;
     let num_bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);

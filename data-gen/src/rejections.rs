@@ -28,12 +28,12 @@ impl Rejections {
         *self.counts.entry(reason.to_owned()).or_default() += 1;
     }
 
-    /// Counts a row and writes it down.
+    /// Counts a row, or the stretch of rows that it stands for, and writes it down.
     ///
     /// # Errors
     /// When the disk refuses.
     pub(crate) fn write(&mut self, row: &Rejected) -> Result<(), DatasetError> {
-        self.count(&row.reason);
+        *self.counts.entry(row.reason.clone()).or_default() += row.rows;
         self.append(row).map_err(DatasetError::io("write", &self.path))
     }
 

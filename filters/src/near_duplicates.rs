@@ -71,7 +71,7 @@ impl Default for NearDuplicatesConfig {
 
 impl NearDuplicatesConfig {
     /// The engine's settings.
-    fn near(&self) -> NearConfig {
+    pub fn near(&self) -> NearConfig {
         let grain = if self.shingles == Shingles::Words { Grain::Words } else { Grain::Characters };
         NearConfig {
             shingle: Shingle { grain, size: self.size as usize },

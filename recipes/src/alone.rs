@@ -1,8 +1,10 @@
 //! Filters alone on a file: JSONL or Parquet in, the rows that stay out as they were, beside them every row that went and why.
 //!
-//! It is a recipe of one stage that nobody has to write: the file is a source of problems, the filters are its problem
-//! filters. What is made on the way lies in a folder beside the output until the end, so a killed run goes on.
+//! It is a recipe of one stage that nobody has to write: the file is a source of problems, one a row, the filters are its problem
+//! filters. Near duplicates alone are found where the texts lie, without a copy of them. What is made on the way lies in a folder
+//! beside the output until the end, so a killed run goes on. No row is held in memory: a bit is, that says whether it stays.
 
+mod near;
 mod write;
 
 use crate::{
@@ -11,19 +13,20 @@ use crate::{
     progress::Reporter,
     recipe::{BenchmarkConfig, Recipe, SourceConfig, TeacherConfig},
     record::RunRecord,
-    run::{self, Until},
-    session::{Mode, Session, ready},
+    run::Until,
+    session::{Mode, Session, Spec, Work, ready},
 };
 use anyhow::{Context, Result, bail, ensure};
-use distill_data_gen::{Columns, FileConfig, FileFormat, ProblemsConfig};
-use distill_dataset::{Cancel, Store};
-use distill_filters::FilterConfig;
+use distill_data_gen::{Columns, FileConfig, FileFormat, ProblemsConfig, ROWS};
+use distill_dataset::{Cancel, Keyed, Stage, Store};
+use distill_filters::{FilterConfig, NearDuplicatesConfig};
 use serde_json::{Map, Value};
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
-use write::Grounds;
+use write::{Grounds, Writer};
 
 /// Columns that hold a row's text, the likeliest first.
 const TEXT_COLUMNS: [&str; 12] = [
@@ -46,6 +49,8 @@ const CONVERSATIONS: [&str; 3] = ["messages", "conversations", "conversation"];
 /// What is filtered by what.
 pub struct Task {
     recipe: Recipe,
+    /// Its filter, where it is this one alone: the search reads texts where they lie.
+    near: Option<NearDuplicatesConfig>,
     file: PathBuf,
     out: PathBuf,
     /// What went, and why.
@@ -60,7 +65,9 @@ impl Task {
     /// # Errors
     /// When the file has no column of text, or a setting is out of range.
     pub fn dedup(args: &FileArgs, settings: &[String]) -> Result<Task> {
-        Task::new(args, "dedup", vec![filter("near-duplicates", settings.iter().map(String::as_str))?], Vec::new())
+        let words = || settings.iter().map(String::as_str);
+        let task = Task::new(args, "dedup", vec![filter(near::KIND, words())?], Vec::new())?;
+        Ok(Task { near: Some(near_duplicates(words())?), ..task })
     }
 
     /// Benchmarks: `distill decontaminate FILE --against BENCHMARK`.
@@ -118,7 +125,12 @@ impl Task {
             ensure!(!reads, "--with {words}: expected no benchmarks to be needed\nhint: `distill decontaminate FILE --against BENCHMARK`");
             Ok(config)
         });
-        Task::new(args, "filter", filters.collect::<Result<_>>()?, Vec::new())
+        let task = Task::new(args, "filter", filters.collect::<Result<_>>()?, Vec::new())?;
+        let near = match with {
+            [words] if parts(words)[0] == near::KIND => Some(near_duplicates(parts(words).into_iter().skip(1))?),
+            _ => None,
+        };
+        Ok(Task { near, ..task })
     }
 
     fn new(args: &FileArgs, name: &str, filters: Vec<FilterConfig>, benchmarks: Vec<BenchmarkConfig>) -> Result<Task> {
@@ -173,13 +185,7 @@ impl Task {
             shaping: Default::default(),
         };
         let store = Store::new(work.join("store"));
-        Ok(Task { recipe, file, out, dropped, work, store })
-    }
-
-    /// Whether rows of one text are one: what looks for copies sees one of them.
-    fn drops_copies(&self) -> bool {
-        let kinds = self.recipe.problem_filters.iter().map(FilterConfig::kind);
-        kinds.into_iter().any(|kind| ["duplicates", "near-duplicates"].contains(&kind))
+        Ok(Task { recipe, near: None, file, out, dropped, work, store })
     }
 
     /// Filters, writes, and says what became of the rows.
@@ -198,25 +204,79 @@ impl Task {
         let mut session =
             Session::new(Mode::Run(Until::Sample), self.store.clone(), &self.work, "cpu", record, reporter);
         started(session.cancel.clone())?;
-        let source = &self.recipe.sources[0].problems;
-        let rows = run::source(&mut session, self.recipe.seed, source, "source".to_owned())?;
-        let rows = [rows];
-        filtering::check_files(&session, &self.recipe)?;
-        let benchmarks = filtering::benchmarks(&mut session, &self.recipe)?;
-        let judged = filtering::problems(&mut session, &self.recipe, &benchmarks, &rows)?.context("no filter")?;
-        let filters = self.recipe.problem_filters.iter().enumerate();
-        let measuring = filters.filter(|(_, config)| config.filter().is_some()).map(|(index, _)| index);
-        let tables = measuring.zip(ready(&judged.measures)?).collect();
-        let grounds = Grounds { decisions: judged.decisions.ready()?, tables };
-        let counts = write::write(self, source, &grounds)?;
+        let before = self.state()?;
+        let mut writer = Writer::new(self)?;
+        match &self.near {
+            Some(near) => near::filter(self, near, &mut session, &mut writer)?,
+            None => self.judge(&mut session, &mut writer)?,
+        }
+        let counts = writer.finish(|| {
+            ensure!(
+                self.state()? == before,
+                "{}: changed while it was filtered\nhint: run the same command again",
+                self.file.display()
+            );
+            Ok(())
+        })?;
         drop(session);
         fs::remove_dir_all(&self.work).with_context(|| format!("cannot remove {}", self.work.display()))?;
         Ok(if as_json { counts.as_json(self) } else { counts.told(self) })
+    }
+
+    /// Any filters, as those of a recipe's problems: each row is one, whose id is its place.
+    fn judge(&self, session: &mut Session, writer: &mut Writer<'_>) -> Result<()> {
+        let (path, format, config) = self.source()?;
+        let spec = self.spec(session, ROWS, Keyed::default())?.label("source");
+        let rows = session.stage(spec, |_| {
+            Ok(Work::gather(|context, out| Ok(distill_data_gen::read_rows(config, (path, format), context, out)?)))
+        })?;
+        filtering::check_files(session, &self.recipe)?;
+        let benchmarks = filtering::benchmarks(session, &self.recipe)?;
+        let judged = filtering::problems(session, &self.recipe, &benchmarks, std::slice::from_ref(&rows))?;
+        let judged = judged.context("no filter")?;
+        let filters = self.recipe.problem_filters.iter().enumerate();
+        let measuring = filters.filter(|(_, config)| config.filter().is_some()).map(|(index, _)| index);
+        let tables = measuring.zip(ready(&judged.measures)?).collect();
+        writer.rejected(rows.ready()?)?;
+        writer.decided(&Grounds { decisions: judged.decisions.ready()?, tables })
+    }
+
+    /// A stage that reads the file itself.
+    fn spec(&self, session: &Session, stage: Stage, settings: Keyed) -> Result<Spec> {
+        let source = &self.recipe.sources[0].problems;
+        let settings = settings.nest("source", source.keyed(self.recipe.seed));
+        let file = session.outside.files("problem-files", std::slice::from_ref(&self.file))?;
+        Ok(Spec::new(stage, source, settings)?.outside("file", file))
+    }
+
+    /// The file, how it is stored, and what is read of it.
+    fn source(&self) -> Result<(&Path, FileFormat, &FileConfig)> {
+        match &self.recipe.sources[0].problems {
+            ProblemsConfig::File { path, format, config } => Ok((path, *format, config)),
+            ProblemsConfig::Generator(_) => bail!("expected a file"),
+        }
+    }
+
+    /// What changes with the file.
+    fn state(&self) -> Result<(u64, SystemTime)> {
+        let state = self.file.metadata().and_then(|found| Ok((found.len(), found.modified()?)));
+        state.with_context(|| format!("cannot read {}", self.file.display()))
     }
 }
 
 /// A filter of that kind with its settings, each `key=value`.
 fn filter<'w>(kind: &str, words: impl IntoIterator<Item = &'w str>) -> Result<FilterConfig> {
+    let config = FilterConfig::deserialize_as(kind, Value::Object(settings(kind, words)?))?;
+    config.check().map_err(|message| anyhow::anyhow!("{kind}: {message}"))?;
+    Ok(config)
+}
+
+/// The same filter as what it is: how much memory it may take is in no recipe's record.
+fn near_duplicates<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<NearDuplicatesConfig> {
+    Ok(serde_json::from_value(Value::Object(settings(near::KIND, words)?))?)
+}
+
+fn settings<'w>(kind: &str, words: impl IntoIterator<Item = &'w str>) -> Result<Map<String, Value>> {
     let mut settings = Map::new();
     for word in words {
         let Some((key, value)) = word.split_once('=') else {
@@ -226,9 +286,7 @@ fn filter<'w>(kind: &str, words: impl IntoIterator<Item = &'w str>) -> Result<Fi
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         settings.insert(key.to_owned(), value);
     }
-    let config = FilterConfig::deserialize_as(kind, Value::Object(settings))?;
-    config.check().map_err(|message| anyhow::anyhow!("{kind}: {message}"))?;
-    Ok(config)
+    Ok(settings)
 }
 
 /// `FILE:COLUMN`, where that is no file's name.

@@ -41,6 +41,16 @@ pub enum DatasetError {
         /// Those that are there.
         found: String,
     },
+    /// A column of a file of somebody else's holds no text.
+    #[error("{}: column `{column}`: expected text, numbers, truths, or lists and structs of them, found {found}", path.display())]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What it holds.
+        found: String,
+    },
     /// Rows that are to be sorted are not.
     #[error("{}: expected rows in order of their key, found {found} after {last}", path.display())]
     Order {

@@ -18,6 +18,7 @@ use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     errors::ParquetError,
 };
+use part::Stretch;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -32,13 +33,15 @@ mod guard;
 mod json;
 mod object;
 mod pages;
+mod part;
 mod path;
 mod row_groups;
 mod unpack;
 mod value;
 
 pub use cell::{Cell, Row, Unreadable};
-pub use copy::{columns, copy_rows};
+pub use copy::{Copied, columns, copy_rows, num_rows};
+pub use part::{Part, parts};
 
 /// How a file is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,14 +66,37 @@ impl Rows {
     /// them, as `messages.0.content`.
     ///
     /// # Errors
-    /// When it cannot be read, is stored otherwise, would unpack to a multiple that no data has, or is Parquet and lacks a
-    /// column or has data there that are no text: the message lists the columns that are there. JSON that lacks a column is
-    /// found out with its first rows.
+    /// When it cannot be read, is stored otherwise, or is Parquet and lacks a column or has data there that are no text: the
+    /// message lists the columns that are there. JSON that lacks a column is found out with its first rows. A row group that is
+    /// damaged, or would unpack to a multiple that no data has, is told as one row that cannot be read and the others go on; a
+    /// file of which no row can be read is an error.
     pub fn open(path: &Path, format: FileFormat, columns: &[&str]) -> Result<Rows, DatasetError> {
         Ok(Rows(match format {
             FileFormat::Jsonl => Kind::Json(Box::new(json::JsonRows::open(path, columns)?)),
             FileFormat::Parquet => Kind::Parquet(Box::new(row_groups::ParquetRows::open(path, columns)?)),
         }))
+    }
+
+    /// Opens a part of a file.
+    ///
+    /// # Errors
+    /// As [`Rows::open`]; that the part has the columns, and rows that can be read, is not asked.
+    pub fn open_part(path: &Path, format: FileFormat, columns: &[&str], part: &Part) -> Result<Rows, DatasetError> {
+        Ok(Rows(match &part.stretch {
+            Stretch::Whole => return Rows::open(path, format, columns),
+            Stretch::Lines(bytes) => {
+                Kind::Json(Box::new(json::JsonRows::lines(path, columns, bytes.clone(), part.first)?))
+            }
+            Stretch::Group(group) => Kind::Parquet(Box::new(row_groups::ParquetRows::group(path, columns, *group)?)),
+        }))
+    }
+
+    /// Passes over the rows before a place: lines of JSON among them are not looked into.
+    pub fn seek(&mut self, place: u64) {
+        match &mut self.0 {
+            Kind::Json(rows) => rows.seek(place),
+            Kind::Parquet(rows) => rows.seek(place),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ pub use context::{Cancel, Context, Interrupted, Progress, ProgressEvent};
 pub use digest::{Digest, digest_file, seeded_rank};
 pub use distill_files::{copy_fresh, create_fresh, entries, open_regular, read_regular, read_regular_text};
 pub use error::DatasetError;
-pub use foreign::{Cell, FileFormat, Row, Rows, Unreadable, columns, copy_rows};
+pub use foreign::{Cell, Copied, FileFormat, Part, Row, Rows, Unreadable, columns, copy_rows, num_rows, parts};
 pub use journal::{Damage, Entry, Journal, Merge, Spool};
 pub use logprobs::{
     LogProbs, LogProbsBuilder, LogProbsError, LogProbsReader, LogProbsWriter, MAX_ALTERNATIVES, Token, TokenLogProbs,

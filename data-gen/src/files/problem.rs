@@ -1,13 +1,13 @@
 //! A row as a problem: what is asked, and how its right answer is known.
 
 use super::{AnswerFormat, AnswerKind, Cells, FileConfig};
-use distill_dataset::{Message, Problem, Reference, Role, Split, Unreadable, problem_id};
+use distill_dataset::{Message, Problem, Reference, Role, Split, Unreadable};
 use serde_json::json;
 
 /// Options that have letters.
 const MOST_OPTIONS: usize = 10;
 
-/// The problem of a row. `before` is what a conversation says before its answer, where there is one.
+/// The problem of a row, without its id. `before` is what a conversation says before its answer, where there is one.
 pub(super) fn read(
     config: &FileConfig,
     file: String,
@@ -44,7 +44,7 @@ pub(super) fn read(
         messages.insert(0, Message::system(system));
     }
     Ok(Problem {
-        id: problem_id(&messages),
+        id: String::new(),
         messages,
         domain: config.domain.clone(),
         reference: right.reference,

@@ -160,6 +160,44 @@ fn a_folder_is_read_file_by_file_in_the_order_of_names() {
 }
 
 #[test]
+fn a_shard_without_a_column_is_left_out_and_the_others_go_on() {
+    #[derive(Serialize, Deserialize)]
+    struct Row {
+        question: String,
+        answer: String,
+    }
+    #[derive(Serialize, Deserialize)]
+    struct Other {
+        prompt: String,
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let made = |name: &str, write: &dyn Fn(&Path)| {
+        let folder = dir.path().join("made");
+        std::fs::create_dir(&folder).expect("a folder");
+        write(&folder);
+        let shard = distill_dataset::Dataset::of_folder(&folder).expect("a dataset").shards().next().expect("a shard");
+        std::fs::rename(shard.path(), dir.path().join(name)).expect("a file");
+        std::fs::remove_dir_all(&folder).expect("a folder");
+    };
+    let row = |n: u32| Row { question: format!("{n}+1?"), answer: (n + 1).to_string() };
+    let other = |n: u32| Other { prompt: n.to_string() };
+    let plain = FileConfig { instruction: None, ..config(AnswerFormat::Plain) };
+    made("b.parquet", &|out| drop(distill_dataset::Dataset::write(out, (0..7).map(other)).expect("rows")));
+    let error = read_all(&plain, dir.path(), FileFormat::Parquet).expect_err("no shard has it").to_string();
+    assert!(error.contains("b.parquet") && error.contains("expected a column `question`, found prompt"), "{error}");
+    for name in ["a.parquet", "c.parquet"] {
+        made(name, &|out| drop(distill_dataset::Dataset::write(out, (0..3).map(row)).expect("rows")));
+    }
+    let (problems, rejected) = read_all(&plain, dir.path(), FileFormat::Parquet).expect("the other shards");
+    assert_eq!(problems.len(), 6);
+    let [lost] = &rejected[..] else { panic!("one shard: {rejected:?}") };
+    assert_eq!((lost.file.as_str(), lost.line, lost.rows, lost.reason.as_str()), ("b.parquet", 0, 7, "schema"));
+    assert!(lost.detail.contains("expected a column `question`"), "{}", lost.detail);
+    let alone = read_all(&plain, &dir.path().join("b.parquet"), FileFormat::Parquet);
+    assert!(alone.is_err(), "a file by itself is a mistake in `columns`");
+}
+
+#[test]
 fn endings_tell_how_a_file_is_stored() {
     for (name, format) in [
         ("a.jsonl", Some(FileFormat::Jsonl)),

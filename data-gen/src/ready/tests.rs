@@ -77,17 +77,48 @@ fn traces_are_sorted_by_their_problem_and_keep_the_order_of_the_file() {
     assert!(traces.is_sorted_by_key(|trace| (trace.problem_id.clone(), trace.sample_index)));
     let problems: Vec<Problem> = bench.problems(0).rows().collect::<Result<_, _>>().expect("rows");
     assert_eq!(problems.len(), 2, "another spelling is the same problem");
-    let of = |question: &str| {
-        let id = &problems.iter().find(|problem| problem.messages[0].content == question).expect("a problem").id;
+    let of = |digit: &str| {
+        let said = |problem: &&Problem| problem.messages[0].content.starts_with(digit);
+        let id = &problems.iter().find(said).expect("a problem").id;
         traces.iter().filter(|trace| trace.problem_id == *id).map(|trace| trace.text.as_str()).collect::<Vec<_>>()
     };
-    assert_eq!(of("1+1?"), ["2", "two", "2"], "the traces of both spellings");
-    assert_eq!(of("2+2?"), ["4"]);
+    let both = of("1");
+    assert!(both == ["2", "two", "2"] || both == ["2", "2", "two"], "a row's traces stay together: {both:?}");
+    assert_eq!(of("2"), ["4"]);
     let ids: std::collections::BTreeSet<&str> = traces.iter().map(|trace| trace.id.as_str()).collect();
     assert_eq!(ids.len(), traces.len(), "the same text twice is two traces");
     assert!(
         traces.iter().all(|trace| trace.teacher == "R1" && trace.response_model.is_empty() && trace.claims.is_none())
     );
+}
+
+#[test]
+fn the_names_of_files_decide_no_row_and_no_id() {
+    let rows = [
+        json!({"q": "Solve 1+1", "r": ["2", "two"]}),
+        json!({"q": "solve  1 + 1", "r": ["II"]}),
+        json!({"q": "Solve 2+2", "r": ["4"]}),
+        json!({"q": "Solve 2+2", "r": ["four"]}),
+    ];
+    let read = |order: [usize; 4]| {
+        let mut bench = Bench::new(&[]);
+        bench.path = bench.folder("shards");
+        for (file, row) in order.into_iter().enumerate() {
+            std::fs::write(bench.path.join(format!("{file}.jsonl")), rows[row].to_string()).expect("a file");
+        }
+        let traces: Vec<Trace> = bench.ready().expect("traces").1.rows().collect::<Result<_, _>>().expect("rows");
+        let problems: Vec<Problem> = bench.problems(0).rows().collect::<Result<_, _>>().expect("rows");
+        let problems: Vec<(String, String)> =
+            problems.into_iter().map(|mut it| (it.id, it.messages.remove(0).content)).collect();
+        let traces: Vec<(String, u32, String)> =
+            traces.into_iter().map(|trace| (trace.id, trace.sample_index, trace.text)).collect();
+        (problems, traces)
+    };
+    let expected = read([0, 1, 2, 3]);
+    assert_eq!((expected.0.len(), expected.1.len()), (2, 5));
+    for order in [[3, 2, 1, 0], [1, 3, 0, 2]] {
+        assert_eq!(read(order), expected, "files in the order {order:?}");
+    }
 }
 
 #[test]

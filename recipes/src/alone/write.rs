@@ -1,25 +1,19 @@
-//! Decisions and the file in, the rows that stay out, as they were; the others with their reasons beside them.
+//! What was decided and the file in, the rows that stay out, as they were; the others with their reasons beside them.
 
 use super::Task;
 use anyhow::{Context, Result, ensure};
-use distill_data_gen::{PlacedRow, ProblemsConfig, ProblemsError, placed_rows};
-use distill_dataset::{Dataset, DatasetError, Decision, Outcome, copy_rows, create_fresh};
+use distill_data_gen::place_of;
+use distill_dataset::{Dataset, DatasetError, Decision, Outcome, copy_rows, create_fresh, open_regular};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt::Write as _,
-    fs,
-    io::{BufWriter, Write},
+    fs::{self, File},
+    io::{BufRead, BufReader, BufWriter, ErrorKind, Write},
+    ops::Range,
+    path::PathBuf,
 };
-
-/// What became of a text. With its key, and its id under its normal form, 80 bytes a text and what maps add.
-struct Fate {
-    kept: bool,
-    /// Who dropped it and why, by place in a list.
-    why: usize,
-    /// The first row that says it, from 1; 0 while none was met.
-    row: u64,
-}
 
 /// How many rows there were, and what became of them.
 #[derive(Default)]
@@ -57,123 +51,165 @@ pub(super) struct Grounds<'a> {
     pub(super) tables: Vec<(usize, Dataset)>,
 }
 
-/// Writes both files under temporary names and renames them, the kept rows last.
-pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>) -> Result<Counts> {
-    let ProblemsConfig::File { path, format, config } = source else { anyhow::bail!("expected a file") };
-    let (mut fates, mut reasons) = (HashMap::new(), Vec::new());
-    // The first row's id of each text, whatever its case and white space.
-    let mut firsts: HashMap<[u8; 16], u128> = HashMap::new();
-    let drops_copies = task.drops_copies();
-    for decision in grounds.decisions.rows::<Decision>() {
-        let decision = decision?;
-        let why = (decision.dropped_by, decision.reason);
-        let known = reasons.iter().position(|known| *known == why);
-        let place = known.unwrap_or(reasons.len());
-        reasons.extend(known.is_none().then_some(why));
-        fates.insert(key(&decision.trace_id)?, Fate { kept: decision.kept, why: place, row: 0 });
+/// A row of `rejected.jsonl`, as far as it matters here.
+#[derive(Deserialize)]
+struct Rejected {
+    line: u64,
+    #[serde(default = "one")]
+    rows: u64,
+    reason: String,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// Writes both files: first why rows go, each at once, then those that stay.
+pub(super) struct Writer<'t> {
+    task: &'t Task,
+    counts: Counts,
+    told: BufWriter<File>,
+    part: PathBuf,
+    gone: Gone,
+}
+
+impl<'t> Writer<'t> {
+    pub(super) fn new(task: &'t Task) -> Result<Writer<'t>> {
+        fs::create_dir_all(&task.work).with_context(|| format!("cannot create {}", task.work.display()))?;
+        let part = task.work.join("dropped.part");
+        let told = BufWriter::new(create_fresh(&part).map_err(DatasetError::io("create", &part))?);
+        Ok(Writer { task, counts: Counts::default(), told, part, gone: Gone::default() })
     }
-    let [kept, dropped] = ["kept.part", "dropped.part"].map(|name| task.work.join(name));
-    if kept.exists() {
-        // Of a run that was killed.
-        fs::remove_file(&kept).with_context(|| format!("cannot remove {}", kept.display()))?;
+
+    /// Counts rows of the file.
+    pub(super) fn count(&mut self, rows: u64) {
+        self.counts.rows = self.counts.rows.saturating_add(rows);
     }
-    let mut counts = Counts::default();
-    let mut told = BufWriter::new(create_fresh(&dropped).map_err(DatasetError::io("create", &dropped))?);
-    let mut wanted: Vec<u64> = Vec::new();
-    let mut failed = None;
-    let changed = || {
-        let message = "expected the rows that were filtered, found others: the file changed meanwhile".to_owned();
-        ProblemsError::Dataset(DatasetError::Foreign { path: path.clone(), message })
-    };
-    placed_rows(config, path, *format, &mut |PlacedRow { line, row, .. }| {
-        counts.rows += 1;
-        let why = match row {
-            Err(reason) => json!({ "row": line, "by": "reading", "reason": reason }),
-            Ok((id, text)) => {
-                let first = *firsts.entry(text).or_insert(key(&id).unwrap_or_default());
-                let Some(fate) = fates.get_mut(&first) else { return Err(changed()) };
-                match (fate.row, fate.kept) {
-                    (0, kept) => {
-                        fate.row = line;
-                        wanted.extend(kept.then_some(line));
-                        return Ok(());
-                    }
-                    (of_row, _) if drops_copies => {
-                        json!({ "row": line, "by": "reading", "reason": "duplicate", "of_row": of_row })
-                    }
-                    (_, true) => {
-                        wanted.push(line);
-                        return Ok(());
-                    }
-                    (of_row, false) => {
-                        let (by, reason) = &reasons[fate.why];
-                        json!({ "row": line, "by": by, "reason": reason, "of_row": of_row })
-                    }
-                }
-            }
+
+    /// Rows from a place on that hold no text.
+    pub(super) fn unreadable(&mut self, (row, rows): (u64, u64), reason: &str) -> Result<()> {
+        self.count(rows);
+        self.lost((row, rows), reason)
+    }
+
+    fn lost(&mut self, (row, rows): (u64, u64), reason: &str) -> Result<()> {
+        self.gone.insert(row..row.saturating_add(rows));
+        let mut why = json!({ "row": row, "by": "reading", "reason": reason });
+        if let (Some(why), true) = (why.as_object_mut(), rows != 1) {
+            why.insert("rows".to_owned(), rows.into());
+        }
+        self.tell(&why, rows)
+    }
+
+    /// A row that a filter drops, and what it measured.
+    pub(super) fn dropped(&mut self, row: u64, (by, reason): (&str, &str), evidence: Map<String, Value>) -> Result<()> {
+        self.gone.insert(row..row + 1);
+        self.tell(&json!({ "row": row, "by": by, "reason": reason, "evidence": evidence }), 1)
+    }
+
+    /// The rows that a stage left out.
+    pub(super) fn rejected(&mut self, rows: &Dataset) -> Result<()> {
+        self.count(rows.manifest.tally.rows_out);
+        let path = rows.dir.join("rejected.jsonl");
+        let file = match open_regular(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(DatasetError::io("open", &path))?,
         };
-        if let Err(error) = tell(&mut told, &why, &mut counts) {
-            failed = Some(error);
-            return Err(ProblemsError::Dataset(DatasetError::io("write", &dropped)(std::io::Error::other("refused"))));
+        for line in BufReader::new(file).lines() {
+            let line = line.map_err(DatasetError::io("read", &path))?;
+            let Rejected { line, rows, reason } =
+                serde_json::from_str(&line).with_context(|| format!("cannot understand {}", path.display()))?;
+            self.unreadable((line, rows), &reason)?;
         }
         Ok(())
-    })
-    .map_err(|error| failed.take().unwrap_or_else(|| error.into()))?;
-    explain(grounds, &fates, &mut told, &mut counts)?;
-    let file = told.into_inner().map_err(|error| error.into_error()).context("cannot write the dropped rows")?;
-    file.sync_all().with_context(|| format!("cannot write {}", dropped.display()))?;
-    let mut wanted = wanted.iter().peekable();
-    counts.kept = copy_rows(path, *format, &kept, |row| wanted.next_if(|wanted| **wanted == row).is_some())?;
-    ensure!(counts.kept > 0, "every row is dropped\nhint: {} says why", dropped.display());
-    for (from, to) in [(&dropped, &task.dropped), (&kept, &task.out)] {
-        fs::rename(from, to).with_context(|| format!("cannot write {}", to.display()))?;
     }
-    Ok(counts)
-}
 
-/// Ids are 32 hex digits.
-fn key(id: &str) -> Result<u128> {
-    u128::from_str_radix(id, 16).with_context(|| format!("expected an id of 32 hex digits, found {id:?}"))
-}
-
-fn tell(told: &mut impl Write, why: &Value, counts: &mut Counts) -> Result<()> {
-    let word = |name| why.get(name).and_then(Value::as_str).unwrap_or_default();
-    *counts.dropped.entry(format!("{}: {}", word("by"), word("reason"))).or_default() += 1;
-    serde_json::to_writer(&mut *told, why)?;
-    Ok(told.write_all(b"\n")?)
-}
-
-/// Every row that a filter dropped, with what the filter measured.
-fn explain(
-    grounds: &Grounds<'_>,
-    fates: &HashMap<u128, Fate>,
-    told: &mut impl Write,
-    counts: &mut Counts,
-) -> Result<()> {
-    let mut tables: Vec<_> = grounds.tables.iter().map(|(index, table)| (*index, table.objects())).collect();
-    for decision in grounds.decisions.rows::<Decision>() {
-        let decision = decision?;
-        let mut evidence = Map::new();
-        // The last that looked is who dropped it.
-        let last = decision.outcomes.iter().rposition(|outcome| *outcome != Outcome::NotRun);
-        for (index, table) in &mut tables {
-            let measure = table.next().transpose()?;
-            let measure = measure.with_context(|| format!("filter {index} has no row for {}", decision.trace_id))?;
-            if last == Some(*index) {
-                evidence = measure;
+    /// Every row that a filter dropped, with what the filter measured. Ids are places.
+    pub(super) fn decided(&mut self, grounds: &Grounds<'_>) -> Result<()> {
+        let mut tables: Vec<_> = grounds.tables.iter().map(|(index, table)| (*index, table.objects())).collect();
+        for decision in grounds.decisions.rows::<Decision>() {
+            let decision = decision?;
+            let mut evidence = Map::new();
+            // The last that looked is who dropped it.
+            let last = decision.outcomes.iter().rposition(|outcome| *outcome != Outcome::NotRun);
+            for (index, table) in &mut tables {
+                let measure = table.next().transpose()?;
+                let measure =
+                    measure.with_context(|| format!("filter {index} has no row for {}", decision.trace_id))?;
+                if last == Some(*index) {
+                    evidence = measure;
+                }
             }
+            if decision.kept {
+                continue;
+            }
+            evidence.retain(|name, value| name != "id" && !value.is_null());
+            if let Some(row) = evidence.get("neighbour").and_then(Value::as_str).and_then(place_of) {
+                evidence.insert("neighbour".to_owned(), json!({ "row": row }));
+            }
+            let id = &decision.trace_id;
+            let row = place_of(id).with_context(|| format!("expected a place in the file, found {id:?}"))?;
+            self.dropped(row, (&decision.dropped_by, &decision.reason), evidence)?;
         }
-        if decision.kept {
-            continue;
-        }
-        evidence.retain(|name, value| name != "id" && !value.is_null());
-        let row = fates.get(&key(&decision.trace_id)?).map_or(0, |fate| fate.row);
-        let near = evidence.get("neighbour").and_then(Value::as_str).and_then(|id| fates.get(&key(id).ok()?));
-        if let Some(neighbour) = near {
-            evidence.insert("neighbour".to_owned(), json!({ "row": neighbour.row }));
-        }
-        let why = json!({ "row": row, "by": decision.dropped_by, "reason": decision.reason, "evidence": evidence });
-        tell(told, &why, counts)?;
+        Ok(())
     }
-    Ok(())
+
+    fn tell(&mut self, why: &Value, rows: u64) -> Result<()> {
+        let word = |name| why.get(name).and_then(Value::as_str).unwrap_or_default();
+        *self.counts.dropped.entry(format!("{}: {}", word("by"), word("reason"))).or_default() += rows;
+        serde_json::to_writer(&mut self.told, why)?;
+        Ok(self.told.write_all(b"\n")?)
+    }
+
+    /// Copies the rows that stay, and renames both files, these last. `check` says whether the file is what it was.
+    pub(super) fn finish(mut self, check: impl FnOnce() -> Result<()>) -> Result<Counts> {
+        let (path, format, _) = self.task.source()?;
+        let kept = self.task.work.join("kept.part");
+        if kept.exists() {
+            // Of a run that was killed.
+            fs::remove_file(&kept).with_context(|| format!("cannot remove {}", kept.display()))?;
+        }
+        let gone = std::mem::take(&mut self.gone);
+        let copied = copy_rows(path, format, &kept, |row| !gone.contains(row))?;
+        for row in copied.lost {
+            let reason = row.cells.err().map_or("damaged", |unreadable| unreadable.reason);
+            self.lost((row.place, row.rows), reason)?;
+        }
+        check()?;
+        self.counts.kept = copied.rows;
+        let Writer { task, counts, told, part, .. } = self;
+        let file = told.into_inner().map_err(|error| error.into_error()).context("cannot write the dropped rows")?;
+        file.sync_all().with_context(|| format!("cannot write {}", part.display()))?;
+        ensure!(counts.kept > 0, "every row is dropped\nhint: {} says why", part.display());
+        for (from, to) in [(&part, &task.dropped), (&kept, &task.out)] {
+            fs::rename(from, to).with_context(|| format!("cannot write {}", to.display()))?;
+        }
+        Ok(counts)
+    }
+}
+
+/// Rows that go: a bit each, and stretches of many.
+#[derive(Default)]
+struct Gone {
+    bits: Vec<u64>,
+    stretches: Vec<Range<u64>>,
+}
+
+impl Gone {
+    fn insert(&mut self, rows: Range<u64>) {
+        if rows.end - rows.start != 1 {
+            self.stretches.push(rows);
+            return;
+        }
+        let word = (rows.start / 64) as usize;
+        if word >= self.bits.len() {
+            self.bits.resize(word + 1, 0);
+        }
+        self.bits[word] |= 1 << (rows.start % 64);
+    }
+
+    fn contains(&self, row: u64) -> bool {
+        let bits = self.bits.get((row / 64) as usize).copied().unwrap_or_default();
+        bits >> (row % 64) & 1 == 1 || self.stretches.iter().any(|rows| rows.contains(&row))
+    }
 }

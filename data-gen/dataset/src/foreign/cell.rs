@@ -47,6 +47,8 @@ impl Unreadable {
 pub struct Row {
     /// Line of a file of JSON, element of an array, or row of a Parquet file, from 1.
     pub place: u64,
+    /// 1; or, where damage costs a stretch of rows from that place on, how many.
+    pub rows: u64,
     /// In the order of the wanted columns; nothing where a column is null.
     pub cells: Result<Vec<Option<Cell>>, Unreadable>,
 }

@@ -1,19 +1,22 @@
 //! Some rows of other people's files, as they are: lines of JSON byte for byte, Parquet with all its columns.
 
 use super::{
-    FileFormat, guard, json, metadata,
-    row_groups::not_parquet,
+    FileFormat, Row, Unreadable, guard, json, metadata,
+    row_groups::{as_bytes, bytes_of, damage, damaged_rows, not_parquet, starts},
     unharmed,
     value::{has_text, is_nested},
 };
 use crate::error::DatasetError;
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, make_array};
+use arrow_schema::{ArrowError, DataType, Fields, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use distill_files::open_regular;
 use parquet::{
     arrow::{
         ArrowWriter,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+        arrow_reader::{
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+        },
     },
     basic::{Compression, ZstdLevel},
     file::properties::WriterProperties,
@@ -28,6 +31,8 @@ use std::{
 const BATCH_ROWS: usize = 256;
 /// Bytes of rows that are held before a row group is written.
 const GROUP_BYTES: usize = 16 << 20;
+/// Rows of a damaged row group that are asked for, at most, whatever its footer counts.
+const MOST_LOST: usize = 1 << 32;
 /// zstd's level of the copy.
 const LEVEL: i32 = 3;
 
@@ -45,8 +50,34 @@ pub fn columns(path: &Path, format: FileFormat) -> Result<Vec<(String, bool)>, D
     Ok(fields.map(|it| (it.name().clone(), has_text(it.data_type()) && !is_nested(it.data_type()))).collect())
 }
 
+/// How many rows a file has: those of JSON that are no objects count, blank lines do not; those of Parquet its footer counts.
+///
+/// # Errors
+/// When it is not stored that way.
+pub fn num_rows(path: &Path, format: FileFormat) -> Result<u64, DatasetError> {
+    if format == FileFormat::Jsonl {
+        let (mut rows, mut count) = (json::RawRows::open(path)?, 0);
+        while rows.next()?.is_some() {
+            count += 1;
+        }
+        return Ok(count);
+    }
+    let file = open_regular(path).map_err(DatasetError::io("open", path))?;
+    let known = unharmed(|| metadata(&file)).map_err(|message| wrong(path)(not_parquet(&message)))?;
+    Ok(starts(known.metadata()).last().copied().unwrap_or_default())
+}
+
+/// Rows that were copied.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Copied {
+    /// How many.
+    pub rows: u64,
+    /// Those that were wanted and cannot be: another column of theirs is damaged, or holds no UTF-8.
+    pub lost: Vec<Row>,
+}
+
 /// Writes into `out`, which must not be there, the rows that `keep` wants, by their places from 1: JSON as lines, Parquet as
-/// Parquet. How many they are comes back; `out` is synced.
+/// Parquet. `out` is synced.
 ///
 /// # Errors
 /// When the file cannot be read or `out` not be written.
@@ -55,9 +86,9 @@ pub fn copy_rows(
     format: FileFormat,
     out: &Path,
     keep: impl FnMut(u64) -> bool,
-) -> Result<u64, DatasetError> {
+) -> Result<Copied, DatasetError> {
     match format {
-        FileFormat::Jsonl => copy_json(path, out, keep),
+        FileFormat::Jsonl => Ok(Copied { rows: copy_json(path, out, keep)?, lost: Vec::new() }),
         FileFormat::Parquet => copy_parquet(path, out, keep),
     }
 }
@@ -83,45 +114,140 @@ fn copy_json(path: &Path, out: &Path, mut keep: impl FnMut(u64) -> bool) -> Resu
     Ok(kept)
 }
 
-fn copy_parquet(path: &Path, out: &Path, mut keep: impl FnMut(u64) -> bool) -> Result<u64, DatasetError> {
-    let file = open_regular(path).map_err(DatasetError::io("open", path))?;
-    let opened = unharmed(|| {
-        let text = |error: parquet::errors::ParquetError| error.to_string();
-        let known = metadata(&file)?;
-        for column in known.metadata().row_groups().iter().flat_map(|group| group.columns()) {
-            guard::column(&file, column).map_err(text)?;
-        }
-        // The copy has the types that the writer had.
-        let metadata = ArrowReaderMetadata::try_new(known.metadata().clone(), ArrowReaderOptions::new());
-        let metadata = metadata.map_err(text)?;
-        let schema = metadata.schema().clone();
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
-        let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(text)?;
-        Ok((schema, reader))
-    });
-    let (schema, mut reader) = opened.map_err(wrong(path))?;
+fn copy_parquet(path: &Path, out: &Path, mut keep: impl FnMut(u64) -> bool) -> Result<Copied, DatasetError> {
+    let source = Source::open(path).map_err(wrong(path))?;
     let level = ZstdLevel::try_new(LEVEL).unwrap_or_default();
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
     let target = File::options().write(true).create_new(true).open(out).map_err(DatasetError::io("create", out))?;
     let synced = target.try_clone().map_err(DatasetError::io("create", out))?;
     let refused = |error: parquet::errors::ParquetError| wrong(out)(error.to_string());
-    let mut writer = ArrowWriter::try_new(target, schema, Some(properties)).map_err(refused)?;
-    let (mut row, mut kept) = (0, 0);
-    let mut next = || unharmed(|| reader.next().transpose().map_err(|error| error.to_string())).map_err(wrong(path));
-    while let Some(batch) = next()? {
-        let batch: RecordBatch = batch;
-        let wanted: BooleanArray = (row..row + batch.num_rows() as u64).map(|row| Some(keep(row + 1))).collect();
-        row += batch.num_rows() as u64;
-        kept += wanted.true_count() as u64;
-        let batch = filter_record_batch(&batch, &wanted).map_err(|error| wrong(path)(error.to_string()))?;
-        writer.write(&batch).map_err(refused)?;
-        if writer.in_progress_size() > GROUP_BYTES {
-            writer.flush().map_err(refused)?;
+    let mut writer = ArrowWriter::try_new(target, source.schema.clone(), Some(properties)).map_err(refused)?;
+    let mut copied = Copied::default();
+    for (group, range) in source.starts.windows(2).enumerate() {
+        let (mut place, end) = (range[0], range[1]);
+        let mut opened = unharmed(|| source.group(group));
+        loop {
+            let batch = opened
+                .as_mut()
+                .map_err(|message| message.clone())
+                .and_then(|reader| unharmed(|| reader.next().transpose().map_err(|error| error.to_string())));
+            let batch = match batch {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break,
+                Err(message) => {
+                    // Those that nobody wanted are lost to nobody.
+                    let wanted = (place..end).take(MOST_LOST).filter(|row| keep(row + 1)).count() as u64;
+                    let lost = damaged_rows(place..end, damage((group, source.starts.len() - 1), &message));
+                    copied.lost.extend((wanted > 0).then_some(Row { rows: wanted, ..lost }));
+                    break;
+                }
+            };
+            let rows = place..place + batch.num_rows() as u64;
+            place = rows.end;
+            let wanted: Vec<u64> = rows.clone().map(|row| row + 1).filter(|row| keep(*row)).collect();
+            let mask: BooleanArray = rows.map(|row| Some(wanted.binary_search(&(row + 1)).is_ok())).collect();
+            let batch = filter_record_batch(&batch, &mask).map_err(|error| wrong(path)(error.to_string()))?;
+            for (batch, row) in source.texts(&batch) {
+                match batch {
+                    Ok(batch) => {
+                        copied.rows += batch.num_rows() as u64;
+                        writer.write(&batch).map_err(refused)?;
+                    }
+                    Err(detail) => copied.lost.push(Row {
+                        place: wanted.get(row).copied().unwrap_or_default(),
+                        rows: 1,
+                        cells: Err(Unreadable::new("not-utf-8", detail)),
+                    }),
+                }
+            }
+            if writer.in_progress_size() > GROUP_BYTES {
+                writer.flush().map_err(refused)?;
+            }
         }
     }
     writer.close().map_err(refused)?;
     synced.sync_all().map_err(DatasetError::io("sync", out))?;
-    Ok(kept)
+    Ok(copied)
+}
+
+/// A file of Parquet that is copied: read with its texts as bytes, written in the types that its writer had.
+struct Source {
+    file: File,
+    metadata: ArrowReaderMetadata,
+    schema: SchemaRef,
+    /// Rows before each row group, and before the end.
+    starts: Vec<u64>,
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Source, String> {
+        let file = open_regular(path).map_err(|error| error.to_string())?;
+        let known = unharmed(|| metadata(&file)).map_err(|message| not_parquet(&message))?;
+        unharmed(|| {
+            let written = ArrowReaderMetadata::try_new(known.metadata().clone(), ArrowReaderOptions::new());
+            let schema = written.map_err(|error| error.to_string())?.schema().clone();
+            let fields = schema.fields().iter().map(bytes_of).collect::<Fields>();
+            let metadata = as_bytes(&known, Schema::new(fields))?;
+            Ok(Source { starts: starts(known.metadata()), file, metadata, schema })
+        })
+    }
+
+    /// Rows of a row group, once it was looked at.
+    fn group(&self, group: usize) -> Result<ParquetRecordBatchReader, String> {
+        let text = |error: parquet::errors::ParquetError| error.to_string();
+        for column in self.metadata.metadata().row_group(group).columns() {
+            guard::column(&self.file, column).map_err(text)?;
+        }
+        let file = self.file.try_clone().map_err(|error| error.to_string())?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        builder.with_row_groups(vec![group]).with_batch_size(BATCH_ROWS).build().map_err(text)
+    }
+
+    /// Rows whose texts are texts again: all together, or each by itself where one of them has a text that is none. Beside each
+    /// is its first row.
+    fn texts(&self, rows: &RecordBatch) -> Vec<(Result<RecordBatch, String>, usize)> {
+        match self.retyped(rows) {
+            Ok(rows) => vec![(Ok(rows), 0)],
+            Err(_) => (0..rows.num_rows()).map(|row| (self.one(rows, row), row)).collect(),
+        }
+    }
+
+    fn one(&self, rows: &RecordBatch, row: usize) -> Result<RecordBatch, String> {
+        // A slice would have the items of all lists beside it.
+        let one: BooleanArray = (0..rows.num_rows()).map(|other| Some(other == row)).collect();
+        self.retyped(&filter_record_batch(rows, &one).map_err(|error| error.to_string())?)
+    }
+
+    fn retyped(&self, rows: &RecordBatch) -> Result<RecordBatch, String> {
+        let fields = self.schema.fields().iter().zip(rows.columns());
+        let columns = fields.map(|(field, column)| {
+            retyped(column, field.data_type()).map_err(|error| format!("column `{}`: {error}", field.name()))
+        });
+        RecordBatch::try_new(self.schema.clone(), columns.collect::<Result<_, _>>()?).map_err(|error| error.to_string())
+    }
+}
+
+/// The same data, of a type that differs in what its bytes are said to be. They are looked at.
+fn retyped(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == kind {
+        return Ok(array.clone());
+    }
+    let kinds: Vec<&DataType> = match kind {
+        DataType::Dictionary(_, value) => vec![value],
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => {
+            vec![item.data_type()]
+        }
+        DataType::Struct(fields) => fields.iter().map(|field| field.data_type()).collect(),
+        _ => Vec::new(),
+    };
+    let data = array.to_data();
+    let children = data.child_data().iter().zip(kinds);
+    let children = children.map(|(child, kind)| Ok(retyped(&make_array(child.clone()), kind)?.to_data()));
+    let children = children.collect::<Result<_, ArrowError>>()?;
+    Ok(make_array(data.into_builder().data_type(kind.clone()).child_data(children).build()?))
 }
 
 fn wrong(path: &Path) -> impl FnOnce(String) -> DatasetError + '_ {
@@ -159,7 +285,7 @@ mod tests {
         let wanted: BooleanArray = (0..3000).map(|row| Some(row % 3 == 1)).collect();
         let expected = filter_record_batch(&batch, &wanted).expect("rows");
         assert_eq!(arrow_select::concat::concat_batches(&batch.schema(), &rows).expect("rows"), expected);
-        assert_eq!(kept, 1000);
+        assert_eq!(kept, Copied { rows: 1000, lost: Vec::new() });
         assert!(copy_rows(&from, FileFormat::Parquet, &to, |_| true).is_err(), "what is there is not written over");
     }
 }

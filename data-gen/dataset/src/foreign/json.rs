@@ -12,6 +12,7 @@ use super::{
 use crate::error::DatasetError;
 use std::{
     collections::{BTreeSet, VecDeque},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -58,6 +59,20 @@ impl RawRows {
             _ => rows.place = lines,
         }
         Ok(rows)
+    }
+
+    /// Opens a stretch of a file's lines, of which the first has that number.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn lines(path: &Path, bytes: Range<u64>, first: u64) -> Result<RawRows, DatasetError> {
+        let text = Text::stretch(path, bytes)?;
+        Ok(RawRows { path: path.to_owned(), text, layout: Layout::Lines, place: first.saturating_sub(1) })
+    }
+
+    /// Whether its rows are lines of a file that nothing packs: any stretch of whole lines can be read by itself.
+    pub(super) fn can_be_cut(&self) -> bool {
+        self.layout != Layout::Array(false) && !self.text.is_packed()
     }
 
     /// The next row; nothing at the end.
@@ -190,6 +205,8 @@ pub(super) struct JsonRows {
     columns: Vec<String>,
     /// Those at the beginning, once they were looked through.
     first: Option<VecDeque<Row>>,
+    /// Rows before that place are passed over.
+    until: u64,
 }
 
 impl JsonRows {
@@ -198,8 +215,30 @@ impl JsonRows {
     /// # Errors
     /// As [`RawRows::open`].
     pub(super) fn open(path: &Path, columns: &[&str]) -> Result<JsonRows, DatasetError> {
+        Ok(JsonRows::of(RawRows::open(path)?, columns, None))
+    }
+
+    /// Opens a stretch of a file's lines, of which the first has that number. Nobody asks whether they have the columns.
+    ///
+    /// # Errors
+    /// As [`RawRows::open`].
+    pub(super) fn lines(
+        path: &Path,
+        columns: &[&str],
+        bytes: Range<u64>,
+        first: u64,
+    ) -> Result<JsonRows, DatasetError> {
+        Ok(JsonRows::of(RawRows::lines(path, bytes, first)?, columns, Some(VecDeque::new())))
+    }
+
+    fn of(raw: RawRows, columns: &[&str], first: Option<VecDeque<Row>>) -> JsonRows {
         let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-        Ok(JsonRows { raw: RawRows::open(path)?, columns, first: None })
+        JsonRows { raw, columns, first, until: 0 }
+    }
+
+    /// Passes over what comes before a place; it is not looked into.
+    pub(super) fn seek(&mut self, place: u64) {
+        self.until = place;
     }
 
     /// Reads the rows at the beginning: a column that none of them has is a mistake, not a property of every row.
@@ -219,7 +258,7 @@ impl JsonRows {
                 }
                 object.cells(&self.columns)
             });
-            rows.push_back(Row { place, cells: row });
+            rows.push_back(Row { place, rows: 1, cells: row });
         }
         match missing.first() {
             // Where no row is an object, that is what is wrong.
@@ -236,12 +275,18 @@ impl JsonRows {
         if self.first.is_none() {
             self.first = Some(self.look_through()?);
         }
-        if let Some(row) = self.first.as_mut().and_then(VecDeque::pop_front) {
-            return Ok(Some(row));
+        while let Some(row) = self.first.as_mut().and_then(VecDeque::pop_front) {
+            if row.place >= self.until {
+                return Ok(Some(row));
+            }
         }
-        let Some((place, row)) = self.raw.next()? else { return Ok(None) };
-        let cells = row.and_then(|row| Object::read(text(&row)?)?.cells(&self.columns));
-        Ok(Some(Row { place, cells }))
+        while let Some((place, row)) = self.raw.next()? {
+            if place >= self.until {
+                let cells = row.and_then(|row| Object::read(text(&row)?)?.cells(&self.columns));
+                return Ok(Some(Row { place, rows: 1, cells }));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -5,7 +5,8 @@ use crate::error::DatasetError;
 use distill_files::open_regular;
 use flate2::bufread::MultiGzDecoder;
 use std::{
-    io::{self, BufRead, BufReader, Cursor, Read},
+    io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -52,6 +53,26 @@ impl Text {
             text.reader.consume(BYTE_ORDER_MARK.len());
         }
         Ok(text)
+    }
+
+    /// Opens a stretch of a file that nothing packs.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn stretch(path: &Path, bytes: Range<u64>) -> Result<Text, DatasetError> {
+        let mut file = open_regular(path).map_err(DatasetError::io("open", path))?;
+        file.seek(SeekFrom::Start(bytes.start)).map_err(DatasetError::io("read", path))?;
+        let stretch = file.take(bytes.end.saturating_sub(bytes.start));
+        let mut reader = BufReader::with_capacity(BUFFER, stretch);
+        if bytes.start == 0 && reader.fill_buf().map_err(DatasetError::io("read", path))?.starts_with(BYTE_ORDER_MARK) {
+            reader.consume(BYTE_ORDER_MARK.len());
+        }
+        Ok(Text { path: path.to_owned(), reader: Box::new(reader), packed: None })
+    }
+
+    /// Whether it is unpacked as it is read.
+    pub(super) fn is_packed(&self) -> bool {
+        self.packed.is_some()
     }
 
     /// What is read and not yet consumed; nothing at the end.

@@ -115,30 +115,90 @@ fn nested_columns_are_json_and_paths_lead_into_them() {
     }
 }
 
-#[test]
-fn damage_is_named_with_its_row_group_and_what_is_before_it_is_read() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let path = dir.path().join("rows.parquet");
+/// A file of 1,500 rows in three groups, of which some are damaged.
+fn damaged(dir: &Path, groups: &[usize]) -> PathBuf {
+    let path = dir.join("rows.parquet");
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_dictionary_enabled(false)
         .set_max_row_group_row_count(Some(500))
         .build();
-    write(&path, vec![("a", Arc::new(StringArray::from(texts(1500))))], properties);
+    let other: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1500));
+    write(&path, vec![("a", Arc::new(StringArray::from(texts(1500)))), ("b", other)], properties);
     let rows = ParquetRows::open(&path, &["a"]).expect("a file");
-    let column = rows.metadata.metadata().row_group(1).column(0);
-    let (start, length) = column.byte_range();
+    let ends = groups.iter().map(|group| rows.metadata.metadata().row_group(*group).column(0).byte_range());
+    let ends: Vec<usize> = ends.map(|(start, length)| (start + length) as usize).collect();
     drop(rows);
     let mut bytes = fs::read(&path).expect("a file");
-    let end = (start + length) as usize;
-    bytes[end - 40..end].fill(0xff);
+    ends.into_iter().for_each(|end| bytes[end - 40..end].fill(0xff));
     fs::write(&path, bytes).expect("a file");
-    let rows: Vec<Result<Row, DatasetError>> = ParquetRows::open(&path, &["a"]).expect("a file").collect();
-    assert!(rows[..500].iter().all(Result::is_ok), "the first row group is sound");
-    let error = rows.last().expect("an end").as_ref().expect_err("damage").to_string();
-    assert!(error.contains("rows.parquet") && error.contains("damage in row group 2 of 3"), "{error}");
-    assert!(error.contains("hint"), "{error}");
-    assert!(rows.len() < 1001, "nothing comes behind it");
+    path
+}
+
+#[test]
+fn damage_costs_its_row_group_and_is_named_with_it() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = damaged(dir.path(), &[1]);
+    let rows: Vec<Row> = ParquetRows::open(&path, &["a"]).expect("a file").map(|row| row.expect("a row")).collect();
+    let lost: Vec<&Row> = rows.iter().filter(|row| row.cells.is_err()).collect();
+    let [lost] = lost[..] else { panic!("one stretch: {lost:?}") };
+    assert!((501..=1000).contains(&lost.place) && lost.place + lost.rows == 1001, "{} of {}", lost.rows, lost.place);
+    let unreadable = lost.cells.as_ref().expect_err("damage");
+    assert_eq!(unreadable.reason, "damaged-row-group");
+    assert!(
+        unreadable.detail.contains("damage in row group 2 of 3") && unreadable.detail.contains("hint"),
+        "{unreadable:?}"
+    );
+    assert_eq!(rows.iter().map(|row| row.rows).sum::<u64>(), 1500, "every row is told of");
+    let last = rows.last().expect("rows");
+    let expected = texts(1500).pop().flatten().map(Cell::Text);
+    assert_eq!((last.place, last.cells.clone()), (1500, Ok(vec![expected])), "what comes behind it keeps its place");
+    let other = ParquetRows::open(&path, &["b"]).expect("a file").map(|row| row.expect("a row"));
+    assert!(other.into_iter().all(|row| row.cells.is_ok()), "a column that is not asked for may be damaged");
+
+    let copy = dir.path().join("copy.parquet");
+    let copied = crate::copy_rows(&path, crate::FileFormat::Parquet, &copy, |row| row > 400).expect("a copy");
+    assert_eq!(copied.rows + copied.lost.iter().map(|row| row.rows).sum::<u64>(), 1100);
+    assert_eq!(read(&copy, &["a", "b"]).len() as u64, copied.rows);
+
+    let path = damaged(dir.path(), &[0, 1, 2]);
+    let last = ParquetRows::open(&path, &["a"]).expect("a file").last().expect("an end");
+    let error = last.expect_err("nothing could be read").to_string();
+    assert!(error.contains("rows.parquet") && error.contains("damage in row group 1 of 3"), "{error}");
+}
+
+#[test]
+fn a_text_that_is_not_utf8_costs_its_row() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (path, copy) = (dir.path().join("rows.parquet"), dir.path().join("copy.parquet"));
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::UNCOMPRESSED)
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(parquet::file::properties::EnabledStatistics::None)
+        .build();
+    let said = |row: usize| if row == 7 { "seven seven".to_owned() } else { format!("row {row}") };
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..900).map(said)));
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for row in 0..900 {
+        lists.values().append_value(if row == 8 { "eight eight".to_owned() } else { format!("item {row}") });
+        lists.append(true);
+    }
+    write(&path, vec![("a", texts), ("b", Arc::new(lists.finish()))], properties);
+    let mut bytes = fs::read(&path).expect("a file");
+    for word in ["seven seven", "eight eight"] {
+        let at = bytes.windows(word.len()).position(|window| window == word.as_bytes()).expect("the text");
+        bytes[at] = 0xff;
+    }
+    fs::write(&path, bytes).expect("a file");
+    let rows: Vec<Row> = ParquetRows::open(&path, &["a"]).expect("a file").map(|row| row.expect("a row")).collect();
+    let wrong: Vec<(u64, &str)> =
+        rows.iter().filter_map(|row| Some((row.place, row.cells.as_ref().err()?.reason))).collect();
+    assert_eq!((rows.len(), wrong), (900, vec![(8, "not-utf-8")]));
+    let copied = crate::copy_rows(&path, crate::FileFormat::Parquet, &copy, |row| row != 8).expect("a copy");
+    let lost: Vec<(u64, u64)> = copied.lost.iter().map(|row| (row.place, row.rows)).collect();
+    assert_eq!((copied.rows, lost), (898, vec![(9, 1)]), "another column's text is a matter of its row too");
+    let found = read(&copy, &["a", "b.0"]);
+    assert_eq!((found.len(), found[7].clone()), (898, vec![Some("row 9".to_owned()), Some("item 9".to_owned())]));
 }
 
 #[test]
