@@ -16,7 +16,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use distill_data_gen::{Columns, FileConfig, FileFormat, ProblemsConfig};
-use distill_dataset::{Cancel, Store};
+use distill_dataset::{Cancel, Cell, Interrupted, Rows, Store};
 use distill_filters::FilterConfig;
 use serde_json::{Map, Value};
 use std::{
@@ -43,10 +43,15 @@ const TEXT_COLUMNS: [&str; 12] = [
 /// Columns that hold a conversation: what is asked in it is a row's text.
 const CONVERSATIONS: [&str; 3] = ["messages", "conversations", "conversation"];
 
+/// Rows whose value is looked at before a column is taken for a conversation.
+const LOOKED_AT: usize = 100;
+
 /// What is filtered by what.
 pub struct Task {
     recipe: Recipe,
     file: PathBuf,
+    /// Which of its columns is looked at.
+    column: String,
     out: PathBuf,
     /// What went, and why.
     dropped: PathBuf,
@@ -112,6 +117,12 @@ impl Task {
         );
         let filters = with.iter().map(|words| {
             let parts = parts(words);
+            ensure!(
+                FilterConfig::kinds().contains(&parts[0]),
+                "--with {words}: expected one of {}, found `{}`",
+                known.join(", "),
+                parts[0]
+            );
             let config = filter(parts[0], parts[1..].iter().copied())?;
             ensure!(config.on_problems(), "--with {words}: expected a filter of {}, found `{}`\nhint: the others judge traces: a recipe's `[[filters]]`", known.join(", "), config.kind());
             let reads = config.filter().is_some_and(|filter| filter.reads_benchmarks());
@@ -125,6 +136,7 @@ impl Task {
         let (file, format) = (args.file.clone(), format_of(&args.file)?);
         let known = distill_dataset::columns(&file, format)?;
         let columns = text_columns(&file, &known, args.text.as_deref(), "`--text COLUMN`")?;
+        let column = columns.question.iter().chain(&columns.conversation).next().cloned().unwrap_or_default();
         let out = args.out.clone().unwrap_or_else(|| beside(&file, format, name));
         let (dropped, work) = (with_ending(&out, "dropped.jsonl"), with_ending(&out, "work"));
         // A killed run may have left what it dropped; its work is still there then.
@@ -173,7 +185,7 @@ impl Task {
             shaping: Default::default(),
         };
         let store = Store::new(work.join("store"));
-        Ok(Task { recipe, file, out, dropped, work, store })
+        Ok(Task { recipe, file, column, out, dropped, work, store })
     }
 
     /// Whether rows of one text are one: what looks for copies sees one of them.
@@ -199,9 +211,14 @@ impl Task {
             Session::new(Mode::Run(Until::Sample), self.store.clone(), &self.work, "cpu", record, reporter);
         started(session.cancel.clone())?;
         let source = &self.recipe.sources[0].problems;
-        let rows = run::source(&mut session, self.recipe.seed, source, "source".to_owned())?;
+        let rows = run::source(&mut session, self.recipe.seed, source, "source".to_owned()).inspect_err(|error| {
+            // A file that cannot be read leaves nothing to go on from.
+            if !error.chain().any(|cause| cause.is::<Interrupted>()) {
+                let _ = fs::remove_dir_all(&self.work);
+            }
+        })?;
         let rows = [rows];
-        filtering::check_files(&session, &self.recipe)?;
+        filtering::check_files(&session, &self.recipe).into_iter().next().map_or(Ok(()), Err)?;
         let benchmarks = filtering::benchmarks(&mut session, &self.recipe)?;
         let judged = filtering::problems(&mut session, &self.recipe, &benchmarks, &rows)?.context("no filter")?;
         let filters = self.recipe.problem_filters.iter().enumerate();
@@ -282,6 +299,7 @@ pub(crate) fn text_columns(path: &Path, known: &[(String, bool)], wanted: Option
         return Ok(Columns::question((*name).to_owned()));
     }
     if let Some(name) = lists.iter().find(|name| has(name, false)) {
+        is_conversation(path, name, how)?;
         return Ok(Columns::conversation((*name).to_owned()));
     }
     let found = known.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
@@ -290,6 +308,20 @@ pub(crate) fn text_columns(path: &Path, known: &[(String, bool)], wanted: Option
         path.display(),
         texts.join(", ")
     )
+}
+
+/// What a column that is no text holds is a list of turns, as far as its first value shows.
+fn is_conversation(path: &Path, name: &str, how: &str) -> Result<()> {
+    let rows = Rows::open(path, format_of(path)?, &[name])?.take(LOOKED_AT);
+    let mut values = rows.filter_map(|row| row.ok()?.cells.ok()?.pop()?).map(Cell::said);
+    let Some(value) = values.next() else { return Ok(()) };
+    ensure!(
+        value.starts_with("[{"),
+        "{}: column `{name}`: expected text, or a conversation (a list of turns with `role` and `content`), found {}\nhint: name a column of text with {how}; `{name}.KEY` reaches into an object",
+        path.display(),
+        value.chars().take(60).collect::<String>()
+    );
+    Ok(())
 }
 
 /// `data.jsonl` → `data.dedup.jsonl`; what was packed or an array becomes lines.

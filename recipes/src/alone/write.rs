@@ -26,18 +26,24 @@ struct Fate {
 pub(super) struct Counts {
     rows: u64,
     kept: u64,
+    /// Kept rows that say what another one says.
+    copies: u64,
     /// By filter and reason.
     dropped: BTreeMap<String, u64>,
 }
 
 impl Counts {
     pub(super) fn told(&self, task: &Task) -> String {
-        let mut text = format!("{:>9} rows of {}\n", self.rows, task.file.display());
+        let mut text = format!("{:>9} rows of {}, by their `{}`\n", self.rows, task.file.display(), task.column);
         for (reason, count) in &self.dropped {
             // Writing into a string cannot fail.
             let _ = writeln!(text, "{count:>9} dropped  {reason}");
         }
         let _ = writeln!(text, "{:>9} kept     {}", self.kept, task.out.display());
+        if self.copies > 0 {
+            let _ =
+                writeln!(text, "{:>9} of them say what another row says: rows of one text have one fate", self.copies);
+        }
         let _ = writeln!(text, "{:>9} why      {}", "", task.dropped.display());
         text
     }
@@ -45,7 +51,7 @@ impl Counts {
     pub(super) fn as_json(&self, task: &Task) -> String {
         let (out, dropped) = (task.out.display().to_string(), task.dropped.display().to_string());
         let counts = json!({
-            "rows": self.rows, "kept": self.kept, "dropped": self.dropped, "out": out, "dropped_rows": dropped,
+            "rows": self.rows, "column": task.column, "kept": self.kept, "kept_copies": self.copies, "dropped": self.dropped, "out": out, "dropped_rows": dropped,
         });
         format!("{counts}\n")
     }
@@ -102,6 +108,7 @@ pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>)
                         json!({ "row": line, "by": "reading", "reason": "duplicate", "of_row": of_row })
                     }
                     (_, true) => {
+                        counts.copies += 1;
                         wanted.push(line);
                         return Ok(());
                     }
