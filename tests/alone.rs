@@ -146,7 +146,9 @@ fn what_cannot_be_done_is_told_and_leaves_nothing() {
     fs::write(at.join("empty.jsonl"), "\n\n").expect("a file");
     fs::write(at.join("other.jsonl"), "{\"a\": 1}").expect("a file");
     fs::write(at.join("fake.parquet"), "PAR1 and no more").expect("a file");
-    let cases: [(&[&str], &str); 10] = [
+    fs::write(at.join("object.jsonl"), "{\"meta\": {\"a\": 1}, \"q\": \"x\"}\n").expect("a file");
+    let cases: [(&[&str], &str); 11] = [
+        (&["dedup", "object.jsonl", "--text", "meta"], "`meta.KEY` reaches into an object"),
         (&["filter", "data.jsonl", "--with", "language", "--set", "max-share=0.2"], "`--set` and `--rank`"),
         (&["filter", "data.jsonl"], "expected `--with"),
         (&["filter", "data.jsonl", "--with", "lenght"], "found `lenght`"),
@@ -163,7 +165,7 @@ fn what_cannot_be_done_is_told_and_leaves_nothing() {
         assert!(code == Some(2) && said.contains(expected), "{words:?}: {code:?} {said}");
     }
     let left = fs::read_dir(at).expect("a folder").count();
-    assert_eq!(left, 4, "nothing was written");
+    assert_eq!(left, 5, "nothing was written");
 }
 
 #[test]

@@ -75,5 +75,8 @@ fn what_fails_leaves_nothing_behind() {
         }
     }
     let output = convert(&[&teacher(), &damaged], &[]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("exists\nhint:"), "an existing target is kept");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("expected nothing there yet\nhint:"),
+        "an existing target is kept"
+    );
 }

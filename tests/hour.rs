@@ -76,7 +76,7 @@ fn a_stage_that_keeps_nothing_says_what_dropped_it_and_fails_unless_allowed() {
     let (code, stdout, _) = said(&distill(dir, &["show", "sums", "--dropped", "too-many-chars", "--limit", "1"]));
     assert!(code == Some(0) && stdout.contains("dropped by `length`"), "{stdout}");
     let (code, stdout, stderr) = said(&distill(dir, &["show", "sums", "--dropped", "too-long"]));
-    assert!(code == Some(1) && stdout.is_empty(), "{stdout}");
+    assert!(code == Some(2) && stdout.is_empty(), "{stdout}");
     assert!(stderr.contains("no trace was dropped for `too-long`"), "{stderr}");
     assert!(stderr.contains("too-many-chars (length, 40)"), "{stderr}");
     let (code, _, stderr) = said(&distill(dir, &["run", "sums.toml", "--allow-empty"]));
@@ -137,6 +137,39 @@ fn all_that_is_wrong_comes_together() {
 }
 
 #[test]
+fn what_can_be_tried_without_problems_is_told_with_a_file_that_is_not_there() {
+    let recipe = sampled("http://127.0.0.1:9/v1")
+        .replace("model = \"m\"", "model = \"m\"\napi = \"completions\"\napi-key-env = \"DISTILL_NOT_SET\"")
+        + "[[filters]]\nkind = \"length\"\nmax-student-tokens = 9\ntokenizer = \"no-tokenizer\"\n[student]\nbase = { checkpoint = \"no-base\" }\n[student.training]\nepochs = 1\nbatch-size = 8\nlearning-rate = 1e-3\n";
+    let recipe =
+        recipe.replace("max-new-tokens = 64", "max-new-tokens = 64, budget-money = { currency = \"CNY\", amount = 1 }");
+    let dir = place("asked.toml", &recipe);
+    for verb in ["plan", "run"] {
+        let (code, _, stderr) = said(&distill(dir.path(), &[verb, "asked.toml"]));
+        assert_eq!(code, Some(2), "{verb}: {stderr}");
+        for part in ["asked.jsonl", "no-base", "no-tokenizer", "DISTILL_NOT_SET", "`budget-money`", "needs `chat`"] {
+            assert!(stderr.contains(part), "{verb}: expected {part:?} in\n{stderr}");
+        }
+        assert!(stderr.contains("6 things are wrong"), "{verb}: {stderr}");
+    }
+}
+
+#[test]
+fn a_plan_says_what_a_filter_will_drop_whole() {
+    let recipe = "name = \"own\"\nseed = 1\n[[sources]]\nproblems = { jsonl = \"chats.jsonl\", columns = { conversation = \"messages\" } }\nteacher = { ready-traces = true }\n[[filters]]\nkind = \"format\"\nboxed = false\n";
+    let dir = place("own.toml", recipe);
+    let turns = |i: u32| json!({"messages": [{"role": "user", "content": format!("{i}?")}, {"role": "assistant", "content": "<think>\nso\n</think>\n\n4"}]});
+    let lines: String = (0..3).map(|i| format!("{}\n", turns(i))).collect();
+    fs::write(dir.path().join("chats.jsonl"), lines).expect("conversations");
+    let (code, stdout, stderr) = said(&distill(dir.path(), &["plan", "own.toml"]));
+    assert!(code == Some(0) && stdout.contains("`unknown-end = false`"), "{stdout}{stderr}");
+    let (code, _, stderr) = said(&distill(dir.path(), &["run", "own.toml"]));
+    assert!(code == Some(1) && stderr.contains("hint: the file does not say why"), "{stderr}");
+    let (code, _, stderr) = said(&distill(dir.path(), &["run", "own.toml", "--set", "filters.0.unknown-end=false"]));
+    assert_eq!(code, Some(0), "what the hint says helps: {stderr}");
+}
+
+#[test]
 fn a_plan_knows_what_the_journal_holds_before_problems_are_made() {
     let url = serve(|_| four());
     let dir = place("asked.toml", &sampled(&url));
@@ -146,6 +179,9 @@ fn a_plan_knows_what_the_journal_holds_before_problems_are_made() {
     let (code, stdout, stderr) = plan(&[]);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.contains("requests                    12") && stdout.contains("prompts too"), "{stdout}");
+    for told in ["12 to learn from, 0 held out", "1, not looked at", "`continuation`"] {
+        assert!(stdout.contains(told), "expected {told:?} in\n{stdout}");
+    }
     assert!(!dir.join("store").exists(), "a plan writes nothing");
     let (code, _, stderr) = said(&distill(dir, &["sample", "asked.toml"]));
     assert_eq!(code, Some(0), "{stderr}");
@@ -234,7 +270,18 @@ fn a_checkpoint_and_an_endpoint_are_evaluated_on_a_file_without_student_or_teach
         assert!(stdout.contains("pass@1") && stdout.contains("12 problems"), "{stdout}");
     }
     let (_, stdout, _) = said(&distill(dir, &["list"]));
-    assert!(stdout.contains("asked-m") && stdout.contains("asked-nano-teacher"), "{stdout}");
+    assert!(stdout.contains("asked-m-") && stdout.contains("asked-nano-teacher-"), "{stdout}");
+    // An address is no part of who answers, and that is said.
+    let moved = ["evaluate", &file, "--endpoint", "http://127.0.0.1:9/v1", "--model", "org/m"];
+    let limit = ["--set", "evaluation.max-new-tokens=64"];
+    let (code, stdout, stderr) = said(&distill(dir, &[&moved[..], &limit].concat()));
+    assert!(code == Some(0) && stdout.contains("pass@1"), "{stderr}");
+    assert!(
+        stderr.contains("nothing was asked of http://127.0.0.1:9/v1") && stderr.contains("--served-as"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = said(&distill(dir, &[&moved[..], &limit, &["--served-as", "another"]].concat()));
+    assert!(code == Some(1) && stderr.contains("127.0.0.1:9"), "somebody else is asked: {stderr}");
     for (arguments, expected) in [
         (&["evaluate", &file][..], "expected `--checkpoint DIR` or `--endpoint URL --model NAME`, found neither"),
         (&["evaluate", &file, "--endpoint", &url], "expected `--model NAME`"),
@@ -247,6 +294,52 @@ fn a_checkpoint_and_an_endpoint_are_evaluated_on_a_file_without_student_or_teach
         let (code, _, stderr) = said(&distill(dir, arguments));
         assert!(code == Some(2) && stderr.contains(expected), "{arguments:?}: expected {expected:?} in\n{stderr}");
     }
+}
+
+#[test]
+fn evaluations_have_runs_of_their_own_and_their_wrong_answers_can_be_read() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = dir.path();
+    let file = asked(dir);
+    // Two checkpoints in folders of one name, as every run of ours has them; the second answers in another precision.
+    let evaluate = |run: &str, limit: u32| {
+        let (to, limit) = (format!("{run}/published"), format!("evaluation.max-new-tokens={limit}"));
+        let (code, stdout, stderr) = said(&distill(dir, &["evaluate", &file, "--checkpoint", &to, "--set", &limit]));
+        assert_eq!(code, Some(0), "{stderr}");
+        stdout
+    };
+    for (run, dtype) in [("one", "f32"), ("two", "bf16")] {
+        fs::create_dir(dir.join(run)).expect("a folder");
+        let (from, to) = (recipes().join("nano-teacher").display().to_string(), format!("{run}/published"));
+        assert_eq!(distill(dir, &["convert", &from, &to, "--dtype", dtype]).status.code(), Some(0));
+        evaluate(run, 24);
+    }
+    let cut = evaluate("two", 3);
+    assert!(cut.contains("100.0 % cut by the limit"), "{cut}");
+    let (_, stdout, _) = said(&distill(dir, &["list"]));
+    let runs: Vec<&str> = stdout
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| name.starts_with("asked-published-"))
+        .collect();
+    assert_eq!(runs.len(), 3, "two checkpoints and two limits are three runs:\n{stdout}");
+    assert!(
+        stdout.contains("one/published") && stdout.contains("evaluation.max-new-tokens=3"),
+        "which is which is told:\n{stdout}"
+    );
+    let hint = cut.lines().find_map(|line| line.split("`distill show ").nth(1)?.split(" --wrong`").next());
+    let hint = hint.unwrap_or_else(|| panic!("where the answers are is not said: {cut}"));
+    let (code, stdout, stderr) = said(&distill(dir, &["show", hint, "--wrong", "--limit", "1"]));
+    assert_eq!(code, Some(0), "{stderr}");
+    for part in ["published: problem ", "3 tokens, length", "What is 2 +", "expected  4"] {
+        assert!(stdout.contains(part), "expected {part:?} in\n{stdout}");
+    }
+    let (code, stdout, _) = said(&distill(dir, &["show", hint, "--limit", "2", "--json"]));
+    assert!(code == Some(0) && stdout.lines().count() == 2, "a run without traces shows its attempts: {stdout}");
+    let (code, _, stderr) = said(&distill(dir, &["show", hint, "--evaluation", "nobody"]));
+    assert!(code == Some(2) && stderr.contains("expected one of published"), "{stderr}");
+    let report = fs::read_to_string(dir.join(hint).join("report.html")).expect("the report");
+    assert!(report.contains("Some answers that are not right") && !report.contains("<span>traces</span>"), "{report}");
 }
 
 #[test]
@@ -337,5 +430,5 @@ fn completions_versions_and_recipes_to_begin_with() {
     assert!(code == Some(2) && stderr.contains("problems.jsonl"), "what is missing is named: {stderr}");
     assert_eq!(said(&distill(dir, &["init"])).0, Some(2), "nothing is written over");
     let (code, _, stderr) = said(&distill(dir, &["list"]));
-    assert!(code == Some(1) && stderr.contains("expected runs, found none"), "{stderr}");
+    assert!(code == Some(2) && stderr.contains("expected runs, found none"), "{stderr}");
 }

@@ -63,7 +63,7 @@ price = {{ currency = "CNY", prompt = 4.0, cached = 1.0, completion = 16.0 }}
     let refused = distill(dir, "sample", &["sources.0.sampling.budget-usd=5"]);
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{said}");
-    for part in ["nothing was sampled", "`sources.0.sampling`", "`budget-usd`", "charge in CNY", "budget-money"] {
+    for part in ["nothing was begun", "`sources.0.sampling`", "`budget-usd`", "charge in CNY", "budget-money"] {
         assert!(said.contains(part), "expected {part:?} in\n{said}");
     }
     assert_eq!(asked.load(Ordering::SeqCst), 0, "it was refused before anything was bought");

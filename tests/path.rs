@@ -313,7 +313,9 @@ fn traces_can_be_read_with_their_decisions() {
     let id = row["trace"]["id"].as_str().expect("an id");
     let (_, text) = show(&[&id[..8]]);
     assert!(text.contains("measure-4-verify") && text.contains("kept"), "{text}");
-    assert_eq!(show(&["ffffffffffffffffff"]).0, Some(1));
+    assert!(text.contains("rule \"boxed\""), "a trace that is named is shown with all that was measured: {text}");
+    assert!(!show(&["--limit", "1"]).1.contains("rule \"boxed\""), "in a list only what did not pass is explained");
+    assert_eq!(show(&["ffffffffffffffffff"]).0, Some(2));
 }
 
 #[test]
@@ -418,7 +420,7 @@ fn a_student_may_start_from_gguf_with_surgery_and_a_training_template() {
     let template = format!("student.chat-template={:?}", recipes().join("nano/chat_template.jinja"));
     let unlicensed = place.run("train", &[&set, &template]);
     let said = String::from_utf8_lossy(&unlicensed.stderr).into_owned();
-    assert!(said.contains("nothing was sampled") && said.contains("publish.base-license"), "{said}");
+    assert!(said.contains("nothing was begun") && said.contains("publish.base-license"), "{said}");
     let licence = "publish.base-license=apache-2.0";
     place.done("train", &[&set, &template, licence, "student.training.epochs=1"]);
     let trained = place.path().join("runs/small/training");

@@ -4,9 +4,12 @@
 //! Tables that are decoded by hand are listed in [`Reference::tables`]; that they have the very keys which the decoder knows
 //! is tested with what it says of an unknown key.
 
+mod defaults;
 mod page;
+mod types;
 
 use crate::architecture::rust_files;
+use defaults::{Default, NOTHING};
 use distill::recipe::{Recipe, diagnostic::RecipeError};
 use serde_json::{Map, Value, json};
 use std::{
@@ -14,7 +17,8 @@ use std::{
     fs,
     path::Path,
 };
-use syn::{Attribute, Expr, Fields, GenericArgument, Item, Lit, Meta, PathArguments, Type};
+use syn::Item;
+use types::{Found, Key, Known, is_read, known, told_apart};
 
 /// Folders whose types recipes are made of.
 const SOURCES: [&str; 10] = [
@@ -49,29 +53,6 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A type as its source has it.
-#[derive(Clone)]
-enum Known {
-    Table {
-        doc: String,
-        keys: Vec<Key>,
-    },
-    /// Words, each with what it means.
-    Choice {
-        doc: String,
-        words: Vec<(String, String)>,
-    },
-}
-
-/// A key of a table.
-#[derive(Clone)]
-struct Key {
-    name: String,
-    doc: String,
-    schema: Value,
-    required: bool,
-}
-
 /// A section of the page: where the table stands in a recipe, its keys.
 struct Section {
     title: String,
@@ -84,109 +65,49 @@ struct Reference {
     used: BTreeSet<String>,
 }
 
-/// The documentation of an item: its first paragraph in one line, without links.
-fn doc(attributes: &[Attribute]) -> String {
-    let mut lines = Vec::new();
-    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("doc")) {
-        if let Meta::NameValue(pair) = &attribute.meta
-            && let Expr::Lit(literal) = &pair.value
-            && let Lit::Str(text) = &literal.lit
-        {
-            lines.push(text.value().trim().to_owned());
-        }
-    }
-    let text = lines.join("\n");
-    text.split("\n\n").next().unwrap_or_default().replace('\n', " ").replace("[`", "`").replace("`]", "`")
-}
-
-/// What serde is told of an item, as text without spaces.
-fn serde(attributes: &[Attribute]) -> String {
-    let lists = attributes.iter().filter(|attribute| attribute.path().is_ident("serde"));
-    lists
-        .filter_map(|attribute| attribute.meta.require_list().ok())
-        .map(|list| list.tokens.to_string().replace(' ', ""))
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
-fn says(serde: &str, word: &str) -> bool {
-    serde.split(',').any(|part| part == word || part.starts_with(&format!("{word}=")))
-}
-
-fn kebab(name: &str) -> String {
-    let mut kebab = String::new();
-    for (index, c) in name.chars().enumerate() {
-        match c {
-            '_' => kebab.push('-'),
-            c if c.is_uppercase() => {
-                if index > 0 {
-                    kebab.push('-');
-                }
-                kebab.extend(c.to_lowercase());
-            }
-            c => kebab.push(c),
-        }
-    }
-    kebab
-}
-
-/// The last name of a type's path, and its arguments.
-fn named(ty: &Type) -> Option<(String, Vec<Type>)> {
-    let Type::Path(path) = ty else { return None };
-    let last = path.path.segments.last()?;
-    let arguments = match &last.arguments {
-        PathArguments::AngleBracketed(list) => list
-            .args
-            .iter()
-            .filter_map(|argument| match argument {
-                GenericArgument::Type(ty) => Some(ty.clone()),
-                _ => None,
-            })
-            .collect(),
-        _ => Vec::new(),
-    };
-    Some((last.ident.to_string(), arguments))
-}
-
-/// What JSON Schema says of a Rust type.
-fn schema(ty: &Type) -> Value {
-    if let Type::Array(array) = ty {
-        return json!({ "type": "array", "items": schema(&array.elem) });
-    }
-    let Some((name, arguments)) = named(ty) else { return json!({}) };
-    match (name.as_str(), &arguments[..]) {
-        ("String" | "PathBuf" | "Currency", _) => json!({ "type": "string" }),
-        ("bool", _) => json!({ "type": "boolean" }),
-        ("f32" | "f64", _) => json!({ "type": "number" }),
-        ("u8" | "u16" | "u32" | "u64" | "usize", _) => json!({ "type": "integer", "minimum": 0 }),
-        ("i32" | "i64", _) => json!({ "type": "integer" }),
-        ("Option" | "Box", [inner]) => schema(inner),
-        ("Vec", [inner]) => json!({ "type": "array", "items": schema(inner) }),
-        ("BTreeMap", [_, inner]) => json!({ "type": "object", "additionalProperties": schema(inner) }),
-        ("Map", _) => json!({ "type": "object" }),
-        ("Value", _) => json!({}),
-        (other, _) => json!({ "$ref": format!("#/definitions/{other}") }),
-    }
-}
-
-fn is_optional(ty: &Type) -> bool {
-    named(ty).is_some_and(|(name, _)| name == "Option")
-}
-
 impl Reference {
     fn read() -> Reference {
-        let mut types = BTreeMap::new();
+        let mut found: Vec<Found> = Vec::new();
+        let mut words: BTreeMap<String, String> = BTreeMap::new();
         let files = SOURCES.iter().flat_map(|folder| rust_files(&root().join(folder)));
         for path in files.filter(|path| !path.ends_with("tests.rs")) {
             let text = fs::read_to_string(&path).expect("a source");
             let file = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            for item in file.items {
-                if let Some((name, known)) = known(&item) {
-                    types.entry(name).or_insert(known);
+            for item in &file.items {
+                found.extend(known(&file, item).map(|(name, known)| {
+                    let (path, is_read) = (path.clone(), is_read(item));
+                    Found { path, name, is_read, known }
+                }));
+                if let Item::Enum(item) = item {
+                    words.extend(defaults::of_choice(item).map(|word| (item.ident.to_string(), word)));
                 }
             }
         }
-        Reference { types, used: BTreeSet::new() }
+        let types = told_apart(found);
+        let mut reference = Reference { types, used: BTreeSet::new() };
+        let in_force = defaults::of_filters();
+        for (kind, config) in filters() {
+            reference.keys_of(&config, |key| {
+                if let Some(value) = in_force[kind.as_str()].get(&key.name) {
+                    key.default = Default::Said(defaults::told(value));
+                }
+            });
+        }
+        for name in reference.types.keys().cloned().collect::<Vec<_>>() {
+            reference.keys_of(&name, |key| {
+                if let Default::Of(name) = &key.default {
+                    key.default = Default::Said(words.get(name).map_or(NOTHING, String::as_str).to_owned());
+                }
+            });
+        }
+        reference
+    }
+
+    /// Changes the keys of a table; other types have none.
+    fn keys_of(&mut self, name: &str, change: impl FnMut(&mut Key)) {
+        if let Some(Known::Table { keys, .. }) = self.types.get_mut(name) {
+            keys.iter_mut().for_each(change);
+        }
     }
 
     fn keys(&self, name: &str) -> Vec<Key> {
@@ -215,6 +136,7 @@ impl Reference {
             doc: doc.to_owned(),
             schema,
             required: false,
+            default: Default::Said(NOTHING.to_owned()),
         };
         let text = || json!({ "type": "string" });
         let table = |name: &str| json!({ "$ref": format!("#/definitions/{name}") });
@@ -225,16 +147,15 @@ impl Reference {
         let mut problems = vec![
             key(
                 "generator",
-                "One of the seeded generators, with its settings beside it.",
+                "Problems that are made from the recipe's seed: the generator's name, with its settings beside it.",
                 json!({ "enum": distill_data_gen::GeneratorConfig::KINDS }),
             ),
             key("jsonl", "A file of one JSON object a line.", text()),
             key("parquet", "A Parquet file, or a folder of them.", text()),
         ];
         problems.extend(optional(self.keys("FileConfig")));
-        let generators = ["ChainSumConfig", "LinearEquationConfig", "CountdownConfig", "BaseConversionConfig"];
-        for generator in generators {
-            for found in optional(self.keys(generator)) {
+        for (_, generator) in generators() {
+            for found in optional(self.keys(&generator)) {
                 if problems.iter().all(|known| known.name != found.name) {
                     problems.push(found);
                 }
@@ -242,11 +163,14 @@ impl Reference {
         }
         let teacher = vec![
             key("local", "A checkpoint that answers in this process: a Hugging Face folder or a GGUF file.", text()),
-            key(
-                "weights",
-                "With `local`: in which precision its weights are kept, `stored`, `f32`, `bf16`, `f16` or `q8_0`.",
-                text(),
-            ),
+            Key {
+                default: Default::Said("stored".to_owned()),
+                ..key(
+                    "weights",
+                    "With `local`: in which precision its weights are kept, `stored`, `f32`, `bf16`, `f16` or `q8_0`.",
+                    text(),
+                )
+            },
             key("http", "A model behind OpenAI-compatible endpoints.", table("Http")),
             key(
                 "ready-traces",
@@ -374,32 +298,10 @@ impl Reference {
     }
 }
 
-/// A struct with named fields or an enum of words that serde reads; nothing else.
-fn known(item: &Item) -> Option<(String, Known)> {
-    match item {
-        Item::Struct(item) => {
-            let (table, Fields::Named(fields)) = (serde(&item.attrs), &item.fields) else { return None };
-            let mut keys = Vec::new();
-            for field in &fields.named {
-                let said = serde(&field.attrs);
-                if says(&said, "skip") {
-                    continue;
-                }
-                keys.push(Key {
-                    name: kebab(&field.ident.as_ref()?.to_string()),
-                    doc: doc(&field.attrs),
-                    schema: schema(&field.ty),
-                    required: !is_optional(&field.ty) && !says(&said, "default") && !says(&table, "default"),
-                });
-            }
-            Some((item.ident.to_string(), Known::Table { doc: doc(&item.attrs), keys }))
-        }
-        Item::Enum(item) => {
-            let words = item.variants.iter().map(|variant| (kebab(&variant.ident.to_string()), doc(&variant.attrs)));
-            Some((item.ident.to_string(), Known::Choice { doc: doc(&item.attrs), words: words.collect() }))
-        }
-        _ => None,
-    }
+/// The generators with their configuration's type.
+fn generators() -> Vec<(&'static str, String)> {
+    let types = ["ChainSumConfig", "LinearEquationConfig", "CountdownConfig", "BaseConversionConfig"];
+    distill_data_gen::GeneratorConfig::KINDS.iter().copied().zip(types.map(str::to_owned)).collect()
 }
 
 /// The kinds of filters with their configuration's type, as the list has them.
@@ -585,5 +487,25 @@ fn every_shipped_recipe_is_one_by_the_schema() {
         let text = fs::read_to_string(&path).expect("a recipe");
         let recipe: toml::Value = toml::from_str(&text).expect("TOML");
         check(&recipe, &schema, &schema, &path.file_name().unwrap_or_default().to_string_lossy());
+    }
+}
+
+#[test]
+fn the_page_has_defaults_and_tells_types_of_one_name_apart() {
+    let (schema, page) = made();
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    // Two types are called `Cell`: the schema had the other one's words here, which the program refuses.
+    let by = &schema["definitions"]["Cell"]["enum"];
+    assert_eq!(*by, json!(["domain", "difficulty", "domain-and-difficulty"]), "quota.by");
+    for line in [
+        "| `concurrency` | whole number | 32 |",
+        "| `timeout-s` | whole number | 3600 |",
+        "| `betas` | [number, number] | [0.9, 0.95] |",
+        "| `on-unknown` | [OnUnknown](#onunknown) | keep |",
+        "| `save-every-seconds` | number | 10.0 |",
+        "| `terms` | [whole number, whole number] | [3, 4] |",
+        "## generator `countdown`",
+    ] {
+        assert!(page.contains(line), "the page lacks {line}");
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RandomConfig {
-    /// How many stay.
+    /// How many stay; of a file that is filtered alone, how many texts: rows of one text have one fate.
     pub count: Option<u32>,
     /// Which share stays, in 0 to 1.
     pub share: Option<f64>,

@@ -17,8 +17,8 @@ use crate::{
     session::{Mode, Session, Spec, Work, ready},
 };
 use anyhow::{Context, Result, bail, ensure};
-use distill_data_gen::{Columns, FileConfig, FileFormat, ProblemsConfig, ROWS};
-use distill_dataset::{Cancel, Keyed, Stage, Store};
+use distill_data_gen::{Columns, FileConfig, FileFormat, ProblemsConfig, ProblemsError, ROWS};
+use distill_dataset::{Cancel, Cell, DatasetError, Interrupted, Keyed, Rows, Stage, Store};
 use distill_filters::{FilterConfig, NearDuplicatesConfig};
 use serde_json::{Map, Value};
 use std::{
@@ -46,12 +46,17 @@ const TEXT_COLUMNS: [&str; 12] = [
 /// Columns that hold a conversation: what is asked in it is a row's text.
 const CONVERSATIONS: [&str; 3] = ["messages", "conversations", "conversation"];
 
+/// Rows whose value is looked at before a column is taken for a conversation.
+const LOOKED_AT: usize = 100;
+
 /// What is filtered by what.
 pub struct Task {
     recipe: Recipe,
     /// Its filter, where it is this one alone: the search reads texts where they lie.
     near: Option<NearDuplicatesConfig>,
     file: PathBuf,
+    /// Which of its columns is looked at.
+    column: String,
     out: PathBuf,
     /// What went, and why.
     dropped: PathBuf,
@@ -119,6 +124,12 @@ impl Task {
         );
         let filters = with.iter().map(|words| {
             let parts = parts(words);
+            ensure!(
+                FilterConfig::kinds().contains(&parts[0]),
+                "--with {words}: expected one of {}, found `{}`",
+                known.join(", "),
+                parts[0]
+            );
             let config = filter(parts[0], parts[1..].iter().copied())?;
             ensure!(config.on_problems(), "--with {words}: expected a filter of {}, found `{}`\nhint: the others judge traces: a recipe's `[[filters]]`", known.join(", "), config.kind());
             let reads = config.filter().is_some_and(|filter| filter.reads_benchmarks());
@@ -137,6 +148,7 @@ impl Task {
         let (file, format) = (args.file.clone(), format_of(&args.file)?);
         let known = distill_dataset::columns(&file, format)?;
         let columns = text_columns(&file, &known, args.text.as_deref(), "`--text COLUMN`")?;
+        let column = columns.question.iter().chain(&columns.conversation).next().cloned().unwrap_or_default();
         let out = args.out.clone().unwrap_or_else(|| beside(&file, format, name));
         let (dropped, work) = (with_ending(&out, "dropped.jsonl"), with_ending(&out, "work"));
         // A killed run may have left what it dropped; its work is still there then.
@@ -185,7 +197,7 @@ impl Task {
             shaping: Default::default(),
         };
         let store = Store::new(work.join("store"));
-        Ok(Task { recipe, near: None, file, out, dropped, work, store })
+        Ok(Task { recipe, near: None, file, column, out, dropped, work, store })
     }
 
     /// Filters, writes, and says what became of the rows.
@@ -206,10 +218,16 @@ impl Task {
         started(session.cancel.clone())?;
         let before = self.state()?;
         let mut writer = Writer::new(self)?;
-        match &self.near {
-            Some(near) => near::filter(self, near, &mut session, &mut writer)?,
-            None => self.judge(&mut session, &mut writer)?,
-        }
+        let filtered = match &self.near {
+            Some(near) => near::filter(self, near, &mut session, &mut writer),
+            None => self.judge(&mut session, &mut writer),
+        };
+        filtered.inspect_err(|error| {
+            // A file that cannot be read leaves nothing to go on from.
+            if is_unreadable(error) {
+                let _ = fs::remove_dir_all(&self.work);
+            }
+        })?;
         let counts = writer.finish(|| {
             ensure!(
                 self.state()? == before,
@@ -230,7 +248,7 @@ impl Task {
         let rows = session.stage(spec, |_| {
             Ok(Work::gather(|context, out| Ok(distill_data_gen::read_rows(config, (path, format), context, out)?)))
         })?;
-        filtering::check_files(session, &self.recipe)?;
+        filtering::check_files(session, &self.recipe).into_iter().next().map_or(Ok(()), Err)?;
         let benchmarks = filtering::benchmarks(session, &self.recipe)?;
         let judged = filtering::problems(session, &self.recipe, &benchmarks, std::slice::from_ref(&rows))?;
         let judged = judged.context("no filter")?;
@@ -262,6 +280,14 @@ impl Task {
         let state = self.file.metadata().and_then(|found| Ok((found.len(), found.modified()?)));
         state.with_context(|| format!("cannot read {}", self.file.display()))
     }
+}
+
+/// Whether a file could not be read, as far as an error tells.
+fn is_unreadable(error: &anyhow::Error) -> bool {
+    let is_foreign = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<ProblemsError>() || matches!(cause.downcast_ref(), Some(DatasetError::Foreign { .. }))
+    };
+    error.chain().any(is_foreign) && !error.chain().any(|cause| cause.is::<Interrupted>())
 }
 
 /// A filter of that kind with its settings, each `key=value`.
@@ -340,6 +366,7 @@ pub(crate) fn text_columns(path: &Path, known: &[(String, bool)], wanted: Option
         return Ok(Columns::question((*name).to_owned()));
     }
     if let Some(name) = lists.iter().find(|name| has(name, false)) {
+        is_conversation(path, name, how)?;
         return Ok(Columns::conversation((*name).to_owned()));
     }
     let found = known.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
@@ -348,6 +375,20 @@ pub(crate) fn text_columns(path: &Path, known: &[(String, bool)], wanted: Option
         path.display(),
         texts.join(", ")
     )
+}
+
+/// What a column that is no text holds is a list of turns, as far as its first value shows.
+fn is_conversation(path: &Path, name: &str, how: &str) -> Result<()> {
+    let rows = Rows::open(path, format_of(path)?, &[name])?.take(LOOKED_AT);
+    let mut values = rows.filter_map(|row| row.ok()?.cells.ok()?.pop()?).map(Cell::said);
+    let Some(value) = values.next() else { return Ok(()) };
+    ensure!(
+        value.starts_with("[{"),
+        "{}: column `{name}`: expected text, or a conversation (a list of turns with `role` and `content`), found {}\nhint: name a column of text with {how}; `{name}.KEY` reaches into an object",
+        path.display(),
+        value.chars().take(60).collect::<String>()
+    );
+    Ok(())
 }
 
 /// `data.jsonl` → `data.dedup.jsonl`; what was packed or an array becomes lines.

@@ -16,7 +16,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 #[command(
     name = "distill",
     version = env!("DISTILL_REVISION"),
-    after_help = "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 stopped by a budget, 130 interrupted with everything saved."
+    after_help = "Exit codes: 0 done, 1 failed, 2 used wrongly (what was typed or written is wrong, and nothing was done), 3 stopped by a budget, 130 interrupted with everything saved."
 )]
 pub struct Cli {
     /// What to do.
@@ -27,7 +27,7 @@ pub struct Cli {
     pub log: String,
     /// How a GPU computes, to find what is wrong with one: `products` (attention by products) in place of `fused` (by its own
     /// kernels, where there are some), `checked` (every operation is waited for, and named when it fails), or two with a comma.
-    #[arg(long, global = true, value_name = "WORDS", default_value = "", hide_default_value = true, value_parser = Operations::from_words)]
+    #[arg(long, global = true, value_name = "WORDS", default_value = "", hide = true, value_parser = Operations::from_words)]
     pub ops: Operations,
 }
 
@@ -38,23 +38,24 @@ pub enum Command {
     Init(InitArgs),
     /// Run every stage that is not already done.
     Run(RecipeArgs),
-    /// Say what would run and what is done: requests, tokens, money, memory, before anything is spent.
+    /// Say what would run and what is done: problems, requests, tokens, money, memory, before anything is spent.
+    #[command(mut_arg("rank", |arg| arg.hide(true)), mut_arg("world", |arg| arg.hide(true)), mut_arg("allow_empty", |arg| arg.hide(true)))]
     Plan(RecipeArgs),
-    /// Up to the teacher's traces.
+    /// Run the stages up to the teacher's traces.
     Sample(RecipeArgs),
-    /// Up to measured, judged and selected traces; of a file that is no recipe, filters on its rows.
+    /// Run the stages up to the selection of traces; or filter the rows of a file of data.
     Filter(FilterArgs),
-    /// Near duplicates out of a JSONL or Parquet file.
+    /// Take near duplicates out of a file of data.
     Dedup(DedupArgs),
-    /// What benchmarks contain out of a JSONL or Parquet file.
+    /// Take out of a file of data what benchmarks contain.
     Decontaminate(DecontaminateArgs),
-    /// Up to the shareable dataset in Parquet.
+    /// Run the stages up to the shareable dataset in Parquet.
     Export(RecipeArgs),
-    /// Up to the trained checkpoint.
+    /// Run the stages up to the trained checkpoint.
     Train(RecipeArgs),
-    /// Up to the evaluation before, after and of the teacher; on a file of problems, a checkpoint's or an endpoint's.
+    /// Run the stages up to the evaluations; or evaluate a checkpoint or an endpoint on a file of problems.
     Evaluate(EvaluateArgs),
-    /// Up to the published checkpoint: all stages.
+    /// Run all stages, up to the published checkpoint.
     Publish(RecipeArgs),
     /// The runs of a folder, and what came of each.
     List(ListArgs),
@@ -62,7 +63,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Write a run's report.html again.
     Report(RunArgs),
-    /// Read traces with their decisions: why a row was kept or dropped.
+    /// Read traces with their decisions (why a row was kept or dropped), and an evaluation's answers with their verdicts.
     Show(ShowArgs),
     /// Judge answers: JSON lines from standard input, or the rows of a file; JSON lines out.
     #[command(subcommand)]
@@ -73,7 +74,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Talk to a checkpoint in the terminal.
     Chat(ChatArgs),
-    /// What this machine has: devices, memory, disk.
+    /// What this machine has: devices, memory, disk, and the sandbox in which code is run.
     Doctor(DoctorArgs),
     /// Remove what no run uses any more from a store; answers stay.
     Gc(GcArgs),
@@ -172,11 +173,13 @@ pub struct RecipeArgs {
 
 /// A recipe that is filtered, or a file.
 #[derive(Args, Debug)]
+#[command(mut_arg("recipe", |arg| arg.value_name("RECIPE|FILE").help("The recipe, which ends in .toml, or a file of data: .jsonl, .ndjson or .json, packed by gzip or zstd too, or .parquet")))]
 pub struct FilterArgs {
     /// The recipe, which ends in `.toml`, or the file.
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// A filter of a file's rows and its settings, e.g. `--with language,max-share=0.2`; in the order given.
+    /// A filter of a file's rows and its settings, e.g. `--with language,max-share=0.2`; in the order given. Those that need a
+    /// row's text alone: language, duplicates, near-duplicates, coverage, random.
     #[arg(long, value_name = "KIND[,KEY=VALUE…]")]
     pub with: Vec<String>,
     /// The file's column of text.
@@ -192,6 +195,7 @@ pub struct FilterArgs {
 
 /// A recipe that is evaluated, or a file of problems with who answers them.
 #[derive(Args, Debug)]
+#[command(mut_arg("recipe", |arg| arg.value_name("RECIPE|FILE").help("The recipe, which ends in .toml, or a file of problems: .jsonl, .ndjson or .json, packed by gzip or zstd too, or .parquet. On a file each problem is asked once, at temperature 0.6 and top-p 0.95, for at most 4096 tokens, without an instruction to box the answer; `--set evaluation.…` changes that")))]
 pub struct EvaluateArgs {
     /// The recipe, which ends in `.toml`, or the file of problems.
     #[command(flatten)]
@@ -205,6 +209,10 @@ pub struct EvaluateArgs {
     /// The model's name at the endpoint.
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
+    /// What serves it, e.g. `vllm fp8`: tells two servers apart that call their models alike. Without it, answers of a model of
+    /// that name count as its own, wherever they were bought: an address is no part of who answers.
+    #[arg(long, value_name = "WORDS")]
+    pub served_as: Option<String>,
     /// The environment variable that holds the endpoint's key; the key itself is never an argument.
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,
@@ -219,7 +227,7 @@ pub struct EvaluateArgs {
 impl EvaluateArgs {
     /// Whether something is said that only a file of problems needs.
     pub fn names_subject(&self) -> bool {
-        let said = [&self.endpoint, &self.model, &self.api_key_env, &self.question, &self.answer];
+        let said = [&self.endpoint, &self.model, &self.served_as, &self.api_key_env, &self.question, &self.answer];
         self.checkpoint.is_some() || said.iter().any(|value| value.is_some())
     }
 }
@@ -227,7 +235,7 @@ impl EvaluateArgs {
 /// A file whose rows are looked at.
 #[derive(Args, Clone, Debug)]
 pub struct FileArgs {
-    /// The file: `.jsonl` or `.parquet`.
+    /// The file: `.jsonl`, `.ndjson` or `.json`, packed by gzip or zstd too, or `.parquet`.
     pub file: PathBuf,
     /// Its column of text; `problem`, `question`, `prompt`, `text` and others are found.
     #[arg(long, value_name = "COLUMN")]
@@ -263,7 +271,7 @@ pub struct DecontaminateArgs {
     /// The file.
     #[command(flatten)]
     pub file: FileArgs,
-    /// A benchmark's problems: `.jsonl` or `.parquet`, with `:COLUMN` behind it where its column is not found; may be given
+    /// A benchmark's problems, a file of the same kinds, with `:COLUMN` behind it where its column is not found; may be given
     /// several times.
     #[arg(long, value_name = "FILE[:COLUMN]", required = true)]
     pub against: Vec<PathBuf>,
@@ -310,14 +318,20 @@ pub struct ShowArgs {
     /// Where.
     #[command(flatten)]
     pub run: RunArgs,
-    /// A trace's id, or its beginning: that trace, whole.
+    /// A trace's id, or its beginning: that trace with all that filters measured; of an evaluation, a problem's.
     pub id: Option<String>,
     /// Only traces dropped for this reason, e.g. `unequal` or `verify`.
     #[arg(long, value_name = "REASON")]
     pub dropped: Option<String>,
-    /// Only traces on which a filter could not decide.
+    /// Only traces on which a filter could not decide; of an evaluation, attempts that could not be judged.
     #[arg(long)]
     pub unknown: bool,
+    /// In place of traces, what a model answered in the run's evaluation: its name, as scores have it.
+    #[arg(long, value_name = "SUBJECT", conflicts_with = "rendered")]
+    pub evaluation: Option<String>,
+    /// In place of traces, attempts of the run's evaluations that are wrong or undecided.
+    #[arg(long, conflicts_with = "rendered")]
+    pub wrong: bool,
     /// What the student is taught instead: examples with the chat template, what carries loss in green (in ⟦ ⟧ without
     /// colours).
     #[arg(long, conflicts_with_all = ["dropped", "unknown", "json"])]
@@ -383,7 +397,8 @@ pub struct VerifyCodeArgs {
     /// The Python that runs Python; the first `python3` by default.
     #[arg(long, value_name = "PROGRAM")]
     pub python: Option<PathBuf>,
-    /// CPU seconds for a run where its tests do not say; three times as much in wall time.
+    /// CPU seconds for a run where its tests do not say; three times as much in wall time. A solution that took longer on a machine
+    /// that turns out to be slow is judged again with as much more of both.
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub cpu_seconds: u64,
     /// Memory for a run in MiB, where its tests do not say.

@@ -9,7 +9,7 @@ use crate::{
     compared, convert,
     cuts::{self, Ran},
     doctor,
-    explained::explain,
+    explained::{Misused, explain},
     gc, init, known, launch, list, plan,
     preflight::Unfit,
     progress::Reporter,
@@ -46,18 +46,6 @@ enum Ending {
     Interrupted = 130,
 }
 
-/// What was asked for makes no sense, or not here; nothing was done.
-#[derive(Debug)]
-struct Misused(String);
-
-impl std::fmt::Display for Misused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Misused {}
-
 /// Runs a command. Data goes to standard output, everything else to standard error.
 pub fn execute(cli: Cli, secrets: Secrets<'_>, color: bool) -> ExitCode {
     cli.ops.set();
@@ -78,7 +66,7 @@ pub fn execute(cli: Cli, secrets: Secrets<'_>, color: bool) -> ExitCode {
 
 fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
     match command {
-        Command::Init(args) => print(&init::write(&args.file, &args.from).map_err(|error| Misused(explain(&error)))?),
+        Command::Init(args) => print(&init::write(&args.file, &args.from).map_err(Misused::by)?),
         Command::Run(args) | Command::Publish(args) => run_recipe(&args, Until::Publish, secrets),
         Command::Plan(args) => plan_recipe(&args, secrets),
         Command::Sample(args) => run_recipe(&args, Until::Sample, secrets),
@@ -90,7 +78,7 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
         Command::Export(args) => run_recipe(&args, Until::Export, secrets),
         Command::Train(args) => run_recipe(&args, Until::Train, secrets),
         Command::Evaluate(args) => evaluate(&args, secrets),
-        Command::List(args) => print(&safe(&list::render(&args.runs, args.json)?, args.json)),
+        Command::List(args) => print(&safe(&list::render(&args.runs, args.json).map_err(Misused::by)?, args.json)),
         Command::Gc(args) => {
             let swept = gc::sweep(&Store::new(&args.store), &args.runs, &args.answers, args.dry_run)?;
             let text = if args.json { serde_json::to_string_pretty(&swept)? + "\n" } else { swept.told() };
@@ -125,15 +113,19 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
             set_threads(args.decode.threads)?;
             talk::talk(&args, color)
         }
-        Command::Teacher(TeacherCommand::Hosts(args)) => print(&known::hosts(args.name.as_deref())?),
-        Command::Teacher(TeacherCommand::Models(args)) => print(&known::models(args.name.as_deref())?),
+        Command::Teacher(TeacherCommand::Hosts(args)) => {
+            print(&known::hosts(args.name.as_deref()).map_err(Misused::by)?)
+        }
+        Command::Teacher(TeacherCommand::Models(args)) => {
+            print(&known::models(args.name.as_deref()).map_err(Misused::by)?)
+        }
         Command::Teacher(TeacherCommand::Probe(args)) => {
-            let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+            let recipe = recipe_of(&args.recipe, &args.overrides)?;
             let text = known::probe(&recipe, &Store::new(&args.store), args.json, secrets)?;
             print(&safe(&text, args.json))
         }
         Command::Teacher(TeacherCommand::Launch(args)) => {
-            let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+            let recipe = recipe_of(&args.recipe, &args.overrides)?;
             let cancel = Cancel::default();
             stop_on_signal(cancel.clone())?;
             launch::launch(&recipe, &Store::new(&args.store), args.dry_run, &cancel, &mut |text| print(text))
@@ -146,10 +138,11 @@ fn dispatch(command: Command, secrets: Secrets<'_>, color: bool) -> Result<()> {
 }
 
 fn run_recipe(args: &RecipeArgs, until: Until, secrets: Secrets<'_>) -> Result<()> {
-    run_until(args, &Recipe::load(&args.recipe, &args.overrides)?, until, secrets)
+    run_until(args, &recipe_of(&args.recipe, &args.overrides)?, until, secrets).map(drop)
 }
 
-fn run_until(args: &RecipeArgs, recipe: &Recipe, until: Until, secrets: Secrets<'_>) -> Result<()> {
+/// How many stages were made.
+fn run_until(args: &RecipeArgs, recipe: &Recipe, until: Until, secrets: Secrets<'_>) -> Result<usize> {
     set_threads(args.threads)?;
     // All cuts are read before anything is run.
     let cuts = cuts_of(recipe, args)?;
@@ -166,8 +159,10 @@ fn run_until(args: &RecipeArgs, recipe: &Recipe, until: Until, secrets: Secrets<
         Ok((session, report))
     };
     let (session, report) = run(recipe)?;
+    let made = session.num_made();
     if cuts.is_empty() || until == Until::Sample {
-        return print(&safe(&status::summary(&session, &report, args.json)?, args.json));
+        print(&safe(&status::summary(&session, &report, args.json)?, args.json))?;
+        return Ok(made);
     }
     let mut ran = vec![Ran { name: recipe.name.clone(), view: Ok(View::read(&session.folder)?) }];
     let mut failed = Vec::new();
@@ -189,7 +184,19 @@ fn run_until(args: &RecipeArgs, recipe: &Recipe, until: Until, secrets: Secrets<
         print(&safe(&(status::summary(&session, &report, false)? + &cuts::render(&ran)), false))?;
     }
     anyhow::ensure!(failed.is_empty(), "of {} cuts, {} failed: {}", cuts.len(), failed.len(), failed.join(", "));
-    Ok(())
+    Ok(made)
+}
+
+/// The recipe of a file, which is no file of data.
+fn recipe_of(path: &Path, overrides: &[String]) -> Result<Recipe> {
+    if distill_data_gen::format_of(path).is_some() {
+        let file = path.display();
+        let hint = format!(
+            "`distill evaluate {file} --checkpoint DIR` measures a model on it, `distill filter {file} --with KIND` filters it; a recipe names it: `distill init my.toml`"
+        );
+        return Err(Misused(format!("{file}: expected a recipe (TOML), found a file of data\nhint: {hint}")).into());
+    }
+    Recipe::load(path, overrides)
 }
 
 /// The recipe's cuts, each a recipe of its own.
@@ -206,9 +213,18 @@ fn evaluate(args: &EvaluateArgs, secrets: Secrets<'_>) -> Result<()> {
     if !is_recipe(&args.recipe.recipe) {
         let recipe = compared::recipe(args).map_err(|error| match error.is::<RecipeError>() {
             true => error,
-            false => Misused(explain(&error)).into(),
+            false => Misused::by(error).into(),
         })?;
-        return run_until(&args.recipe, &recipe, Until::Evaluate, secrets);
+        let made = run_until(&args.recipe, &recipe, Until::Evaluate, secrets)?;
+        // Who is behind an address is not known: what was bought of this name before counts as this server's.
+        if let (0, Some(url)) = (made, &args.endpoint) {
+            let model = args.model.as_deref().unwrap_or_default();
+            let note = format!(
+                "note: nothing was asked of {url}: what is there was answered earlier under the name `{model}`, wherever that was served\nhint: an address is no part of who answers; `--served-as WORDS` tells two servers of one name apart"
+            );
+            let _ = writeln!(std::io::stderr(), "{}", printable(&note));
+        }
+        return Ok(());
     }
     let message = "`--checkpoint`, `--endpoint` and columns are for a file of problems: expected none beside a recipe\nhint: a recipe names who is compared in `[[evaluation.subjects]]`";
     anyhow::ensure!(!args.names_subject(), Misused(message.to_owned()));
@@ -233,7 +249,7 @@ fn filter(args: FilterArgs, secrets: Secrets<'_>) -> Result<()> {
 
 /// Filters alone on a file. What cannot be begun was asked for wrongly.
 fn alone(args: &FileArgs, task: Result<Task>) -> Result<()> {
-    let task = task.map_err(|error| Misused(explain(&error)))?;
+    let task = task.map_err(Misused::by)?;
     set_threads(args.threads)?;
     print(&safe(&task.run(Reporter::detect(), stop_on_signal, args.json)?, args.json))
 }
@@ -241,13 +257,13 @@ fn alone(args: &FileArgs, task: Result<Task>) -> Result<()> {
 /// Problems are made aside, since all that is counted depends on them; nothing stays.
 fn plan_recipe(args: &RecipeArgs, secrets: Secrets<'_>) -> Result<()> {
     set_threads(args.threads)?;
-    let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+    let recipe = recipe_of(&args.recipe, &args.overrides)?;
     cuts_of(&recipe, args)?;
     let mut session = session(args, &recipe, Mode::Plan, Reporter::Bars)?;
     let aside = tempfile::Builder::new().prefix("distill-plan-").tempdir().context("no folder for temporary files")?;
     session.aside = Some(Store::new(aside.path()));
     stop_on_signal(session.cancel.clone())?;
-    let begun = run::problems(&mut session, &recipe)?;
+    let begun = run::problems(&mut session, &recipe, secrets)?;
     run::onward(&mut session, &recipe, &begun, secrets)?;
     let plan = plan::render(&session, &recipe, (&begun, secrets), args.json)?;
     print(&safe(&plan.text, args.json))?;
@@ -258,7 +274,7 @@ fn plan_recipe(args: &RecipeArgs, secrets: Secrets<'_>) -> Result<()> {
 const MATH_BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 fn verify_math(args: &VerifyMathArgs) -> Result<()> {
-    let policy = verify::policy(&args.policy)?;
+    let policy = verify::policy(&args.policy).map_err(Misused::by)?;
     let columns = Columns { gold: args.gold.clone(), ..Columns::of(&args.rows) };
     let input = input(&args.rows, &columns, Judged::Math)?;
     verify::judge(input, Pace::of(args.threads, MATH_BATCH), move |number, line: Result<&str, &str>| {
@@ -276,7 +292,7 @@ fn verify_code(args: &VerifyCodeArgs) -> Result<()> {
 }
 
 fn input(rows: &DataArgs, columns: &Columns, judged: Judged) -> Result<Input> {
-    Input::open(rows.data.as_deref(), columns, judged).map_err(|error| Misused(explain(&error)).into())
+    Ok(Input::open(rows.data.as_deref(), columns, judged).map_err(Misused::by)?)
 }
 
 fn session(args: &RecipeArgs, recipe: &Recipe, mode: Mode, reporter: Reporter) -> Result<Session> {
@@ -290,7 +306,7 @@ fn session(args: &RecipeArgs, recipe: &Recipe, mode: Mode, reporter: Reporter) -
     };
     let store = Store::new(&args.place.store);
     let mut session = Session::new(mode, store, &args.place.runs, &args.device, record, reporter);
-    session.rank = rank::of(args.rank, args.world, &|name| std::env::var(name).ok())?;
+    session.rank = rank::of(args.rank, args.world, &|name| std::env::var(name).ok()).map_err(Misused::by)?;
     session.wants_rows = !args.allow_empty;
     Ok(session)
 }
@@ -318,13 +334,12 @@ fn folder(args: &RunArgs) -> Result<PathBuf> {
     let name = given.file_stem().unwrap_or_default();
     let candidates = [args.runs.join(&args.run), given.to_owned(), args.runs.join(name)];
     let found = candidates.iter().find(|folder| folder.join(record::FILE).is_file());
-    found.cloned().with_context(|| {
-        format!(
-            "no run `{}`: expected {}\nhint: `distill run RECIPE` makes it",
-            args.run,
-            candidates[0].join(record::FILE).display()
-        )
-    })
+    let missing = || {
+        let expected = candidates[0].join(record::FILE);
+        let hint = "`distill list` names the runs that are there, `distill run RECIPE` makes one";
+        Misused(format!("no run `{}`: expected {}\nhint: {hint}", args.run, expected.display()))
+    };
+    Ok(found.cloned().ok_or_else(missing)?)
 }
 
 /// Text or JSON that a terminal does not obey.
@@ -357,7 +372,7 @@ fn is_unfit(cause: &(dyn std::error::Error + 'static)) -> bool {
 
 fn ending(error: &anyhow::Error) -> Ending {
     let is = |wanted: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(wanted);
-    if error.is::<RecipeError>() || error.is::<Misused>() || is(|cause| cause.is::<Unfit>() || is_unfit(cause)) {
+    if error.is::<RecipeError>() || is(|cause| cause.is::<Misused>() || cause.is::<Unfit>() || is_unfit(cause)) {
         Ending::UsedWrongly
     } else if is(|cause| {
         matches!(cause.downcast_ref(), Some(distill_data_gen::SamplingError::Budget { .. }))

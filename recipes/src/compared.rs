@@ -1,14 +1,23 @@
 //! A checkpoint, or a model behind an endpoint, evaluated on a file of problems: a recipe of one stage that nobody has to
-//! write. From what was typed comes the recipe's text; from there on it is a recipe like any other, with a run of its own.
+//! write. From what was typed comes the recipe's text; from there on it is a recipe like any other, with a run of its own: its
+//! name ends in a digest of all that was typed and of the checkpoint's content, so that no two evaluations share a run.
 
 use crate::{
     alone::{format_of, text_columns},
     cli::EvaluateArgs,
+    identity::Outside,
     recipe::Recipe,
 };
 use anyhow::{Context, Result, ensure};
 use distill_data_gen::FileFormat;
-use std::{fmt::Write, path::Path};
+use distill_dataset::Digest;
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+/// Digits of the digest in a run's name.
+const NAME_DIGITS: usize = 6;
 
 /// Columns that hold a right answer, the likeliest first.
 const ANSWER_COLUMNS: [&str; 7] = ["answer", "final_answer", "gold", "target", "expected", "label", "solution"];
@@ -18,14 +27,34 @@ const ANSWER_COLUMNS: [&str; 7] = ["answer", "final_answer", "gold", "target", "
 /// # Errors
 /// When nobody or too much is named to answer, or the file lacks a column.
 pub fn recipe(args: &EvaluateArgs) -> Result<Recipe> {
-    let file = &args.recipe.recipe;
-    let text = text(args, file)?;
-    let overrides = &args.recipe.overrides;
-    Recipe::of_text(&text, Path::new("evaluate.toml"), overrides)
+    let (file, overrides) = (&args.recipe.recipe, &args.recipe.overrides);
+    let (subject, who) = subject(args)?;
+    let text = text(args, file, (&subject, &who))?;
+    let mut typed = Digest::new("evaluated");
+    typed.field(&text);
+    for change in overrides {
+        typed.field(change);
+    }
+    if let Some(dir) = &args.checkpoint {
+        // Another training may have put another model where this one was.
+        typed.field(&Outside::read(&args.recipe.place.store).checkpoint(dir)?);
+    }
+    let stem = safe(&file.file_stem().unwrap_or_default().to_string_lossy());
+    let digest: String = typed.finish_short().chars().take(NAME_DIGITS).collect();
+    let name = format!("{stem}-{subject}-{digest}");
+    let recipe = Recipe::of_text(&format!("name = {}\n{text}", quoted(&name)), Path::new("evaluate.toml"), overrides)?;
+    Ok(Recipe { path: told(args, file), ..recipe })
 }
 
-/// The recipe's text.
-fn text(args: &EvaluateArgs, file: &Path) -> Result<String> {
+/// What was typed, for people, in place of a recipe's file.
+fn told(args: &EvaluateArgs, file: &Path) -> PathBuf {
+    let endpoint = args.endpoint.iter().map(|url| format!("{} at {url}", args.model.as_deref().unwrap_or_default()));
+    let who = args.checkpoint.iter().map(|dir| dir.display().to_string()).chain(endpoint).collect::<String>();
+    PathBuf::from(format!("{} by {who}", file.display()))
+}
+
+/// The recipe's text without its name.
+fn text(args: &EvaluateArgs, file: &Path, (subject, who): (&str, &str)) -> Result<String> {
     let format = format_of(file)?;
     let known = distill_dataset::columns(file, format)?;
     let question = text_columns(file, &known, args.question.as_deref(), "`--question COLUMN`")?;
@@ -43,11 +72,9 @@ fn text(args: &EvaluateArgs, file: &Path) -> Result<String> {
             columns.join(", ")
         )
     })?;
-    let (subject, who) = subject(args)?;
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let path = std::path::absolute(file).with_context(|| format!("cannot find {}", file.display()))?;
     let kind = if format == FileFormat::Jsonl { "jsonl" } else { "parquet" };
-    let mut text = format!("name = {}\nseed = 17\n\n[evaluation]\n", quoted(&safe(&format!("{stem}-{subject}"))));
+    let mut text = "seed = 17\n\n[evaluation]\n".to_owned();
     // Writing into a string cannot fail.
     let _ = writeln!(
         text,
@@ -55,7 +82,7 @@ fn text(args: &EvaluateArgs, file: &Path) -> Result<String> {
         quoted(&path.to_string_lossy()),
         quoted(question),
         quoted(answer),
-        quoted(&subject),
+        quoted(subject),
     );
     Ok(text)
 }
@@ -64,7 +91,11 @@ fn text(args: &EvaluateArgs, file: &Path) -> Result<String> {
 fn subject(args: &EvaluateArgs) -> Result<(String, String)> {
     match (&args.checkpoint, &args.endpoint) {
         (Some(dir), None) => {
-            ensure!(args.model.is_none(), "`--model` is for `--endpoint`: expected none beside `--checkpoint`");
+            let of_endpoint = args.model.is_none() && args.served_as.is_none();
+            ensure!(
+                of_endpoint,
+                "`--model` and `--served-as` are for `--endpoint`: expected neither beside `--checkpoint`"
+            );
             let path = std::path::absolute(dir).with_context(|| format!("cannot find {}", dir.display()))?;
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             Ok((named(&name), format!("local = {}\n", quoted(&path.to_string_lossy()))))
@@ -74,8 +105,10 @@ fn subject(args: &EvaluateArgs) -> Result<(String, String)> {
                 "`--endpoint`: expected `--model NAME` beside it, found none\nhint: the name under which the endpoint serves it",
             )?;
             let mut who = format!("http = {{ url = {}, model = {}", quoted(url), quoted(model));
-            if let Some(name) = &args.api_key_env {
-                let _ = write!(who, ", api-key-env = {}", quoted(name));
+            for (key, said) in [("api-key-env", &args.api_key_env), ("served-as", &args.served_as)] {
+                if let Some(said) = said {
+                    let _ = write!(who, ", {key} = {}", quoted(said));
+                }
             }
             Ok((named(model.rsplit('/').next().unwrap_or(model)), who + " }\n"))
         }

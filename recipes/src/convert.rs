@@ -1,6 +1,6 @@
 //! `distill convert`: any checkpoint into a Hugging Face folder or a GGUF file. The result appears under its name whole.
 
-use crate::cli::ConvertArgs;
+use crate::{cli::ConvertArgs, explained::Misused, student};
 use anyhow::{Context, Result, bail};
 use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, Dtype, Vocabulary, write_gguf};
@@ -22,14 +22,16 @@ pub fn convert(args: &ConvertArgs) -> Result<String> {
         add_tokens: args.add_tokens.clone(),
         add_special_tokens: args.add_special_tokens.clone(),
     };
-    surgery.check().map_err(|message| anyhow::anyhow!(message.replace('`', "")))?;
+    surgery.check().map_err(|message| Misused(message.replace('`', "")))?;
     let to_gguf = args.to.extension().is_some_and(|extension| extension == "gguf");
     let dtype = args.dtype.as_deref().map(|name| dtype(name, to_gguf)).transpose()?;
-    if !args.from.exists() {
-        bail!("no checkpoint at {}: expected a Hugging Face folder or a GGUF file", args.from.display());
+    // A file is for its reader to refuse.
+    if args.from.is_dir() || !args.from.exists() {
+        student::there(&args.from)?;
     }
     if args.to.exists() {
-        bail!("{} exists\nhint: remove it, or give another name", args.to.display());
+        let to = args.to.display();
+        bail!(Misused(format!("{to}: expected nothing there yet\nhint: remove it, or give another name")));
     }
     let scratch = Scratch::beside(&args.to)?;
     if to_gguf {
@@ -70,11 +72,12 @@ fn dtype(name: &str, to_gguf: bool) -> Result<Dtype> {
     let plain = [Dtype::F32, Dtype::F16, Dtype::BF16];
     let quantised: &[Dtype] = if to_gguf { &[Dtype::Q8_0, Dtype::Q4_0] } else { &[] };
     let known = || plain.iter().chain(quantised).copied();
-    known().find(|dtype| dtype.ggml_name() == name || dtype.name() == name).with_context(|| {
+    let found = known().find(|dtype| dtype.ggml_name() == name || dtype.name() == name);
+    Ok(found.ok_or_else(|| {
         let names: Vec<&str> = known().map(Dtype::ggml_name).collect();
         let hint = if to_gguf { "" } else { "\nhint: quantised weights need a target that ends in .gguf" };
-        format!("--dtype: expected one of {}, found {name:?}{hint}", names.join(", "))
-    })
+        Misused(format!("--dtype: expected one of {}, found {name:?}{hint}", names.join(", ")))
+    })?)
 }
 
 /// What is at `path` now, read back.

@@ -1,4 +1,16 @@
-//! An error as people read it.
+//! An error as people read it, and the one that says that what was typed is wrong.
+
+/// What was typed or written is wrong, and nothing was done: files that are not there, names that do not exist, unknown values.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misused(pub(crate) String);
+
+impl Misused {
+    /// Whatever `error` says, as what is wrong with what was typed.
+    pub(crate) fn by(error: impl Into<anyhow::Error>) -> Misused {
+        Misused(explain(&error.into()))
+    }
+}
 
 /// An error with its causes, none said twice, hints last.
 pub(crate) fn explain(error: &anyhow::Error) -> String {

@@ -9,7 +9,7 @@ use crate::{
     teachers::Teacher,
     verify,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use distill_dataset::Dataset;
 use distill_filters::{
     Contests, Filter, FilterConfig, Inputs, JUDGEMENTS, OnUnknown, PROBLEM_SELECTION, SELECTION, Survey, Tables,
@@ -106,16 +106,15 @@ pub(crate) fn benchmarks(session: &mut Session, recipe: &Recipe) -> Result<Vec<(
 }
 
 /// Tries the files from outside that filters read, before anything is bought.
-///
-/// # Errors
-/// Which filter's file is missing or damaged.
-pub(crate) fn check_files(session: &Session, recipe: &Recipe) -> Result<()> {
+/// Every filter whose file is missing or damaged is an error.
+pub(crate) fn check_files(session: &Session, recipe: &Recipe) -> Vec<Error> {
+    let mut faults = Vec::new();
     for (key, filters) in [("filters", &recipe.filters), ("problem-filters", &recipe.problem_filters)] {
         for (index, filter) in filters.iter().enumerate().filter_map(|(index, it)| Some((index, it.filter()?))) {
-            files_of(session, filter).with_context(|| format!("`{key}.{index}`"))?;
+            faults.extend(files_of(session, filter).with_context(|| format!("`{key}.{index}`")).err());
         }
     }
-    Ok(())
+    faults
 }
 
 /// The digest of the files from outside that decide a filter's measures, where there are some.

@@ -4,7 +4,7 @@
 //! A stage is used when the record of a run has its key: of every run in the folders of runs that are named, and of every run
 //! that the store has a note of (`users.rs`). A record that cannot be read stops everything: what it uses is not known.
 
-use crate::{list, record::RunRecord, users};
+use crate::{explained::Misused, list, record::RunRecord, users};
 use anyhow::{Context, Result, bail, ensure};
 use distill_dataset::{Liveness, Owner, Store, entries};
 use serde::Serialize;
@@ -44,7 +44,14 @@ pub struct Swept {
 /// When a record cannot be read, another process works on the store, no run is known, or the disk refuses.
 pub fn sweep(store: &Store, runs: &[PathBuf], answers: &[String], dry_run: bool) -> Result<Swept> {
     let root = store.root();
-    ensure!(root.is_dir(), "{}: expected a store, found no folder\nhint: `--store DIR` names it", root.display());
+    let missing = |what: &str, folder: &Path, key: &str| {
+        Misused(format!("{}: expected {what}, found no folder\nhint: `{key} DIR` names it", folder.display()))
+    };
+    ensure!(root.is_dir(), missing("a store", root, "--store"));
+    for folder in runs {
+        // What its runs use is not known.
+        ensure!(folder.is_dir(), missing("a folder of runs", folder, "--runs"));
+    }
     let owner = if dry_run { None } else { Some(Owner::register(&store.owners(), TTL)?) };
     if let Some(owner) = &owner {
         alone(store, owner)?;
@@ -58,8 +65,10 @@ pub fn sweep(store: &Store, runs: &[PathBuf], answers: &[String], dry_run: bool)
     users.dedup();
     ensure!(
         !users.is_empty(),
-        "{}: expected runs that use it, found none: everything would go\nhint: `--runs DIR` names their folder; to remove it all, remove the folder",
-        root.display()
+        Misused(format!(
+            "{}: expected runs that use it, found none: everything would go\nhint: `--runs DIR` names their folder; to remove it all, remove the folder",
+            root.display()
+        ))
     );
     let used = used(&users)?;
     let mut swept = Swept { folders: Vec::new(), answers: Vec::new(), runs: users, dry_run };
@@ -81,7 +90,8 @@ pub fn sweep(store: &Store, runs: &[PathBuf], answers: &[String], dry_run: bool)
     for name in answers {
         let Some((path, _)) = bought.iter().find(|(_, known)| known == name) else {
             let known: Vec<&str> = bought.iter().map(|(_, name)| name.as_str()).collect();
-            bail!("--answers {name}: expected a folder of answers, one of {}, found none", known.join(", "));
+            let known = known.join(", ");
+            bail!(Misused(format!("--answers {name}: expected a folder of answers, one of {known}, found none")));
         };
         swept.folders.push((path.clone(), bytes(path)));
     }

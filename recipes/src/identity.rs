@@ -4,7 +4,8 @@
 //! store. One that was changed within the last seconds is not remembered, since a second change could leave its time as
 //! it is.
 
-use anyhow::{Context, Result, bail};
+use crate::student;
+use anyhow::{Context, Result};
 use distill_chat::Chat;
 use distill_dataset::{Dataset, Digest, digest_file, read_regular, write_whole};
 use distill_teacher_local::Precision;
@@ -111,14 +112,9 @@ impl Outside {
     /// # Errors
     /// When it is not there or cannot be read.
     pub fn checkpoint(&self, dir: &Path) -> Result<String> {
+        student::there(dir)?;
         if dir.extension().is_some_and(|extension| extension == "gguf") {
             return self.files("checkpoint", &[dir.to_owned()]);
-        }
-        if !dir.is_dir() {
-            bail!(
-                "no checkpoint at {}: expected a folder with config.json, model.safetensors and tokenizer.json, or a .gguf file",
-                dir.display()
-            );
         }
         let decides = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -1,8 +1,12 @@
 //! `distill init`: a commented recipe to begin with. Nothing is asked; what there is to choose are flags.
 
 use crate::recipe::is_file_name;
-use anyhow::{Context, Result, ensure};
-use std::{fs::File, io::Write, path::Path};
+use anyhow::{Context, Result, anyhow, ensure};
+use std::{
+    fs::File,
+    io::{ErrorKind, Write},
+    path::Path,
+};
 
 /// Recipes to begin with, the usual one first: what each is called, and its text.
 pub const STARTS: [(&str, &str); 3] = [
@@ -28,8 +32,14 @@ pub fn write(path: &Path, from: &str) -> Result<String> {
     let text = text.replace(&format!("name = \"{from}\""), &format!("name = \"{stem}\""));
     let text = text.replace(&format!("recipes/starts/{from}.toml"), &path.display().to_string());
     let created = File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
-    created
-        .with_context(|| format!("cannot write {}\nhint: what is there already is left as it is", path.display()))?;
+    created.map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::AlreadyExists => "\nhint: what is there is left as it is; give another name",
+            ErrorKind::NotFound => "\nhint: the folder has to be there",
+            _ => "",
+        };
+        anyhow!("cannot write {}: {error}{hint}", path.display())
+    })?;
     let next = if from == "compare" { "evaluate" } else { "run" };
     let path = path.display();
     Ok(format!("wrote {path}\nnext: edit it, then `distill plan {path}`, then `distill {next} {path}`\n"))

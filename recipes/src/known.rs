@@ -1,6 +1,7 @@
 //! `distill teacher hosts`, `models` and `probe`: what the profiles say, and what an endpoint shows of itself, for people.
 
 use crate::{
+    explained::Misused,
     identity::Outside,
     recipe::{Recipe, TeacherConfig},
     teachers::{Secrets, Teacher},
@@ -109,7 +110,8 @@ pub fn probe(recipe: &Recipe, store: &Store, as_json: bool, secrets: Secrets<'_>
             all.extend(teacher.probe(store, secrets)?);
         }
     }
-    ensure!(!all.is_empty(), "expected a source whose teacher is an endpoint, found none");
+    let none = "the recipe: expected a source whose teacher is an endpoint, found none";
+    ensure!(!all.is_empty(), Misused(none.to_owned()));
     let faults: Vec<&str> = all.iter().filter_map(|probed| probed.fault.as_deref()).collect();
     ensure!(faults.len() < all.len(), "{}", faults.join("\n"));
     if as_json {

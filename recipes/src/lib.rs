@@ -24,6 +24,7 @@
 
 pub mod alone;
 mod asking;
+pub mod attempts;
 pub mod buying;
 pub mod cli;
 pub mod command;
@@ -32,6 +33,7 @@ pub mod convert;
 mod cuts;
 mod data;
 pub mod doctor;
+mod doubts;
 mod explained;
 mod filtering;
 pub mod gc;

@@ -16,6 +16,8 @@ struct Line {
     kept: String,
     scores: String,
     finished: String,
+    /// The recipe's file, or what was typed in its place, and what was set.
+    recipe: String,
 }
 
 /// The runs of a folder, those that cannot be read with the reason.
@@ -40,17 +42,18 @@ pub fn render(runs: &Path, as_json: bool) -> Result<String> {
         width(|line| &line.stages, "stages"),
         width(|line| &line.kept, "kept"),
         width(|line| &line.scores, "pass@1"),
+        width(|line| &line.finished, "last made"),
     );
     let mut text = String::new();
-    let mut row = |name: &str, stages: &str, kept: &str, scores: &str, finished: &str| {
-        let (a, b, c, d) = widths;
-        let row = format!("{name:<a$}  {stages:<b$}  {kept:<c$}  {scores:<d$}  {finished}");
+    let mut row = |[name, stages, kept, scores, finished, recipe]: [&str; 6]| {
+        let (a, b, c, d, e) = widths;
+        let row = format!("{name:<a$}  {stages:<b$}  {kept:<c$}  {scores:<d$}  {finished:<e$}  {recipe}");
         // Writing into a string cannot fail.
         let _ = writeln!(text, "{}", row.trim_end());
     };
-    row("run", "stages", "kept", "pass@1", "last made");
-    for Line { name, stages, kept, scores, finished } in &lines {
-        row(name, stages, kept, scores, finished);
+    row(["run", "stages", "kept", "pass@1", "last made", "recipe"]);
+    for Line { name, stages, kept, scores, finished, recipe } in &lines {
+        row([name, stages, kept, scores, finished, recipe]);
     }
     Ok(text)
 }
@@ -78,7 +81,8 @@ fn line(view: Result<View>, folder: &Path) -> Line {
         Err(error) => {
             let why = error.to_string().lines().next().unwrap_or_default().to_owned();
             let empty = String::new;
-            return Line { name, stages: "unreadable".to_owned(), kept: empty(), scores: empty(), finished: why };
+            let stages = "unreadable".to_owned();
+            return Line { name, stages, kept: empty(), scores: empty(), finished: empty(), recipe: why };
         }
     };
     let done = view.manifests().count();
@@ -91,6 +95,11 @@ fn line(view: Result<View>, folder: &Path) -> Line {
         kept: view.funnel().map_or(String::new(), |funnel| format!("{} of {traces}", funnel.kept)),
         scores: scores.join(", "),
         finished: finished(&view).unwrap_or_default().to_owned(),
+        recipe: std::iter::once(&view.record.recipe)
+            .chain(&view.record.overrides)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" "),
     }
 }
 
@@ -103,6 +112,7 @@ fn as_value(view: Result<View>, folder: &Path) -> Value {
         view.scores().map(|(subject, score)| (subject.to_owned(), json!(score))).collect();
     json!({
         "name": view.record.name, "folder": folder.display().to_string(), "recipe": view.record.recipe,
+        "overrides": view.record.overrides,
         "stages_done": view.manifests().count(), "stages": view.stages.len(),
         "kept": view.funnel().map(|funnel| funnel.kept), "evaluation": scores, "finished_at": finished(&view),
     })

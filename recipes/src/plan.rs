@@ -1,10 +1,10 @@
 //! What a run would do and cost, before anything is spent.
 
 use crate::{
-    preflight,
+    doubts, preflight,
     recipe::{AskedConfig, BaseConfig, Recipe, SourceConfig, TeacherConfig},
     record::State,
-    run::Begun,
+    run::{Begun, EVALUATED},
     session::{Session, Slot, ready},
     standing::Unfinished,
     teachers::{Secrets, Teacher},
@@ -13,9 +13,17 @@ use anyhow::Result;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_data_gen::{Holdings, OldAnswers, SamplingConfig};
 use distill_dataset::{Amount, Context, Currency, Dataset, Detail, Progress, StageDir};
-use distill_teacher::{HttpTeacherConfig, ModelProfile, Price};
+use distill_teacher::{Continuation, HttpTeacherConfig, ModelProfile, Price};
 use serde::Serialize;
 use std::fmt::Write;
+
+/// How many problems a source has for what.
+#[derive(Debug, Serialize)]
+struct Split {
+    label: String,
+    train: u64,
+    held_out: u64,
+}
 
 /// What a source's sampling, or the evaluation of its teacher, asks for at most.
 #[derive(Debug, Serialize)]
@@ -34,6 +42,8 @@ struct Sampling {
     prices: Vec<Price>,
     /// What it costs, by the currencies that they charge in: each as if those that charge in it did it all.
     costs: Vec<Expense>,
+    /// Endpoints that serve it.
+    endpoints: usize,
     /// Requests in flight at all endpoints together.
     concurrency: u64,
     gpus: Option<f64>,
@@ -84,12 +94,14 @@ pub fn render(
     for (name, teacher) in recipe.compared() {
         sampling.extend(of_evaluation(session, recipe, (name, teacher), begun)?);
     }
+    let problems = splits(session, begun)?;
+    let doubts = doubts::of(recipe);
     let memory = training_memory(recipe)?;
     let faults = preflight::faults(recipe, begun, &session.place(), secrets)?;
     if as_json {
         let value = serde_json::json!({
-            "name": recipe.name, "stages": session.record.stages, "sampling": sampling, "training_memory_bytes": memory,
-            "refused": faults,
+            "name": recipe.name, "stages": session.record.stages, "problems": problems, "sampling": sampling,
+            "training_memory_bytes": memory, "doubts": doubts, "refused": faults,
         });
         return Ok(Plan { text: serde_json::to_string_pretty(&value)? + "\n", faults });
     }
@@ -102,8 +114,18 @@ pub fn render(
             text.push_str(&Unfinished::of(&session.store.stage(&stage.stage, &stage.key)).told());
         }
     }
+    text.push('\n');
+    for Split { label, train, held_out } in &problems {
+        let _ = writeln!(text, "{label:<22} {train} to learn from, {held_out} held out");
+    }
+    if let Some(own) = &begun.evaluated_on {
+        let _ = writeln!(text, "{EVALUATED:<22} {}", own.ready()?.manifest.tally.rows_out);
+    }
     for source in &sampling {
         source.tell(&mut text);
+    }
+    for doubt in &doubts {
+        let _ = writeln!(text, "\nnote: {doubt}");
     }
     if let Some(bytes) = memory {
         let _ = writeln!(
@@ -115,11 +137,29 @@ pub fn render(
     Ok(Plan { text, faults })
 }
 
+/// The problems of every source.
+fn splits(session: &Session, begun: &Begun) -> Result<Vec<Split>> {
+    let labels = session.record.stages.iter().filter(|stage| stage.stage == distill_data_gen::PROBLEMS.name);
+    let split = |(label, slot): (&str, &Slot)| {
+        Ok(match &slot.ready()?.manifest.tally.detail {
+            Detail::Problems { train, holdout, .. } => {
+                Split { label: label.to_owned(), train: *train, held_out: *holdout }
+            }
+            _ => Split { label: label.to_owned(), train: 0, held_out: 0 },
+        })
+    };
+    labels.map(|stage| stage.label.as_str()).zip(&begun.problems).map(split).collect()
+}
+
 impl Sampling {
     fn tell(&self, text: &mut String) {
         let purpose = self.purpose.as_ref().map_or(String::new(), |purpose| format!(", {purpose}"));
         // Writing into a string cannot fail.
         let _ = writeln!(text, "\nteacher {}{purpose}", self.teacher);
+        if self.endpoints > 0 {
+            let note = "not looked at: `distill teacher probe RECIPE` asks whether they answer";
+            let _ = writeln!(text, "  endpoints                   {}, {note}", self.endpoints);
+        }
         let Holdings { held, old, .. } = &self.answers;
         if *held > 0 || *old != OldAnswers::default() {
             let _ = writeln!(text, "  answers that are there      {held}");
@@ -185,6 +225,12 @@ fn advice(config: &HttpTeacherConfig, sampling: &SamplingConfig) -> Vec<String> 
     advice.extend(
         config.check_budget(&sampling.budget()).err().iter().flat_map(|message| message.lines()).map(str::to_owned),
     );
+    if config.continues_by() == Continuation::None {
+        advice.push(
+            "an answer that a kill or a drop breaks off is asked again: say how the server goes on from a part (`continuation`), if it can"
+                .to_owned(),
+        );
+    }
     let Some(host) = config.profile() else { return advice };
     let is_said = config.places().iter().all(|place| place.price.is_some());
     advice.extend(config.host_prices().map(|price| {
@@ -326,6 +372,7 @@ fn asked(
         completion_tokens_expected: endpoint.map(|_| expected),
         prices,
         costs: costs.collect(),
+        endpoints: places.len(),
         concurrency: places.iter().map(|place| u64::from(place.concurrency.unwrap_or(1))).sum(),
         gpus: endpoint.and_then(|endpoint| endpoint.gpus),
         answers,

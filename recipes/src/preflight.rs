@@ -1,15 +1,18 @@
 //! Before the first request is sent: everything that a later stage would refuse is tried now, while it costs nothing.
 //!
-//! Paths are looked at before anything is made. Once all problems are made and split: who is to answer, the device, the base
-//! model with its tokenizer and both templates on three problems of every source, held-out problems, licences. All that is
-//! wrong is told together.
+//! Paths are looked at before anything is made; where one leads nowhere, all that can be tried without problems is told with it.
+//! Once all problems are made and split: who is to answer, the device, the base model with its tokenizer and both templates on
+//! three problems of every source, held-out problems, licences. All that is wrong is told together.
 
 use crate::{
+    doubts,
     explained::explain,
+    filtering,
     identity::Outside,
     recipe::{BaseConfig, BenchmarkConfig, Recipe, TeacherConfig},
     run::Begun,
-    session::ready,
+    session::{Session, ready},
+    student,
     teachers::{self, Secrets, Teacher},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -17,8 +20,10 @@ use distill_chat::Chat;
 use distill_checkpoint::{Checkpoint, ModelConfig};
 use distill_data_gen::ProblemsConfig;
 use distill_dataset::{Dataset, Detail, Message, Problem, Split, TurnFormat, with_system};
+use distill_teacher::HttpTeacher;
 use std::{
     cell::Cell,
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
 };
@@ -26,7 +31,7 @@ use std::{
 /// Problems of each source that are rendered and tokenised.
 const TRIED: usize = 3;
 
-/// What a recipe asks for that cannot be had here: nothing was sampled or bought.
+/// What a recipe asks for that cannot be had here: nothing was begun, least of all bought.
 #[derive(Debug)]
 pub struct Unfit {
     /// Each with what was expected, what was found, and what to do.
@@ -43,9 +48,9 @@ impl Unfit {
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.faults[..] {
-            [one] => write!(f, "nothing was sampled: {one}"),
+            [one] => write!(f, "nothing was begun: {one}"),
             all => {
-                write!(f, "nothing was sampled: {} things are wrong", all.len())?;
+                write!(f, "nothing was begun: {} things are wrong", all.len())?;
                 all.iter().try_for_each(|fault| write!(f, "\n- {}", fault.replace('\n', "\n  ")))
             }
         }
@@ -81,6 +86,7 @@ impl Preflight<'_> {
     pub(crate) fn once(&self) -> Result<()> {
         if !self.is_done.replace(true) {
             Unfit::of(faults(self.recipe, self.begun, &self.place, self.secrets)?)?;
+            doubts::of(self.recipe).iter().for_each(|doubt| tracing::warn!("{doubt}"));
         }
         Ok(())
     }
@@ -89,8 +95,18 @@ impl Preflight<'_> {
 /// The files and folders that a recipe names are there.
 ///
 /// # Errors
+/// Every path that leads nowhere, with its key, and then all else that can be seen without problems.
+pub(crate) fn named(session: &Session, recipe: &Recipe, secrets: Secrets<'_>) -> Result<(), Unfit> {
+    let mut faults = paths(recipe);
+    faults.extend(filtering::check_files(session, recipe).iter().map(explain));
+    if !faults.is_empty() {
+        faults.extend(without_problems(recipe, &session.place().device, secrets));
+    }
+    Unfit::of(faults)
+}
+
 /// Every path that leads nowhere, with its key.
-pub(crate) fn paths(recipe: &Recipe) -> Result<(), Unfit> {
+fn paths(recipe: &Recipe) -> Vec<String> {
     let mut faults = Vec::new();
     let mut look = |key: String, looked: Result<()>| {
         faults.extend(looked.err().map(|error| format!("`{key}`: {}", explain(&error))));
@@ -132,7 +148,7 @@ pub(crate) fn paths(recipe: &Recipe) -> Result<(), Unfit> {
             );
         }
     }
-    Unfit::of(faults)
+    faults
 }
 
 fn problems_there(problems: &ProblemsConfig) -> Result<()> {
@@ -143,13 +159,8 @@ fn problems_there(problems: &ProblemsConfig) -> Result<()> {
 }
 
 fn checkpoint_there(path: &Path) -> Result<()> {
-    let is_gguf = path.extension().is_some_and(|extension| extension == "gguf") && path.is_file();
-    ensure!(
-        is_gguf || path.join("config.json").exists(),
-        "no checkpoint at {}: expected a folder with config.json, model.safetensors and tokenizer.json, or a .gguf file\nhint: paths in a recipe are relative to the recipe's own folder",
-        path.display()
-    );
-    Ok(())
+    let hint = "hint: paths in a recipe are relative to the recipe's own folder";
+    student::there(path).map_err(|missing| anyhow!("{missing}\n{hint}"))
 }
 
 /// All that a later stage would refuse of a recipe and the problems of its sources, and what to do about it.
@@ -158,18 +169,34 @@ fn checkpoint_there(path: &Path) -> Result<()> {
 /// When the problems are not made yet.
 pub(crate) fn faults(recipe: &Recipe, begun: &Begun, place: &Place, secrets: Secrets<'_>) -> Result<Vec<String>> {
     let (problems, evaluated) = (ready(&begun.problems)?, ready(&begun.evaluated)?);
+    let mut faults = without_problems(recipe, &place.device, secrets);
     let checks = [
-        keys(recipe, secrets),
-        money(recipe),
-        gpus(recipe),
-        log_probs(recipe),
         held_out(recipe, &problems, &evaluated),
         licences(recipe, &problems),
-        distill_model::device(&place.device).map(drop).context("`--device`"),
         teachers(recipe, place),
         student(recipe, &problems, &place.scratch),
     ];
-    Ok(checks.into_iter().filter_map(Result::err).map(|error| explain(&error)).collect())
+    faults.extend(checks.into_iter().filter_map(Result::err).map(|error| explain(&error)));
+    Ok(faults)
+}
+
+/// What can be tried before there are problems, paths aside.
+fn without_problems(recipe: &Recipe, device: &str, secrets: Secrets<'_>) -> Vec<String> {
+    let device = distill_model::device(device).map(drop).context("`--device`");
+    let checks = [money(recipe), gpus(recipe), log_probs(recipe), device, calls(recipe)];
+    let checks = keys(recipe, secrets).into_iter().chain(checks);
+    checks.filter_map(Result::err).map(|error| explain(&error)).collect()
+}
+
+/// Endpoints can be called as the recipe says: prompts that are rendered here have a template. Nothing is sent.
+fn calls(recipe: &Recipe) -> Result<()> {
+    for (key, teacher, _) in recipe.askers() {
+        let TeacherConfig::Http(config) = teacher else { continue };
+        if config.chat.is_none() {
+            HttpTeacher::new(config.endpoint.clone(), None, None).with_context(|| format!("`{key}.http`"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Checkpoints that answer can be opened, and their cache holds the longest answer.
@@ -187,21 +214,25 @@ fn teachers(recipe: &Recipe, place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// Every endpoint's key and secret headers are at hand.
-fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
+/// Whether every endpoint's key and secret headers are at hand, each once.
+fn keys(recipe: &Recipe, secrets: Secrets<'_>) -> Vec<Result<()>> {
+    let (mut looked, mut tried) = (Vec::new(), BTreeSet::new());
     for (_, teacher, _) in recipe.askers() {
         let TeacherConfig::Http(config) = teacher else { continue };
-        let places = config.endpoint.places();
-        let own = places.iter().filter_map(|place| place.api_key_env.as_ref());
-        teachers::own_key(config, secrets)?;
-        for name in own {
-            teachers::key(name, secrets)?;
+        let own = (&config.api_key_env, &config.api_key_file);
+        if tried.insert(format!("{own:?}")) {
+            looked.push(teachers::own_key(config, secrets).map(drop));
+        }
+        for name in config.endpoint.places().into_iter().filter_map(|place| place.api_key_env) {
+            if tried.insert(format!("{:?}", (Some(&name), None::<PathBuf>))) {
+                looked.push(teachers::key(&name, secrets).map(drop));
+            }
         }
         for (header, name) in &config.endpoint.headers_env {
-            teachers::secret_header(header, name, secrets)?;
+            looked.push(teachers::secret_header(header, name, secrets).map(drop));
         }
     }
-    Ok(())
+    looked
 }
 
 /// Budgets of money can be counted: what is charged is known, and in their currency.
@@ -318,7 +349,15 @@ fn student(recipe: &Recipe, problems: &[Dataset], scratch: &Path) -> Result<()> 
             for system in systems.iter().copied().chain([None]) {
                 let mut messages = with_system(&problem.messages, system);
                 messages.push(Message::assistant(TurnFormat::default().join("One step.", "It is \\boxed{1}.")));
-                chat.encode_example(&messages).context("the chat template cannot be trained with")?;
+                chat.encode_example(&messages).with_context(|| {
+                    let roles: Vec<&str> = messages.iter().map(|message| message.role.as_str()).collect();
+                    format!(
+                        "the chat template cannot be trained with, tried on problem {} of {} ({})\nhint: give `student.chat-template` a template that renders these roles, or leave such rows out of the file",
+                        problem.id,
+                        problem.source,
+                        roles.join(", ")
+                    )
+                })?;
             }
         }
     }

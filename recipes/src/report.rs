@@ -4,17 +4,18 @@ mod chart;
 mod page;
 
 use crate::{
+    attempts,
     show::{self, Row},
     view::View,
 };
 use anyhow::Result;
-use distill_dataset::{Digest, read_regular_text, write_whole};
+use distill_dataset::{Digest, Verdict, read_regular_text, write_whole};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-/// Traces shown of each fate.
+/// Traces shown of each fate, and wrong attempts of each model.
 const ROWS_PER_FATE: usize = 2;
 /// Traces shown at most.
 const MAX_ROWS: usize = 12;
@@ -32,7 +33,8 @@ pub fn write(folder: &Path) -> Result<PathBuf> {
     if read_regular_text(&path, MAX_PAGE).is_ok_and(|page| is_as_written(&page, &mark)) {
         return Ok(path);
     }
-    let page = page::render(&view, &examples(&view)?, &mark);
+    let wrong = attempts::of(&view, ROWS_PER_FATE, |_, attempt| attempt.verdict != Verdict::Pass)?;
+    let page = page::render(&view, (&examples(&view)?, &wrong), &mark);
     let seal = seal(&page);
     write_whole(&path, (page + &seal).as_bytes())?;
     Ok(path)

@@ -48,7 +48,7 @@ pub enum Until {
 /// # Errors
 /// What the first failing stage says; stages before it are done and stay done.
 pub fn run(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Result<()> {
-    let begun = problems(session, recipe)?;
+    let begun = problems(session, recipe, secrets)?;
     onward(session, recipe, &begun, secrets)
 }
 
@@ -56,18 +56,16 @@ pub fn run(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Resu
 ///
 /// # Errors
 /// What is named and not there; what the first failing stage says.
-pub fn problems(session: &mut Session, recipe: &Recipe) -> Result<Begun> {
+pub fn problems(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) -> Result<Begun> {
     session.phase(Until::Problems);
-    // What filters read beside the tables is tried before anything is bought.
-    preflight::paths(recipe)?;
-    filtering::check_files(session, recipe)?;
+    preflight::named(session, recipe, secrets)?;
     let benchmarks = filtering::benchmarks(session, recipe)?;
     let problems = make_problems(session, recipe, &benchmarks)?;
-    let evaluated = match &recipe.evaluated_on {
-        Some(config) => vec![source(session, recipe.seed, config, "evaluation-problems".to_owned())?],
-        None => problems.clone(),
-    };
-    Ok(Begun { benchmarks, problems, evaluated })
+    let evaluated_on = recipe.evaluated_on.as_ref();
+    let evaluated_on =
+        evaluated_on.map(|config| source(session, recipe.seed, config, EVALUATED.to_owned())).transpose()?;
+    let evaluated = evaluated_on.as_ref().map_or(problems.clone(), |own| vec![own.clone()]);
+    Ok(Begun { benchmarks, problems, evaluated_on, evaluated })
 }
 
 /// The first part of a path.
@@ -76,7 +74,9 @@ pub struct Begun {
     pub(crate) benchmarks: Vec<(String, Slot)>,
     /// Every source's problems, split.
     pub(crate) problems: Vec<Slot>,
-    /// What models are evaluated on: a set of its own, or what is held out of those.
+    /// The set of their own that models are evaluated on, where there is one.
+    pub(crate) evaluated_on: Option<Slot>,
+    /// What models are evaluated on: that set of its own, or what is held out of those.
     pub(crate) evaluated: Vec<Slot>,
 }
 
@@ -117,6 +117,9 @@ pub fn onward(session: &mut Session, recipe: &Recipe, begun: &Begun, secrets: Se
     }
     Ok(())
 }
+
+/// The label of the problems that models are evaluated on, where they are a set of their own.
+pub(crate) const EVALUATED: &str = "evaluation-problems";
 
 /// The label of a source's stage: the first has no number.
 pub(crate) fn label(stage: &str, index: usize) -> String {

@@ -2,6 +2,8 @@
 
 use crate::{
     cli::{DecodeArgs, ServeArgs},
+    explained::Misused,
+    student,
     teachers::Secrets,
 };
 use anyhow::{Context, Result, bail};
@@ -24,9 +26,9 @@ pub fn serve(
         None => None,
         Some(name) => match secrets(name) {
             Some(key) => Some(key),
-            None => bail!(
+            None => bail!(Misused(format!(
                 "the environment variable {name} is not set\nhint: `--api-key-env` names it; export it before the server starts"
-            ),
+            ))),
         },
     };
     let limits = Limits { running: args.running.max(1), ..Limits::default() };
@@ -78,7 +80,8 @@ fn name_of(checkpoint: &Path) -> String {
 /// # Errors
 /// When the checkpoint or the device cannot be used, or the precision is unknown.
 pub fn open(args: &DecodeArgs, limits: Limits) -> Result<(Arc<Chat>, Engine, Precision)> {
-    let precision = Precision::from_name(&args.weights).map_err(|error| anyhow::anyhow!("--weights: {error}"))?;
+    let precision = Precision::from_name(&args.weights).map_err(|error| Misused(format!("--weights: {error}")))?;
+    student::there(&args.checkpoint)?;
     let bytes = |mib: usize| mib.checked_mul(1 << 20).context("--cache-mib: too large a number");
     let cache_bytes = args.cache_mib.map(bytes).transpose()?;
     let limits = Limits { cache_bytes, ..limits };

@@ -5,6 +5,8 @@
 //! this rank, and the manifest is written by whoever finds all of them done. When only a plan is wanted, nothing is run
 //! and what is missing stays pending, with everything behind it.
 
+mod clock;
+
 use crate::{
     identity::Outside,
     kept::KeptNothing,
@@ -16,9 +18,10 @@ use crate::{
     standing, users,
 };
 use anyhow::{Context as _, Result};
+use clock::Clock;
 use distill_dataset::{
     Cancel, Claim, Claimed, Context, Dataset, Input, Keyed, Manifest, Owner, Stage, StageDir, StageTime, Store, Tally,
-    stage_key, timestamp, write_whole,
+    stage_key, timestamp,
 };
 use serde::Serialize;
 use std::{
@@ -343,6 +346,7 @@ impl Session {
         open: impl FnOnce(Arc<Owner>) -> Result<Work<'w>>,
     ) -> Result<Manifest> {
         let owner = self.owner()?;
+        let begun = Instant::now();
         let mut work = open(owner.clone())?;
         let Rank { rank, world } = self.rank;
         let mine: Vec<usize> = (0..work.num_units).filter(|unit| unit % world == rank).collect();
@@ -353,8 +357,13 @@ impl Session {
             seed: self.record.seed,
         };
         let todo: Vec<usize> = mine.iter().copied().filter(|unit| !dir.is_done(*unit)).collect();
-        if let Some(prepare) = work.prepare.take().filter(|_| !todo.is_empty()) {
-            prepare(&todo, &context)?;
+        if let (Some(first), prepare) = (todo.first(), work.prepare.take()) {
+            // What is done for all units, opening a model and buying among it, counts as the first one's time.
+            let clock = Clock::since(begun, &dir.path().join(format!("scratch/{first:05}")));
+            let context = Context { progress: clock.watched(&context.progress), ..context.clone() };
+            let prepared = prepare.map_or(Ok(()), |prepare| prepare(&todo, &context));
+            clock.save();
+            prepared?;
         }
         let mut waiting = Waiting::default();
         loop {
@@ -367,9 +376,10 @@ impl Session {
                     Claimed::Held { by } => held = Some((*unit, by)),
                     Claimed::Mine(claim) => {
                         let scratch = claim.scratch();
+                        let clock = Clock::since(Instant::now(), &scratch);
                         let progress = standing::recorded(&context.progress, &scratch, (*unit, work.num_units));
-                        let context = Context { scratch, progress, ..context.clone() };
-                        run_unit(claim, *unit, dir, &context, &mut work.unit)?;
+                        let context = Context { scratch, progress: clock.watched(&progress), ..context.clone() };
+                        run_unit((claim, *unit), &clock, dir, &context, &mut work.unit)?;
                         waiting = Waiting::default();
                     }
                 }
@@ -408,17 +418,21 @@ impl Session {
 }
 
 /// Runs one unit and commits it. One that fails is given up, its scratch space kept.
-fn run_unit(claim: Claim, unit: usize, dir: &StageDir, context: &Context, work: &mut UnitWork<'_>) -> Result<()> {
-    let (started, earlier) = (Instant::now(), Elapsed::read(&context.scratch));
+fn run_unit(
+    (claim, unit): (Claim, usize),
+    clock: &Clock,
+    dir: &StageDir,
+    context: &Context,
+    work: &mut UnitWork<'_>,
+) -> Result<()> {
     let outcome = work(unit, context, &claim.output());
-    let wall_s = earlier.0 + started.elapsed().as_secs_f64();
-    let committed = outcome.and_then(|tally| Ok(claim.commit(tally, wall_s)?));
+    let committed = outcome.and_then(|tally| Ok(claim.commit(tally, clock.elapsed_s())?));
     match committed {
         Ok(_) => Ok(()),
         // Stopped for so long that another owner took it for dead, and did its work.
         Err(_) if dir.is_done(unit) => Ok(()),
         Err(error) => {
-            Elapsed(wall_s).write(&context.scratch);
+            clock.save();
             Err(error)
         }
     }
@@ -468,20 +482,6 @@ impl Alive {
             }
         });
         Alive { owner, _stop: stop }
-    }
-}
-
-/// Seconds that earlier, interrupted attempts at a unit took.
-struct Elapsed(f64);
-
-impl Elapsed {
-    fn read(scratch: &Path) -> Elapsed {
-        Elapsed(fs::read_to_string(scratch.join("elapsed-s")).ok().and_then(|text| text.parse().ok()).unwrap_or(0.0))
-    }
-
-    fn write(&self, scratch: &Path) {
-        // Only a figure for the report: that it cannot be written must not hide why the stage failed.
-        let _ = write_whole(&scratch.join("elapsed-s"), self.0.to_string().as_bytes());
     }
 }
 

@@ -1,13 +1,16 @@
 //! Traces with their decisions: why a row was kept or dropped.
 
 use crate::{
+    attempts,
     cli::ShowArgs,
+    explained::Misused,
     rendered::{Marks, rendered},
+    run::EVALUATED,
     terminal::{printable, printable_json},
     view::View,
 };
 use anyhow::{Context, Result, bail, ensure};
-use distill_dataset::{Dataset, Decision, Outcome, Problem, Trace, with_system};
+use distill_dataset::{Dataset, Decision, Message, Outcome, Problem, Trace, with_system};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{collections::HashMap, fmt::Write, path::Path};
@@ -78,20 +81,38 @@ pub fn rows(view: &View, limit: usize, mut wanted: impl FnMut(&Trace, Option<&De
             break;
         }
     }
-    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
-    for (index, row) in found.iter().enumerate() {
-        places.entry(row.trace.problem_id.clone()).or_default().push(index);
+    let ids = found.iter().map(|row| row.trace.problem_id.clone()).collect::<Vec<_>>();
+    asked(view, &ids, |place, problem| {
+        let row = &mut found[place];
+        row.question = question(&with_system(&problem.messages, row.trace.system.as_deref()));
+        row.answer.clone_from(&problem.answer);
+    })?;
+    Ok(found)
+}
+
+/// A conversation as one text.
+pub(crate) fn question(messages: &[Message]) -> String {
+    messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n")
+}
+
+/// Hands each of these problems of a run to `found`, by its place among them.
+///
+/// # Errors
+/// When a dataset cannot be read.
+pub(crate) fn asked(view: &View, ids: &[String], mut found: impl FnMut(usize, &Problem)) -> Result<()> {
+    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (place, id) in ids.iter().enumerate() {
+        places.entry(id).or_default().push(place);
     }
-    for problem in view.of("problems").flat_map(Dataset::rows::<Problem>) {
+    let own = view.stages.iter().filter(|(stage, _)| stage.label == EVALUATED);
+    let own = own.filter_map(|(_, dataset)| dataset.as_ref());
+    for problem in view.of("problems").chain(own).flat_map(Dataset::rows::<Problem>) {
         let problem = problem?;
-        for index in places.get(&problem.id).into_iter().flatten() {
-            let messages = with_system(&problem.messages, found[*index].trace.system.as_deref());
-            let texts: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
-            found[*index].question = texts.join("\n\n");
-            found[*index].answer.clone_from(&problem.answer);
+        for place in places.get(problem.id.as_str()).into_iter().flatten() {
+            found(*place, &problem);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Tables are read side by side: a row that is another trace's means that they do not belong together.
@@ -113,6 +134,10 @@ pub fn render(folder: &Path, args: &ShowArgs, marks: Marks) -> Result<String> {
     if args.rendered {
         return rendered(&view, args, marks);
     }
+    let has_traces = view.stages.iter().any(|(stage, _)| stage.stage == "traces");
+    if args.evaluation.is_some() || args.wrong || !has_traces {
+        return attempts::render(&view, args);
+    }
     view.of("traces").next().context("no traces yet\nhint: `distill sample RECIPE` makes them")?;
     let wanted = |trace: &Trace, decision: Option<&Decision>| {
         let dropped = |reason: &String| {
@@ -124,7 +149,10 @@ pub fn render(folder: &Path, args: &ShowArgs, marks: Marks) -> Result<String> {
     };
     let rows = rows(&view, args.limit, wanted)?;
     if rows.is_empty() {
-        bail!("{}", nothing(&view, args));
+        let nothing = nothing(&view, args);
+        // An id or a reason that is nowhere was typed wrongly; that no filter was undecided was not.
+        ensure!(args.id.is_none() && args.dropped.is_none(), Misused(nothing));
+        bail!(nothing);
     }
     let mut text = String::new();
     for row in &rows {
@@ -132,7 +160,7 @@ pub fn render(folder: &Path, args: &ShowArgs, marks: Marks) -> Result<String> {
             text.push_str(&printable_json(&serde_json::to_string(row)?));
             text.push('\n');
         } else {
-            describe(row, &mut text);
+            describe(row, args.id.is_some(), &mut text);
         }
     }
     Ok(text)
@@ -168,7 +196,8 @@ fn place_of(label: &str) -> Option<usize> {
     label.split('-').nth(1)?.parse::<usize>().ok()?.checked_sub(1)
 }
 
-fn describe(row: &Row, text: &mut String) {
+/// One trace as people read it: all that was measured where it is shown `whole`, else of the filters that did not let it pass.
+fn describe(row: &Row, whole: bool, text: &mut String) {
     let trace = &row.trace;
     let fate = match &row.decision {
         None => "not decided yet".to_owned(),
@@ -187,8 +216,10 @@ fn describe(row: &Row, text: &mut String) {
     let _ = writeln!(text, "  {fate}");
     for (label, measure) in &row.evidence {
         let outcome = row.decision.as_ref().and_then(|decision| decision.outcomes.get(place_of(label)?));
+        let is_silent = matches!(outcome, Some(Outcome::Accept | Outcome::NotRun)) && !whole;
+        let measured = if is_silent { String::new() } else { Row::evidence_line(measure) };
         let outcome = outcome.map_or(String::new(), |outcome| format!("{outcome:?} "));
-        let _ = writeln!(text, "  {label:<24} {outcome}{}", printable(&Row::evidence_line(measure)));
+        let _ = writeln!(text, "{}", format!("  {label:<24} {outcome}{}", printable(&measured)).trim_end());
     }
     let _ = writeln!(text, "  question  {}", printable(&row.question));
     let _ = writeln!(text, "  expected  {}", printable(&row.answer));

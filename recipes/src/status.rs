@@ -2,7 +2,7 @@
 
 use crate::{buying::Buying, record::State, session::Session, view::View};
 use anyhow::Result;
-use distill_dataset::Funnel;
+use distill_dataset::{Funnel, Score};
 use serde_json::{Value, json};
 use std::{fmt::Write, path::Path};
 
@@ -22,8 +22,14 @@ pub fn render(folder: &Path, as_json: bool) -> Result<String> {
         let _ = match dataset {
             Some(dataset) => writeln!(
                 text,
-                "  done     {:<width$} {:>9} rows {:>9.1} s",
-                stage.label, dataset.manifest.tally.rows_out, dataset.manifest.time.wall_s
+                "  done     {:<width$} {:>9} rows {:>9.1} s{}",
+                stage.label,
+                dataset.manifest.tally.rows_out,
+                dataset.manifest.time.wall_s,
+                match dataset.manifest.tally.wasted_tokens {
+                    0 => String::new(),
+                    tokens => format!("  {tokens} tokens of attempts that broke"),
+                }
             ),
             None => writeln!(text, "  pending  {}", stage.label),
         };
@@ -100,16 +106,36 @@ pub fn summary(session: &Session, report: &Path, as_json: bool) -> Result<String
         text.push_str("nothing to do: every stage is already done\n");
     }
     text.push_str(&scores(&view));
-    let published = view.stages.iter().find(|(stage, _)| stage.stage == "published" && stage.state != State::Pending);
-    let export = view.stages.iter().find(|(stage, _)| stage.stage == "export" && stage.state != State::Pending);
-    for (what, found) in [("dataset", export), ("published", published)] {
-        if let Some((stage, _)) = found {
+    let made = |name: &str| {
+        let mut stages = view.stages.iter().map(|(stage, _)| stage);
+        stages.find(|stage| stage.stage == name && stage.state != State::Pending)
+    };
+    let published = made("published");
+    // What is published is the checkpoint that was trained, with its card.
+    let trained = made("training").filter(|_| published.is_none());
+    for (what, found) in [("dataset", made("export")), ("checkpoint", trained), ("published", published)] {
+        if let Some(stage) = found {
             // Writing into a string cannot fail.
             let _ = writeln!(text, "{what:<10} {}", session.folder.join(&stage.label).display());
         }
     }
+    let folder = session.folder.display();
+    if view.scores().any(|(_, score)| score.mean < 1.0) {
+        let _ = writeln!(text, "answers    `distill show {folder} --wrong` shows those that are wrong or undecided");
+    }
     let _ = writeln!(text, "report     {}", report.display());
     Ok(text)
+}
+
+/// What of a score was no wrong answer, though it counts as one.
+fn lost(score: &Score) -> String {
+    let cut = if score.censored > 0.0 {
+        format!("; {:.1} % cut by the limit", score.censored * 100.0)
+    } else {
+        String::new()
+    };
+    let count = |count: u64, what: &str| if count > 0 { format!("; {count} {what}") } else { String::new() };
+    cut + &count(score.num_unknown, "undecided") + &count(score.num_unanswered, "of these unanswered")
 }
 
 fn scores(view: &View) -> String {
@@ -118,13 +144,18 @@ fn scores(view: &View) -> String {
         // Writing into a string cannot fail.
         let _ = writeln!(
             text,
-            "{subject:<10} {:>5.1} % {}  (95 %: {:.1} to {:.1}; {} problems, {} samples each)",
+            "{subject:<10} {:>5.1} % {}  (95 %: {:.1} to {:.1}; {} problems, {} each{})",
             score.mean * 100.0,
             score.metric,
             score.low * 100.0,
             score.high * 100.0,
             score.num_problems,
-            score.samples_per_problem
+            if score.samples_per_problem == 1 {
+                "1 sample".to_owned()
+            } else {
+                format!("{} samples", score.samples_per_problem)
+            },
+            lost(score)
         );
     }
     if text.is_empty() { text } else { format!("\n{text}") }

@@ -1,6 +1,7 @@
 //! What a student starts from: a checkpoint from outside as it is, or one that a stage makes.
 
 use crate::{
+    explained::Misused,
     recipe::BaseConfig,
     session::{Session, Slot, Spec, Work},
 };
@@ -8,6 +9,27 @@ use anyhow::Result;
 use distill_dataset::Keyed;
 use distill_student::BASE;
 use std::path::{Path, PathBuf};
+
+/// A checkpoint is there: a Hugging Face folder or a GGUF file. What it holds is not read.
+///
+/// # Errors
+/// What was expected; of a run's folder, where its checkpoint is.
+pub(crate) fn there(path: &Path) -> Result<(), Misused> {
+    let is_folder = |dir: &Path| dir.join("config.json").exists();
+    let is_gguf = path.extension().is_some_and(|extension| extension == "gguf") && path.is_file();
+    if is_gguf || is_folder(path) {
+        return Ok(());
+    }
+    let made = [distill_publish::PUBLISHED.name, distill_student::TRAINING.name].map(|label| path.join(label));
+    let hint = match made.iter().find(|dir| is_folder(dir)) {
+        Some(dir) => format!("\nhint: that is the folder of a run; its checkpoint is {}", dir.display()),
+        None => String::new(),
+    };
+    Err(Misused(format!(
+        "no checkpoint at {}: expected a folder with config.json, model.safetensors and tokenizer.json, or a .gguf file{hint}",
+        path.display()
+    )))
+}
 
 /// A model: a folder from outside, or one that a stage makes.
 pub enum Model {

@@ -7,13 +7,13 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
-/// How hard the sums are. Ranges are inclusive.
+/// Sums such as `What is 34+5-3+8?`. Two numbers are a range, both included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ChainSumConfig {
     /// How many distinct problems.
     pub count: u32,
-    /// Numbers in a sum.
+    /// How many numbers a sum has.
     pub terms: [i64; 2],
     /// The first number.
     pub first: [i64; 2],

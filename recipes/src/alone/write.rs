@@ -26,7 +26,7 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn told(&self, task: &Task) -> String {
-        let mut text = format!("{:>9} rows of {}\n", self.rows, task.file.display());
+        let mut text = format!("{:>9} rows of {}, by their `{}`\n", self.rows, task.file.display(), task.column);
         for (reason, count) in &self.dropped {
             // Writing into a string cannot fail.
             let _ = writeln!(text, "{count:>9} dropped  {reason}");
@@ -39,7 +39,7 @@ impl Counts {
     pub(super) fn as_json(&self, task: &Task) -> String {
         let (out, dropped) = (task.out.display().to_string(), task.dropped.display().to_string());
         let counts = json!({
-            "rows": self.rows, "kept": self.kept, "dropped": self.dropped, "out": out, "dropped_rows": dropped,
+            "rows": self.rows, "column": task.column, "kept": self.kept, "dropped": self.dropped, "out": out, "dropped_rows": dropped,
         });
         format!("{counts}\n")
     }

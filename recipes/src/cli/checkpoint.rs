@@ -72,7 +72,7 @@ pub struct ServeArgs {
     /// lets all in. May be given several times. By default only this machine's own names.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub allow_origins: Vec<String>,
-    /// The model's name; the folder's by default, with the precision if weights are rounded.
+    /// The model's name; by default the folder's, or the file's without `.gguf`, with `-q8_0` behind it if weights are so rounded.
     #[arg(long)]
     pub name: Option<String>,
     /// Most answers that are decoded together.

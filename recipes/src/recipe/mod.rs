@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 /// A recipe as written, with its paths resolved.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// The file.
+    /// The file; for people, what was typed where there is none.
     pub path: PathBuf,
     /// Its name: the folder of its runs.
     pub name: String,
@@ -63,7 +63,7 @@ pub struct Recipe {
     pub publish: Option<PublishConfig>,
     /// The `--set` overrides, as given, then what a cut lays over it.
     pub overrides: Vec<String>,
-    /// The names of its cuts.
+    /// Other selections from the same pool, by name: `[cuts.NAME]` lays its keys over the recipe's, and is a run `RECIPE.NAME`.
     pub cuts: Vec<String>,
 }
 

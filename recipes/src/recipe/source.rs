@@ -1,6 +1,7 @@
 //! A recipe's text as TOML, with `--set` overrides laid over it.
 
 use super::diagnostic::{Diagnostic, RecipeError, Source};
+use crate::explained::Misused;
 use distill_dataset::read_regular_text;
 use std::{ops::Range, path::Path};
 use toml::{
@@ -18,7 +19,7 @@ const MAX_BYTES: u64 = 1 << 24;
 pub fn read(path: &Path, overrides: &[String]) -> anyhow::Result<Source> {
     let text = read_regular_text(path, MAX_BYTES).map_err(|error| {
         let hint = if path.is_dir() { "\nhint: name the .toml file inside it" } else { "" };
-        anyhow::anyhow!("cannot read the recipe {}: {error}{hint}", path.display())
+        Misused(format!("cannot read the recipe {}: {error}{hint}", path.display()))
     })?;
     Ok(laid(path, text, overrides))
 }

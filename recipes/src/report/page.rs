@@ -1,14 +1,18 @@
 //! The page: what a person wants to know first comes first. Everything from outside is escaped.
 
 use super::chart;
-use crate::{show::Row, view::View};
+use crate::{
+    attempts::{Shown, verdict},
+    show::Row,
+    view::View,
+};
 use distill_dataset::{Detail, Funnel, Histogram, Outcome};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
-pub(super) fn render(view: &View, rows: &[Row], mark: &str) -> String {
+pub(super) fn render(view: &View, (rows, wrong): (&[Row], &[Shown]), mark: &str) -> String {
     let name = escape(&view.record.name);
     let mut page = format!(
         "<!doctype html>{mark}<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>{name}</title><style>{STYLE}</style></head><body><main><header><p class=\"kicker\">distill report</p><h1>{name}</h1>"
@@ -25,6 +29,7 @@ pub(super) fn render(view: &View, rows: &[Row], mark: &str) -> String {
     page.push_str("</div>");
     stages(&mut page, view);
     traces(&mut page, rows);
+    attempts(&mut page, wrong);
     let overrides = view.record.overrides.iter().map(|text| escape(text)).collect::<Vec<_>>().join(", ");
     let overrides = if overrides.is_empty() { String::new() } else { format!(" · overrides {overrides}") };
     let revision = view.manifests().last().map_or(String::new(), |(_, manifest)| escape(&manifest.revision));
@@ -52,7 +57,9 @@ fn headline(page: &mut String, view: &View) {
     if let Some(teacher) = find("teacher") {
         tile(format!("{teacher:.1} %"), "the teacher, same protocol");
     }
-    tile(group(traces), "traces");
+    if view.of("traces").next().is_some() {
+        tile(group(traces), "traces");
+    }
     if let Some(kept) = kept {
         tile(group(kept), "kept");
     }
@@ -218,6 +225,30 @@ fn traces(page: &mut String, rows: &[Row]) {
             let _ = write!(page, "<p class=\"note\">{}</p>", looked.join("<br>"));
         }
         page.push_str("</article>");
+    }
+    page.push_str("</div></section>");
+}
+
+/// A few answers of each evaluated model that are not right.
+fn attempts(page: &mut String, wrong: &[Shown]) {
+    if wrong.is_empty() {
+        return;
+    }
+    page.push_str("<section><h2>Some answers that are not right</h2><div class=\"traces\">");
+    for Shown { subject, question, expected, attempt } in wrong {
+        let _ = write!(
+            page,
+            "<article class=\"dropped\"><p class=\"fate\">{}, {}</p><p class=\"question\">{}</p><pre>{}</pre><p class=\"note\">expected {} · found {} · {} tokens, {} · problem <code>{}</code></p></article>",
+            escape(subject),
+            escape(&verdict(attempt)),
+            escape(&short(question, 400)),
+            escape(&short(&attempt.turn, 1500)),
+            escape(&short(expected, 80)),
+            escape(&short(&attempt.found, 80)),
+            attempt.completion_tokens,
+            attempt.finish_reason.as_str(),
+            escape(&attempt.problem_id.chars().take(12).collect::<String>())
+        );
     }
     page.push_str("</div></section>");
 }

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use distill_dataset::{
     Dataset, Keyed, Message, Problem, Reference, ShardWriter, Split, Stage, Store, Tally, problem_id,
 };
-use std::{cell::Cell, fs, path::Path};
+use std::{cell::Cell, fs, path::Path, time::Duration};
 
 fn session(root: &Path, mode: Mode, seed: u64) -> Session {
     let record = RunRecord {
@@ -230,4 +230,23 @@ fn stages_beyond_what_is_wanted_are_found_and_not_made() {
         again.record.stages.iter().all(|stage| stage.state == State::Found),
         "what was made before stays on record"
     );
+}
+
+#[test]
+fn a_stages_time_is_that_of_what_comes_before_its_units_too_earlier_attempts_included() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let attempt = |breaks: bool| {
+        let mut session = session(root.path(), RUN, 1);
+        session.stage(Spec::new(Stage { name: "bought", version: 1 }, &(), Keyed::default())?, |_| {
+            std::thread::sleep(Duration::from_millis(40));
+            Ok(Work::map(2, |_, _, _| Ok(Tally::default())).after(move |_, _| {
+                std::thread::sleep(Duration::from_millis(60));
+                if breaks { bail!("the server went away") } else { Ok(()) }
+            }))
+        })
+    };
+    assert!(attempt(true).is_err());
+    let made = attempt(false).expect("a second attempt");
+    let wall_s = made.ready().expect("a dataset").manifest.time.wall_s;
+    assert!(wall_s >= 0.2, "opening and buying, twice: at least 0.2 s, found {wall_s}");
 }

@@ -61,7 +61,10 @@ impl FromStr for Override {
 
     fn from_str(text: &str) -> Result<Override, String> {
         let parsed: Result<Policy, _> = toml::from_str(text);
-        parsed.map(|_| Override(text.to_owned())).map_err(|error| error.message().to_owned())
+        parsed.map(|_| Override(text.to_owned())).map_err(|error| match text.split_once('=') {
+            Some((_, "true" | "false")) => error.message().to_owned(),
+            _ => format!("expected KEY=true or KEY=false, found `{text}`"),
+        })
     }
 }
 

@@ -311,7 +311,7 @@ impl HttpTeacherConfig {
     }
 
     /// How it goes on from a part of an answer.
-    pub(crate) fn continues_by(&self) -> Continuation {
+    pub fn continues_by(&self) -> Continuation {
         let call = self.profile().map(|host| &host.call);
         self.continuation.unwrap_or(match self.api() {
             Api::Completions => Continuation::Prompt,
