@@ -1,7 +1,7 @@
 //! The filters as stages: every trace measured, every trace decided on, the funnel sums, thresholds measure nothing again,
 //! and nothing depends on how the traces are cut.
 
-use crate::*;
+use crate::{Part, *};
 use distill_dataset::*;
 use distill_verify::{
     Policy,
