@@ -292,12 +292,19 @@ impl Live {
         }
         taken?;
         self.admitted.set(true);
-        if parts.finish_reason.is_none() && self.most_tokens.is_some_and(|most| parts.is_beyond(most)) {
+        if parts.finish_reason.is_none() && self.most_tokens.is_some_and(|most| self.is_beyond(&parts, most)) {
             parts.finish_reason = Some("length".to_owned());
             drop(parts);
             return ControlFlow::Break(self.finish());
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether more than so many tokens came. A server that says once more what it was given says so much more.
+    fn is_beyond(&self, parts: &Parts, most: u64) -> bool {
+        let before = self.before();
+        let is_again = || parts.content.starts_with(before) || before.starts_with(&parts.content);
+        parts.is_beyond(most) && (before.is_empty() || !is_again() || parts.is_beyond(most + before.len() as u64))
     }
 
     fn finish(&self) -> Ending {

@@ -324,7 +324,8 @@ impl Complete for HttpTeacher {
     fn max_cost(&self, request: &Request, currency: Currency) -> f64 {
         // A token is at least a byte.
         let before = request.partial.as_ref().map_or(0, |partial| partial.text.len());
-        let (prompt, now) = ((message_bytes(request) + before + TEMPLATE) as f64, Timestamp::now());
+        let template = if self.config.api() == Api::Chat { TEMPLATE } else { 0 };
+        let (prompt, now) = ((message_bytes(request) + before + template) as f64, Timestamp::now());
         let most = self.most_tokens(request) as f64;
         let dearest = |endpoint: &Endpoint| endpoint.tariff.dearest(currency, [prompt, most], now);
         self.endpoints.iter().map(dearest).fold(0.0, f64::max)

@@ -285,7 +285,13 @@ fn comments_and_empty_events_without_end_come_to_an_end() {
 
 /// A stream of so many pieces of that text, where so many tokens are the most.
 fn cut(piece: &str, count: usize, most: u64) -> (Ending, u64) {
-    let live = Live::default().cut_at(most);
+    cut_behind(None, piece, count, most)
+}
+
+/// The same, which goes on from that text.
+fn cut_behind(before: Option<String>, piece: &str, count: usize, most: u64) -> (Ending, u64) {
+    let before = before.map(|text| Partial { text, ..Partial::default() });
+    let live = Live::within(Limits::default(), Secrets::default(), before).cut_at(most);
     live.begun.set(true);
     let mut body = Body::new(&live);
     let event = PIECE.replace("\"4\"", &format!("{piece:?}"));
@@ -302,6 +308,13 @@ fn a_stream_that_goes_on_beyond_its_limit_is_cut_there_and_costs_no_more_than_wa
     let (ending, tokens) = cut(&"four ".repeat(100), 50, 100);
     assert!(matches!(ending, Ending::Done(answer) if answer.text.len() < 4000), "32 bytes a token are no text");
     assert_eq!(tokens, 100);
+    // What is said once more was there before.
+    let again = |count| cut_behind(Some("four".repeat(300)), "four", count, 100).0;
+    assert!(
+        matches!(again(400), Ending::Broken("incomplete", _)),
+        "a hundred tokens behind a part that is said once more"
+    );
+    assert!(matches!(again(2000), Ending::Done(answer) if answer.finish_reason == FinishReason::Length));
     // Letters are no tokens, and an answer at its limit is whole.
     for (piece, count) in [("f", 400), ("four", 100)] {
         assert!(matches!(cut(piece, count, 100).0, Ending::Broken("incomplete", _)), "{piece}: it was not cut");
