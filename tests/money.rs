@@ -70,10 +70,10 @@ price = {{ currency = "CNY", prompt = 4.0, cached = 1.0, completion = 16.0 }}
     let plan = text(&distill(dir, "plan", &[]).stdout);
     assert!(plan.contains("CNY 4 a million tokens of prompts (1 from a cache), 16 of answers"), "{plan}");
     assert!(plan.contains("CNY 0.02 expected, CNY 0.02 at most") && !plan.contains('$'), "{plan}");
-    let little = distill(dir, "sample", &[r#"sources.0.sampling.budget-money={currency="CNY",amount=0.002}"#]);
+    let little = distill(dir, "sample", &[r#"sources.0.sampling.budget-money={currency="CNY",amount=0.004}"#]);
     let said = text(&little.stderr);
     assert_eq!(little.status.code(), Some(3), "{said}");
-    assert!(said.contains("the budget of CNY 0.002 is reached") && said.contains("sampling.budget-money"), "{said}");
+    assert!(said.contains("the budget of CNY 0.004 is reached") && said.contains("sampling.budget-money"), "{said}");
     let bought = asked.load(Ordering::SeqCst);
     assert!((1..=12).contains(&bought), "{bought} at 0.000158 each");
     let more = distill(dir, "sample", &[r#"sources.0.sampling.budget-money={currency="CNY",amount=1}"#]);

@@ -278,6 +278,12 @@ fn log_probs(recipe: &Recipe) -> Result<()> {
                 "{key}: expected an endpoint as `teacher`, found another: only endpoints tell log-probabilities\nhint: serve the checkpoint and name it in `teacher.http`, or remove the key"
             );
         };
+        if let Some(host) = config.endpoint.profile().filter(|host| host.refuses_log_probs()) {
+            bail!(
+                "{key}: expected a host that tells log-probabilities, found {}: its documentation says that it refuses them\nhint: remove the key",
+                host.title
+            );
+        }
         let twice = ["logprobs", "top_logprobs"].into_iter().find(|name| config.endpoint.body.contains_key(*name));
         if let Some(name) = twice {
             bail!("{key}: expected no {name:?} in this source's `teacher.http.body` beside it, found one");

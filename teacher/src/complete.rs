@@ -123,6 +123,11 @@ pub trait Complete: Sync {
         false
     }
 
+    /// The most tokens that one attempt at a request may generate: reserved before it is sent.
+    fn most_tokens(&self, request: &Request) -> u64 {
+        u64::from(request.left())
+    }
+
     /// The most that one attempt at a request may cost in that currency: reserved before it is sent.
     fn max_cost(&self, _request: &Request, _currency: Currency) -> f64 {
         0.0

@@ -22,10 +22,11 @@ pub(crate) struct InFlight {
 impl InFlight {
     /// What arrived since the piece before, for the spool.
     pub(crate) fn spooled(&mut self, piece: Piece, discarded: bool) -> (String, Spooled) {
-        let Piece { reasoning, content, ids, cost } = piece;
+        let Piece { reasoning, content, ids, model, cost } = piece;
         let (attempt, pieces) = (self.number.clone(), (self.num_pieces, self.num_pieces));
+        let begins = self.num_pieces == 0 && self.ask.partial.is_none();
         self.num_pieces += 1;
-        (self.ask.id.clone(), Spooled { attempt, pieces, reasoning, content, ids, cost, discarded })
+        (self.ask.id.clone(), Spooled { attempt, pieces, reasoning, content, ids, cost, model, begins, discarded })
     }
 
     /// Nobody goes on from what was spooled of this attempt. Its charge says what it cost.

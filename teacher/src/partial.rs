@@ -17,17 +17,20 @@ pub struct Partial {
     /// The ids of its tokens, where they were told for all of them. They say the text, but for a character at its end that
     /// has not ended.
     pub ids: Option<Vec<u32>>,
+    /// The model that its generations named, where they did: only that one goes on from it.
+    pub model: Option<String>,
 }
 
 impl Partial {
     /// What is there of an answer that was cut.
     pub fn of_cut(trace: Trace, log_probs: Option<Arc<LogProbs>>) -> Partial {
-        let Trace { text, mut segments, token_ids, .. } = trace;
+        let Trace { text, mut segments, token_ids, response_model, .. } = trace;
         let whole = whole(&text);
         if let Some(last) = segments.last_mut() {
             last.num_bytes = last.num_bytes.saturating_sub((text.len() - whole.len()) as u32);
         }
-        Partial { text: whole.to_owned(), segments, log_probs, ids: token_ids }
+        let model = Some(response_model).filter(|model| !model.is_empty());
+        Partial { text: whole.to_owned(), segments, log_probs, ids: token_ids, model }
     }
 
     /// Tokens that were generated.
@@ -72,6 +75,8 @@ pub struct Piece {
     pub content: String,
     /// The ids that say it, where they are told.
     pub ids: Option<TokenIds>,
+    /// The model that the answer names, in the first piece that knows it.
+    pub model: Option<String>,
     /// What the attempt cost so far.
     pub cost: Cost,
 }
@@ -114,12 +119,24 @@ pub(crate) struct Spooled {
     pub(crate) ids: Option<TokenIds>,
     #[serde(rename = "t")]
     pub(crate) cost: Cost,
+    /// The model that it named.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+    /// The attempt began the answer anew, whatever was received before.
+    #[serde(rename = "n", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) begins: bool,
     /// The attempt's text is not to be gone on from.
     #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) discarded: bool,
 }
 
 impl Spooled {
+    /// Whether something of an answer is in it.
+    fn brought(&self) -> bool {
+        let has_ids = self.ids.as_ref().is_some_and(|told| !told.ids.is_empty());
+        !self.reasoning.is_empty() || !self.content.is_empty() || has_ids
+    }
+
     fn add(&mut self, next: Spooled) {
         if next.pieces.0 == self.pieces.1 + 1 {
             self.reasoning += &next.reasoning;
@@ -131,11 +148,13 @@ impl Spooled {
         } else if next.pieces.0 <= self.pieces.0 && next.pieces.1 > self.pieces.1 {
             // The same pieces and more.
             (self.reasoning, self.content, self.ids) = (next.reasoning, next.content, next.ids);
+            self.begins |= next.begins;
         } else {
             // These are there already, or some before them are lost.
             return;
         }
         self.pieces.1 = next.pieces.1;
+        self.model = self.model.take().or(next.model);
         self.discarded |= next.discarded;
         if !next.discarded {
             self.cost = next.cost;
@@ -209,15 +228,22 @@ pub(crate) fn merge(payloads: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 pub(crate) fn assemble(payloads: &[Vec<u8>]) -> (Partial, Vec<(String, Cost)>) {
     let (mut partial, mut costs) = (Partial::default(), Vec::new());
     for attempt in attempts(read(payloads)) {
+        let brought = attempt.brought() && !attempt.discarded;
+        if brought && attempt.begins {
+            partial = Partial::default();
+        }
+        // Of another model, it is no part of this answer.
+        let is_anothers = partial.model.is_some() && attempt.model.is_some() && partial.model != attempt.model;
         let text = match &attempt.ids {
             // Who is given ids does not say once more what it was given.
             Some(_) => format!("{}{}", partial.text, attempt.content),
             None => go_on(&partial.text, &attempt.reasoning, &attempt.content, false),
         };
-        let brought = text.len() > partial.text.len() || attempt.ids.as_ref().is_some_and(|told| !told.ids.is_empty());
-        if brought && !attempt.discarded {
+        let goes_on = text.len() > partial.text.len() || attempt.ids.as_ref().is_some_and(|told| !told.ids.is_empty());
+        if brought && goes_on && !is_anothers {
             let ids = Partial::join_ids(Some(&partial), attempt.ids);
-            partial = Partial { ids, ..partial.and(text, attempt.cost.completion_tokens) };
+            let model = partial.model.take().or(attempt.model);
+            partial = Partial { ids, model, ..partial.and(text, attempt.cost.completion_tokens) };
         }
         costs.push((attempt.attempt, attempt.cost));
     }
@@ -289,6 +315,8 @@ mod tests {
             content: content.to_owned(),
             ids: None,
             cost: Cost { completion_tokens: tokens, ..Cost::default() },
+            model: None,
+            begins: false,
             discarded: attempt == "other",
         };
         serde_json::to_vec(&spooled).expect("JSON")
@@ -334,9 +362,34 @@ mod tests {
             content: content.to_owned(),
             ids,
             cost: Cost { completion_tokens: 1, ..Cost::default() },
+            model: None,
+            begins: false,
             discarded: false,
         };
         serde_json::to_vec(&line).expect("JSON")
+    }
+
+    #[test]
+    fn text_of_another_model_or_of_an_attempt_that_began_anew_is_not_put_together_with_what_was_before() {
+        let of = |attempt: &str, text: &str, model: Option<&str>, begins: bool| {
+            let line: Spooled = serde_json::from_slice(&line(attempt, 0, text, None)).expect("a line");
+            let model = model.map(str::to_owned);
+            serde_json::to_vec(&Spooled { model, begins, ..line }).expect("JSON")
+        };
+        let (first, second) = (of("1", "ab", Some("r1"), true), of("2", "cd", None, false));
+        for (last, expected) in [
+            (of("3", "ef", Some("r1"), false), "abcdef"),
+            (of("3", "ef", Some("r1-distill"), false), "abcd"),
+            (of("3", "ef", Some("r1-distill"), true), "ef"),
+            (of("3", "", None, true), "abcd"),
+        ] {
+            let lines = vec![first.clone(), second.clone(), last];
+            for lines in [lines.clone(), merge(lines)] {
+                let (partial, costs) = assemble(&lines);
+                assert_eq!((partial.text.as_str(), costs.len()), (expected, 3), "each is charged");
+                assert_eq!(partial.model.as_deref(), Some(if expected == "ef" { "r1-distill" } else { "r1" }));
+            }
+        }
     }
 
     #[test]

@@ -391,7 +391,7 @@ impl Pump<'_, '_> {
         let (messages, partial) = (ask.messages.clone(), ask.partial.clone());
         let request = Request { id, messages, sampling: ask.sampling, seed: ask.seed, partial };
         let money = self.teacher.max_cost(&request, self.order.budget.currency());
-        let most = Most { tokens: u64::from(request.left()), money };
+        let most = Most { tokens: self.teacher.most_tokens(&request), money };
         (request, most)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::answer::mix;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// How it behaves.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct Shape {
     pub refused: Vec<String>,
     /// Whether prompts may be token ids; they are refused with 400 where not.
     pub takes_ids: bool,
+    /// Where, in an error's body, its message is: names with dots between them.
+    pub error: String,
 }
 
 impl Default for Shape {
@@ -62,7 +65,21 @@ impl Default for Shape {
             cached: "prompt_tokens_details.cached_tokens".to_owned(),
             refused: Vec::new(),
             takes_ids: true,
+            error: "error.message".to_owned(),
         }
+    }
+}
+
+impl Shape {
+    /// The body of an error, with its code beside the message.
+    pub(crate) fn error(&self, code: u16, message: &str) -> String {
+        let mut body = json!({});
+        let (place, name) = match self.error.rsplit_once('.') {
+            Some((place, name)) => (place.split('.').fold(&mut body, |place, name| &mut place[name]), name),
+            None => (&mut body, self.error.as_str()),
+        };
+        *place = json!({ "code": code, name: message });
+        body.to_string()
     }
 }
 
@@ -75,7 +92,7 @@ impl Default for Script {
             rate: None,
             admitted: usize::MAX,
             harmed: 0.0,
-            faults: Fault::ALL.to_vec(),
+            faults: Fault::PASSING.to_vec(),
             seed: 0,
             cached: 0,
             shape: Shape::default(),
@@ -125,11 +142,18 @@ pub enum Fault {
     ErrorAtOnce,
     /// An error inside a 200, in the midst of the stream.
     ErrorAmidst,
+    /// 429 with `Retry-After: 24367`, as a daily limit has it.
+    BusyLong,
+    /// The answer of another model.
+    OtherModel,
+    /// The reasoning in another field than before, or in a field where it was in the text.
+    OtherField,
 }
 
 impl Fault {
-    /// All of them.
-    pub const ALL: [Fault; 19] = [
+    /// All that pass: who asks again gets an answer, within seconds. Of the others, one is waited out for hours, and two are
+    /// another server.
+    pub const PASSING: [Fault; 19] = [
         Fault::Shut,
         Fault::Reset,
         Fault::Cut,

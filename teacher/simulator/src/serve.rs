@@ -1,7 +1,7 @@
 //! Connections, requests and streams.
 
 use crate::{
-    Answer, Fault, Script,
+    Answer, Fault, Script, Shape,
     answer::{UNSAID, mix},
     vocabulary,
 };
@@ -120,6 +120,11 @@ impl Simulator {
         self.address.to_string()
     }
 
+    /// How its calls look.
+    pub fn shape(&self) -> Shape {
+        locked(&self.state.script).shape.clone()
+    }
+
     /// Another behaviour, from the next request on.
     pub fn behave(&self, script: Script) {
         *locked(&self.state.script) = script;
@@ -227,7 +232,7 @@ async fn converse(stream: TcpStream, state: &Arc<State>) -> io::Result<()> {
         if let Some((name, value)) = &shape.key
             && headers.get(name) != Some(value)
         {
-            whole(&mut connection, 401, &[], &json!({"error": {"message": "no such key"}}).to_string()).await?;
+            whole(&mut connection, 401, &[], &shape.error(401, "no such key")).await?;
             continue;
         }
         match path.as_str() {
@@ -321,11 +326,10 @@ impl Call<'_> {
             return whole(connection, 400, &[], "expected JSON").await.map(|()| true);
         };
         if let Some(field) = script.shape.refused.iter().find(|field| body.get(field.as_str()).is_some()) {
-            let text = json!({"error": {"code": 400, "message": format!("unknown field {field}")}}).to_string();
+            let text = script.shape.error(400, &format!("unknown field {field}"));
             return whole(connection, 400, &[], &text).await.map(|()| true);
         }
         let fault = script.fault(self.number);
-        let error = |status: u16| json!({"error": {"code": status, "message": "simulated"}}).to_string();
         let (status, wait) = match fault {
             Some(Fault::Shut) => return Ok(false),
             Some(Fault::Broken) => (500, None),
@@ -334,11 +338,12 @@ impl Call<'_> {
             Some(Fault::Busy) => (429, None),
             Some(Fault::BusyShort) => (429, Some("0.2".to_owned())),
             Some(Fault::BusyDate) => (429, http_date(Duration::from_secs(1))),
+            Some(Fault::BusyLong) => (429, Some("24367".to_owned())),
             _ => (200, None),
         };
         if status != 200 {
             let headers: Vec<_> = wait.into_iter().map(|wait| ("retry-after", wait)).collect();
-            return whole(connection, status, &headers, &error(status)).await.map(|()| true);
+            return whole(connection, status, &headers, &script.shape.error(status, "simulated")).await.map(|()| true);
         }
         if fault == Some(Fault::SlowHead) {
             sleep(Duration::from_secs(1)).await;
@@ -357,7 +362,7 @@ impl Call<'_> {
                 }
             },
             (None, Some(None)) => {
-                let text = json!({"error": {"code": 400, "message": "expected a prompt of text"}}).to_string();
+                let text = script.shape.error(400, "expected a prompt of text");
                 return whole(connection, 400, &[], &text).await.map(|()| true);
             }
             (None, None) => (body["prompt"].as_str().unwrap_or_default().to_owned(), false),
@@ -505,9 +510,18 @@ impl Stream<'_> {
 
     /// Adds an event of the stream.
     fn event(&self, text: &mut String, at: usize, token: &str, finish: Option<&str>) {
-        let (model, number) = (&self.script.model, self.call.number);
+        let number = self.call.number;
+        let model = match self.fault {
+            Some(Fault::OtherModel) => "another",
+            _ => self.script.model.as_str(),
+        };
         let token = Value::from(token);
-        let field = self.script.shape.reasoning.as_deref().filter(|_| at < self.answer.len / 2).unwrap_or("content");
+        let field = match (self.script.shape.reasoning.as_deref(), self.fault) {
+            (Some("reasoning"), Some(Fault::OtherField)) => Some("reasoning_content"),
+            (_, Some(Fault::OtherField)) => Some("reasoning"),
+            (field, _) => field,
+        };
+        let field = field.filter(|_| at < self.answer.len / 2).unwrap_or("content");
         let part =
             if self.call.chat { format!("\"delta\":{{\"{field}\":{token}}}") } else { format!("\"text\":{token}") };
         let ids = match (self.asks_ids, finish) {

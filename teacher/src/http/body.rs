@@ -1,18 +1,21 @@
 //! The body of a response that began well → an answer. A stream of events or one JSON object, told apart by how it begins
 //! and not by what its headers say. Nothing here waits: bytes are pushed in as they come.
 
+mod parts;
+
 use super::{
     Endpoint,
     events::{BYTE_ORDER_MARK, Events, Stop},
-    ids::{self, Ids},
-    logprobs::Collected,
-    response::{Answer, Ending, ending_of, refusal},
+    expected::Expected,
+    ids::Ids,
+    response::{Answer, BROKEN_OFF, Ending},
     secret::Secrets,
-    wire::{Chunk, Usage},
+    wire::Chunk,
 };
-use crate::{Cost, HostProfile, Partial, Piece, TokenIds, partial::go_on};
-use distill_dataset::{FinishReason, LogProbs, SamplingParams, Token, TurnFormat};
+use crate::{Cost, HostProfile, Partial, Piece, TokenIds};
+use distill_dataset::{FinishReason, LogProbs, SamplingParams, Token};
 use jiff::Timestamp;
+use parts::Parts;
 use std::{
     cell::{Cell, RefCell},
     ops::ControlFlow,
@@ -22,12 +25,12 @@ use std::{
 const MAX_MESSAGE: usize = 300;
 /// Most bytes of an answer, or of a body in one piece: longer ones are an attack or a bug.
 const MAX_BYTES: usize = 1 << 26;
-/// Where OpenAI tells tokens of a prompt that a cache had, in `usage`.
-const CACHED_TOKENS: &str = "prompt_tokens_details.cached_tokens";
-/// What is wrong where a generation that went on within a character does not tell what it is.
-const NO_IDS: &str = "expected the ids of the tokens behind a seam within a character, found none that say its text";
 /// Most bytes of one event of a stream.
 const MAX_EVENT: usize = 1 << 22;
+/// A stream is at most so many times as long as the answer in it may be: chunks repeat names, and tell log-probabilities.
+const MAX_STREAM: usize = 16;
+/// Bytes of a stream's beginning that are told where there was nothing in it.
+const MAX_HEAD: usize = 1 << 11;
 
 /// Most bytes of what a server may send.
 #[derive(Clone, Copy)]
@@ -36,6 +39,13 @@ pub(super) struct Limits {
     pub(super) body: usize,
     /// Of an event of a stream.
     pub(super) event: usize,
+}
+
+impl Limits {
+    /// Of a stream.
+    fn stream(self) -> usize {
+        self.body.saturating_mul(MAX_STREAM)
+    }
 }
 
 impl Default for Limits {
@@ -66,6 +76,12 @@ pub(super) struct Live {
     before: Option<Partial>,
     /// The most alternatives that were asked for, where log-probabilities were.
     asked_log_probs: Option<u8>,
+    /// The most tokens that it may have, where it is cut at them.
+    most_tokens: Option<u64>,
+    /// What those before it had in common.
+    expected: Expected,
+    /// Whether a piece has said which model answers.
+    named: Cell<bool>,
     /// Bytes of reasoning and of content that were handed out in pieces.
     spooled: Cell<(usize, usize)>,
 }
@@ -92,6 +108,16 @@ impl Live {
         Live { asked_log_probs: sampling.log_probabilities, ..self }
     }
 
+    /// Expects it to be as those before it.
+    pub(super) fn expecting(self, expected: Expected) -> Live {
+        Live { expected, ..self }
+    }
+
+    /// Cuts it where a server goes on beyond so many tokens.
+    pub(super) fn cut_at(self, most_tokens: u64) -> Live {
+        Live { most_tokens: Some(most_tokens), ..self }
+    }
+
     /// Collects the ids of its tokens, where all of those before are known. It is asked for by ids.
     pub(super) fn by_ids(self, ids: Option<Ids>) -> Live {
         let parts = Parts { by_ids: true, ids, ..self.parts.take() };
@@ -111,6 +137,11 @@ impl Live {
     /// Tokens of the prompt, by our own count and as the server tells.
     pub(super) fn counted(&self) -> Option<(u32, u32)> {
         self.prompt_tokens.get().zip(self.parts.borrow().told.prompt)
+    }
+
+    /// The model that it names, where it does.
+    pub(super) fn model(&self) -> Option<String> {
+        Some(self.parts.borrow().model.clone()).filter(|model| !model.is_empty())
     }
 
     /// The ids of the tokens that arrived, where the last piece has all of them.
@@ -144,6 +175,8 @@ impl Live {
         let bytes = parts.reasoning.len() + parts.content.len();
         let estimate = parts.pieces.max(bytes as u64 / 4);
         let pieces = parts.ids.as_ref().map_or(estimate, |ids| ids.count(parts.pieces, bytes));
+        // Larger tokens than these, then: more were not generated, or the rest was not read.
+        let pieces = pieces.min(self.most_tokens.unwrap_or(u64::MAX));
         let told = parts.told;
         // Some hosts tell none where there were some.
         let completion = told.completion.filter(|count| *count > 0 || pieces == 0);
@@ -174,6 +207,9 @@ impl Live {
     fn arrived(&self, last: bool) -> Option<(String, String, Option<TokenIds>)> {
         let mut parts = self.parts.borrow_mut();
         let parts = &mut *parts;
+        if parts.is_anothers {
+            return None;
+        }
         if last {
             parts.settle();
         }
@@ -205,7 +241,14 @@ impl Live {
     /// All of it where it is the `last` piece, else nothing that may be the beginning of the key.
     pub(super) fn piece(&self, last: bool) -> Option<Piece> {
         let (reasoning, content, ids) = self.arrived(last)?;
-        Some(Piece { reasoning, content, ids, cost: self.cost() })
+        let model = self.model().filter(|_| !self.named.get());
+        self.named.set(self.named.get() || model.is_some());
+        Some(Piece { reasoning, content, ids, model, cost: self.cost() })
+    }
+
+    /// Whose answer it is, where that is known.
+    pub(super) fn host(&self) -> Option<&'static HostProfile> {
+        self.host
     }
 
     /// An answer without the key, should the server repeat it; `cut` where it may end within.
@@ -224,16 +267,44 @@ impl Live {
             Err(error) => {
                 let found = self.quoted(&String::from_utf8_lossy(bytes));
                 let message = self.quoted(&format!("expected a completion as JSON: {error}"));
-                return ControlFlow::Break(Ending::Broken("incomplete", format!("{message}, found {found}")));
+                return ControlFlow::Break(Ending::Broken(BROKEN_OFF, format!("{message}, found {found}")));
             }
         };
+        let mut parts = self.parts.borrow_mut();
+        parts.has_begun = true;
         if let Some(error) = chunk.take_error() {
-            return ControlFlow::Break(self.parts.borrow().failed(&error, |text| self.quoted(text)));
+            return ControlFlow::Break(parts.failed(&error, |text| self.quoted(text), self.host));
         }
-        self.parts.borrow_mut().told.take(&chunk.usage, self.host);
-        self.parts.borrow_mut().take(chunk, self.limits.body, self.asked_log_probs)?;
+        parts.told.take(&chunk.usage(), self.host);
+        let mut alike = Ok(());
+        if parts.model.is_empty() && !chunk.model.text.is_empty() {
+            parts.model = self.quoted(&chunk.model.text);
+            alike = self.expected.take_model(&parts.model);
+        }
+        let place = parts.place;
+        let taken = parts.take(chunk, self.limits.body, self.asked_log_probs);
+        if let (None, Some(place)) = (place, parts.place) {
+            alike = alike.and_then(|()| self.expected.take_reasoning(place));
+        }
+        if let Err(why) = alike {
+            parts.is_anothers = true;
+            return ControlFlow::Break(Ending::Another(why));
+        }
+        taken?;
         self.admitted.set(true);
+        if parts.finish_reason.is_none() && self.most_tokens.is_some_and(|most| self.is_beyond(&parts, most)) {
+            parts.finish_reason = Some("length".to_owned());
+            drop(parts);
+            return ControlFlow::Break(self.finish());
+        }
         ControlFlow::Continue(())
+    }
+
+    /// Whether more than so many tokens came. A server that says once more what it was given says so much more.
+    fn is_beyond(&self, parts: &Parts, most: u64) -> bool {
+        let before = self.before();
+        let is_again = || parts.content.starts_with(before) || before.starts_with(&parts.content);
+        parts.is_beyond(most) && (before.is_empty() || !is_again() || parts.is_beyond(most + before.len() as u64))
     }
 
     fn finish(&self) -> Ending {
@@ -243,6 +314,10 @@ impl Live {
             Ending::Done(answer) => {
                 let text = self.without_key(answer.text.clone(), answer.finish_reason != FinishReason::Stop);
                 let mut parts = self.parts.borrow_mut();
+                if let Some(Err(why)) = answer.reasoning.map(|place| self.expected.take_reasoning(place)) {
+                    parts.is_anothers = true;
+                    return Ending::Another(why);
+                }
                 let ids = parts.ids.as_ref().and_then(|ids| ids.finish(&parts.content));
                 if ids.is_none() {
                     parts.ids = None;
@@ -254,7 +329,6 @@ impl Live {
                     ids: ids.filter(|_| text == answer.text),
                     text,
                     finish_name: answer.finish_name.map(|name| self.quoted(&name)),
-                    model: self.quoted(&answer.model),
                     ..*answer
                 }))
             }
@@ -275,12 +349,15 @@ fn text_of(token: Token<'_>) -> &[u8] {
 pub(super) struct Body<'l> {
     live: &'l Live,
     kind: Kind,
+    /// Bytes that arrived.
+    arrived: usize,
 }
 
 enum Kind {
     Unknown(Beginning),
     Json(Vec<u8>),
-    Stream(Events),
+    /// With the stream's beginning, as long as nothing was in it.
+    Stream(Events, Vec<u8>),
 }
 
 /// Nothing but white space yet, and perhaps a byte-order mark.
@@ -313,9 +390,10 @@ impl Kind {
     /// The kind of a body that begins so.
     fn of(first: u8, limits: Limits) -> Kind {
         match first {
-            // As `data`, `event`, `id`, `retry` and comments do.
-            b'd' | b'e' | b'i' | b'r' | b':' => Kind::Stream(Events::new(limits.event)),
-            _ => Kind::Json(Vec::new()),
+            // JSON, or a page for people in its place.
+            b'{' | b'[' | b'"' | b'<' => Kind::Json(Vec::new()),
+            // A field's name, which may be one that nobody knows, or a comment.
+            _ => Kind::Stream(Events::new(limits.event), Vec::new()),
         }
     }
 }
@@ -323,11 +401,25 @@ impl Kind {
 impl Body<'_> {
     /// A body of which nothing has arrived.
     pub(super) fn new(live: &Live) -> Body<'_> {
-        Body { live, kind: Kind::Unknown(Beginning::default()) }
+        Body { live, kind: Kind::Unknown(Beginning::default()), arrived: 0 }
     }
 
-    /// Takes the next bytes; the end, where they bring it.
+    /// Takes the next bytes; the end, where they bring it. Comments and empty events count as all else does: a stream
+    /// that says nothing comes to its end, too.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Ending> {
+        let most = self.live.limits.stream();
+        let (bytes, rest) = bytes.split_at(bytes.len().min(most - self.arrived));
+        self.arrived += bytes.len();
+        if let Some(ending) = self.take(bytes) {
+            return Some(ending);
+        }
+        (!rest.is_empty()).then(|| match self.live.finish() {
+            Ending::Done(answer) => Ending::Done(answer),
+            _ => Ending::Unanswerable("answer-too-long", format!("expected a stream of at most {most} bytes")),
+        })
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Option<Ending> {
         match &mut self.kind {
             Kind::Unknown(beginning) => {
                 let start = beginning.take(bytes);
@@ -336,7 +428,7 @@ impl Body<'_> {
                     return Some(too_long(most));
                 }
                 self.kind = Kind::of(*start.first()?, self.live.limits);
-                self.push(&start)
+                self.take(&start)
             }
             Kind::Json(whole) => {
                 let most = self.live.limits.body;
@@ -344,8 +436,10 @@ impl Body<'_> {
                 whole.extend_from_slice(&bytes[..room.min(bytes.len())]);
                 (bytes.len() > room).then(|| too_long(most))
             }
-            Kind::Stream(events) => {
+            Kind::Stream(events, head) => {
                 let live = self.live;
+                let room = MAX_HEAD - head.len();
+                head.extend_from_slice(&bytes[..room.min(bytes.len())]);
                 ended(events.push(bytes, &mut |data| take(live, data)), live.limits)
             }
         }
@@ -355,9 +449,16 @@ impl Body<'_> {
     pub(super) fn end(mut self) -> Ending {
         let live = self.live;
         let last = match &mut self.kind {
-            Kind::Unknown(_) => Some(Ending::Broken("incomplete", "expected a completion, found nothing".to_owned())),
+            Kind::Unknown(_) => Some(Ending::Broken(BROKEN_OFF, "expected a completion, found nothing".to_owned())),
             Kind::Json(whole) => live.take(whole).break_value(),
-            Kind::Stream(events) => ended(events.end(&mut |data| take(live, data)), live.limits),
+            Kind::Stream(events, head) => {
+                let last = ended(events.end(&mut |data| take(live, data)), live.limits);
+                let nothing = || {
+                    let found = live.quoted(&String::from_utf8_lossy(head));
+                    Ending::Broken(BROKEN_OFF, format!("expected a completion, found {found}"))
+                };
+                last.or_else(|| (!live.parts.borrow().has_begun).then(nothing))
+            }
         };
         last.unwrap_or_else(|| live.finish())
     }
@@ -395,169 +496,6 @@ fn ended(flow: ControlFlow<Stop<Ending>>, limits: Limits) -> Option<Ending> {
 
 fn too_long(most: usize) -> Ending {
     Ending::Unanswerable("answer-too-long", format!("expected at most {most} bytes in one piece"))
-}
-
-/// Tokens, as told last.
-#[derive(Clone, Copy, Default)]
-struct Told {
-    prompt: Option<u32>,
-    /// Those of them that a cache had.
-    cached: Option<u32>,
-    completion: Option<u32>,
-}
-
-impl Told {
-    fn take(&mut self, usage: &Usage, host: Option<&HostProfile>) {
-        let cached = host.and_then(|host| host.answer.cached_tokens.as_deref()).unwrap_or(CACHED_TOKENS);
-        self.prompt = usage.prompt_tokens.0.or(self.prompt);
-        self.cached = usage.at(cached).0.or(self.cached);
-        self.completion = usage.completion_tokens.0.or(self.completion);
-    }
-}
-
-/// What has arrived so far.
-#[derive(Default)]
-struct Parts {
-    reasoning: String,
-    /// Where that came.
-    place: Option<&'static str>,
-    content: String,
-    finish_reason: Option<String>,
-    model: String,
-    told: Told,
-    pieces: u64,
-    log_probs: Option<Collected>,
-    by_ids: bool,
-    /// None where they are not told, or do not say the text.
-    ids: Option<Ids>,
-}
-
-impl Parts {
-    /// Adds a chunk.
-    fn take(&mut self, chunk: Chunk, most: usize, asked_log_probs: Option<u8>) -> ControlFlow<Ending> {
-        if self.model.is_empty() {
-            self.model = chunk.model.text;
-        }
-        let Some(mut choice) = chunk.choices.into_iter().flatten().next() else { return ControlFlow::Continue(()) };
-        let finish = std::mem::take(&mut choice.finish_reason.text);
-        // Some hosts give the reason before the end as text that says nothing.
-        if !matches!(finish.as_str(), "" | "null" | "None") {
-            self.finish_reason = Some(finish);
-        }
-        let told = (choice.logprobs.take(), choice.token_ids.take());
-        let mut added = choice.into_piece(self.pieces > 0);
-        let mut told_ids = told.1.as_deref().and_then(ids::read);
-        if let Some(k) = asked_log_probs.filter(|_| !added.repeats) {
-            let log_probs = self.log_probs.get_or_insert_with(|| Collected::new(k));
-            let named = log_probs.take(told.0.as_deref(), told_ids.as_deref(), !added.is_empty());
-            told_ids = told_ids.or(named);
-        }
-        if !added.reasoning.is_empty() {
-            self.place = Some(added.place);
-        }
-        self.pieces += [&added.reasoning, &added.content].iter().map(|piece| u64::from(!piece.is_empty())).sum::<u64>();
-        // A call that takes ids tells no reasoning apart.
-        let ids = self.ids.take().filter(|_| added.reasoning.is_empty());
-        if let Some(mut ids) = ids {
-            if ids.take(told_ids, &mut added.content) {
-                ids.mark(self.content.len() + added.content.len());
-                self.ids = Some(ids);
-            } else if ids.is_within() {
-                return ControlFlow::Break(Ending::Broken("incomplete", NO_IDS.to_owned()));
-            }
-        }
-        self.reasoning.push_str(&added.reasoning);
-        self.content.push_str(&added.content);
-        let log_probs = self.log_probs.as_ref().map_or(0, Collected::num_bytes);
-        let ids = self.ids.as_ref().map_or(0, Ids::num_bytes);
-        if self.reasoning.len() + self.content.len() + log_probs + ids > most {
-            return ControlFlow::Break(too_long(most));
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Nothing more comes that would tell what a character is.
-    fn settle(&mut self) {
-        let Some(ids) = &mut self.ids else { return };
-        if let Some(text) = ids.end() {
-            self.content.push_str(&text);
-            ids.mark(self.content.len());
-        }
-    }
-
-    /// An error that a server tells inside a 200; `quoted` is what people are told of a server's words.
-    fn failed(&self, error: &serde_json::Value, quoted: impl Fn(&str) -> String) -> Ending {
-        let body = error.to_string();
-        let text = quoted(&body);
-        let code = error.get("code").and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()));
-        match code.and_then(|code| u16::try_from(code).ok()) {
-            Some(code) if code >= 300 && (code < 500 || self.pieces == 0) => ending_of(code, &body, text, None),
-            _ if refusal(0, &body) != "refused" => Ending::Unanswerable(refusal(0, &body), text),
-            _ if self.pieces == 0 => Ending::Server(text, None),
-            _ => Ending::Broken("incomplete", text),
-        }
-    }
-
-    /// All that is there, after what was received before.
-    fn text(&self, before: &str, ended: bool) -> String {
-        // Who is given ids does not say once more what it was given.
-        if self.by_ids {
-            return format!("{before}{}", self.content);
-        }
-        go_on(before, &self.reasoning, &self.content, ended)
-    }
-
-    /// The answer, if the server said why it ended. A reason that no host is known by is kept under its own name.
-    fn finish(&self, before: &str, host: Option<&HostProfile>) -> Ending {
-        let Some(name) = self.finish_reason.as_deref() else {
-            return Ending::Broken("incomplete", "the stream ended without a finish reason".to_owned());
-        };
-        let of_host = host.and_then(|host| host.finish_reason(name)).map(|reason| match reason {
-            FinishReason::Broken => Finish::Aborted,
-            reason => Finish::Reason(reason),
-        });
-        let (finish_reason, finish_name) = match of_host.unwrap_or_else(|| Finish::of(name)) {
-            Finish::Reason(reason) => (reason, None),
-            Finish::Aborted => return Ending::Broken("incomplete", format!("the server gave up: `{name}`")),
-            Finish::Unknown => (FinishReason::Unknown, Some(name.to_owned())),
-        };
-        if self.ids.as_ref().is_some_and(|ids| !ids.held_nothing()) {
-            return Ending::Broken("incomplete", NO_IDS.to_owned());
-        }
-        let text = self.text(before, finish_reason == FinishReason::Stop);
-        let opened = || self.content.trim_start().starts_with(&TurnFormat::default().open).then_some("the text");
-        let reasoning = self.place.or_else(opened);
-        let model = self.model.clone();
-        let (log_probs, ids) = (None, None);
-        Ending::Done(Box::new(Answer { text, finish_reason, finish_name, model, reasoning, log_probs, ids }))
-    }
-}
-
-/// What a host's name for the end of an answer means.
-enum Finish {
-    Reason(FinishReason),
-    /// The server gave up on it.
-    Aborted,
-    Unknown,
-}
-
-impl Finish {
-    /// Names as documented, in any case: OpenAI and vLLM (`stop`, `length`, `content_filter`, `abort`), Text Generation
-    /// Inference (`eos_token`, `stop_sequence`), Mistral (`model_length`, `error`), Gemini (`STOP`, `MAX_TOKENS`, `SAFETY`…),
-    /// Anthropic (`end_turn`, `max_tokens`, `refusal`), Cohere (`COMPLETE`), Together (`eos`), Zhipu (`sensitive`,
-    /// `network_error`).
-    fn of(name: &str) -> Finish {
-        match name.to_ascii_lowercase().as_str() {
-            "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" | "complete" => {
-                Finish::Reason(FinishReason::Stop)
-            }
-            "length" | "max_tokens" | "model_length" => Finish::Reason(FinishReason::Length),
-            "content_filter" | "safety" | "refusal" | "sensitive" | "recitation" | "blocklist"
-            | "prohibited_content" => Finish::Reason(FinishReason::ContentFilter),
-            "abort" | "error" | "network_error" => Finish::Aborted,
-            _ => Finish::Unknown,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,13 +10,14 @@
 use super::{
     HttpTeacher,
     body::Live,
+    expected::Expected,
     metrics::{self, Told},
     pace::{Failure, MAX_PAUSE},
     prompt_estimate,
-    response::{Answer, Attempt, Ending},
+    response::{Attempt, Ending, INCOMPLETE},
     route::{Room, Route, choose},
 };
-use crate::{Complete, Partial, Queue, Request, TeacherError};
+use crate::{Complete, Cost, Partial, Queue, Request, TeacherError};
 use distill_dataset::{Cancel, Digest};
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use std::{
@@ -36,6 +37,8 @@ const REMARK: Duration = Duration::from_secs(1);
 const SPOOL_EVERY: Duration = Duration::from_millis(250);
 /// An attempt that brought so many tokens is no failure where the next goes on from them.
 const PROGRESS: u64 = 64;
+/// Tokens by which a limit is lowered where a context has no room for a part by a few: cut anywhere, text has other tokens.
+const SEAM: u32 = 64;
 /// So many tries tell, at the very start, that nobody is there.
 const FIRST_TRIES: u32 = 3;
 
@@ -50,6 +53,8 @@ struct Work {
     missed: u32,
     /// The endpoint that it failed at last.
     failed_at: Option<usize>,
+    /// Whether its limit was lowered, to fit into a context.
+    is_lowered: bool,
 }
 
 impl Work {
@@ -58,7 +63,7 @@ impl Work {
         for message in &request.messages {
             prompt.field(message.role.as_str()).field(&message.content);
         }
-        Work { request, prompt: prompt.finish_u64(), tries: 0, missed: 0, failed_at: None }
+        Work { request, prompt: prompt.finish_u64(), tries: 0, missed: 0, failed_at: None, is_lowered: false }
     }
 }
 
@@ -86,8 +91,8 @@ struct Flights<'a> {
     /// Looks at the routes' metrics, and when the next are due.
     looks: FuturesUnordered<LocalBoxFuture<'a, (usize, Told)>>,
     next_look: Instant,
-    /// The model that answered so far.
-    model: Option<String>,
+    /// What answers have in common, at all endpoints.
+    expected: Expected,
     fatal: Option<TeacherError>,
     remarked: Option<Instant>,
     shown: Option<Instant>,
@@ -103,11 +108,12 @@ pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &C
         waiting: VecDeque::new(),
         looks: FuturesUnordered::new(),
         next_look: Instant::now() + metrics::EVERY,
-        model: queue.model(),
+        expected: Expected::of(queue.model()),
         fatal: None,
         remarked: None,
         shown: None,
     };
+    flights.routes.iter_mut().for_each(|route| route.expected = flights.expected.at_an_endpoint());
     let (mut deadline, mut tick) = (None, FIRST_TICK);
     loop {
         let stopping = flights.fatal.is_some() || cancel.is_cancelled();
@@ -173,9 +179,20 @@ impl<'a> Flights<'a> {
                 None => queue.next().map(Work::of),
             };
             let Some(work) = work else { return true };
+            let Some(work) = self.of_one_model(work, queue) else { continue };
             let Some(index) = choose(&self.routes, &rooms, work.prompt, work.failed_at) else { return false };
             self.send(work, index, rooms[index]);
         }
+    }
+
+    /// The work, which goes on from nothing that another model wrote; nothing where it cannot be afforded to begin anew.
+    fn of_one_model(&self, mut work: Work, queue: &mut dyn Queue) -> Option<Work> {
+        let model = work.request.partial.as_ref().and_then(|partial| partial.model.as_deref());
+        if model.is_none_or(|model| self.expected.take_model(model).is_ok()) {
+            return Some(work);
+        }
+        work.request.partial = None;
+        queue.charge(work.request.id, Cost::default(), None).then_some(work)
     }
 
     fn send(&mut self, mut work: Work, index: usize, room: Room) {
@@ -188,6 +205,7 @@ impl<'a> Flights<'a> {
         let by_ids = self.teacher.sends_ids && self.teacher.makes_ids() && route.takes_ids != Some(false);
         let ids = if by_ids { self.teacher.ids_behind(&mut work.request.partial) } else { None };
         let live = Live::new(route.endpoint, work.request.partial.clone()).asking(&work.request.sampling);
+        let live = live.expecting(route.expected.clone()).cut_at(self.teacher.most_tokens(&work.request));
         let live = Rc::new(if by_ids { live.by_ids(ids) } else { live });
         self.in_air.insert(id, Flight { live: live.clone(), route: index, expected, spooled: Instant::now() });
         let (teacher, endpoint) = (self.teacher, route.endpoint);
@@ -295,16 +313,25 @@ impl<'a> Flights<'a> {
         let endpoint = route.endpoint;
         let max_tries = teacher.config.max_retries + 1;
         let mut is_another = false;
+        let came = cost.completion_tokens > 0;
+        self.routes[index].goes_on |= came && work.request.partial.is_some();
+        let ending = match ending {
+            // All of it is here but why it ended: where nobody goes on from it, there is no more to be had.
+            Ending::Broken(INCOMPLETE, message) if came && !teacher.continues() => {
+                Ending::Unanswerable(INCOMPLETE, message)
+            }
+            ending => ending,
+        };
         let (message, wait, reason) = match ending {
             Ending::Done(answer) => {
                 self.reached(index, queue);
                 self.routes[index].pace.succeeded();
                 self.take_prompt(index, &live, queue);
-                let Some(other) = self.is_another(index, &answer) else {
-                    let before = work.request.partial;
-                    return queue.deliver(id, Ok(teacher.complete_answer(*answer, &cost, before)));
-                };
-                self.close(index, other);
+                return queue.deliver(id, Ok(teacher.complete_answer(*answer, &cost, work.request.partial)));
+            }
+            Ending::Another(why) => {
+                self.reached(index, queue);
+                self.close(index, teacher.say(endpoint, &why));
                 is_another = true;
                 (String::new(), Some(Duration::ZERO), None)
             }
@@ -315,7 +342,18 @@ impl<'a> Flights<'a> {
                 self.refuse_ids(index, &message, queue);
                 (message, Some(Duration::ZERO), None)
             }
-            Ending::Unanswerable(_, message) if cost.completion_tokens == 0 && work.request.partial.is_some() => {
+            Ending::Unanswerable("too-long", message) if !came && work.request.partial.is_some() => {
+                self.reached(index, queue);
+                if std::mem::replace(&mut work.is_lowered, true) || work.request.left() <= 2 * SEAM {
+                    let partial = work.request.partial.unwrap_or_default();
+                    return queue.deliver(id, Ok(teacher.cut_answer(partial, &cost)));
+                }
+                work.request.sampling.max_new_tokens -= SEAM;
+                (message, Some(Duration::ZERO), None)
+            }
+            Ending::Unanswerable("refused", message)
+                if !came && work.request.partial.is_some() && !self.routes[index].goes_on =>
+            {
                 // It may be the part that is refused: the next attempt begins anew.
                 self.reached(index, queue);
                 work.request.partial = None;
@@ -374,7 +412,8 @@ impl<'a> Flights<'a> {
             let before = work.request.partial.unwrap_or_default();
             let log_probs = Partial::join_log_probs(Some(&before), live.take_log_probs());
             let ids = Partial::join_ids(Some(&before), live.told_ids());
-            work.request.partial = Some(Partial { log_probs, ids, ..before.and(text, cost.completion_tokens) });
+            let model = live.model().or_else(|| before.model.clone());
+            work.request.partial = Some(Partial { log_probs, ids, model, ..before.and(text, cost.completion_tokens) });
         }
         tracing::debug!(request = id, tries = work.tries, missed = work.missed, message, "retry");
         if queue.charge(id, cost, work.request.partial.as_ref()) && !cancel.is_cancelled() && self.fatal.is_none() {
@@ -407,32 +446,6 @@ impl<'a> Flights<'a> {
             tracing::warn!("{remark}");
             queue.say(&remark);
         }
-    }
-
-    /// Why an answer is another's than those before; nothing where it is not, or where no other endpoint is there to
-    /// take its place: whoever asks decides then.
-    fn is_another(&mut self, index: usize, answer: &Answer) -> Option<String> {
-        let named = Some(&answer.model).filter(|model| !model.is_empty());
-        let model = match (&self.model, named) {
-            (Some(expected), Some(found)) if expected != found => {
-                Some(format!("expected answers of the model `{expected}`, found one of `{found}`"))
-            }
-            _ => None,
-        };
-        let route = &mut self.routes[index];
-        let moved = match (route.reasoning, answer.reasoning) {
-            (Some(before), Some(now)) if before != now => Some(format!(
-                "its reasoning came in {before} so far, and comes in {now} now: the server was changed during the run"
-            )),
-            _ => None,
-        };
-        let others = self.routes.iter().enumerate().any(|(other, route)| other != index && route.closed.is_none());
-        if let Some(why) = model.or(moved).filter(|_| others) {
-            return Some(self.teacher.say(self.routes[index].endpoint, &why));
-        }
-        self.routes[index].reasoning = answer.reasoning.or(self.routes[index].reasoning);
-        self.model = self.model.take().or_else(|| named.cloned());
-        None
     }
 
     /// Asks nothing more of an endpoint. Where it was the last, nothing more is asked at all.

@@ -180,7 +180,7 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    fn behind(tokenizer: Arc<Tokenizer>, before: &[u32], unfinished: usize) -> Ids {
+    pub(super) fn behind(tokenizer: Arc<Tokenizer>, before: &[u32], unfinished: usize) -> Ids {
         let lead = before[before.len() - unfinished..].to_vec();
         let held = (!lead.is_empty()).then(Default::default);
         let from = u32::try_from(before.len()).unwrap_or(u32::MAX);
@@ -190,6 +190,11 @@ impl Ids {
     /// About what they take in memory.
     pub(super) fn num_bytes(&self) -> usize {
         4 * self.told.len() + 16 * self.marks.len()
+    }
+
+    /// Ids that arrived.
+    pub(super) fn num_told(&self) -> u64 {
+        self.told.len() as u64
     }
 
     /// Tokens that arrived, where so many pieces and bytes of text did: as many as ids, where these can say so much.
@@ -296,9 +301,10 @@ impl Ids {
         let is_end = |id: &u32| self.tokenizer.ends.contains(id);
         let ended = usize::from(self.told.last().is_some_and(is_end));
         let to = self.told.len() - ended;
-        let fits = to >= self.agreed.1
-            && !self.told[..to].iter().any(is_end)
-            && self.say(to, content.get(self.agreed.0..).unwrap_or_default(), true);
+        let rest = content.get(self.agreed.0..).unwrap_or_default();
+        // A piece may have told of the end already.
+        let says = if self.agreed.1 > to { rest.is_empty() } else { self.say(to, rest, true) };
+        let fits = says && !self.told[..to].iter().any(is_end);
         fits.then(|| TokenIds { from: self.from, ids: self.told.clone() })
     }
 }

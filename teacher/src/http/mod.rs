@@ -5,6 +5,7 @@
 mod body;
 mod config;
 mod events;
+mod expected;
 mod flights;
 pub mod fuzzing;
 mod ids;
@@ -30,7 +31,7 @@ pub use secret::ApiKey;
 
 use crate::{Budget, Complete, Completion, Cost, HostProfile, Identity, Partial, Piece, Queue, Request, TeacherError};
 use body::Live;
-use distill_dataset::{Cancel, Currency, Message, TurnFormat};
+use distill_dataset::{Cancel, Currency, FinishReason, Message, TurnFormat};
 use jiff::Timestamp;
 use price::Tariff;
 use reqwest::header::{HeaderMap, HeaderName};
@@ -38,6 +39,11 @@ use response::{Attempt, Ending, read};
 use secret::Secrets;
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
+
+/// Tokens by which a server may pass the limit of a request before its stream is cut.
+const OVERRUN: u64 = 64;
+/// Most tokens that a server's template may write before and between the messages of a chat.
+const TEMPLATE: usize = 256;
 
 /// Messages → prompt, or why not.
 pub type RenderPrompt = Box<dyn Fn(&[Message]) -> Result<String, String> + Sync>;
@@ -240,11 +246,13 @@ impl HttpTeacher {
 
     fn complete_answer(&self, answer: response::Answer, cost: &Cost, before: Option<Partial>) -> Completion {
         let tokens = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let named_before = || before.as_ref().and_then(|partial| partial.model.clone()).unwrap_or_default();
+        let response_model = if answer.model.is_empty() { named_before() } else { answer.model };
         Completion {
             text: answer.text,
             finish_reason: answer.finish_reason,
             finish_name: answer.finish_name,
-            response_model: answer.model,
+            response_model,
             prompt_tokens: tokens(cost.prompt_tokens),
             cached_tokens: tokens(cost.cached_tokens),
             completion_tokens: tokens(cost.completion_tokens),
@@ -255,6 +263,17 @@ impl HttpTeacher {
             cost_other: cost.other.clone(),
             estimated: cost.estimated,
         }
+    }
+
+    /// What is there of an answer whose server has no room to go on with it.
+    fn cut_answer(&self, partial: Partial, cost: &Cost) -> Completion {
+        let answer = response::Answer {
+            text: partial.text.clone(),
+            finish_reason: FinishReason::Length,
+            ..response::Answer::default()
+        };
+        let (log_probs, token_ids) = (partial.log_probs.clone(), partial.ids.clone());
+        Completion { log_probs, token_ids, ..self.complete_answer(answer, cost, Some(partial)) }
     }
 
     /// A message with the endpoint's name and never a secret.
@@ -297,11 +316,17 @@ impl Complete for HttpTeacher {
         self.config.gpus.unwrap_or_default()
     }
 
+    fn most_tokens(&self, request: &Request) -> u64 {
+        let beside = self.config.profile().map_or(0, |host| host.call.reasoning_beside);
+        u64::from(request.left()) + u64::from(beside) + OVERRUN
+    }
+
     fn max_cost(&self, request: &Request, currency: Currency) -> f64 {
         // A token is at least a byte.
         let before = request.partial.as_ref().map_or(0, |partial| partial.text.len());
-        let (prompt, most, now) =
-            ((message_bytes(request) + before) as f64, f64::from(request.left()), Timestamp::now());
+        let template = if self.config.api() == Api::Chat { TEMPLATE } else { 0 };
+        let (prompt, now) = ((message_bytes(request) + before + template) as f64, Timestamp::now());
+        let most = self.most_tokens(request) as f64;
         let dearest = |endpoint: &Endpoint| endpoint.tariff.dearest(currency, [prompt, most], now);
         self.endpoints.iter().map(dearest).fold(0.0, f64::max)
     }

@@ -14,7 +14,7 @@ use super::{
     response::{Answer, Ending, ending_of},
     wire::{self, Chunk},
 };
-use crate::{Cost, Partial, Request};
+use crate::{Cost, ModelProfile, Partial, Request};
 use distill_dataset::{DatasetError, Message, SamplingParams, TurnFormat, read_regular, write_whole};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -138,8 +138,20 @@ impl HttpTeacher {
             remarks
                 .push("an endpoint refuses `seed`: it is left out, and nobody can draw these answers again".to_owned());
         }
+        remarks.extend(answered.iter().filter_map(|probed| self.is_another_than_asked(probed)));
         remarks.extend(self.choose_ids(&answered));
         (self, remarks)
+    }
+
+    /// What is said where an endpoint names a model that has no likeness to the one that was asked for.
+    fn is_another_than_asked(&self, probed: &Probed) -> Option<String> {
+        let (asked, named, url) = (&self.config.model, &probed.model, &probed.url);
+        let is_alike = named.is_empty() || ModelProfile::are_alike(asked, named);
+        (!is_alike).then(|| {
+            format!(
+                "{url}: expected answers of `{asked}`, and it names `{named}`: is that the model that was asked for?"
+            )
+        })
     }
 
     async fn look(&self, endpoint: &Endpoint) -> Probed {
@@ -241,9 +253,10 @@ impl HttpTeacher {
         match ending {
             Ending::Done(answer) => Ok((Said { answer: *answer, cost: live.cost() }, live.counted())),
             Ending::Unanswerable(_, message) | Ending::Fatal(message) => Err(Refusal::Refused(said(message))),
-            Ending::Away { message, .. } | Ending::Server(message, _) | Ending::Broken(_, message) => {
-                Err(Refusal::Unanswered(said(message)))
-            }
+            Ending::Away { message, .. }
+            | Ending::Server(message, _)
+            | Ending::Broken(_, message)
+            | Ending::Another(message) => Err(Refusal::Unanswered(said(message))),
         }
     }
 
@@ -299,7 +312,7 @@ impl HttpTeacher {
             Chunk::read(&bytes).ok().map(Some)
         };
         let Some(chunk) = tokio::time::timeout(PATIENCE, read).await.ok()?? else { return Some(false) };
-        let usage = chunk.usage;
+        let usage = chunk.usage();
         *spent += [usage.prompt_tokens, usage.completion_tokens]
             .iter()
             .filter_map(|count| count.0)

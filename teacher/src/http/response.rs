@@ -5,9 +5,10 @@ use super::{
     body::{Body, Live},
     retry_after,
 };
-use crate::{Cost, TokenIds};
+use crate::{Cost, HostProfile, TokenIds};
 use distill_dataset::{FinishReason, LogProbs};
 use reqwest::{Response, StatusCode};
+use serde_json::Value;
 use std::{pin::pin, time::Duration};
 use tokio::time::{Instant, sleep};
 
@@ -15,6 +16,12 @@ use tokio::time::{Instant, sleep};
 const AFTERWARDS: Duration = Duration::from_secs(10);
 /// Most bytes of a refusal that are read.
 const MAX_REFUSAL: usize = 1 << 16;
+/// The reason of an answer that ended in good order and did not say why.
+pub(super) const INCOMPLETE: &str = "incomplete";
+/// The reason of an answer that broke off, where a server or a connection gave up on it.
+pub(super) const BROKEN_OFF: &str = "broken-off";
+/// Where hosts have an error's message.
+const SAID: [&str; 4] = ["error.message", "message", "detail", "error"];
 /// How hosts say that a conversation is too long.
 const TOO_LONG: [&str; 5] = [
     "context_length_exceeded",
@@ -49,6 +56,8 @@ pub(super) enum Ending {
     Server(String, Option<Duration>),
     /// An answer began and broke off: a short reason, and what was said.
     Broken(&'static str, String),
+    /// It is not as the answers before it: why. Nothing of it is kept.
+    Another(String),
 }
 
 /// An answer.
@@ -95,7 +104,7 @@ pub(super) async fn read(mut response: Response, idle: Duration, live: &Live) ->
         last = Instant::now();
         match piece {
             Err(error) => {
-                return body.broken("incomplete", &format!("the stream broke: {}", super::source_of(&error)));
+                return body.broken(BROKEN_OFF, &format!("the stream broke: {}", super::source_of(&error)));
             }
             Ok(None) => return body.end(),
             Ok(Some(piece)) => {
@@ -122,12 +131,19 @@ async fn refuse(status: StatusCode, mut response: Response, idle: Duration, live
         }
     }
     // JSON is written again, so that no escape hides the key in it.
-    let body = match serde_json::from_slice::<serde_json::Value>(&bytes) {
-        Ok(json) => json.to_string(),
-        Err(_) => String::from_utf8_lossy(&bytes).into_owned(),
+    let (body, said) = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(json) => (json.to_string(), said_in(&json, live.host()).map(str::to_owned)),
+        Err(_) => (String::from_utf8_lossy(&bytes).into_owned(), None),
     };
-    let message = format!("{status}: {}", live.quoted(&body).trim());
+    let message = format!("{status}: {}", live.quoted(said.as_ref().unwrap_or(&body)).trim());
     ending_of(status.as_u16(), &body, message, wait)
+}
+
+/// The message in an error's body: where the host has it, else where others do.
+pub(super) fn said_in<'b>(body: &'b Value, host: Option<&HostProfile>) -> Option<&'b str> {
+    let of_host = host.and_then(|host| host.answer.error.as_deref());
+    let said = |path: &str| path.split('.').try_fold(body, |place, name| place.get(name))?.as_str();
+    of_host.into_iter().chain(SAID).filter_map(said).find(|said| !said.trim().is_empty())
 }
 
 /// What a status means, in a response's head or inside a 200.

@@ -1,11 +1,12 @@
 //! How long a server asks to wait: seconds, or a date (RFC 9110, 10.2.3); milliseconds in a header that the clients of the
 //! field know.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::strtime::BrokenDownTime, tz::TimeZone};
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use std::time::Duration;
 
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const OLD_DATES: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 /// Nobody is taken at his word for longer than this.
 const MAX_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -13,7 +14,9 @@ const MAX_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |text: &str, unit: f64| {
-        let seconds = text.parse::<f64>().ok().filter(|number| *number >= 0.0)? / unit;
+        // Digits: no exponent, and no word for what has no end.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let seconds = text.parse::<f64>().ok().filter(|_| is_plain)? / unit;
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(MAX_WAIT).min(MAX_WAIT))
     };
     if let Some(wait) = text(RETRY_AFTER_MS).and_then(|asked| number(asked, 1000.0)) {
@@ -29,8 +32,11 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.unsigned_abs()).min(MAX_WAIT))
 }
 
+/// A date as HTTP writes it, or as it did (RFC 9110, 5.6.7: RFC 850's form, and that of C's `asctime`).
 fn date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+    let old = |form| TimeZone::UTC.to_timestamp(BrokenDownTime::parse(form, text).ok()?.to_datetime().ok()?).ok();
+    let today = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+    today.or_else(|| OLD_DATES.into_iter().find_map(old))
 }
 
 #[cfg(test)]
@@ -56,6 +62,11 @@ mod tests {
             ("Wed, 21 Oct 2026 07:30:30 GMT", Some(150)),
             ("Wed, 21 Oct 2026 07:00:00 GMT", Some(0)),
             ("99999999999999999999", Some(30 * 24 * 3600)),
+            ("Wednesday, 21-Oct-26 07:30:30 GMT", Some(150)),
+            ("Wed Oct 21 07:30:30 2026", Some(150)),
+            ("Mon Nov  2 07:28:00 2026", Some(12 * 24 * 3600)),
+            ("inf", None),
+            ("1e300", None),
             ("-1", None),
             ("NaN", None),
             ("soon", None),

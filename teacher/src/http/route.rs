@@ -2,6 +2,7 @@
 
 use super::{
     Endpoint, HttpTeacher,
+    expected::Expected,
     ids::Miscounts,
     pace::{Breaker, Failure, Pace},
     rates::Rates,
@@ -29,8 +30,10 @@ pub(super) struct Route<'a> {
     pub(super) missing: bool,
     /// Why nothing more is asked of it in this run.
     pub(super) closed: Option<String>,
-    /// Where its reasoning came so far.
-    pub(super) reasoning: Option<&'static str>,
+    /// What its answers have in common.
+    pub(super) expected: Expected,
+    /// Whether it went on from a part of an answer.
+    pub(super) goes_on: bool,
     /// Whether it takes ids as a prompt, as far as that is known.
     pub(super) takes_ids: Option<bool>,
     pub(super) miscounts: Miscounts,
@@ -61,7 +64,8 @@ impl<'a> Route<'a> {
             tells_load: true,
             missing: false,
             closed: None,
-            reasoning: None,
+            expected: Expected::default(),
+            goes_on: false,
             takes_ids: None,
             miscounts: Miscounts::default(),
             place: Digest::new("route").field(&place.url).finish_u64(),

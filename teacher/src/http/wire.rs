@@ -8,6 +8,11 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value, value::RawValue};
 use std::fmt;
 
+/// Most bytes of what is read whatever it is: usage, errors.
+const MOST_ASIDE: usize = 1 << 16;
+/// Most bytes of JSON that is read through a value, which takes up to 32 times as many.
+const MOST_VALUE: usize = 1 << 22;
+
 #[derive(Serialize)]
 pub(super) struct Body<'a> {
     model: &'a str,
@@ -44,7 +49,7 @@ pub(super) struct Body<'a> {
 enum Asked {
     /// Chat: whether; how many alternatives is another field.
     Whether(bool),
-    /// Completions: with how many alternatives.
+    /// Completions, and chats of some hosts: with how many alternatives.
     HowMany(u8),
 }
 
@@ -80,7 +85,8 @@ pub(super) fn body<'a>(config: &'a HttpTeacherConfig, request: &'a Request, prom
     let goes_on = by == Some(Continuation::ContinueFinalMessage);
     let sent = |field| !config.omits(field);
     let k = request.sampling.log_probabilities;
-    let is_chat = config.api() == Api::Chat;
+    // A host that takes no such field takes the number alone.
+    let by_whether = config.api() == Api::Chat && !config.profile().is_some_and(|host| host.call.chat_logprobs_number);
     let asks_ids = matches!(prompt, Some(Prompt::Ids(_)));
     Body {
         model: &config.model,
@@ -95,8 +101,8 @@ pub(super) fn body<'a>(config: &'a HttpTeacherConfig, request: &'a Request, prom
         grammar: config.grammar.as_deref(),
         add_generation_prompt: goes_on.then_some(false),
         continue_final_message: goes_on.then_some(true),
-        logprobs: k.map(|k| if is_chat { Asked::Whether(true) } else { Asked::HowMany(k) }),
-        top_logprobs: k.filter(|k| is_chat && *k > 0),
+        logprobs: k.map(|k| if by_whether { Asked::Whether(true) } else { Asked::HowMany(k) }),
+        top_logprobs: k.filter(|k| by_whether && *k > 0),
         extra: config.extra(asks_ids),
     }
 }
@@ -117,14 +123,13 @@ pub(super) struct Chunk {
     pub(super) model: Text,
     /// One was asked for; nothing where the field is missing or null.
     pub(super) choices: Option<Vec<Choice>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) usage: Usage,
+    usage: Option<Box<RawValue>>,
     /// Some hosts report errors inside a 200: as a field, or as the whole.
-    error: Option<Value>,
+    error: Option<Box<RawValue>>,
     object: Text,
-    message: Option<Value>,
-    detail: Option<Value>,
-    code: Option<Value>,
+    message: Option<Box<RawValue>>,
+    detail: Option<Box<RawValue>>,
+    code: Option<Box<RawValue>>,
 }
 
 impl Chunk {
@@ -142,25 +147,49 @@ impl Chunk {
             Err(error) => error.to_string(),
         };
         let mended = mended(bytes);
-        // Through a value, in which the last of two fields of one name counts.
-        let value = serde_json::from_slice::<Value>(mended.as_deref().unwrap_or(bytes)).map_err(|_| error)?;
+        let sound = mended.as_deref().unwrap_or(bytes);
+        if mended.is_some()
+            && let Ok(chunk) = serde_json::from_slice(sound)
+        {
+            return Ok(chunk);
+        }
+        // Through a value, in which the last of two fields of one name counts. It takes many times its bytes in memory.
+        if sound.len() > MOST_VALUE {
+            return Err(error);
+        }
+        let value = serde_json::from_slice::<Value>(sound).map_err(|_| error)?;
         serde_json::from_value(value).map_err(|error| error.to_string())
     }
 
-    /// The error that it tells.
+    /// Tokens, as far as they are told.
+    pub(super) fn usage(&self) -> Usage {
+        let told = self.usage.as_ref().filter(|told| told.get().len() <= MOST_ASIDE);
+        // Through a value, in which the last of two fields of one name counts.
+        let told = told.and_then(|told| serde_json::from_str::<Value>(told.get()).ok());
+        told.and_then(|told| serde_json::from_value(told).ok()).unwrap_or_default()
+    }
+
+    /// The body of the error that it tells.
     pub(super) fn take_error(&mut self) -> Option<Value> {
-        if let Some(error) = self.error.take().filter(|error| !error.is_null()) {
-            return Some(error);
+        let field = |name: &str, told: Option<Box<RawValue>>| Some((name.to_owned(), aside(&told?)));
+        if let Some(error) = field("error", self.error.take()) {
+            return Some(Value::Object([error].into_iter().collect()));
         }
         let whole = self.object.text == "error" || self.choices.is_none();
         if !whole || self.message.is_none() && self.detail.is_none() {
             return None;
         }
-        let mut error = Map::new();
-        for (name, value) in [("code", &mut self.code), ("message", &mut self.message), ("detail", &mut self.detail)] {
-            error.extend(value.take().map(|value| (name.to_owned(), value)));
-        }
-        Some(Value::Object(error))
+        let all = [("code", self.code.take()), ("message", self.message.take()), ("detail", self.detail.take())];
+        Some(Value::Object(all.into_iter().filter_map(|(name, told)| field(name, told)).collect()))
+    }
+}
+
+/// What stands beside an answer, read whatever it is; of one that is too long, the beginning as text.
+fn aside(told: &RawValue) -> Value {
+    let text = told.get();
+    match text.len() <= MOST_ASIDE {
+        true => serde_json::from_str(text).unwrap_or_default(),
+        false => Value::String(text.chars().take(MOST_ASIDE / 4).collect()),
     }
 }
 
@@ -224,12 +253,15 @@ struct Delta {
 impl Delta {
     fn into_piece(self) -> Piece {
         // Both names may be there, one of them empty or both with the same.
-        let (named, place) = match (self.reasoning.text.is_empty(), self.reasoning_content.text.is_empty()) {
-            (true, false) => (self.reasoning_content, "`reasoning_content`"),
-            (true, true) => (self.reasoning, "parts of the text"),
-            (false, _) => (self.reasoning, "`reasoning`"),
+        let place = match (self.reasoning.text.is_empty(), self.reasoning_content.text.is_empty()) {
+            (true, false) => "`reasoning_content`",
+            (true, true) => "parts of the text",
+            (false, _) => "`reasoning`",
         };
-        let reasoning = named.text + &named.thinking + &self.content.thinking;
+        let again = self.reasoning == self.reasoning_content;
+        let fields = [Some(self.reasoning), Some(self.reasoning_content).filter(|_| !again)];
+        let named = fields.into_iter().flatten().fold(String::new(), |all, field| all + &field.text + &field.thinking);
+        let reasoning = named + &self.content.thinking;
         Piece { reasoning, content: self.content.text, place, repeats: false }
     }
 }
@@ -284,81 +316,90 @@ pub(super) struct Text {
     pub(super) thinking: String,
 }
 
-impl Text {
-    fn of(value: Value) -> Text {
-        let mut text = Text::default();
-        match value {
-            Value::Null => {}
-            Value::String(string) => text.text = string,
-            Value::Array(parts) => parts.into_iter().for_each(|part| text.add(part)),
-            Value::Object(part) => {
-                // A finish reason may be an object that names its type.
-                let named = part.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-                text.add(Value::Object(part));
-                if text == Text::default() {
-                    text.text = named;
-                }
-            }
-            other => text.text = other.to_string(),
-        }
-        text
-    }
+/// Text, and the name of its type where it is an object.
+#[derive(Default)]
+struct Part {
+    text: Text,
+    named: String,
+}
 
-    fn add(&mut self, part: Value) {
-        let Value::Object(mut part) = part else {
-            return self.text.push_str(&Text::of(part).text);
-        };
-        let thinking = part.remove("thinking").map(Text::of).unwrap_or_default();
-        self.thinking += &(thinking.text + &thinking.thinking);
-        self.text += &part.remove("text").map(Text::of).unwrap_or_default().text;
+impl Part {
+    fn of(text: String) -> Part {
+        Part { text: Text { text, thinking: String::new() }, named: String::new() }
     }
 }
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+        let Part { mut text, named } = Part::deserialize(deserializer)?;
+        // A finish reason may be an object that names its type.
+        if text == Text::default() {
+            text.text = named;
+        }
+        Ok(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Part, D::Error> {
         struct Visitor;
 
         impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Text;
+            type Value = Part;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("text")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text { text: text.to_owned(), ..Text::default() })
+            fn visit_str<E>(self, text: &str) -> Result<Part, E> {
+                Ok(Part::of(text.to_owned()))
             }
 
-            fn visit_string<E>(self, text: String) -> Result<Text, E> {
-                Ok(Text { text, ..Text::default() })
+            fn visit_string<E>(self, text: String) -> Result<Part, E> {
+                Ok(Part::of(text))
             }
 
-            fn visit_unit<E>(self) -> Result<Text, E> {
-                Ok(Text::default())
+            fn visit_unit<E>(self) -> Result<Part, E> {
+                Ok(Part::default())
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Text, E> {
-                Ok(Text::of(value.into()))
+            fn visit_bool<E>(self, value: bool) -> Result<Part, E> {
+                Ok(Part::of(value.to_string()))
             }
 
-            fn visit_i64<E>(self, value: i64) -> Result<Text, E> {
-                Ok(Text::of(value.into()))
+            fn visit_i64<E>(self, value: i64) -> Result<Part, E> {
+                Ok(Part::of(value.to_string()))
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Text, E> {
-                Ok(Text::of(value.into()))
+            fn visit_u64<E>(self, value: u64) -> Result<Part, E> {
+                Ok(Part::of(value.to_string()))
             }
 
-            fn visit_f64<E>(self, value: f64) -> Result<Text, E> {
-                Ok(Text::of(value.into()))
+            fn visit_f64<E>(self, value: f64) -> Result<Part, E> {
+                Ok(Part::of(Value::from(value).to_string()))
             }
 
-            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Text, A::Error> {
-                Value::deserialize(de::value::SeqAccessDeserializer::new(list)).map(Text::of)
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Part, A::Error> {
+                let mut whole = Part::default();
+                while let Some(Part { text, .. }) = list.next_element()? {
+                    whole.text.text += &text.text;
+                    whole.text.thinking += &text.thinking;
+                }
+                Ok(whole)
             }
 
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Text, A::Error> {
-                Value::deserialize(de::value::MapAccessDeserializer::new(map)).map(Text::of)
+            fn visit_map<A: de::MapAccess<'de>>(self, mut fields: A) -> Result<Part, A::Error> {
+                let (mut text, mut thinking, mut named) = (Text::default(), Text::default(), Text::default());
+                while let Some(name) = fields.next_key::<String>()? {
+                    match name.as_str() {
+                        "text" => text = fields.next_value()?,
+                        "thinking" => thinking = fields.next_value()?,
+                        "type" => named = fields.next_value()?,
+                        _ => drop(fields.next_value::<de::IgnoredAny>()?),
+                    }
+                }
+                let thinking = thinking.text + &thinking.thinking + &text.thinking;
+                Ok(Part { text: Text { text: text.text, thinking }, named: named.text })
             }
         }
 
@@ -431,6 +472,7 @@ mod tests {
             (r#"{"content":null,"reasoning":"r"}"#, "r", ""),
             (r#"{"reasoning":"","reasoning_content":"r","content":""}"#, "r", ""),
             (r#"{"reasoning":"r","reasoning_content":"r"}"#, "r", ""),
+            (r#"{"reasoning":"r","reasoning_content":"s"}"#, "rs", ""),
             (r#"{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#, "", "ab"),
             (r#"{"content":["a","b"]}"#, "", "ab"),
             (
@@ -464,7 +506,7 @@ mod tests {
             ("{}", None),
         ] {
             let chunk = Chunk::read(format!(r#"{{"usage":{{"completion_tokens":{found}}}}}"#).as_bytes());
-            assert_eq!(chunk.expect("a chunk").usage.completion_tokens.0, expected, "{found}");
+            assert_eq!(chunk.expect("a chunk").usage().completion_tokens.0, expected, "{found}");
         }
         assert!(Chunk::read(br#"{"usage":null,"choices":null,"model":null}"#).expect("a chunk").choices.is_none());
     }
@@ -479,6 +521,7 @@ mod tests {
             (r#"{"choices":[],"error":null}"#, None),
             (r#"{"choices":[],"message":"hello"}"#, None),
             (r#"{"usage":{}}"#, None),
+            (r#"{"error":{"code":429,"message":"full"},"message":"aside"}"#, Some("full")),
         ] {
             let error = Chunk::read(json.as_bytes()).expect("a chunk").take_error().map(|error| error.to_string());
             assert_eq!(error.is_some(), expected.is_some(), "{json}");

@@ -75,6 +75,12 @@ pub struct HostCall {
     /// The same by chats.
     #[serde(default)]
     pub chat_continuation: Option<Continuation>,
+    /// Most tokens of reasoning, where the limit of a request counts the answer without its reasoning.
+    #[serde(default)]
+    pub reasoning_beside: u32,
+    /// Whether `logprobs` of a chat is the number of alternatives, as it is in the completions call.
+    #[serde(default)]
+    pub chat_logprobs_number: bool,
     /// Fields of a request that it refuses.
     #[serde(default)]
     pub omit: Vec<crate::Omit>,
@@ -246,6 +252,11 @@ impl HostProfile {
         self.can.get("prompt-ids").copied()
     }
 
+    /// Whether its documentation says that it refuses to tell log-probabilities.
+    pub fn refuses_log_probs(&self) -> bool {
+        self.can.get("logprobs") == Some(&false)
+    }
+
     /// What its own name for the end of an answer means; `Broken` where the server gave up on it.
     pub fn finish_reason(&self, name: &str) -> Option<FinishReason> {
         let (_, meaning) = self.answer.finish_reasons.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
@@ -270,6 +281,18 @@ impl ModelProfile {
     pub fn of(name: &str) -> Option<&'static ModelProfile> {
         let known = |profile: &&ModelProfile| profile.names.iter().any(|known| known.eq_ignore_ascii_case(name));
         ModelProfile::all().iter().find(known)
+    }
+
+    /// Whether a model that a response names may be the one that was asked for: by the same name but for its folder, its
+    /// date and its precision, or by another name of the same model.
+    pub fn are_alike(asked: &str, named: &str) -> bool {
+        if let (Some(asked), Some(named)) = (ModelProfile::of(asked), ModelProfile::of(named)) {
+            return asked.name == named.name;
+        }
+        let [asked, named] = [asked, named].map(plain);
+        let (short, long) = if asked.len() < named.len() { (&asked, &named) } else { (&named, &asked) };
+        let rest = long.strip_prefix(short.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('-'));
+        rest.is_some_and(|rest| rest.split('-').all(is_aside))
     }
 
     /// How its turns are laid out, as the records say it.
@@ -304,6 +327,40 @@ impl ModelProfile {
         }
         advice
     }
+}
+
+/// A model's name without its folder, in small letters and digits with `-` between them.
+fn plain(name: &str) -> String {
+    let name = name.trim_end_matches(".gguf").to_lowercase();
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    name.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+/// Whether a word of a model's name says nothing of which model it is: a date, a number, a precision.
+fn is_aside(word: &str) -> bool {
+    const WORDS: [&str; 18] = [
+        "awq",
+        "gptq",
+        "gguf",
+        "mlx",
+        "quantized",
+        "instruct",
+        "latest",
+        "preview",
+        "free",
+        "turbo",
+        "k",
+        "m",
+        "s",
+        "l",
+        "xs",
+        "xxs",
+        "0",
+        "ud",
+    ];
+    let is_number = |text: &str| text.chars().all(|letter| letter.is_ascii_digit());
+    let precision = ["fp", "bf", "int", "w", "q", "iq", "mxfp", "nvfp", "v"].into_iter();
+    WORDS.contains(&word) || is_number(word) || precision.filter_map(|kind| word.strip_prefix(kind)).any(is_number)
 }
 
 impl ModelPrompt {
@@ -375,6 +432,26 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all, "a name belongs to one model");
+    }
+
+    #[test]
+    fn a_model_that_has_no_likeness_to_the_one_asked_for_is_told_from_one_that_has() {
+        for (asked, named, alike) in [
+            ("r1", "r1", true),
+            ("deepseek-ai/DeepSeek-R1", "deepseek-r1", true),
+            ("deepseek-reasoner", "deepseek-ai/DeepSeek-R1", true),
+            ("gpt-4o", "gpt-4o-2024-08-06", true),
+            ("my-model", "/models/My-Model-Q4_K_M.gguf", true),
+            ("qwen3:8b", "qwen3-8b-fp8", true),
+            ("deepseek-reasoner", "deepseek-v4-flash", false),
+            ("deepseek-ai/DeepSeek-R1", "deepseek-ai/DeepSeek-R1-0528", false),
+            ("deepseek-r1", "deepseek-r1-distill-qwen-7b", false),
+            ("r1", "r12", false),
+            ("r1", "m", false),
+        ] {
+            assert_eq!(ModelProfile::are_alike(asked, named), alike, "{asked} and {named}");
+            assert_eq!(ModelProfile::are_alike(named, asked), alike, "{named} and {asked}");
+        }
     }
 
     fn broken<T: serde::de::DeserializeOwned>(files: &[(&str, &str)]) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! A response's body, in pieces: read whole, in the pieces that the input says and, now and then, byte by byte. Each comes
 //! to the same to the letter: how it ended, text, finish reason and its name, model, tokens, message, and what was spooled
-//! on the way. No key is in any of it, and memory stays within a multiple of what arrived.
+//! on the way. No key is in any of it, and memory stays within a multiple of what arrived. Some ask for log-probabilities and
+//! for token ids: ids that are kept say the answer's text, however the body was cut.
 //!
 //! An input is eight bytes that say how it is read, and the body. Half of the inputs are put together from what servers
 //! send (`body/assemble.rs`). Every million inputs, it says what they came to.
@@ -70,6 +71,9 @@ fuzz_target!(|data: &[u8]| {
         key: KEYS.get(usize::from(key % 4)).copied(),
         before: BEFORE.get(usize::from(before % 8)).copied(),
         most: LIMITS.get(usize::from(most % 6)).copied(),
+        log_probs: (breaks & 16 != 0).then_some(breaks >> 6),
+        by_ids: breaks & 32 != 0,
+        most_tokens: (most >= 192).then_some(3),
         breaks: breaks % 4 == 1,
     };
     let start = NOW.load(Relaxed);
@@ -79,9 +83,9 @@ fuzz_target!(|data: &[u8]| {
     assert!(taken <= MOST.0 * body.len() + MOST.1, "{taken} bytes of memory for a body of {}", body.len());
     let longest = [7, 40, 40, 300][usize::from(longest % 4)];
     let state = u32::from_le_bytes([0, cuts[0], cuts[1], cuts[2]]);
-    assert_eq!(whole, read_body(Pieces { rest: body, most: longest, state }, how), "{how:?}");
+    alike(&whole, read_body(Pieces { rest: body, most: longest, state }, how), how);
     if cuts[0] % 32 == 0 {
-        assert_eq!(whole, read_body(body.chunks(1), how), "{how:?}");
+        alike(&whole, read_body(body.chunks(1), how), how);
     }
     if let Some(key) = how.key {
         let kept = [&whole.told, &whole.spooled.0, &whole.spooled.1];
@@ -89,6 +93,21 @@ fuzz_target!(|data: &[u8]| {
     }
     count(&whole, body.len(), taken);
 });
+
+/// Two readings came to the same. How a body is cut may decide whether ids are known, and so how tokens are counted.
+fn alike(whole: &Arrived, cut: Arrived, how: Arriving<'_>) {
+    for arrived in [whole, &cut] {
+        let Some(said) = &arrived.said else { continue };
+        let text = String::from_utf8_lossy(said);
+        assert!(how.key.is_none_or(|key| !text.contains(key)), "ids spell the key: {arrived:?}");
+        // Of a character that has not ended, text has a mark.
+        let text = format!("{}{}", how.before.unwrap_or_default(), text.trim_end_matches('\u{fffd}'));
+        let quoted = format!("{text:?}");
+        assert!(arrived.told.contains(quoted.trim_end_matches('"')), "ids say another text: {text:?} {arrived:?}");
+    }
+    let cut = Arrived { said: whole.said.clone(), cost: if how.by_ids { whole.cost } else { cut.cost }, ..cut };
+    assert_eq!(*whole, cut, "{how:?}");
+}
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let mut random = assemble::Random::new(seed);
@@ -144,6 +163,8 @@ fn count(arrived: &Arrived, len: usize, taken: usize) {
         ("nothing", told("found nothing")),
         ("tokens told", !arrived.cost.2),
         ("key taken out", told("[key]")),
+        ("log-probabilities", arrived.places.is_some()),
+        ("ids", arrived.said.is_some()),
     ];
     let mut counts = COUNTS.lock().expect("a lock");
     *counts.1.entry(arrived.ending).or_default() += 1;

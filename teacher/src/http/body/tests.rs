@@ -37,6 +37,8 @@ fn what_the_official_client_reads_is_read() {
         format!("\n\n: ping\n\ndata:\n\nevent: message\n{PIECE}data: \n\n{LAST}"),
         format!("{PIECE}{LAST}").trim_end().to_owned(),
         format!("{PIECE}{LAST}").replace('\n', "\r\n"),
+        // A field that nobody knows.
+        format!("foo: 1\n\n{PIECE}{LAST}"),
         // A finish reason that says nothing, before and behind the one that does.
         format!("{}{LAST}{}", PIECE.replace("}}]", "},\"finish_reason\":\"\"}]"), "data: {\"choices\":[{\"finish_reason\":null}]}\n\n"),
         // The whole, said once more.
@@ -67,7 +69,7 @@ fn every_host_s_name_for_an_end_is_understood_or_kept() {
                     let kept = expected == FinishReason::Unknown;
                     assert_eq!(found.finish_name, kept.then(|| name.to_owned()));
                 }
-                (Ending::Broken("incomplete", message), None) => assert!(message.contains(name), "{message}"),
+                (Ending::Broken("broken-off", message), None) => assert!(message.contains(name), "{message}"),
                 _ => panic!("{name}: another ending"),
             }
         }
@@ -127,19 +129,23 @@ fn tokens_from_a_cache_are_read_where_each_host_tells_them_and_are_never_more_th
 
 #[test]
 fn what_is_no_completion_is_told_with_what_was_found() {
-    for (text, expected) in [
-        ("<html><body>Sign in</body></html>", "Sign in"),
-        ("upstream is gone", "upstream is gone"),
-        ("[1]", "expected a completion"),
-        ("data: <html>\n\n", "<html>"),
-        ("", "found nothing"),
-        (" \n ", "found nothing"),
-        ("{\"choices\":[]}", "without a finish reason"),
-        (PIECE, "without a finish reason"),
+    for (text, reason, expected) in [
+        ("<html><body>Sign in</body></html>", "broken-off", "Sign in"),
+        ("upstream is gone", "broken-off", "found upstream is gone"),
+        ("retry: 3\n\n: ping\n\n", "broken-off", "found retry: 3"),
+        ("[1]", "broken-off", "expected a completion"),
+        ("data: <html>\n\n", "broken-off", "<html>"),
+        ("", "broken-off", "found nothing"),
+        (" \n ", "broken-off", "found nothing"),
+        ("{\"choices\":[]}", "incomplete", "without a finish reason"),
+        (PIECE, "incomplete", "without a finish reason"),
     ] {
         for piece in [1, 4, 100] {
             match read(text.as_bytes(), piece).0 {
-                Ending::Broken("incomplete", message) => assert!(message.contains(expected), "{text}: {message}"),
+                Ending::Broken(found, message) => {
+                    assert_eq!(found, reason, "{text}: {message}");
+                    assert!(message.contains(expected), "{text}: {message}");
+                }
                 _ => panic!("{text}: another ending"),
             }
         }
@@ -230,7 +236,10 @@ fn no_bytes_harm_the_reader_and_how_they_are_cut_changes_nothing() {
             Ending::Done(answer) => Ok((answer.text, answer.finish_reason, answer.model)),
             Ending::Broken(reason, message) => Err(format!("{reason}: {message}")),
             Ending::Unanswerable(reason, message) => Err(format!("{reason}: {message}")),
-            Ending::Fatal(message) | Ending::Server(message, _) | Ending::Away { message, .. } => Err(message),
+            Ending::Fatal(message)
+            | Ending::Server(message, _)
+            | Ending::Another(message)
+            | Ending::Away { message, .. } => Err(message),
         });
         assert_eq!(whole, cut, "{:?}", String::from_utf8_lossy(&bytes));
         if whole.is_ok() { answers += 1 } else { others += 1 }
@@ -246,5 +255,123 @@ fn an_answer_that_had_ended_is_whole_though_the_stream_broke() {
         assert!(body.push(text.as_bytes()).is_none());
         assert_eq!(body.is_answered(), whole);
         assert_eq!(matches!(body.broken("timed-out", "silent"), Ending::Done(_)), whole);
+    }
+}
+
+/// What a stream comes to that may have so many bytes at most for each of 100 of an answer.
+fn endless(text: &str, piece: usize) -> Ending {
+    let live = Live::within(Limits { body: 100, event: 90 }, Secrets::default(), None);
+    let mut body = Body::new(&live);
+    let early = text.as_bytes().chunks(piece).find_map(|bytes| body.push(bytes));
+    early.unwrap_or_else(|| body.end())
+}
+
+#[test]
+fn comments_and_empty_events_without_end_come_to_an_end() {
+    for nothing in [":\n", "\n", "event: x\n\n", "data: {\"choices\":[]}\n\n", "foo: 1\n"] {
+        let text = format!("{PIECE}{}", nothing.repeat(1 + 1600 / nothing.len()));
+        for piece in [1, 7, 10_000] {
+            let ending = endless(&text, piece);
+            let Ending::Unanswerable(reason, message) = ending else {
+                panic!("{nothing:?} by {piece}: another ending")
+            };
+            assert_eq!(reason, "answer-too-long", "{nothing:?}: {message}");
+        }
+        // What had said why it ended is whole.
+        let text = format!("{LAST}{}", nothing.repeat(1 + 1600 / nothing.len()));
+        assert!(matches!(endless(&text, 7), Ending::Done(_)), "{nothing:?} behind an answer");
+    }
+}
+
+/// A stream of so many pieces of that text, where so many tokens are the most.
+fn cut(piece: &str, count: usize, most: u64) -> (Ending, u64) {
+    cut_behind(None, piece, count, most)
+}
+
+/// The same, which goes on from that text.
+fn cut_behind(before: Option<String>, piece: &str, count: usize, most: u64) -> (Ending, u64) {
+    let before = before.map(|text| Partial { text, ..Partial::default() });
+    let live = Live::within(Limits::default(), Secrets::default(), before).cut_at(most);
+    live.begun.set(true);
+    let mut body = Body::new(&live);
+    let event = PIECE.replace("\"4\"", &format!("{piece:?}"));
+    let early = event.repeat(count).as_bytes().chunks(99).find_map(|bytes| body.push(bytes));
+    (early.unwrap_or_else(|| body.end()), live.cost().completion_tokens)
+}
+
+#[test]
+fn a_stream_that_goes_on_beyond_its_limit_is_cut_there_and_costs_no_more_than_was_reserved() {
+    let (ending, tokens) = cut("four", 500, 100);
+    let Ending::Done(answer) = ending else { panic!("expected an answer that was cut") };
+    assert_eq!((answer.finish_reason, answer.text.len(), tokens), (FinishReason::Length, 4 * 101, 100));
+    // Several tokens a piece.
+    let (ending, tokens) = cut(&"four ".repeat(100), 50, 100);
+    assert!(matches!(ending, Ending::Done(answer) if answer.text.len() < 4000), "32 bytes a token are no text");
+    assert_eq!(tokens, 100);
+    // What is said once more was there before.
+    let again = |count| cut_behind(Some("four".repeat(300)), "four", count, 100).0;
+    assert!(
+        matches!(again(400), Ending::Broken("incomplete", _)),
+        "a hundred tokens behind a part that is said once more"
+    );
+    assert!(matches!(again(2000), Ending::Done(answer) if answer.finish_reason == FinishReason::Length));
+    // Letters are no tokens, and an answer at its limit is whole.
+    for (piece, count) in [("f", 400), ("four", 100)] {
+        assert!(matches!(cut(piece, count, 100).0, Ending::Broken("incomplete", _)), "{piece}: it was not cut");
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_another_model_and_it_is_known_by_its_first_chunk() {
+    let expected = Expected::of(Some("r1".to_owned()));
+    for (model, is_another) in [("r1", false), ("r1-distill", true)] {
+        let live = Live::default().expecting(expected.at_an_endpoint());
+        live.begun.set(true);
+        let mut body = Body::new(&live);
+        let ending =
+            body.push(PIECE.replace("{\"choices\"", &format!("{{\"model\":\"{model}\",\"choices\"")).as_bytes());
+        assert_eq!(matches!(ending, Some(Ending::Another(_))), is_another, "{model}");
+        assert_eq!(live.piece(true).is_none(), is_another, "{model}: nothing of it is spooled");
+        assert_eq!(live.cost().completion_tokens, 1, "{model}: what came was paid for");
+    }
+}
+
+#[test]
+fn a_body_of_many_small_values_takes_no_many_times_its_bytes() {
+    // Where it is read through a value, each of them takes 32 bytes.
+    let text = format!(r#"{{"a":NaN,"a":[{}],"choices":[],"choices":[]}}"#, "0,".repeat(3 << 20));
+    match read(text.as_bytes(), 1 << 20).0 {
+        Ending::Broken("broken-off", message) => assert!(message.contains("expected a completion"), "{message}"),
+        _ => panic!("another ending"),
+    }
+    let (aside, whole) = ("0,".repeat(1 << 20), r#""choices":[{"text":"42","finish_reason":"stop"}]"#);
+    for text in [format!(r#"{{"usage":[{aside}0],{whole}}}"#), format!(r#"{{"a":[{aside}NaN],{whole}}}"#)] {
+        assert!(matches!(read(text.as_bytes(), 1 << 20).0, Ending::Done(answer) if answer.text == "42"));
+    }
+    let error = format!(r#"{{"error":[{aside}0]}}"#);
+    assert!(matches!(read(error.as_bytes(), 1 << 20).0, Ending::Server(message, _) if message.len() < 400));
+}
+
+#[test]
+fn ids_and_log_probabilities_are_read_by_the_door_of_the_fuzzer() {
+    let piece = |text: &str, ids: &str| {
+        let told = format!(r#"{{"tokens":["{text}"],"token_logprobs":[-0.5],"top_logprobs":[null]}}"#);
+        format!("data: {{\"choices\":[{{\"text\":\"{text}\",\"token_ids\":{ids},\"logprobs\":{told}}}]}}\n\n")
+    };
+    let end = "data: {\"choices\":[{\"text\":\"\",\"token_ids\":[256],\"finish_reason\":\"stop\"}]}\n\n";
+    let how = crate::http::fuzzing::Arriving {
+        key: None,
+        before: Some("a"),
+        most: None,
+        log_probs: Some(1),
+        by_ids: true,
+        most_tokens: None,
+        breaks: false,
+    };
+    let text = piece("4", "[52]") + &piece("2", "[50]") + end;
+    for size in [1, 7, 1000] {
+        let arrived = crate::http::fuzzing::read_body(text.as_bytes().chunks(size), how);
+        assert_eq!((arrived.said.as_deref(), arrived.places), (Some(&b"42"[..]), Some(2)), "{arrived:?}");
+        assert!(arrived.told.contains("a42"), "{arrived:?}");
     }
 }

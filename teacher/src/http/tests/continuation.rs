@@ -127,6 +127,54 @@ fn a_server_that_does_not_take_a_part_is_asked_anew() {
 }
 
 #[test]
+fn where_a_context_has_no_room_to_go_on_what_is_there_is_the_answer() {
+    for (limit, calls) in [(64, 2), (400, 3)] {
+        let (url, server) = serve(|call, body| match call {
+            0 => rest("", 3),
+            _ => {
+                // With fewer tokens than are left, once, where there are enough of them.
+                let lowered = if call == 1 { 0 } else { 64 };
+                assert!([64, 400].map(|limit| limit - 3 - lowered).contains(&body["max_tokens"].as_i64().unwrap_or(0)));
+                (400, vec![], "This model's maximum context length is 32768 tokens".to_owned())
+            }
+        });
+        let mut list = List { limit: Some(limit), ..List::of(1) };
+        completions(url).complete(&mut list, &Cancel::default()).expect("an answer");
+        let answer = list.answers[&0].as_ref().expect("an answer");
+        assert_eq!((answer.text.as_str(), answer.finish_reason), ("one two six ", FinishReason::Length));
+        let seams: Vec<_> = answer.earlier.iter().map(|segment| (segment.num_bytes, segment.num_tokens)).collect();
+        assert_eq!((seams, answer.completion_tokens), (vec![(12, 3)], 0), "nothing behind the seam");
+        assert_eq!(server.calls.load(Ordering::SeqCst), calls, "{limit}: nothing is bought anew");
+    }
+}
+
+#[test]
+fn a_part_with_fewer_tokens_to_come_may_fit_into_a_context() {
+    let (url, server) = serve(|_, body| match body["max_tokens"].as_u64() {
+        Some(400) => rest("", 3),
+        Some(397) => (400, vec![], "context_length_exceeded".to_owned()),
+        _ => rest("one two six ", 99),
+    });
+    let mut list = List { limit: Some(400), ..List::of(1) };
+    completions(url).complete(&mut list, &Cancel::default()).expect("an answer");
+    assert_eq!(list.answers[&0].as_ref().expect("an answer").text, WHOLE);
+    assert_eq!(server.calls.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn a_part_that_is_refused_where_others_were_gone_on_from_is_not_bought_again() {
+    let (url, server) = serve(|call, body| match call {
+        0 | 1 => rest(&body["prompt"].as_str().expect("a prompt")["Q question 0 A ".len()..], 3),
+        _ => (400, vec![], "no".to_owned()),
+    });
+    let mut list = List::of(1);
+    completions(url).complete(&mut list, &Cancel::default()).expect("an outcome");
+    let Err(TeacherError::Unanswerable { reason, text, .. }) = &list.answers[&0] else { panic!("{:?}", list.answers) };
+    assert_eq!((*reason, text.as_str()), ("refused", "one two six ten ONE TWO "));
+    assert_eq!(server.calls.load(Ordering::SeqCst), 3);
+}
+
+#[test]
 fn each_way_to_go_on_in_a_chat_sends_what_its_servers_take() {
     for (by, expected) in [
         (Continuation::ContinueFinalMessage, (Some(false), Some(true), None)),

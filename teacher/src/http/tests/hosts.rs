@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::HostProfile;
-use distill_simulator::{Answer as Simulated, Script, Shape, Simulator};
+use distill_simulator::{Answer as Simulated, Fault, Script, Shape, Simulator};
 
 const LENGTHS: (usize, usize) = (20, 60);
 
@@ -27,6 +27,7 @@ fn host(profile: &HostProfile, refused: Vec<String>) -> (Simulator, HttpTeacher)
         cached: answer.cached_tokens.clone().unwrap_or(Shape::default().cached),
         refused,
         takes_ids: true,
+        error: answer.error.clone().unwrap_or(Shape::default().error),
     };
     let simulator =
         Simulator::start(Script { lengths: LENGTHS, cached: 8, shape, ..Script::default() }).expect("a server");
@@ -71,6 +72,51 @@ fn every_host_is_asked_and_read_as_its_documentation_says() {
             );
         }
         assert!(simulator.num_requests() >= 4);
+    }
+}
+
+#[test]
+fn what_a_host_says_of_an_error_is_told_whatever_its_shape() {
+    for profile in HostProfile::all() {
+        let name = profile.name;
+        let (_simulator, teacher) = host(profile, vec!["max_tokens".to_owned()]);
+        let error = ask(&teacher, 1).expect("an outcome").remove(&0).expect("an outcome").expect_err("a refusal");
+        assert!(error.to_string().ends_with("400 Bad Request: unknown field max_tokens"), "{name}: {error}");
+        if profile.answer.errors_in_200 {
+            let (simulator, teacher) = host(profile, Vec::new());
+            let (faults, shape) = (vec![Fault::ErrorAtOnce], simulator.shape());
+            simulator.behave(Script { harmed: 1.0, faults, shape, ..Script::default() });
+            let error = ask(&teacher, 1).expect("an outcome").remove(&0).expect("an outcome").expect_err("a failure");
+            assert!(error.to_string().ends_with("gave up after 2 tries: simulated"), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn log_probabilities_are_asked_as_a_host_takes_them() {
+    for (name, expected) in [("together", [Some(5), None]), ("openrouter", [None, Some(5)])] {
+        let config = HttpTeacherConfig { host: Some(name.to_owned()), ..config("http://a/v1".to_owned()) };
+        let mut request = List::of(1).next().expect("a request");
+        request.sampling.log_probabilities = Some(5);
+        let body = serde_json::to_value(wire::body(&config, &request, None)).expect("JSON");
+        assert_eq!([body["logprobs"].as_u64(), body["top_logprobs"].as_u64()], expected, "{name}: {body}");
+    }
+    assert!(HostProfile::of("deepseek").expect("a profile").refuses_log_probs());
+}
+
+#[test]
+fn what_a_limit_leaves_out_is_reserved() {
+    let request = List::of(1).next().expect("a request");
+    for (name, beside) in [(None, 0), (Some("vllm"), 0), (Some("siliconflow"), 32768)] {
+        let config = HttpTeacherConfig {
+            host: name.map(str::to_owned),
+            usd_per_million_tokens: Some([0.0, 1e6]),
+            ..config("http://a/v1".to_owned())
+        };
+        let teacher = HttpTeacher::new(config, None, None).expect("a teacher");
+        let most = u64::from(request.sampling.max_new_tokens) + beside + OVERRUN;
+        assert_eq!(teacher.most_tokens(&request), most, "{name:?}");
+        assert!((teacher.max_cost(&request, Currency::USD) - most as f64).abs() < 1e-6, "{name:?}");
     }
 }
 

@@ -21,7 +21,7 @@ fn able(_: usize, body: &Value) -> Reply {
     }
     let count = body["n"].as_u64().unwrap_or(1) as usize;
     let value = json!({
-        "model": "m", "choices": vec![choice; count], "usage": {"prompt_tokens": 20, "completion_tokens": 8},
+        "model": "r1", "choices": vec![choice; count], "usage": {"prompt_tokens": 20, "completion_tokens": 8},
     });
     (200, Vec::new(), value.to_string())
 }
@@ -29,7 +29,7 @@ fn able(_: usize, body: &Value) -> Reply {
 /// The same, of another model.
 fn other(number: usize, body: &Value) -> Reply {
     let (status, headers, text) = able(number, body);
-    let text = text.replace("\"m\"", "\"m2\"").replace(":20,", ":23,").replace("-0.2", "-1.2");
+    let text = text.replace("\"r1\"", "\"v4-flash\"").replace(":20,", ":23,").replace("-0.2", "-1.2");
     (status, headers, text.replace("\"prompt_tokens\":20", "\"prompt_tokens\":23"))
 }
 
@@ -39,7 +39,7 @@ fn unable(_: usize, body: &Value) -> Reply {
         return (400, Vec::new(), json!({"error": {"message": "unknown field"}}).to_string());
     }
     let message = json!({"reasoning_content": WORDS, "content": "done"});
-    (200, Vec::new(), json!({"model": "m", "choices": [{"message": message, "finish_reason": "stop"}]}).to_string())
+    (200, Vec::new(), json!({"model": "r1", "choices": [{"message": message, "finish_reason": "stop"}]}).to_string())
 }
 
 fn teacher(behaviour: Behaviour) -> HttpTeacher {
@@ -55,7 +55,7 @@ fn look(teacher: &HttpTeacher) -> Probed {
 fn what_an_endpoint_can_is_learned_and_changes_nothing() {
     let teacher = teacher(able);
     let probed = look(&teacher);
-    assert_eq!((probed.model.as_str(), probed.reasoning.as_deref()), ("m", Some("text")));
+    assert_eq!((probed.model.as_str(), probed.reasoning.as_deref()), ("r1", Some("text")));
     assert_eq!(
         (probed.seed, probed.n, probed.logprobs, probed.continues),
         (Some(true), Some(true), Some(true), Some(true))
@@ -89,11 +89,19 @@ fn another_model_behind_the_same_name_is_told_and_the_same_is_not() {
     let compare = |probed: &Probed| Probed::compare(std::slice::from_ref(probed), dir.path()).expect("a comparison");
     assert!(compare(&first).is_empty() && compare(&again).is_empty());
     let told = compare(&changed).join("; ");
-    for part in ["`m`", "`m2`", "20 tokens", "23 now", "moved by 1.00"] {
+    for part in ["`r1`", "`v4-flash`", "20 tokens", "23 now", "moved by 1.00"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let looks = std::fs::read_to_string(dir.path().join("looks.jsonl")).expect("looks");
     assert_eq!(looks.lines().count(), 3, "every look is kept");
+}
+
+#[test]
+fn a_model_that_has_no_likeness_to_the_one_that_was_asked_for_is_remarked() {
+    let teacher = teacher(other);
+    let probed = look(&teacher);
+    let remarks = teacher.as_probed(&[probed]).1;
+    assert!(remarks.len() == 1 && remarks[0].contains("`r1`") && remarks[0].contains("`v4-flash`"), "{remarks:?}");
 }
 
 #[test]

@@ -88,6 +88,66 @@ fn a_reasoning_field_that_is_renamed_stops_its_endpoint() {
 }
 
 #[test]
+fn where_a_server_was_changed_and_no_other_is_there_the_run_ends_with_what_was_found() {
+    let fields: Behaviour = |call, _| {
+        let field = if call < 6 { "reasoning_content" } else { "reasoning" };
+        let piece = format!(r#"{{"choices":[{{"delta":{{"{field}":"steps"}}}}]}}"#);
+        stream(&[&piece, r#"{"choices":[{"delta":{"content":"fine"}}]}"#, STOP, "[DONE]"])
+    };
+    let models: Behaviour = |call, _| of(if call < 6 { "r1" } else { "v4-flash" });
+    for (behaviour, before, now) in [(fields, "`reasoning_content`", "`reasoning`"), (models, "`r1`", "`v4-flash`")] {
+        let mut list = List::of(60);
+        let error = teacher(&[&serve(behaviour).0]).complete(&mut list, &Cancel::default()).expect_err("a change");
+        assert!(matches!(error, TeacherError::Refused(_)), "{error}");
+        assert!(error.to_string().contains(before) && error.to_string().contains(now), "{error}");
+        assert_eq!((list.answers.len(), list.answers.values().filter(|answer| answer.is_ok()).count()), (6, 6));
+        assert!((1..=8).contains(&list.charges.len()), "{}: those in flight, which were paid for", list.charges.len());
+    }
+}
+
+/// A teacher that goes on from a part of an answer.
+fn goes_on(urls: &[&str]) -> HttpTeacher {
+    let config = HttpTeacherConfig { continuation: Some(Continuation::AssistantTurn), max_retries: 4, ..at(urls) };
+    HttpTeacher::new(config, None, None).expect("a teacher")
+}
+
+#[test]
+fn what_another_model_wrote_before_it_broke_off_is_in_no_answer() {
+    let (right, _) = serve(|_, body| {
+        assert_eq!(body["messages"].as_array().map(Vec::len), Some(1), "nothing is gone on from");
+        of("r1")
+    });
+    let (wrong, server) = serve(|_, _| {
+        stream(&[
+            r#"{"model":"r1-distill","choices":[{"delta":{"content":"half "}}]}"#,
+            r#"{"error":{"message":"gone"}}"#,
+        ])
+    });
+    let mut list = List { model: Some("r1".to_owned()), ..List::of(60) };
+    goes_on(&[&wrong, &right]).complete(&mut list, &Cancel::default()).expect("answers");
+    assert!(server.calls.load(Ordering::SeqCst) > 0, "it was asked");
+    let texts: Vec<_> = list.answers.values().map(|answer| answer.as_ref().expect("an answer").text.as_str()).collect();
+    assert!(texts.len() == 60 && texts.iter().all(|text| *text == "fine"), "{texts:?}");
+    assert!(list.pieces.iter().all(|(_, piece)| !piece.content.contains("half")), "{:?}", list.pieces);
+}
+
+#[test]
+fn over_a_kill_only_the_model_that_wrote_a_part_goes_on_from_it() {
+    for (wrote, expected) in [(Some("r1"), 2), (None, 2), (Some("r1-distill"), 1)] {
+        let behaviour: Behaviour = |_, body| {
+            let turns = body["messages"].as_array().map_or(0, Vec::len);
+            stream(&[&format!(r#"{{"model":"r1","choices":[{{"delta":{{"content":"{turns}"}}}}]}}"#), STOP])
+        };
+        let partial = Partial { model: wrote.map(str::to_owned), ..Partial::default().and("half ".to_owned(), 2) };
+        let mut list = List { model: Some("r1".to_owned()), partial: Some(partial), ..List::of(1) };
+        goes_on(&[&serve(behaviour).0]).complete(&mut list, &Cancel::default()).expect("an answer");
+        let answer = list.answers[&0].as_ref().expect("an answer");
+        let text = if expected == 2 { "half 2" } else { "1" };
+        assert_eq!((answer.text.as_str(), answer.earlier.len()), (text, expected - 1), "{wrote:?}");
+    }
+}
+
+#[test]
 fn a_key_goes_to_its_endpoint_and_to_no_other() {
     let (one, first) = serve(|_, _| whole());
     let (other, second) = serve(|_, _| whole());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{Answer, Answers, Ask, Asks, Budget, Order, Pumped, pump};
 use distill_dataset::{Context, Problem, Progress, Trace};
-use distill_simulator::{Answer as Simulated, Fault, Script, Simulator};
+use distill_simulator::{Answer as Simulated, Fault, Script, Shape, Simulator};
 
 const LENGTHS: (usize, usize) = (20, 60);
 pub(super) const SAMPLING: SamplingParams =
@@ -69,7 +69,7 @@ pub(super) fn seed_of(trace: &Trace) -> u32 {
 #[test]
 fn under_every_fault_each_answer_is_whole_and_no_token_is_bought_twice() {
     // A silence that is waited for tells of a machine's speed as well: silent for ever is a test of its own.
-    let faults = Fault::ALL.into_iter().filter(|fault| *fault != Fault::Hang).collect();
+    let faults = Fault::PASSING.into_iter().filter(|fault| *fault != Fault::Hang).collect();
     let script = Script { lengths: LENGTHS, harmed: 0.4, faults, seed: 3, ..Script::default() };
     let simulator = Simulator::start(script).expect("a server");
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -108,6 +108,36 @@ fn under_every_fault_each_answer_is_whole_and_no_token_is_bought_twice() {
     }
     assert_eq!(charged, tokens, "the ledger has every token once");
     assert!(std::fs::read_dir(dir.path().join("partial")).map_or(0, Iterator::count) == 0, "nothing is on its way");
+}
+
+#[test]
+fn a_server_that_is_changed_in_mid_run_is_asked_nothing_more() {
+    for (fault, before, now) in
+        [(Fault::OtherModel, "`sim`", "`another`"), (Fault::OtherField, "`reasoning`", "`reasoning_content`")]
+    {
+        let shape = Shape { reasoning: Some("reasoning".to_owned()), ..Shape::default() };
+        let script =
+            Script { lengths: LENGTHS, harmed: 0.05, faults: vec![fault], seed: 3, shape, ..Script::default() };
+        let simulator = Simulator::start(script).expect("a server");
+        let teacher = HttpTeacher::new(config(simulator.url()), None, None).expect("a teacher");
+        let mut list = List::of(300);
+        let error = teacher.complete(&mut list, &Cancel::default()).expect_err("a change").to_string();
+        assert!(error.contains(before) && error.contains(now), "{error}");
+        let answers = list.answers.into_values().map(|answer| answer.expect("an answer"));
+        let models: std::collections::BTreeSet<_> = answers.map(|answer| answer.response_model).collect();
+        assert_eq!(models.len(), 1, "{models:?}");
+        assert!(simulator.num_requests() < 200, "{} requests", simulator.num_requests());
+    }
+}
+
+#[test]
+fn a_pause_of_hours_is_told_and_ends_the_run_where_the_recipe_says_how_long_one_waits() {
+    let script = Script { harmed: 1.0, faults: vec![Fault::BusyLong], ..Script::default() };
+    let simulator = Simulator::start(script).expect("a server");
+    let config = HttpTeacherConfig { max_wait_s: Some(60), ..config(simulator.url()) };
+    let teacher = HttpTeacher::new(config, None, None).expect("a teacher");
+    let error = ask(&teacher, 1).expect_err("a long pause").to_string();
+    assert!(error.contains("wait 24367 s"), "{error}");
 }
 
 #[test]

@@ -156,6 +156,9 @@ fn choice(random: &mut Random, last: bool) -> String {
     if random.once_in(8) {
         fields.push(random.of(&["\"logprobs\":[NaN,-Infinity]", "\"delta\":null", "\"index\":0", "\"message\":null"]).to_owned());
     }
+    if random.once_in(4) {
+        aside(random, &mut fields);
+    }
     if last != random.once_in(10) {
         fields.push(match random.below(12) {
             0 => format!("\"finish_reason\":{}", text(random)),
@@ -163,6 +166,29 @@ fn choice(random: &mut Random, last: bool) -> String {
         });
     }
     format!("{{{}}}", fields.join(","))
+}
+
+/// A text's ids, a byte each, and log-probabilities in one of the shapes that they have; most of them of this very text.
+fn aside(random: &mut Random, fields: &mut Vec<String>) {
+    let word = random.of(&["4", "42", "step", "é🙂", "\n", ""]);
+    let json = format!("{word:?}");
+    let mut ids: Vec<String> = word.bytes().map(|byte| byte.to_string()).collect();
+    if random.once_in(8) {
+        ids.push(random.of(&["256", "7", "255", "999999", "-1", "null"]).to_owned());
+    }
+    let number = if random.once_in(6) { random.of(&NUMBERS) } else { "-0.5" };
+    let place = format!("{{\"token\":{json},\"logprob\":{number},\"bytes\":[{}]", ids.join(","));
+    let log_probs = match random.below(4) {
+        0 => format!("{{\"content\":[{place},\"top_logprobs\":[{place}}}]}}]}}"),
+        1 => format!("{{\"content\":[{place}}}]}}"),
+        2 => format!("{{\"tokens\":[{json}],\"token_logprobs\":[{number}],\"top_logprobs\":[{{{json}:{number}}}]}}"),
+        _ => random.of(&["null", "{}", "[]", "{\"content\":[]}", "{\"content\":null}"]).to_owned(),
+    };
+    if !random.once_in(4) {
+        *fields = vec![format!("\"text\":{json}")];
+    }
+    fields.push(format!("\"token_ids\":[{}]", ids.join(",")));
+    fields.push(format!("\"logprobs\":{log_probs}"));
 }
 
 /// Text in one of the forms that it has.
