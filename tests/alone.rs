@@ -63,12 +63,12 @@ fn rows_that_stay_are_byte_for_byte_what_they_were() {
     let expected: Vec<&str> = [0, 3, 8].iter().map(|index| lines[*index].as_str()).collect();
     assert_eq!(kept.lines().collect::<Vec<_>>(), expected, "{told}");
     let found = reasons(&at.join("data.dedup.jsonl.dropped.jsonl"));
-    let duplicate = "reading: duplicate".to_owned();
+    let near = "near-duplicates: near-duplicate".to_owned();
     let expected = [
-        (3, "near-duplicates: near-duplicate".to_owned()),
+        (3, near.clone()),
         (5, "reading: malformed-json".to_owned()),
-        (6, duplicate.clone()),
-        (7, duplicate),
+        (6, near),
+        (7, "reading: duplicate".to_owned()),
         (8, "reading: no-question".to_owned()),
     ];
     assert_eq!(found, expected, "{told}");
@@ -86,9 +86,13 @@ fn a_benchmark_is_found_and_its_evidence_told() {
     let words = ["decontaminate", "data.jsonl", "--against", "contest 1.jsonl", "--out", "clean.jsonl", "--json"];
     let told: Value = serde_json::from_str(&done(at, &words)).expect("JSON");
     assert_eq!((&told["rows"], &told["kept"]), (&json!(8), &json!(2)), "{told}");
+    assert_eq!(told["noted"], json!({ "contamination: variant": 1 }), "other numbers are kept, and told");
     let dropped = fs::read_to_string(at.join("clean.jsonl.dropped.jsonl")).expect("the dropped rows");
-    let first = dropped.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let first = first.into_iter().find(|row| row["row"] == 1).expect("the item itself");
+    let told: Vec<Value> = dropped.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let variant = told.iter().find(|row| row["row"] == 4).expect("the item with another number");
+    assert_eq!((&variant["note"], &variant["reason"]), (&json!("variant"), &Value::Null), "{variant}");
+    assert_eq!(variant["evidence"]["question"]["benchmark"], "contest-1", "{variant}");
+    let first = told.iter().find(|row| row["row"] == 1).expect("the item itself");
     let evidence = &first["evidence"]["question"];
     assert_eq!((&evidence["benchmark"], &evidence["start"]), (&json!("contest-1"), &json!(0)), "{first}");
     assert!(evidence["excerpt"].as_str().is_some_and(|excerpt| TALE.starts_with(excerpt)), "{first}");
@@ -109,6 +113,22 @@ fn rows_of_one_text_have_one_fate_unless_copies_are_looked_for() {
     assert_eq!(found, [(5, reason.clone()), (6, reason)]);
     done(at, &["filter", "traces.jsonl", "--with", "duplicates,prefer=[\"shortest\",\"first\"]", "--out", "one.jsonl"]);
     assert_eq!(fs::read_to_string(at.join("one.jsonl")).expect("rows").lines().count(), 2);
+}
+
+#[test]
+fn which_copies_stay_is_the_filters_to_say() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    let texts = ["Add 2+3.", "Add  2 + 3 .", "add 2+3.", "Add 2-3.", "Add 2+3."];
+    let rows = texts.map(|text| json!({ "problem": text }).to_string());
+    fs::write(at.join("sums.jsonl"), rows.join("\n")).expect("a file");
+    done(at, &["filter", "sums.jsonl", "--with", "duplicates,max-copies=2,prefer=[\"longest\"]", "--out", "two.jsonl"]);
+    let kept = fs::read_to_string(at.join("two.jsonl")).expect("rows");
+    assert!(kept.lines().any(|line| line == rows[1]), "the longest copy stays, though it does not come first: {kept}");
+    assert!(kept.lines().any(|line| line == rows[3]), "another operator is another problem: {kept}");
+    assert_eq!(kept.lines().count(), 3, "two copies stay where two may: {kept}");
+    let found = reasons(&at.join("two.jsonl.dropped.jsonl"));
+    assert!(found.contains(&(5, "reading: duplicate".to_owned())), "byte for byte the same is one row: {found:?}");
 }
 
 #[test]
@@ -150,7 +170,10 @@ fn packed_files_arrays_and_conversations_become_lines() {
     let kept = fs::read_to_string(at.join("chats.dedup.jsonl")).expect("rows");
     let kept: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).expect("a row a line")).collect();
     assert_eq!(kept, rows[..2], "{told}");
-    assert_eq!(reasons(&at.join("chats.dedup.jsonl.dropped.jsonl")), [(3, "reading: duplicate".to_owned())]);
+    assert_eq!(
+        reasons(&at.join("chats.dedup.jsonl.dropped.jsonl")),
+        [(3, "near-duplicates: near-duplicate".to_owned())]
+    );
     let nested = json!({ "row": { "text": TALE } }).to_string();
     fs::write(at.join("nested.ndjson"), format!("{nested}\n{nested}\n")).expect("a file");
     done(at, &["dedup", "nested.ndjson", "--text", "row.text"]);

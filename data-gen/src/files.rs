@@ -11,7 +11,7 @@ mod tests;
 pub use config::{AnswerFormat, AnswerKind, Columns, FileConfig};
 pub(crate) use response::Response;
 
-use crate::{ProblemsError, normalised_key};
+use crate::ProblemsError;
 use distill_dataset::{Cell, FileFormat, Problem, Rows, Unreadable, open_regular};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -91,8 +91,8 @@ pub struct PlacedRow {
     pub file: PathBuf,
     /// Line of a file of JSON, element of an array, or row of a Parquet file, from 1.
     pub line: u64,
-    /// The problem's id and what other spellings of it share, or why there is no problem.
-    pub row: Result<(String, [u8; 16]), String>,
+    /// The problem's id, or why there is no problem.
+    pub row: Result<String, String>,
 }
 
 /// Hands the place of every row of a file to `each`, in order: what a source reads of it.
@@ -106,7 +106,7 @@ pub fn placed_rows(
     each: &mut dyn FnMut(PlacedRow) -> Result<(), ProblemsError>,
 ) -> Result<(), ProblemsError> {
     read_placed(config, path, format, &mut |file, line, row| {
-        let row = row.map(|read| (read.problem.id, normalised_key(&read.problem.messages))).map_err(|it| it.reason);
+        let row = row.map(|read| read.problem.id).map_err(|it| it.reason);
         each(PlacedRow { file: file.to_owned(), line, row })
     })
 }

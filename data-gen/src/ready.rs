@@ -2,13 +2,12 @@
 //! the ones that answer training problems, shard by shard ([`write_ready`]). Nobody is asked and nothing is bought.
 //!
 //! A trace's text is exactly what was written. What nobody knows of it stays unknown: its tokens, what the sampler was asked,
-//! why it ended, unless the file says so. A row that says another row's question in another case or with other white space
-//! adds its traces to that row's problem, as the source keeps one of both.
+//! why it ended, unless the file says so. A row that says another row's question in another spelling adds its traces to that
+//! row's problem, where the source keeps one of both ([`Copies`]).
 
 use crate::{
-    FileConfig, FileFormat, ProblemsError, SamplingError,
+    Copies, FileConfig, FileFormat, ProblemsError, SamplingError,
     files::{self, Rejected, Response},
-    normalised_key,
     rejections::Rejections,
     sampling::TraceWriter,
 };
@@ -23,7 +22,7 @@ use std::{
 };
 
 /// The stage of [`read_ready`].
-pub const READY: Stage = Stage { name: "ready-traces", version: 1 };
+pub const READY: Stage = Stage { name: "ready-traces", version: 2 };
 
 /// Bytes of a shard: the traces of a shard of problems lie in few of them.
 const SHARD_BYTES: usize = 64 << 20;
@@ -52,7 +51,7 @@ impl ReadyConfig {
 pub fn read_ready(
     config: &FileConfig,
     (path, format): (&Path, FileFormat),
-    name: &str,
+    (name, copies): (&str, Copies),
     context: &Context,
     out: &Path,
 ) -> Result<Tally, ProblemsError> {
@@ -70,7 +69,7 @@ pub fn read_ready(
                 return Ok(rejections.write(&row)?);
             }
         };
-        let id = ids.entry(normalised_key(&read.problem.messages)).or_insert(read.problem.id);
+        let id = ids.entry(copies.key(&read.problem)).or_insert(read.problem.id);
         for response in read.responses {
             tally.rows_in += 1;
             if tally.rows_in.is_multiple_of(1024) {

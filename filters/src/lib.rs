@@ -9,6 +9,8 @@
 //! time, and writes one shard beside the traces' own, so that tables are read in lock step. A filter is one file
 //! (configuration, measurement, decision, reasons) and its line in `list.rs`.
 
+#[cfg(test)]
+mod authored;
 mod best;
 mod concise;
 mod contamination;
@@ -50,7 +52,7 @@ pub use coverage::{CoverageConfig, Covers};
 pub use duplicates::{Duplicate, DuplicatesConfig, Within};
 pub use examples::{EXAMPLES, examples};
 pub use export::{EXPORT, EXPORT_DROPPED, Exported, ExportedRow, export};
-pub use filter::{Decided, Filter, Listed, OnUnknown, Selector, Survey};
+pub use filter::{Decided, Filter, Listed, OnUnknown, Prepared, Selector, Survey};
 pub use format::{Form, FormatConfig, Outline};
 pub use judge::{JUDGEMENTS, JudgeConfig, Judged};
 pub use language::{LanguageConfig, Spoken, Told};

@@ -15,7 +15,7 @@ use crate::{
     session::{Mode, Session, ready},
 };
 use anyhow::{Context, Result, bail, ensure};
-use distill_data_gen::{Columns, FileConfig, FileFormat, ProblemsConfig};
+use distill_data_gen::{Columns, Copies, FileConfig, FileFormat, ProblemsConfig};
 use distill_dataset::{Cancel, Store};
 use distill_filters::FilterConfig;
 use serde_json::{Map, Value};
@@ -114,6 +114,7 @@ impl Task {
             let parts = parts(words);
             let config = filter(parts[0], parts[1..].iter().copied())?;
             ensure!(config.on_problems(), "--with {words}: expected a filter of {}, found `{}`\nhint: the others judge traces: a recipe's `[[filters]]`", known.join(", "), config.kind());
+            config.check_on_problems().map_err(|message| anyhow::anyhow!("--with {words}: {message}"))?;
             let reads = config.filter().is_some_and(|filter| filter.reads_benchmarks());
             ensure!(!reads, "--with {words}: expected no benchmarks to be needed\nhint: `distill decontaminate FILE --against BENCHMARK`");
             Ok(config)
@@ -176,7 +177,7 @@ impl Task {
         Ok(Task { recipe, file, out, dropped, work, store })
     }
 
-    /// Whether rows of one text are one: what looks for copies sees one of them.
+    /// Whether rows of one text, byte for byte, are one: what looks for copies sees one of them.
     fn drops_copies(&self) -> bool {
         let kinds = self.recipe.problem_filters.iter().map(FilterConfig::kind);
         kinds.into_iter().any(|kind| ["duplicates", "near-duplicates"].contains(&kind))
@@ -199,7 +200,7 @@ impl Task {
             Session::new(Mode::Run(Until::Sample), self.store.clone(), &self.work, "cpu", record, reporter);
         started(session.cancel.clone())?;
         let source = &self.recipe.sources[0].problems;
-        let rows = run::source(&mut session, self.recipe.seed, source, "source".to_owned())?;
+        let rows = run::source(&mut session, self.recipe.seed, (source, Copies::All), "source".to_owned())?;
         let rows = [rows];
         filtering::check_files(&session, &self.recipe)?;
         let benchmarks = filtering::benchmarks(&mut session, &self.recipe)?;

@@ -3,7 +3,8 @@
 use super::Task;
 use anyhow::{Context, Result, ensure};
 use distill_data_gen::{PlacedRow, ProblemsConfig, ProblemsError, placed_rows};
-use distill_dataset::{Dataset, DatasetError, Decision, Outcome, copy_rows, create_fresh};
+use distill_dataset::{Dataset, DatasetError, Decision, Detail, Outcome, copy_rows, create_fresh};
+use distill_filters::FilterConfig;
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,7 +13,7 @@ use std::{
     io::{BufWriter, Write},
 };
 
-/// What became of a text. With its key, and its id under its normal form, 80 bytes a text and what maps add.
+/// What became of a text. With its id 48 bytes a text and what a map adds.
 struct Fate {
     kept: bool,
     /// Who dropped it and why, by place in a list.
@@ -28,6 +29,8 @@ pub(super) struct Counts {
     kept: u64,
     /// By filter and reason.
     dropped: BTreeMap<String, u64>,
+    /// Kept rows of which a filter tells something, by filter and what it tells.
+    noted: BTreeMap<String, u64>,
 }
 
 impl Counts {
@@ -37,6 +40,9 @@ impl Counts {
             // Writing into a string cannot fail.
             let _ = writeln!(text, "{count:>9} dropped  {reason}");
         }
+        for (note, count) in &self.noted {
+            let _ = writeln!(text, "{count:>9} noted    {note}, kept");
+        }
         let _ = writeln!(text, "{:>9} kept     {}", self.kept, task.out.display());
         let _ = writeln!(text, "{:>9} why      {}", "", task.dropped.display());
         text
@@ -45,7 +51,8 @@ impl Counts {
     pub(super) fn as_json(&self, task: &Task) -> String {
         let (out, dropped) = (task.out.display().to_string(), task.dropped.display().to_string());
         let counts = json!({
-            "rows": self.rows, "kept": self.kept, "dropped": self.dropped, "out": out, "dropped_rows": dropped,
+            "rows": self.rows, "kept": self.kept, "dropped": self.dropped, "noted": self.noted, "out": out,
+            "dropped_rows": dropped,
         });
         format!("{counts}\n")
     }
@@ -61,8 +68,6 @@ pub(super) struct Grounds<'a> {
 pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>) -> Result<Counts> {
     let ProblemsConfig::File { path, format, config } = source else { anyhow::bail!("expected a file") };
     let (mut fates, mut reasons) = (HashMap::new(), Vec::new());
-    // The first row's id of each text, whatever its case and white space.
-    let mut firsts: HashMap<[u8; 16], u128> = HashMap::new();
     let drops_copies = task.drops_copies();
     for decision in grounds.decisions.rows::<Decision>() {
         let decision = decision?;
@@ -89,9 +94,9 @@ pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>)
         counts.rows += 1;
         let why = match row {
             Err(reason) => json!({ "row": line, "by": "reading", "reason": reason }),
-            Ok((id, text)) => {
-                let first = *firsts.entry(text).or_insert(key(&id).unwrap_or_default());
-                let Some(fate) = fates.get_mut(&first) else { return Err(changed()) };
+            Ok(id) => {
+                let fate = key(&id).ok().and_then(|id| fates.get_mut(&id));
+                let Some(fate) = fate else { return Err(changed()) };
                 match (fate.row, fate.kept) {
                     (0, kept) => {
                         fate.row = line;
@@ -119,7 +124,7 @@ pub(super) fn write(task: &Task, source: &ProblemsConfig, grounds: &Grounds<'_>)
         Ok(())
     })
     .map_err(|error| failed.take().unwrap_or_else(|| error.into()))?;
-    explain(grounds, &fates, &mut told, &mut counts)?;
+    explain(task, grounds, &fates, &mut told, &mut counts)?;
     let file = told.into_inner().map_err(|error| error.into_error()).context("cannot write the dropped rows")?;
     file.sync_all().with_context(|| format!("cannot write {}", dropped.display()))?;
     let mut wanted = wanted.iter().peekable();
@@ -138,32 +143,40 @@ fn key(id: &str) -> Result<u128> {
 
 fn tell(told: &mut impl Write, why: &Value, counts: &mut Counts) -> Result<()> {
     let word = |name| why.get(name).and_then(Value::as_str).unwrap_or_default();
-    *counts.dropped.entry(format!("{}: {}", word("by"), word("reason"))).or_default() += 1;
+    match word("note") {
+        "" => *counts.dropped.entry(format!("{}: {}", word("by"), word("reason"))).or_default() += 1,
+        note => *counts.noted.entry(format!("{}: {note}", word("by"))).or_default() += 1,
+    }
     serde_json::to_writer(&mut *told, why)?;
     Ok(told.write_all(b"\n")?)
 }
 
-/// Every row that a filter dropped, with what the filter measured.
+/// Every row that a filter dropped, with what the filter measured; and those that it kept with something to tell.
 fn explain(
+    task: &Task,
     grounds: &Grounds<'_>,
     fates: &HashMap<u128, Fate>,
     told: &mut impl Write,
     counts: &mut Counts,
 ) -> Result<()> {
+    let filters = &task.recipe.problem_filters;
+    let noted = noted(filters, grounds)?;
     let mut tables: Vec<_> = grounds.tables.iter().map(|(index, table)| (*index, table.objects())).collect();
     for decision in grounds.decisions.rows::<Decision>() {
         let decision = decision?;
         let mut evidence = Map::new();
-        // The last that looked is who dropped it.
+        let note = noted.get(&decision.trace_id).filter(|_| decision.kept);
+        // Who tells something, or who dropped it: the last that looked.
         let last = decision.outcomes.iter().rposition(|outcome| *outcome != Outcome::NotRun);
+        let by = note.map(|(index, _)| *index).or(last);
         for (index, table) in &mut tables {
             let measure = table.next().transpose()?;
             let measure = measure.with_context(|| format!("filter {index} has no row for {}", decision.trace_id))?;
-            if last == Some(*index) {
+            if by == Some(*index) {
                 evidence = measure;
             }
         }
-        if decision.kept {
+        if decision.kept && note.is_none() {
             continue;
         }
         evidence.retain(|name, value| name != "id" && !value.is_null());
@@ -172,8 +185,30 @@ fn explain(
         if let Some(neighbour) = near {
             evidence.insert("neighbour".to_owned(), json!({ "row": neighbour.row }));
         }
-        let why = json!({ "row": row, "by": decision.dropped_by, "reason": decision.reason, "evidence": evidence });
+        let why = match note {
+            Some((index, note)) => {
+                json!({ "row": row, "by": filters[*index].kind(), "note": note, "evidence": evidence })
+            }
+            None => json!({ "row": row, "by": decision.dropped_by, "reason": decision.reason, "evidence": evidence }),
+        };
         tell(told, &why, counts)?;
     }
     Ok(())
+}
+
+/// The rows of which a filter tells something though it lets them by: by id, the filter's place and what it tells.
+fn noted(filters: &[FilterConfig], grounds: &Grounds<'_>) -> Result<HashMap<String, (usize, &'static str)>> {
+    let Detail::Selection { funnel, .. } = &grounds.decisions.manifest.tally.detail else { return Ok(HashMap::new()) };
+    let mut noted = HashMap::new();
+    for (index, table) in &grounds.tables {
+        let tells = funnel.steps.get(*index).is_some_and(|step| !step.noted.is_empty());
+        let Some(filter) = filters.get(*index).and_then(FilterConfig::filter).filter(|_| tells) else { continue };
+        for shard in table.shards() {
+            for range in shard.ranges()? {
+                let decided = filter.decide(&shard, range)?.into_iter();
+                noted.extend(decided.filter_map(|decided| Some((decided.id, (*index, decided.note?)))));
+            }
+        }
+    }
+    Ok(noted)
 }
