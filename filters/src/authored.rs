@@ -2,14 +2,21 @@
 //! that only look as if they had to.
 
 use crate::{
-    BestConfig, Candidate, Cell, Contest, CoverageConfig, Filter, LongShortConfig, OnUnknown, PassRateConfig, Prefer,
-    QuotaConfig, RandomConfig, Selector, Within,
+    BestConfig, Candidate, Cell, ContaminationConfig, Contest, Contests, CoverageConfig, Filter, Inputs, LengthConfig,
+    LongShortConfig, OnUnknown, PassRateConfig, Prefer, QuotaConfig, RandomConfig, RepetitionConfig, Selector, Tables,
+    Within,
     contest::{
         lot,
         tests::{dropped, row},
     },
+    select,
+    tests::{Bench, context, listed, rows, sources},
 };
-use distill_dataset::Outcome::{self, Accept, NotRun, Reject, Unknown};
+use distill_dataset::{
+    Dataset, Decision, Detail, Message,
+    Outcome::{self, Accept, NotRun, Reject, Unknown},
+    problem_id,
+};
 
 /// A problem, or a domain; length and verdict of a row; why it goes, or nothing; a word why.
 type Row = (&'static str, u32, Outcome, &'static str, &'static str);
@@ -157,7 +164,7 @@ fn coverage() {
         (&[7, 8, 9], true, "all of it is said, by three"),
         (&[2, 3, 4, 1], true, "the same in another order"),
     ];
-    let of = |row| Candidate { place: row as u64, sample: rows[row].0, ..row_of(row) };
+    let of = |row: usize| Candidate { place: row as u64, sample: rows[row].0, ..row_of(row) };
     let candidates: Vec<Candidate<'_>> = (0..rows.len()).map(of).collect();
     let config = CoverageConfig { keep: 5, within: Within::Problem, ..CoverageConfig::default() };
     let found = dropped(config.contest(1).expect("a contest"), &candidates);
@@ -199,4 +206,50 @@ fn lots() {
     }
     let found = places(dropped(RandomConfig { count: Some(6), share: None }.contest(7), &rows));
     assert_eq!(found, expected(9), "the six least of those that are left");
+}
+
+/// An item of a benchmark with its number.
+fn item(boxes: u32) -> String {
+    format!(
+        "A warehouse stores {boxes} crates of lemons on its shelves, and each crate weighs as much as the forklift's driver. How \
+         many crates does the forklift carry past the gate before the gate gives way?"
+    )
+}
+
+#[test]
+fn problems_are_judged_by_what_is_asked_alone() {
+    let again = format!("Why? {}", "Say it again, and then once more. ".repeat(40));
+    let (long, variant) = ("Which number? ".repeat(400), item(36));
+    let texts = [long.clone(), again.clone(), variant.clone(), item(48), "What is 2+2?".into(), "What is 2+3?".into()];
+    let bench = Bench::of(vec![], vec![], 1);
+    let tables = sources(&bench, &[texts.to_vec()], 2);
+    let benchmarks = [("contest".to_owned(), sources(&bench, &[vec![item(48)]], 9).remove(0))];
+    let inputs = Inputs { benchmarks: &benchmarks, ..Inputs::problems(&tables) };
+    let most = [("*".to_owned(), 2)].into();
+    let filters = [
+        listed(LengthConfig { max_chars: Some(3000), ..LengthConfig::default() }),
+        listed(RepetitionConfig::default()),
+        listed(ContaminationConfig::default()),
+        listed(QuotaConfig { most, prefer: vec![Prefer::Longest], ..QuotaConfig::default() }),
+    ];
+    let measures: Vec<Dataset> = filters.iter().map(|filter| bench.measure_in(&inputs, filter, usize::MAX)).collect();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tables = Tables { filters: &filters, measures: &measures };
+    let contests = Contests::of(tables, None, &inputs, &context(folder.path())).expect("contests");
+    let units = inputs.rows[0].shards().count();
+    let selection = bench
+        .table(units, usize::MAX, |unit, context, out| select(tables, &contests, &inputs.unit(unit)?, context, out));
+    let decisions = rows::<Decision>(&selection);
+    let reason = |text: &str| {
+        let id = problem_id(&[Message::user(text)]);
+        decisions.iter().find(|row| row.trace_id == id).expect("a decision").reason.as_str()
+    };
+    assert_eq!(reason(&long), "too-many-chars");
+    assert_eq!(reason(&again), "tail-loop");
+    assert_eq!(reason(&item(48)), "contaminated-question");
+    assert_eq!(reason(&variant), "", "another number is another problem");
+    let over = ["What is 2+2?", "What is 2+3?"].map(reason);
+    assert!(over.contains(&"") && over.contains(&"over-its-quota"), "two have room: {over:?}");
+    let Detail::Selection { funnel, .. } = &selection.manifest.tally.detail else { panic!("a selection") };
+    assert_eq!(funnel.steps[2].noted, [("variant".to_owned(), 1)].into(), "and it is told");
 }
