@@ -86,9 +86,13 @@ fn a_benchmark_is_found_and_its_evidence_told() {
     let words = ["decontaminate", "data.jsonl", "--against", "contest 1.jsonl", "--out", "clean.jsonl", "--json"];
     let told: Value = serde_json::from_str(&done(at, &words)).expect("JSON");
     assert_eq!((&told["rows"], &told["kept"]), (&json!(8), &json!(2)), "{told}");
+    assert_eq!(told["noted"], json!({ "contamination: variant": 1 }), "other numbers are kept, and told");
     let dropped = fs::read_to_string(at.join("clean.jsonl.dropped.jsonl")).expect("the dropped rows");
-    let first = dropped.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let first = first.into_iter().find(|row| row["row"] == 1).expect("the item itself");
+    let told: Vec<Value> = dropped.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let variant = told.iter().find(|row| row["row"] == 4).expect("the item with another number");
+    assert_eq!((&variant["note"], &variant["reason"]), (&json!("variant"), &Value::Null), "{variant}");
+    assert_eq!(variant["evidence"]["question"]["benchmark"], "contest-1", "{variant}");
+    let first = told.iter().find(|row| row["row"] == 1).expect("the item itself");
     let evidence = &first["evidence"]["question"];
     assert_eq!((&evidence["benchmark"], &evidence["start"]), (&json!("contest-1"), &json!(0)), "{first}");
     assert!(evidence["excerpt"].as_str().is_some_and(|excerpt| TALE.starts_with(excerpt)), "{first}");
@@ -136,6 +140,22 @@ fn rows_are_found_again_in_a_file_of_many_parts() {
         &["dedup", "data.jsonl", "--set", "prefer=[\"longest\", \"random\"]", "--out", "lots.jsonl", "--seed", "3"],
     );
     assert_eq!(fs::read_to_string(at.join("lots.jsonl")).expect("rows").lines().count(), 12, "one of both stays");
+}
+
+#[test]
+fn which_copies_stay_is_the_filters_to_say() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    let texts = ["Add 2+3.", "Add  2 + 3 .", "add 2+3.", "Add 2-3.", "Add 2+3."];
+    let rows = texts.map(|text| json!({ "problem": text }).to_string());
+    fs::write(at.join("sums.jsonl"), rows.join("\n")).expect("a file");
+    done(at, &["filter", "sums.jsonl", "--with", "duplicates,max-copies=2,prefer=[\"longest\"]", "--out", "two.jsonl"]);
+    let kept = fs::read_to_string(at.join("two.jsonl")).expect("rows");
+    assert!(kept.lines().any(|line| line == rows[1]), "the longest copy stays, though it does not come first: {kept}");
+    assert!(kept.lines().any(|line| line == rows[3]), "another operator is another problem: {kept}");
+    assert_eq!(kept.lines().count(), 3, "two copies stay where two may: {kept}");
+    let found = reasons(&at.join("two.jsonl.dropped.jsonl"));
+    assert!(found.contains(&(5, "duplicates: duplicate".to_owned())), "byte for byte the same is one row: {found:?}");
 }
 
 #[test]

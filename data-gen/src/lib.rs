@@ -45,7 +45,7 @@ pub use sampling::{
 };
 pub use split::{PROBLEMS, Sources, SplitConfig, normalised_key, split};
 
-use distill_dataset::{Context, DatasetError, Interrupted, Keyed, Problem, ShardWriter, Sorter, Stage, Tally};
+use distill_dataset::{Context, DatasetError, Digest, Interrupted, Keyed, Problem, ShardWriter, Sorter, Stage, Tally};
 use rejections::Rejections;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -170,29 +170,57 @@ pub enum ProblemsConfig {
 }
 
 /// The stage of [`read_source`].
-pub const SOURCE: Stage = Stage { name: "source", version: 1 };
+pub const SOURCE: Stage = Stage { name: "source", version: 2 };
 
 impl ProblemsConfig {
     /// What decides a source's rows, beside a file's content.
-    pub fn keyed(&self, seed: u64) -> Keyed {
-        match self {
+    pub fn keyed(&self, seed: u64, copies: Copies) -> Keyed {
+        let keyed = match self {
             // Which problems are drawn depends on the seed.
             ProblemsConfig::Generator(generator) => Keyed::all(generator).with("seed", seed),
             ProblemsConfig::File { format, config, .. } => {
                 let keyed = Keyed::default().with("format", format).with("reader", files::READER);
                 keyed.nest("file", Keyed::of(&**config, &FileConfig::unset()))
             }
+        };
+        if copies == Copies::default() { keyed } else { keyed.with("copies", copies) }
+    }
+}
+
+/// What becomes of rows that say what an earlier row says in another spelling ([`distill_dataset::normal_form`]). Rows that say it byte for byte
+/// have one id, and are always one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Copies {
+    /// The first stays.
+    #[default]
+    First,
+    /// All stay: a filter of problems decides which.
+    All,
+}
+
+impl Copies {
+    /// What rows have in common of which the first stays.
+    fn key(self, problem: &Problem) -> [u8; 16] {
+        match self {
+            Copies::First => split::copies_key(&problem.messages),
+            Copies::All => Digest::new("id").field(&problem.id).finish_bytes(),
         }
     }
 }
 
-/// Makes or reads the problems of one source: sorted by id, none twice after normalisation. Rows of a file that hold no
+/// Makes or reads the problems of one source: sorted by id, none twice, or once for all `copies`. Rows of a file that hold no
 /// problem go into `rejected.jsonl` with their place and reason.
 ///
 /// # Errors
 /// When there are too few or none, a file cannot be read, or the disk refuses.
-pub fn read_source(config: &ProblemsConfig, context: &Context, out: &Path) -> Result<Tally, ProblemsError> {
-    let mut reader = SourceReader::new(context, out);
+pub fn read_source(
+    config: &ProblemsConfig,
+    copies: Copies,
+    context: &Context,
+    out: &Path,
+) -> Result<Tally, ProblemsError> {
+    let mut reader = SourceReader::new(copies, context, out);
     context.progress.begin("read", 0, "problems");
     match config {
         ProblemsConfig::Generator(generator) => {
@@ -218,6 +246,7 @@ pub fn read_source(config: &ProblemsConfig, context: &Context, out: &Path) -> Re
 /// Rows on their way from a source into order.
 struct SourceReader<'c> {
     context: &'c Context,
+    copies: Copies,
     seen: HashSet<[u8; 16]>,
     sorter: Sorter<Problem>,
     rejections: Rejections,
@@ -225,9 +254,10 @@ struct SourceReader<'c> {
 }
 
 impl<'c> SourceReader<'c> {
-    fn new(context: &'c Context, out: &Path) -> SourceReader<'c> {
+    fn new(copies: Copies, context: &'c Context, out: &Path) -> SourceReader<'c> {
         SourceReader {
             context,
+            copies,
             seen: HashSet::new(),
             sorter: Sorter::new(&context.scratch.join("sort"), |problem: &Problem| &problem.id),
             rejections: Rejections::new(out),
@@ -255,12 +285,12 @@ impl<'c> SourceReader<'c> {
     /// Of the spellings of a question the one with the least id stays, and of rows with one id the one that says least: the
     /// files' names and order decide nothing.
     fn finish(self, out: &Path) -> Result<Tally, ProblemsError> {
-        let SourceReader { sorter, mut seen, mut rejections, tally, .. } = self;
+        let SourceReader { sorter, mut seen, mut rejections, tally, copies, .. } = self;
         let mut writer = ShardWriter::new(out)?.sorted_by(|problem: &Problem| &problem.id);
         let mut last: Option<Problem> = None;
         let mut write = |problem: Option<Problem>, rejections: &mut Rejections| -> Result<(), ProblemsError> {
             let Some(problem) = problem else { return Ok(()) };
-            if seen.insert(normalised_key(&problem.messages)) {
+            if seen.insert(copies.key(&problem)) {
                 return Ok(writer.push(problem)?);
             }
             rejections.count("duplicate");

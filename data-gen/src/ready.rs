@@ -2,13 +2,12 @@
 //! the ones that answer training problems, shard by shard ([`write_ready`]). Nobody is asked and nothing is bought.
 //!
 //! A trace's text is exactly what was written. What nobody knows of it stays unknown: its tokens, what the sampler was asked,
-//! why it ended, unless the file says so. A row that says another row's question in another case or with other white space
-//! adds its traces to that row's problem, as the source keeps one of both.
+//! why it ended, unless the file says so. A row that says another row's question in another spelling adds its traces to that
+//! row's problem, where the source keeps one of both ([`Copies`]).
 
 use crate::{
-    FileConfig, FileFormat, ProblemsError, SamplingError,
+    Copies, FileConfig, FileFormat, ProblemsError, SamplingError,
     files::{self, Rejected, Response},
-    normalised_key,
     rejections::Rejections,
     sampling::TraceWriter,
 };
@@ -52,13 +51,13 @@ impl ReadyConfig {
 pub fn read_ready(
     config: &FileConfig,
     (path, format): (&Path, FileFormat),
-    name: &str,
+    (name, copies): (&str, Copies),
     context: &Context,
     out: &Path,
 ) -> Result<Tally, ProblemsError> {
     let mut tally = Tally::default();
     let mut rejections = Rejections::new(out);
-    let ids = ids(config, (path, format), context)?;
+    let ids = ids(config, (path, format), copies, context)?;
     let mut sorter = Sorter::new(&context.scratch.join("sort"), |trace: &Trace| &trace.id);
     context.progress.begin("read", 0, "ready traces");
     files::read_placed(config, path, format, &mut |file, line, row| {
@@ -69,7 +68,7 @@ pub fn read_ready(
                 return Ok(rejections.write(&row)?);
             }
         };
-        let id = ids.get(&normalised_key(&read.problem.messages)).copied().unwrap_or_default();
+        let id = ids.get(&copies.key(&read.problem)).copied().unwrap_or_default();
         let id = format!("{id:032x}");
         let said = said(&read.responses);
         for (index, response) in read.responses.into_iter().enumerate() {
@@ -118,6 +117,7 @@ pub fn read_ready(
 fn ids(
     config: &FileConfig,
     (path, format): (&Path, FileFormat),
+    copies: Copies,
     context: &Context,
 ) -> Result<HashMap<[u8; 16], u128>, ProblemsError> {
     let (mut ids, mut rows) = (HashMap::new(), 0_u64);
@@ -131,7 +131,7 @@ fn ids(
         if let Ok(read) = row {
             // An id is 32 hex digits.
             let id = u128::from_str_radix(&read.problem.id, 16).unwrap_or_default();
-            ids.entry(normalised_key(&read.problem.messages))
+            ids.entry(copies.key(&read.problem))
                 .and_modify(|least: &mut u128| *least = id.min(*least))
                 .or_insert(id);
         }

@@ -4,11 +4,11 @@
 use crate::ProblemsError;
 use distill_dataset::{
     Context, Cut, Dataset, Decision, Detail, Digest, Keyed, Message, Problem, Record, Shard, ShardWriter, Split, Stage,
-    Tally, normal_form, seeded_rank,
+    Tally, folded_form, normal_form, seeded_rank,
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BinaryHeap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::Path,
 };
 
@@ -18,12 +18,21 @@ pub const PROBLEMS: Stage = Stage { name: "problems", version: 2 };
 /// Problems in a shard: sampling works shard by shard, and ranks share the shards.
 const SHARD_ROWS: usize = 4096;
 
-/// What two problems share when they differ only in case, white space or the spacing of punctuation: the digest of their
-/// messages' normal forms.
+/// What two problems share that are not both trained on and held out, whatever their spelling: the digest of their messages'
+/// folded forms.
 pub fn normalised_key(messages: &[Message]) -> [u8; 16] {
-    let mut digest = Digest::new("normalised-problem");
+    key("normalised-problem", messages, folded_form)
+}
+
+/// What two copies of a problem share: the digest of their messages' normal forms.
+pub(crate) fn copies_key(messages: &[Message]) -> [u8; 16] {
+    key("copies-of-problem", messages, normal_form)
+}
+
+fn key(of: &str, messages: &[Message], form: fn(&str) -> String) -> [u8; 16] {
+    let mut digest = Digest::new(of);
     for message in messages {
-        digest.field(message.role.as_str()).field(&normal_form(&message.content));
+        digest.field(message.role.as_str()).field(&form(&message.content));
     }
     digest.finish_bytes()
 }
@@ -56,15 +65,24 @@ pub fn split(config: &SplitConfig, sources: &Sources, context: &Context, out: &P
     let cut = Cut { shard_rows: SHARD_ROWS, ..Cut::default() };
     let mut writer = ShardWriter::cut(out, "part", cut)?.sorted_by(|problem: &Problem| &problem.id);
     let mut counts = Counts::default();
+    let mut held = HashSet::new();
     for problem in sources.rows::<Problem>(config.source) {
         let (mut problem, goes_on) = problem?;
         if !goes_on {
             counts.filtered += 1;
             continue;
         }
-        problem.split = match holders.get(&normalised_key(&problem.messages)) {
+        let key = normalised_key(&problem.messages);
+        problem.split = match holders.get(&key) {
             None => Split::Train,
-            Some(source) if *source == config.source => Split::Holdout,
+            Some(source) if *source == config.source => {
+                if !held.insert(key) {
+                    // Another spelling of what is held out: evaluated on once, and never trained on.
+                    counts.held_already += 1;
+                    continue;
+                }
+                Split::Holdout
+            }
             Some(_) => {
                 counts.elsewhere += 1;
                 continue;
@@ -80,6 +98,7 @@ pub fn split(config: &SplitConfig, sources: &Sources, context: &Context, out: &P
 struct Counts {
     holdout: u64,
     elsewhere: u64,
+    held_already: u64,
     filtered: u64,
     licences: BTreeMap<String, u64>,
     unlicensed: u64,
@@ -97,10 +116,14 @@ impl Counts {
     }
 
     fn tally(self, rows_out: u64) -> Tally {
-        let reasons = [("held-out-by-another-source", self.elsewhere), ("dropped-by-a-filter", self.filtered)];
+        let reasons = [
+            ("held-out-by-another-source", self.elsewhere),
+            ("held-out-in-another-spelling", self.held_already),
+            ("dropped-by-a-filter", self.filtered),
+        ];
         let found = reasons.into_iter().filter(|(_, count)| *count > 0);
         let rejected = found.map(|(reason, count)| (reason.to_owned(), count)).collect();
-        let rows_in = rows_out + self.elsewhere + self.filtered;
+        let rows_in = rows_out + self.elsewhere + self.held_already + self.filtered;
         let detail = Detail::Problems {
             train: rows_out - self.holdout,
             holdout: self.holdout,
@@ -177,17 +200,17 @@ struct Question {
 fn holders(sources: &Sources, holdout: &[u32], context: &Context) -> Result<HashMap<[u8; 16], usize>, ProblemsError> {
     let mut holders = HashMap::new();
     for (source, count) in holdout.iter().enumerate().filter(|(_, count)| **count > 0) {
-        // The lowest ranks so far, the highest of them on top.
-        let mut lowest: BinaryHeap<([u8; 16], [u8; 16])> = BinaryHeap::new();
+        // The lowest ranks so far, each problem once whatever its spellings.
+        let mut lowest: BTreeSet<([u8; 16], [u8; 16])> = BTreeSet::new();
         for question in sources.rows::<Question>(source) {
             context.cancel.check()?;
             let (question, goes_on) = question?;
             let key = normalised_key(&question.messages);
             if goes_on && !holders.contains_key(&key) {
                 // By what it says, not by its id: another spelling elsewhere has the same rank.
-                lowest.push((seeded_rank("holdout", context.seed, &hex(&key)), key));
+                lowest.insert((seeded_rank("holdout", context.seed, &hex(&key)), key));
                 if lowest.len() > *count as usize {
-                    lowest.pop();
+                    lowest.pop_last();
                 }
             }
         }

@@ -6,7 +6,7 @@
 //! | `contaminated-question` | a benchmark's question stands in the document's question |
 //! | `contaminated-answer-side` | a benchmark's question stands in the reasoning or the answer |
 //! | `contaminated-answer-text` | a benchmark's answer, of 13 tokens or more, stands anywhere in the document |
-//! | `variant` | the same question with other numbers; kept unless `drop-variants` |
+//! | `variant` | the same question with other numbers; kept, with this as a note, unless `drop-variants` |
 //!
 //! Two passes over the corpus. The first counts the benchmarks' n-grams over its problems ([`Counts`]), since only a rare phrase
 //! tells anything; the second measures each document ([`measure`]). A threshold is no part of a measure.
@@ -23,12 +23,13 @@ use counts::{Counts, Weights};
 use index::Index;
 
 use crate::{
-    Decided, Filter, FilterError, Inputs, Listed, Survey, Unit,
+    Decided, Filter, FilterError, Inputs, Listed, Prepared, Survey, Unit,
     filter::{decide_each, measure_asked},
     unit::{Asked, Of, Said},
 };
 use distill_dataset::{Context, Dataset, Keyed, Problem, Shard, Stage, Tally, open_regular, write_whole};
 use index::MOST_WORDS;
+use rayon::prelude::*;
 use search::{Found, LEAST_SHARE, Sought, Text};
 use serde::{Deserialize, Serialize};
 use std::{io::BufReader, ops::Range, path::Path};
@@ -319,14 +320,16 @@ impl Filter for ContaminationConfig {
         Keyed::of(&measured, &ContaminationConfig::default())
     }
 
+    fn prepare(&self, inputs: &Inputs<'_>) -> Result<Option<Box<Prepared>>, FilterError> {
+        Ok(Some(Box::new(self.sought(inputs)?)))
+    }
+
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {
-        let index = self.index(&items(unit.inputs.benchmarks)?);
-        let counts = match (self.survey(), unit.inputs.survey) {
-            (None, _) => Counts::new(&index),
-            (Some(_), Some(survey)) => read_counts(&survey.dir.join(COUNTS))?,
-            (Some(_), None) => return Err(no_counts("none")),
+        let prepared = unit.inputs.prepared.and_then(|prepared| prepared.downcast_ref::<BenchmarksSought>());
+        let BenchmarksSought { index, weights } = match prepared {
+            Some(prepared) => prepared,
+            None => &self.sought(unit.inputs)?,
         };
-        let weights = Weights::new(&index, &counts).map_err(no_counts)?;
         let is_trace = unit.inputs.of == Of::Traces;
         measure_asked(unit, context, out, |said: &Said, asked: &Asked| {
             let (turn, question) = (said.turn(), asked.text());
@@ -334,15 +337,34 @@ impl Filter for ContaminationConfig {
                 true => Document { question: &question, answer: Some(&turn) },
                 false => Document { question: &turn, answer: None },
             };
-            Contamination { id: said.id.clone(), ..measure(&index, &weights, &document) }
+            Contamination { id: said.id.clone(), ..measure(index, weights, &document) }
         })
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {
-        decide_each(measures, range, |found: Contamination| {
-            let reason = self.reason(&found).map(|(reason, _)| reason).filter(|reason| self.drops(reason));
-            Decided::unless(found.id, reason)
+        decide_each(measures, range, |found: Contamination| match self.reason(&found).map(|(reason, _)| reason) {
+            Some(reason) if self.drops(reason) => Decided::reject(found.id, reason),
+            note => Decided { note, ..Decided::accept(found.id) },
         })
+    }
+}
+
+/// Benchmarks as they are looked for: the same for all units.
+struct BenchmarksSought {
+    index: Index,
+    weights: Weights,
+}
+
+impl ContaminationConfig {
+    fn sought(&self, inputs: &Inputs<'_>) -> Result<BenchmarksSought, FilterError> {
+        let index = self.index(&items(inputs.benchmarks)?);
+        let counts = match (self.survey(), inputs.survey) {
+            (None, _) => Counts::new(&index),
+            (Some(_), Some(survey)) => read_counts(&survey.dir.join(COUNTS))?,
+            (Some(_), None) => return Err(no_counts("none")),
+        };
+        let weights = Weights::new(&index, &counts).map_err(no_counts)?;
+        Ok(BenchmarksSought { index, weights })
     }
 }
 
@@ -365,13 +387,17 @@ impl Survey for ContaminationConfig {
         let total: u64 = tables.iter().map(|table| table.manifest.tally.rows_out).sum();
         let mut rows_in = 0;
         context.progress.begin("count", total, "problems");
-        for problem in tables.iter().flat_map(Dataset::rows::<Asked>) {
-            counts.add(&index, &problem?.text());
-            rows_in += 1;
-            if rows_in % 1024 == 0 {
-                context.cancel.check()?;
-                context.progress.advance(rows_in, "");
+        let mut problems = tables.iter().flat_map(Dataset::rows::<Asked>);
+        loop {
+            context.cancel.check()?;
+            let some = problems.by_ref().take(1024).collect::<Result<Vec<Asked>, _>>()?;
+            if some.is_empty() {
+                break;
             }
+            let hits: Vec<_> = some.par_iter().map(|problem| Counts::hits(&index, &problem.text())).collect();
+            hits.into_iter().for_each(|hits| counts.count(hits));
+            rows_in += some.len() as u64;
+            context.progress.advance(rows_in, "");
         }
         context.progress.end();
         // Numbers always become JSON.

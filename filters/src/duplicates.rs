@@ -1,10 +1,13 @@
 //! Was the same said elsewhere? Copies of a text: turns of one problem across all sources, or questions. Two texts are
-//! copies when they differ in case, white space and the spacing of punctuation at most; digits, operators and LaTeX count
-//! ([`distill_dataset::normal_form`]).
+//! copies when they differ in white space, the spacing of punctuation and the capital that begins a word at most; digits,
+//! operators, LaTeX, names of one letter and what is code count ([`distill_dataset::normal_form`]).
 //!
 //! | reason | when |
 //! |---|---|
 //! | `duplicate` | `max-copies` copies stay before it, as `prefer` says |
+
+#[cfg(test)]
+mod tests;
 
 use crate::{
     Contest, Decided, Filter, FilterError, Listed, Prefer, Unit,
@@ -78,7 +81,7 @@ impl Listed for DuplicatesConfig {
 
 impl Filter for DuplicatesConfig {
     fn stage(&self) -> Stage {
-        Stage { name: "duplicates", version: 2 }
+        Stage { name: "duplicates", version: 3 }
     }
 
     fn keyed(&self) -> Keyed {
@@ -86,15 +89,7 @@ impl Filter for DuplicatesConfig {
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {
-        measure_said(unit, context, out, |said: &Said| {
-            let text = normal_form(&said.turn());
-            let digest = Digest::new("turn").field(&text).finish_short();
-            // A problem is its own problem: among problems nothing is compared by it.
-            let within_problem = Digest::new("turn-of").field(&said.problem_id).field(&digest).finish_short();
-            let is_problem = said.id == said.problem_id;
-            let within_problem = if is_problem { digest.clone() } else { within_problem };
-            Duplicate { id: said.id.clone(), digest, within_problem }
-        })
+        measure_said(unit, context, out, duplicate)
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {
@@ -108,4 +103,14 @@ impl Filter for DuplicatesConfig {
     fn contest(&self, seed: u64) -> Option<Box<dyn Contest>> {
         Some(Box::new(BestOf::new(self.max_copies, &self.prefer, seed, "duplicate")))
     }
+}
+
+fn duplicate(said: &Said) -> Duplicate {
+    let text = normal_form(&said.turn());
+    let digest = Digest::new("turn").field(&text).finish_short();
+    // A problem is its own problem: among problems nothing is compared by it.
+    let within_problem = Digest::new("turn-of").field(&said.problem_id).field(&digest).finish_short();
+    let is_problem = said.id == said.problem_id;
+    let within_problem = if is_problem { digest.clone() } else { within_problem };
+    Duplicate { id: said.id.clone(), digest, within_problem }
 }

@@ -9,6 +9,7 @@ use distill_dataset::{Context, Keyed, Outcome, Record, Shard, ShardWriter, Stage
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::{
+    any::Any,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -38,9 +39,20 @@ pub trait Listed: Send + Sync {
         Ok(())
     }
 
+    /// Checks what only matters where it looks at problems.
+    ///
+    /// # Errors
+    /// Which key, expected and found.
+    fn check_on_problems(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// All settings, thresholds too: what the selection depends on.
     fn settings(&self) -> Keyed;
 }
+
+/// What a filter makes once for all units, in a form of its own.
+pub type Prepared = dyn Any + Send + Sync;
 
 /// One filter. Its measures are a table of their own, one row for each trace, or for each problem where it looks at those.
 pub trait Filter: Listed {
@@ -96,6 +108,15 @@ pub trait Filter: Listed {
         Ok(None)
     }
 
+    /// What its measure makes of the inputs for all units, where it makes anything: once, and handed back in
+    /// [`Inputs::prepared`].
+    ///
+    /// # Errors
+    /// When a table cannot be read, or does not belong to the others.
+    fn prepare(&self, _inputs: &Inputs<'_>) -> Result<Option<Box<Prepared>>, FilterError> {
+        Ok(None)
+    }
+
     /// Measures the traces of a unit, in order, into one shard.
     ///
     /// # Errors
@@ -144,6 +165,8 @@ pub struct Decided {
     pub goes_on: bool,
     /// Why not, or why nothing could be decided; empty when accepted.
     pub reason: String,
+    /// What is to be told of it though it is kept; the funnel counts it.
+    pub note: Option<&'static str>,
     /// The rows that it is compared with by the filter's contest.
     pub group: Option<u128>,
     /// What it says, as hashes, for a contest that compares that.
@@ -162,7 +185,7 @@ impl Decided {
     }
 
     fn of(id: String, outcome: Outcome, goes_on: bool, reason: String) -> Decided {
-        Decided { id, outcome, goes_on, reason, group: None, sample: Vec::new() }
+        Decided { id, outcome, goes_on, reason, note: None, group: None, sample: Vec::new() }
     }
 
     /// It is dropped.

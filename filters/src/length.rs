@@ -1,5 +1,6 @@
 //! Is a trace too short or too long? In completion tokens, as the teacher counted them; in characters, of the whole turn, its
-//! reasoning and its answer; and in the student's tokens, as `tokenizer` cuts the turn.
+//! reasoning and its answer; and in the student's tokens, as `tokenizer` cuts the turn. Of a problem, characters and the
+//! student's tokens are counted.
 //!
 //! | reason | when |
 //! |---|---|
@@ -17,7 +18,8 @@ mod tests;
 
 use crate::{
     Decided, Filter, FilterConfig, FilterError, Listed, Unit,
-    filter::{decide_each, measure_each},
+    filter::{decide_each, measure_each, measure_said},
+    unit::{Of, Said},
 };
 use distill_chat::TextTokens;
 use distill_dataset::{Context, Keyed, Shard, Stage, Tally, TurnFormat};
@@ -58,11 +60,11 @@ pub struct LengthConfig {
 /// How long a trace is. Characters are counted without what is blank around them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Length {
-    /// The trace.
+    /// The trace, or the problem.
     pub trace_id: String,
-    /// Tokens that the teacher generated.
+    /// Tokens that the teacher generated; 0 of a problem, as below but for its characters and the student's tokens.
     pub tokens: u32,
-    /// Characters of the whole turn, tags included.
+    /// Characters of the whole turn, tags included, or of the question.
     pub chars: u64,
     /// Those of the reasoning: all of a turn where that is never closed.
     pub reasoning_chars: u64,
@@ -83,6 +85,24 @@ struct Row {
 }
 
 impl Listed for LengthConfig {
+    fn on_problems(&self) -> bool {
+        true
+    }
+
+    fn check_on_problems(&self) -> Result<(), String> {
+        let [tokens, _, reasoning, answer, _] = self.limits();
+        let ofs = [("tokens", tokens), ("reasoning-chars", reasoning), ("answer-chars", answer)];
+        match ofs.into_iter().find(|(_, limits)| limits.is_set()) {
+            None => Ok(()),
+            Some((name, Limits { min, .. })) => {
+                let end = if min > 0 { "min" } else { "max" };
+                Err(format!(
+                    "`{end}-{name}`: expected none on problems, which nobody has answered: `{end}-chars` and `{end}-student-tokens` count what is asked"
+                ))
+            }
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         let [tokens, chars, reasoning, answer, student_tokens] = self.limits();
         let ranges = [
@@ -133,7 +153,10 @@ impl Filter for LengthConfig {
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {
         let file = self.tokenizer_file()?;
         let tokens = file.map(|file| TextTokens::load(&file)).transpose().map_err(FilterError::Tokenizer)?;
-        measure_each(unit, context, out, |row: &Row| length(row, tokens.as_ref()))
+        match unit.inputs.of {
+            Of::Traces => measure_each(unit, context, out, |row: &Row| length(row, tokens.as_ref())),
+            Of::Problems => measure_said(unit, context, out, |said| of_problem(said, tokens.as_ref())),
+        }
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {
@@ -218,5 +241,17 @@ fn length(row: &Row, tokens: Option<&TextTokens>) -> Length {
         reasoning_chars: chars(reasoning),
         answer_chars: chars(answer),
         student_tokens: tokens.and_then(|tokens| tokens.count(&turn).ok()).map(|count| count as u32),
+    }
+}
+
+/// What is asked, by characters and the student's tokens.
+fn of_problem(said: &Said, tokens: Option<&TextTokens>) -> Length {
+    Length {
+        trace_id: said.id.clone(),
+        tokens: 0,
+        chars: said.text.trim().chars().count() as u64,
+        reasoning_chars: 0,
+        answer_chars: 0,
+        student_tokens: tokens.and_then(|tokens| tokens.count(&said.text).ok()).map(|count| count as u32),
     }
 }

@@ -36,6 +36,8 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+mod authored;
 mod best;
 mod concise;
 mod contamination;
@@ -78,7 +80,7 @@ pub use coverage::{CoverageConfig, Covers};
 pub use duplicates::{Duplicate, DuplicatesConfig, Within};
 pub use examples::{EXAMPLES, examples};
 pub use export::{EXPORT, EXPORT_DROPPED, Exported, ExportedRow, export};
-pub use filter::{Decided, Filter, Listed, OnUnknown, Selector, Survey};
+pub use filter::{Decided, Filter, Listed, OnUnknown, Prepared, Selector, Survey};
 pub use format::{Form, FormatConfig, Outline};
 pub use judge::{JUDGEMENTS, JudgeConfig, Judged};
 pub use language::{LanguageConfig, Spoken, Told};

@@ -43,7 +43,17 @@ fn list<'de, D: Deserializer<'de>>() -> Vec<Reader<D, D::Error>> {
 }
 
 /// The kinds that look at problems alone; a test holds it to what each says of itself.
-const ON_PROBLEMS: [&str; 6] = ["language", "duplicates", "near-duplicates", "contamination", "coverage", "random"];
+const ON_PROBLEMS: [&str; 9] = [
+    "length",
+    "language",
+    "duplicates",
+    "near-duplicates",
+    "contamination",
+    "repetition",
+    "quota",
+    "coverage",
+    "random",
+];
 
 fn read<'de, T: Filter + Serialize + Deserialize<'de> + 'static, D: Deserializer<'de>>(
     deserializer: D,
@@ -177,6 +187,14 @@ impl FilterConfig {
     /// Whether it makes sense of problems.
     pub fn on_problems(&self) -> bool {
         self.listed().on_problems()
+    }
+
+    /// Checks what only matters where it looks at problems.
+    ///
+    /// # Errors
+    /// Which key, expected and found.
+    pub fn check_on_problems(&self) -> Result<(), String> {
+        self.listed().check_on_problems()
     }
 
     /// Whether it needs what a verifier says.

@@ -7,6 +7,8 @@
 //! | `near-duplicate` | `max-copies` texts of its cluster stay before it, as `prefer` says |
 
 mod survey;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     Contest, Decided, Filter, FilterError, Inputs, Listed, Prefer, Survey, Unit,

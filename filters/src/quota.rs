@@ -1,5 +1,5 @@
-//! So many traces of each field and difficulty. A cell is a domain of problems, a band of pass rates, or both: `math`,
-//! `0.25-0.75`, `math/0.25-0.75`.
+//! So many traces of each field and difficulty, or so many problems of each field. A cell is a domain of problems, a band of
+//! pass rates, or both: `math`, `0.25-0.75`, `math/0.25-0.75`.
 //!
 //! | reason | when |
 //! |---|---|
@@ -8,8 +8,9 @@
 use crate::{
     Candidate, Contest, Decided, Dropped, Filter, FilterError, Listed, Prefer, Unit,
     contest::{Rank, check_preferences, group_of},
-    filter::{decide_each, measure_asked},
+    filter::{decide_each, measure_asked, measure_windows},
     pass_rate::Rates,
+    unit::{Asked, Of, Window},
 };
 use distill_dataset::{Context, Keyed, Shard, Stage, Tally};
 use serde::{Deserialize, Serialize};
@@ -57,10 +58,10 @@ const OTHER: &str = "*";
 /// The band of problems of which nothing is decided.
 const UNKNOWN: &str = "unknown";
 
-/// The domain of a trace's problem.
+/// The domain of a problem, or of a trace's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OfDomain {
-    /// The trace.
+    /// The trace, or the problem.
     pub trace_id: String,
     /// The domain.
     pub domain: String,
@@ -76,6 +77,17 @@ impl QuotaConfig {
 }
 
 impl Listed for QuotaConfig {
+    fn on_problems(&self) -> bool {
+        true
+    }
+
+    fn check_on_problems(&self) -> Result<(), String> {
+        match self.by {
+            Cell::Domain => Ok(()),
+            found => Err(format!("`by`: expected domain on problems, which nobody has tried yet, found {found:?}")),
+        }
+    }
+
     fn needs_verifier(&self) -> bool {
         self.by != Cell::Domain
     }
@@ -130,6 +142,11 @@ impl Filter for QuotaConfig {
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {
+        if unit.inputs.of == Of::Problems {
+            let of = |Asked { id: trace_id, domain, .. }| OfDomain { trace_id, domain };
+            let domains = |window: Window<Asked>| Ok(window.rows.into_iter().map(of).collect());
+            return measure_windows(unit, context, out, domains);
+        }
         measure_asked(unit, context, out, |said, asked| OfDomain {
             trace_id: said.id.clone(),
             domain: asked.domain.clone(),

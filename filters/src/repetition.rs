@@ -1,4 +1,4 @@
-//! Does a trace loop? Its reasoning and its answer, each by itself; the whole turn where it does not come apart into the two,
+//! Does a trace loop, or a problem? A trace's reasoning and its answer, each by itself; the whole turn where it does not come apart into the two,
 //! as where the token limit cut a loop.
 //!
 //! | reason | when |
@@ -25,7 +25,7 @@ pub use tail::TailLoop;
 
 use crate::{
     Decided, Filter, FilterError, Listed, Unit,
-    filter::{decide_each, measure_each},
+    filter::{decide_each, measure_said},
     unit::Said,
 };
 use copies::EARLIER;
@@ -117,13 +117,17 @@ pub struct Repeats {
 /// What a trace repeats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Repetition {
-    /// The trace.
+    /// The trace, or the problem.
     pub trace_id: String,
     /// Reasoning and answer, or the whole turn.
     pub parts: Vec<Repeats>,
 }
 
 impl Listed for RepetitionConfig {
+    fn on_problems(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<(), String> {
         let least = [
             ("loop-repeats", self.loop_repeats, FEWEST_REPEATS),
@@ -168,7 +172,7 @@ impl Filter for RepetitionConfig {
     }
 
     fn measure(&self, unit: &Unit<'_>, context: &Context, out: &Path) -> Result<Tally, FilterError> {
-        measure_each(unit, context, out, |said: &Said| self.repetition(said))
+        measure_said(unit, context, out, |said: &Said| self.repetition(said))
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {

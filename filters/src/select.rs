@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
 /// The stage of [`select`] on traces.
-pub const SELECTION: Stage = Stage { name: "selection", version: 2 };
+pub const SELECTION: Stage = Stage { name: "selection", version: 3 };
 /// The stage of [`select`] on problems.
-pub const PROBLEM_SELECTION: Stage = Stage { name: "problem-selection", version: 1 };
+pub const PROBLEM_SELECTION: Stage = Stage { name: "problem-selection", version: 2 };
 
 /// The filters, and the side table of each that measures something.
 #[derive(Clone, Copy)]
@@ -240,7 +240,7 @@ struct Counts<'f> {
 
 impl<'f> Counts<'f> {
     fn new(filters: &'f [FilterConfig], contests: &'f Contests) -> Counts<'f> {
-        let step = |name: &str| FunnelStep { filter: name.to_owned(), entered: 0, dropped: BTreeMap::new() };
+        let step = |name: &str| FunnelStep { filter: name.to_owned(), ..FunnelStep::default() };
         let names = filters.iter().map(FilterConfig::kind).chain(contests.mix.is_some().then_some(Mix::NAME));
         Counts {
             filters,
@@ -277,8 +277,11 @@ impl<'f> Counts<'f> {
                 self.contests.verdict(index, judged).unwrap_or((Outcome::Accept, "", true));
             decision.outcomes.push(outcome);
             verified |= config.verifies() && outcome == Outcome::Accept;
-            if !goes_on {
-                self.drop(index, &mut decision, reason.to_owned());
+            let note = judged.decided.get(index).and_then(Option::as_ref).and_then(|decided| decided.note);
+            match note {
+                _ if !goes_on => self.drop(index, &mut decision, reason.to_owned()),
+                Some(note) => *self.steps[index].noted.entry(note.to_owned()).or_default() += 1,
+                None => {}
             }
         }
         if let (Some(mix), true) = (&self.contests.mix, decision.kept) {

@@ -1,7 +1,7 @@
 //! A unit of the stages here: one shard of traces, read a few row groups at a time on all cores, with the problems that
 //! its traces answer joined by a merge. Or one shard of problems, before there are traces.
 
-use crate::FilterError;
+use crate::{FilterError, Prepared};
 use distill_dataset::{Context, Dataset, DatasetError, Message, Record, Shard, TurnFormat};
 use distill_verify::code::Judges;
 use rayon::prelude::*;
@@ -40,6 +40,8 @@ pub struct Inputs<'a> {
     pub answers: Option<&'a Dataset>,
     /// The problems of benchmarks, by name.
     pub benchmarks: &'a [(String, Dataset)],
+    /// What the filter made of all this for all units, where it was asked ([`crate::Filter::prepare`]).
+    pub prepared: Option<&'a Prepared>,
 }
 
 impl<'a> Inputs<'a> {
@@ -59,6 +61,7 @@ impl<'a> Inputs<'a> {
             only: None,
             verdicts: None,
             answers: None,
+            prepared: None,
             benchmarks: &[],
         }
     }

@@ -64,7 +64,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    fn unknown(trace_id: &str, reason: &str, by: String) -> Verified {
+    pub(crate) fn unknown(trace_id: &str, reason: &str, by: String) -> Verified {
         Verified {
             trace_id: trace_id.to_owned(),
             verdict: Verdict::Unknown,

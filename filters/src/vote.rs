@@ -6,6 +6,9 @@
 //! | `minority` | another answer has the clear majority |
 //! | `no-answer`, `not-comparable`, `no-clear-majority`, `small-majority` | undecided: `on-unknown` says what becomes of it |
 
+#[cfg(test)]
+mod tests;
+
 use crate::{Decided, Filter, FilterError, Listed, OnUnknown, Unit, filter::decide_each, unit::Said};
 use distill_dataset::{Context, Keyed, Shard, ShardWriter, Stage, Tally, Verdict};
 use distill_verify::{Policy, Vote, extract, vote};
@@ -133,16 +136,20 @@ impl Filter for VoteConfig {
     }
 
     fn decide(&self, measures: &Shard, range: Range<u64>) -> Result<Vec<Decided>, FilterError> {
-        decide_each(measures, range, |voted: Voted| {
-            let share = f64::from(voted.votes) / f64::from(voted.total.max(1));
-            match voted.verdict {
-                Verdict::Unknown => Decided::unknown(voted.trace_id, self.on_unknown, voted.reason),
-                // A majority that is too small says nothing.
-                _ if share < self.min_share => Decided::unknown(voted.trace_id, self.on_unknown, "small-majority"),
-                Verdict::Pass => Decided::accept(voted.trace_id),
-                Verdict::Fail => Decided::reject(voted.trace_id, voted.reason),
-            }
-        })
+        decide_each(measures, range, |voted: Voted| self.decided(voted))
+    }
+}
+
+impl VoteConfig {
+    fn decided(&self, voted: Voted) -> Decided {
+        let share = f64::from(voted.votes) / f64::from(voted.total.max(1));
+        match voted.verdict {
+            Verdict::Unknown => Decided::unknown(voted.trace_id, self.on_unknown, voted.reason),
+            // A majority that is too small says nothing.
+            _ if share < self.min_share => Decided::unknown(voted.trace_id, self.on_unknown, "small-majority"),
+            Verdict::Pass => Decided::accept(voted.trace_id),
+            Verdict::Fail => Decided::reject(voted.trace_id, voted.reason),
+        }
     }
 }
 

@@ -132,6 +132,7 @@ impl Task {
             );
             let config = filter(parts[0], parts[1..].iter().copied())?;
             ensure!(config.on_problems(), "--with {words}: expected a filter of {}, found `{}`\nhint: the others judge traces: a recipe's `[[filters]]`", known.join(", "), config.kind());
+            config.check_on_problems().map_err(|message| anyhow::anyhow!("--with {words}: {message}"))?;
             let reads = config.filter().is_some_and(|filter| filter.reads_benchmarks());
             ensure!(!reads, "--with {words}: expected no benchmarks to be needed\nhint: `distill decontaminate FILE --against BENCHMARK`");
             Ok(config)

@@ -10,6 +10,7 @@ use crate::{
     verify,
 };
 use anyhow::{Context, Error, Result};
+use distill_data_gen::Copies;
 use distill_dataset::Dataset;
 use distill_filters::{
     Contests, Filter, FilterConfig, Inputs, JUDGEMENTS, OnUnknown, PROBLEM_SELECTION, SELECTION, Survey, Tables,
@@ -88,6 +89,13 @@ pub(crate) fn traces(
     Ok((verdicts, select(session, spec, &rows, &measures, weights.as_deref())?))
 }
 
+/// Whether the rows of a source that are copies stay until a filter of problems chooses among them.
+pub(crate) fn copies(recipe: &Recipe, source: usize) -> Copies {
+    let chooses =
+        |filter: &FilterConfig| ["duplicates", "near-duplicates"].contains(&filter.kind()) && filter.looks_at(source);
+    if recipe.problem_filters.iter().any(chooses) { Copies::All } else { Copies::First }
+}
+
 /// Benchmarks by name.
 pub(crate) type Benchmarks = [(String, Slot)];
 
@@ -100,7 +108,8 @@ pub(crate) fn benchmarks(session: &mut Session, recipe: &Recipe) -> Result<Vec<(
     let mut slots = Vec::new();
     for benchmark in &recipe.benchmarks {
         let label = format!("benchmark-{}", benchmark.name);
-        slots.push((benchmark.name.clone(), source(session, recipe.seed, &benchmark.problems, label)?));
+        slots
+            .push((benchmark.name.clone(), source(session, recipe.seed, (&benchmark.problems, Copies::First), label)?));
     }
     Ok(slots)
 }
@@ -163,9 +172,16 @@ fn measures(session: &mut Session, rows: &Rows<'_>) -> Result<(Vec<Slot>, Option
             let [survey, verdicts, answers] =
                 [survey.as_ref(), rules, answers.as_ref()].map(|slot| slot.map(Slot::ready));
             let (survey, verdicts, answers) = (survey.transpose()?, verdicts.transpose()?, answers.transpose()?);
+            let mut prepared = None;
             Ok(Work::map(num_shards(&tables.rows), move |unit, context, out| {
                 let inputs = Inputs { judges: Some(&judges), survey, verdicts, answers, ..tables.inputs() };
                 let inputs = Inputs { only: config.sources(), ..inputs };
+                // It is about all units: it is made once, before the first.
+                let prepared = match &mut prepared {
+                    Some(prepared) => prepared,
+                    none => none.insert(filter.prepare(&inputs)?),
+                };
+                let inputs = Inputs { prepared: prepared.as_deref(), ..inputs };
                 Ok(filter.measure(&inputs.unit(unit)?, context, out)?)
             }))
         })?;

@@ -14,7 +14,7 @@ use crate::{
     written,
 };
 use anyhow::{Context as _, Result};
-use distill_data_gen::{PROBLEMS, ProblemsConfig, SOURCE, SplitConfig, TRACES};
+use distill_data_gen::{Copies, PROBLEMS, ProblemsConfig, SOURCE, SplitConfig, TRACES};
 use distill_dataset::{Dataset, Keyed};
 use distill_evaluate::{EVALUATION, EvaluationConfig};
 use distill_filters::{EXAMPLES, EXPORT, EXPORT_DROPPED, Exported, Inputs, ShapingConfig};
@@ -63,7 +63,7 @@ pub fn problems(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) ->
     let problems = make_problems(session, recipe, &benchmarks)?;
     let evaluated_on = recipe.evaluated_on.as_ref();
     let evaluated_on =
-        evaluated_on.map(|config| source(session, recipe.seed, config, EVALUATED.to_owned())).transpose()?;
+        evaluated_on.map(|config| source(session, recipe.seed, (config, Copies::First), EVALUATED.to_owned())).transpose()?;
     let evaluated = evaluated_on.as_ref().map_or(problems.clone(), |own| vec![own.clone()]);
     Ok(Begun { benchmarks, problems, evaluated_on, evaluated })
 }
@@ -131,7 +131,8 @@ fn make_problems(session: &mut Session, recipe: &Recipe, benchmarks: &Benchmarks
     let seed = recipe.seed;
     let mut sources = Vec::new();
     for (index, source) in recipe.sources.iter().enumerate() {
-        sources.push(self::source(session, seed, &source.problems, label("source", index))?);
+        let problems = (&source.problems, filtering::copies(recipe, index));
+        sources.push(self::source(session, seed, problems, label("source", index))?);
     }
     let decisions = filtering::problems(session, recipe, benchmarks, &sources)?.map(|judged| judged.decisions);
     let holdout: Vec<u32> = recipe.sources.iter().map(|source| source.holdout).collect();
@@ -148,13 +149,20 @@ fn make_problems(session: &mut Session, recipe: &Recipe, benchmarks: &Benchmarks
 }
 
 /// The problems of one source, or of a benchmark.
-pub(crate) fn source(session: &mut Session, seed: u64, config: &ProblemsConfig, label: String) -> Result<Slot> {
-    let mut spec = Spec::new(SOURCE, config, config.keyed(seed))?.label(label);
+pub(crate) fn source(
+    session: &mut Session,
+    seed: u64,
+    (config, copies): (&ProblemsConfig, Copies),
+    label: String,
+) -> Result<Slot> {
+    let mut spec = Spec::new(SOURCE, config, config.keyed(seed, copies))?.label(label);
     if let ProblemsConfig::File { path, format, .. } = config {
         let files = distill_data_gen::problem_files(path, *format)?;
         spec = spec.outside("file", session.outside.files("problem-files", &files)?);
     }
-    session.stage(spec, |_| Ok(Work::gather(|context, out| Ok(distill_data_gen::read_source(config, context, out)?))))
+    session.stage(spec, |_| {
+        Ok(Work::gather(|context, out| Ok(distill_data_gen::read_source(config, copies, context, out)?)))
+    })
 }
 
 /// What a teacher answers to a source's training problems, or what is written already.

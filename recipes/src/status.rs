@@ -54,6 +54,9 @@ fn told(what: &str, funnel: &Funnel) -> String {
         for (reason, count) in &step.dropped {
             let _ = writeln!(text, "    {reason:<29} {count:>9} dropped");
         }
+        for (note, count) in &step.noted {
+            let _ = writeln!(text, "    {note:<29} {count:>9} let by, to be told");
+        }
     }
     let _ = writeln!(text, "  {:<22} {:>9}", "kept", funnel.kept);
     text

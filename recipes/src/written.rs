@@ -1,6 +1,7 @@
 //! Traces that nobody is asked for: the problems' own worked solutions, or those that the file of the problems brings.
 
 use crate::{
+    filtering,
     preflight::Preflight,
     recipe::{SourceConfig, TeacherConfig},
     run::label,
@@ -44,12 +45,14 @@ fn ready_traces(
         bail!("`sources.{index}.teacher.ready-traces`: expected a file of problems, found a generator");
     };
     let name = config.named(path);
-    let settings = recipe.sources[index].problems.keyed(recipe.seed).with("teacher", &name);
+    let copies = filtering::copies(recipe, index);
+    let settings = recipe.sources[index].problems.keyed(recipe.seed, copies).with("teacher", &name);
     let files = distill_data_gen::problem_files(path, *format)?;
     let spec = Spec::new(READY, &(file, &name), settings)?.label(label("ready-traces", index));
     let spec = spec.outside("file", session.outside.files("problem-files", &files)?);
     let all = session.stage(spec, |_| {
-        Ok(Work::gather(|context, out| Ok(distill_data_gen::read_ready(file, (path, *format), &name, context, out)?)))
+        let (path, name) = ((&**path, *format), (&*name, copies));
+        Ok(Work::gather(move |context, out| Ok(distill_data_gen::read_ready(file, path, name, context, out)?)))
     })?;
     let settings = Keyed::default().with("teacher", "ready-traces").with("name", &name);
     let spec = Spec::new(TRACES, &("ready-traces", &name), settings)?.label(label("traces", index));

@@ -59,7 +59,7 @@ pub use logprobs::{
 };
 pub use manifest::{Input, Manifest, ShardInfo, StageTime, timestamp};
 pub use money::{Amount, Currency, Money};
-pub use normal::normal_form;
+pub use normal::{folded_form, normal_form};
 pub use owner::{Liveness, Owner};
 pub use put::put_if_absent;
 pub use read::{Dataset, Shard};

@@ -102,7 +102,7 @@ pub struct Curve {
 }
 
 /// One filter's line in the funnel: `entered = accepted + unknown kept + dropped`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FunnelStep {
     /// The filter.
     pub filter: String,
@@ -110,6 +110,9 @@ pub struct FunnelStep {
     pub entered: u64,
     /// Traces that it dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// Traces that it lets by with something to tell of them, by what, e.g. `variant`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub noted: BTreeMap<String, u64>,
 }
 
 /// What became of all traces.
@@ -284,6 +287,7 @@ impl Tally {
                 for (step, other) in funnel.steps.iter_mut().zip(other.steps) {
                     step.entered += other.entered;
                     add_counts(&mut step.dropped, other.dropped);
+                    add_counts(&mut step.noted, other.noted);
                 }
                 lengths.merge(more);
                 *verified += accepted;
@@ -341,6 +345,7 @@ mod tests {
                         filter: "length".to_owned(),
                         entered: 10,
                         dropped: BTreeMap::from([("too-long".to_owned(), 10 - kept)]),
+                        noted: BTreeMap::from([("variant".to_owned(), kept)]),
                     }],
                     kept,
                 },
@@ -359,5 +364,7 @@ mod tests {
         grouped.merge(sum(&[8, 5]));
         assert_eq!(grouped, whole);
         assert_eq!((whole.rows_in, whole.rows_out, whole.rejected["reason-1"]), (30, 16, 12));
+        let Detail::Selection { funnel, .. } = whole.detail else { panic!("a selection") };
+        assert_eq!(funnel.steps[0].noted["variant"], 16, "what was kept with a note is counted too");
     }
 }

@@ -36,7 +36,7 @@ impl Bench {
     fn ready(&self) -> Result<(Tally, Dataset), ProblemsError> {
         let out = self.folder("ready");
         let file = (&*self.path, FileFormat::Jsonl);
-        let tally = read_ready(&self.config, file, "R1", &self.context(), &out)?;
+        let tally = read_ready(&self.config, file, ("R1", Copies::First), &self.context(), &out)?;
         Ok((tally, Dataset::of_folder(&out).expect("a dataset")))
     }
 
@@ -48,7 +48,7 @@ impl Bench {
             format: FileFormat::Jsonl,
             config: Box::new(self.config.clone()),
         };
-        read_source(&config, &self.context(), &source).expect("problems");
+        read_source(&config, Copies::First, &self.context(), &source).expect("problems");
         let sources = Sources::new(vec![Dataset::of_folder(&source).expect("a dataset")], None);
         let config = SplitConfig { source: 0, holdout: vec![holdout] };
         split(&config, &sources, &self.context(), &out).expect("a split");

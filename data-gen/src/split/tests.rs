@@ -108,6 +108,38 @@ fn different_mathematics_stays_different() {
 }
 
 #[test]
+fn another_spelling_of_what_is_held_out_is_not_trained_on() {
+    let spellings = (0..20).flat_map(|i| [format!("What is N - n + {i}?"), format!("What is n - N + {i}?")]);
+    let bench = Bench::new(vec![spellings.map(|text| problem(&text)).collect()]);
+    let (tally, rows) = bench.split(&[5], 0, 3).expect("a split");
+    let (held, train) = (keys(&rows, Split::Holdout), keys(&rows, Split::Train));
+    assert_eq!(held.len(), 5, "as many as are asked for, whatever the spellings");
+    assert_eq!(rows.iter().filter(|row| row.split == Split::Holdout).count(), 5, "none is evaluated twice");
+    assert!(held.is_disjoint(&train), "a held-out problem is trained on in another spelling");
+    assert_eq!((tally.rejected["held-out-in-another-spelling"], rows.len()), (5, 35), "it is told what went");
+}
+
+#[test]
+fn copies_are_one_problem_unless_a_filter_chooses_among_them() {
+    let bench = Bench::new(vec![]);
+    let path = bench.root.path().join("rows.jsonl");
+    let texts = ["What is $N-n$?", "what is $N - n$ ?", "What is $n-N$?", "What is $N-n$?"];
+    let lines: Vec<String> = texts.iter().map(|text| serde_json::json!({ "q": text }).to_string()).collect();
+    std::fs::write(&path, lines.join("\n")).expect("a file");
+    let columns = crate::Columns::question("q".to_owned());
+    let config = Box::new(crate::FileConfig { columns, ..crate::FileConfig::unset() });
+    let config = crate::ProblemsConfig::File { path, format: crate::FileFormat::Jsonl, config };
+    for (copies, expected, why) in [
+        (crate::Copies::First, 2, "another spelling is a copy, a name that changes its place is none"),
+        (crate::Copies::All, 3, "only equal bytes are one row"),
+    ] {
+        let out = tempfile::tempdir_in(bench.root.path()).expect("a folder");
+        let tally = crate::read_source(&config, copies, &bench.context(1), out.path()).expect("problems");
+        assert_eq!((tally.rows_out, tally.rejected["duplicate"]), (expected, 4 - expected), "{why}");
+    }
+}
+
+#[test]
 fn holding_out_more_than_there_is_is_an_error() {
     let bench = Bench::new(vec![vec![problem("a")]]);
     let error = bench.split(&[2], 0, 1).expect_err("one is left");
@@ -120,7 +152,7 @@ fn generated_problems_go_through_the_split() {
     let out = bench.root.path().join("source");
     std::fs::create_dir(&out).expect("a folder");
     let config = crate::ProblemsConfig::Generator(crate::GeneratorConfig::ChainSum(crate::ChainSumConfig::default()));
-    let tally = crate::read_source(&config, &bench.context(17), &out).expect("problems");
+    let tally = crate::read_source(&config, crate::Copies::First, &bench.context(17), &out).expect("problems");
     assert_eq!(tally.rows_out, 1000);
     let bench = Bench { sources: vec![Dataset::of_folder(&out).expect("a dataset")], ..bench };
     let (tally, rows) = bench.split(&[256], 0, 17).expect("a split");

@@ -51,20 +51,33 @@ impl Counts {
     }
 
     /// Counts the question of one problem; each n-gram in it once. A problem belongs in once, however many traces answer it.
-    /// `index` is that of [`Counts::new`]. The rules that weigh nothing count nothing.
+    /// `index` is that of [`Counts::new`].
+    #[cfg(test)]
     pub(super) fn add(&mut self, index: &Index, question: &str) {
-        self.num_problems += 1;
-        if index.rule != Rule::Containment {
-            return;
+        self.count(Counts::hits(index, question));
+    }
+
+    /// The n-grams of a question, each once: plain ones and masked ones. The rules that weigh nothing count nothing.
+    pub(super) fn hits(index: &Index, question: &str) -> [Vec<u32>; 2] {
+        let mut hits = [Vec::new(), Vec::new()];
+        if index.rule == Rule::Containment {
+            let [plain, masked] = &mut hits;
+            index.each_hit(&index.tokens(question), |any, same, _| {
+                masked.extend(any);
+                plain.extend(same);
+            });
         }
-        let (mut plain, mut masked) = (Vec::new(), Vec::new());
-        index.each_hit(&index.tokens(question), |any, same, _| {
-            masked.extend(any);
-            plain.extend(same);
-        });
-        for (counts, mut found) in [(&mut self.plain, plain), (&mut self.masked, masked)] {
+        for found in &mut hits {
             found.sort_unstable();
             found.dedup();
+        }
+        hits
+    }
+
+    /// Counts the n-grams of one more question, as [`Counts::hits`] finds them.
+    pub(super) fn count(&mut self, [plain, masked]: [Vec<u32>; 2]) {
+        self.num_problems += 1;
+        for (counts, found) in [(&mut self.plain, plain), (&mut self.masked, masked)] {
             for gram in found {
                 if let Some(count) = counts.get_mut(gram as usize) {
                     *count = count.saturating_add(1);

@@ -17,6 +17,17 @@ pub(super) const MOST_WORDS: u32 = 32;
 /// Multiplies a rolling hash. Odd, so that no token's bits are lost.
 const BASE: u64 = 0x9e6c_63d0_676a_9a99;
 
+/// Powers of [`BASE`], as many as an n-gram has tokens.
+const POWERS: [u64; 2 * MOST_WORDS as usize + 1] = {
+    let mut powers = [1_u64; 2 * MOST_WORDS as usize + 1];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = powers[at - 1].wrapping_mul(BASE);
+        at += 1;
+    }
+    powers
+};
+
 /// Tokens of an answer that is looked for, at least: the fewest in which a published rule sees a match (GPT-3, 13-grams).
 pub(super) const ANSWER_TOKENS: usize = 13;
 
@@ -39,6 +50,8 @@ pub(super) struct Index {
     pub(super) masked: Option<Grams>,
     /// Entries without n-grams, by the hash of all their tokens.
     pub(super) tiny: HashMap<u64, Vec<u32>>,
+    /// Whether an entry is an answer.
+    pub(super) has_answers: bool,
     gate: Gate,
 }
 
@@ -65,6 +78,7 @@ impl Index {
             plain: Grams::default(),
             masked: None,
             tiny: HashMap::new(),
+            has_answers: false,
             gate: Gate::default(),
         };
         let (mut plain, mut masked) = (Vec::new(), Vec::new());
@@ -77,6 +91,7 @@ impl Index {
                 let says: usize = tokens.iter().map(Token::halves).sum();
                 let (entry, len) = (index.entries.len() as u32, tokens.len());
                 let whole = rule == Rule::Containment && says < SHORT_HALVES;
+                index.has_answers |= answer;
                 index.entries.push(Entry { item: place as u32, answer, len, whole });
                 if rule == Rule::Containment && !answer && says < TINY_HALVES.max(halves) {
                     index.tiny.entry(all(&tokens)).or_default().push(entry);
@@ -142,10 +157,6 @@ fn rolled(hash: u64, token: u64) -> u64 {
 /// three words, or six signs of a formula, which come in fewer kinds.
 pub(super) fn each_gram(tokens: &[Token], halves: usize, masked: bool, mut each: impl FnMut(u64, Range<usize>)) {
     let hash_of = |token: &Token| if masked { token.masked() } else { token.hash };
-    let mut powers = [1_u64; 2 * MOST_WORDS as usize + 1];
-    for at in 1..powers.len() {
-        powers[at] = powers[at - 1].wrapping_mul(BASE);
-    }
     let (mut hash, mut says, mut end) = (0, 0, 0);
     for (start, first) in tokens.iter().enumerate() {
         while says < halves {
@@ -155,7 +166,7 @@ pub(super) fn each_gram(tokens: &[Token], halves: usize, masked: bool, mut each:
             end += 1;
         }
         each(hash, start..end);
-        hash = hash.wrapping_sub(hash_of(first).wrapping_mul(powers[end - start - 1]));
+        hash = hash.wrapping_sub(hash_of(first).wrapping_mul(POWERS[end - start - 1]));
         says -= first.halves();
     }
 }

@@ -84,7 +84,7 @@ impl<'a> Text<'a> {
             (Sought::Masked, None) => return None,
             _ => (&index.plain, &weights.plain, &self.plain),
         };
-        if hits.is_empty() {
+        if hits.is_empty() || (sought == Sought::Answers && !index.has_answers) {
             return None;
         }
         let search = Search { index, grams, scale, answers: sought == Sought::Answers };

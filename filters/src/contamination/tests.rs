@@ -3,7 +3,7 @@
 mod cases;
 
 use super::*;
-use cases::{Case, cases, items};
+use cases::{BOXES, Case, cases, items};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -41,8 +41,13 @@ fn every_authored_document_has_its_reason_or_none() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for of in ["contaminated-question", "variant", "contaminated-answer-side"] {
-        assert!(seen[of].iter().all(|count| *count >= 10), "{of}: {:?}", seen[of]);
+    for (of, least) in [
+        ("contaminated-question", 10),
+        ("variant", 10),
+        ("contaminated-answer-side", 10),
+        ("contaminated-answer-text", 8),
+    ] {
+        assert!(seen[of].iter().all(|count| *count >= least), "{of}: {:?}", seen[of]);
     }
 }
 
@@ -122,6 +127,38 @@ fn thresholds_decide_and_are_not_measured() {
     assert_eq!(blind.reason(&found), None);
     let written = serde_json::to_string(&found).expect("JSON");
     assert_eq!(serde_json::from_str::<Contamination>(&written).expect("JSON"), found);
+}
+
+#[test]
+fn a_variant_that_is_kept_is_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let variant = "A warehouse stores 36 crates of lemons on 4 shelves, and each crate weighs 17 kilograms. A forklift may carry at most 120 kilograms at once. How many trips does the forklift need to empty the warehouse?";
+    let config = ContaminationConfig::default();
+    let rows = [variant, BOXES, LONG].map(|question| found(&config, question, None));
+    Dataset::write(folder.path(), rows.to_vec()).expect("a table");
+    let table = Dataset::of_folder(folder.path()).expect("a table");
+    let shard = table.shards().next().expect("a shard");
+    let told = |config: &ContaminationConfig| {
+        let decided = config.decide(&shard, 0..3).expect("decisions").into_iter();
+        decided.map(|row| (row.goes_on, row.reason, row.note)).collect::<Vec<_>>()
+    };
+    let dropped = |reason: &str| (false, reason.to_owned(), None);
+    let kept = |note| (true, String::new(), note);
+    assert_eq!(told(&config), [kept(Some("variant")), dropped("contaminated-question"), kept(None)]);
+    let strict = ContaminationConfig { drop_variants: true, ..config };
+    assert_eq!(told(&strict)[0], dropped("variant"), "what goes is told by its reason");
+}
+
+#[test]
+fn what_is_made_once_finds_what_each_unit_would() {
+    let index = ContaminationConfig::default().index(&items());
+    let questions: Vec<&str> = cases().iter().map(|case| case.question).collect();
+    let (mut one, mut all) = (Counts::new(&index), Counts::new(&index));
+    questions.iter().for_each(|question| one.add(&index, question));
+    questions.iter().rev().map(|question| Counts::hits(&index, question)).for_each(|hits| all.count(hits));
+    assert_eq!(one, all, "counts depend on no order");
+    let sole = [Item { benchmark: "b".into(), id: "1".into(), question: BOXES.into(), answer: String::new() }];
+    assert!(index.has_answers && !ContaminationConfig::default().index(&sole).has_answers);
 }
 
 #[test]

@@ -132,3 +132,47 @@ fn nothing_asked_needs_no_judge() {
     let measures = bench.table(1, 9, |unit, context, out| config.measure(&inputs.unit(unit)?, context, out));
     assert_eq!(rows::<Judged>(&measures)[0].opinion, None);
 }
+
+#[test]
+fn every_authored_opinion_has_its_reason() {
+    // What the samples say, parted by `|`; what follows; a word why.
+    let (wrong, unsure, silent) = ("judged-wrong", "judge-unsure", "judge-silent");
+    let cases: [(&str, &str, &str); 24] = [
+        ("VERDICT: INCORRECT", wrong, "one says so"),
+        ("VERDICT: INCORRECT|VERDICT: INCORRECT|VERDICT: CORRECT", wrong, "two of three"),
+        ("VERDICT: INCORRECT|VERDICT: UNSURE", wrong, "who is unsure has no vote"),
+        ("It looks right.\n**Verdict:** incorrect.", wrong, "marks and capitals do not matter"),
+        ("VERDICT: CORRECT\nNo, the unit differs.\nVERDICT: INCORRECT", wrong, "the last line counts"),
+        ("VERDICT: CORRECT", "", "one says so"),
+        ("VERDICT: CORRECT|VERDICT: INCORRECT|VERDICT: CORRECT", "", "two of three"),
+        ("VERDICT: CORRECT|VERDICT: UNSURE|VERDICT: UNSURE", "", "who is unsure has no vote"),
+        ("VERDICT: INCORRECT\nWait: they are equal.\nVERDICT: CORRECT", "", "the last line counts"),
+        ("<think>VERDICT: INCORRECT</think>VERDICT: CORRECT", "", "reasoning is no verdict"),
+        ("VERDICT: CORRECT|I cannot tell.", "", "who says no verdict has no vote"),
+        ("`VERDICT: CORRECT`", "", "set as code"),
+        ("VERDICT: UNSURE", unsure, "it says so"),
+        ("VERDICT: CORRECT|VERDICT: INCORRECT", unsure, "one against one"),
+        ("VERDICT: CORRECT|VERDICT: INCORRECT|VERDICT: UNSURE", unsure, "one against one, and one without a vote"),
+        ("I cannot tell.", unsure, "no verdict"),
+        ("VERDICT: CORRECT or VERDICT: INCORRECT", unsure, "both in one line"),
+        ("<think>VERDICT: CORRECT</think>I cannot tell.", unsure, "a verdict in the reasoning alone"),
+        ("VERDICT: CORRECTNESS", unsure, "another word"),
+        ("", silent, "it was asked, and nothing came"),
+        (" ", unsure, "a blank came: it has answered"),
+        ("VERDICT:", unsure, "the beginning of a verdict"),
+        ("\n|VERDICT: CORRECT", "", "an empty answer beside one that says something"),
+        ("VERDICT: UNSURE|VERDICT: INCORRECT|VERDICT: INCORRECT", wrong, "two of two that have a vote"),
+    ];
+    for (said, expected, why) in cases {
+        let mut votes = Votes::default();
+        for text in said.split('|').filter(|text| !text.is_empty()) {
+            let (problem_id, format, text) = (String::new(), TurnFormat::default(), text.to_owned());
+            votes.count(&Answered { problem_id, format, text, finish_reason: Stop });
+        }
+        let found = match votes.opinion() {
+            (Verdict::Fail, _) => wrong,
+            (_, reason) => reason,
+        };
+        assert_eq!(found, expected, "{why}: {said:?}");
+    }
+}

@@ -163,6 +163,61 @@ fn the_students_tokens_are_counted_by_its_own_tokenizer() {
 }
 
 #[test]
+fn what_the_students_tokenizer_has_no_token_for_is_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let vocabulary = r#"{"one": 0, "two": 1, "three": 2, "plus": 3, "is": 4}"#;
+    let tokenizer = format!(
+        r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": {{"type": "Whitespace"}}, "post_processor": null, "decoder": null,
+            "model": {{"type": "WordLevel", "vocab": {vocabulary}, "unk_token": "[UNK]"}}}}"#
+    );
+    fs::write(folder.path().join("tokenizer.json"), tokenizer).expect("a file");
+    let limits = LengthConfig {
+        max_student_tokens: Some(5),
+        tokenizer: Some(folder.path().to_owned()),
+        ..LengthConfig::default()
+    };
+    let lost = "not-tokenised";
+    check(
+        &limits,
+        &[
+            ("four", 9, lost),
+            ("one plus one is two or three", 9, lost),
+            ("One plus two is three", 9, lost),
+            ("one plus two is three.", 9, lost),
+            ("один plus two", 9, lost),
+            ("one plus two is three", 9, ""),
+            ("one", 9, ""),
+            ("", 9, ""),
+            ("  two\n\nplus one ", 9, ""),
+            ("is is is is is", 9, ""),
+        ],
+    );
+    let of_problem = |text: &str| {
+        let tokenizer = TextTokens::load(&folder.path().join("tokenizer.json")).expect("a tokenizer");
+        of_problem(&Said::whole(text), Some(&tokenizer))
+    };
+    assert_eq!(limits.reason(&of_problem("one plus two is three plus one")), Some("too-many-student-tokens"));
+    assert_eq!(limits.reason(&of_problem("one plus two is three")), None, "a problem counts as a turn does");
+}
+
+#[test]
+fn a_problem_has_characters_and_no_completion() {
+    let chars = LengthConfig { min_chars: 3, max_chars: Some(8), ..LengthConfig::default() };
+    assert_eq!(chars.check_on_problems(), Ok(()));
+    for (text, expected) in [("?", Some("too-few-chars")), (" ab? ", None), ("What is 2 + 2?", Some("too-many-chars"))]
+    {
+        assert_eq!(chars.reason(&of_problem(&Said::whole(text), None)), expected, "{text:?}");
+    }
+    for (config, key) in [
+        (LengthConfig { max_tokens: Some(9), ..LengthConfig::default() }, "`max-tokens`: expected none on problems"),
+        (LengthConfig { min_answer_chars: 9, ..LengthConfig::default() }, "`min-answer-chars`"),
+    ] {
+        assert!(config.check_on_problems().is_err_and(|told| told.contains(key)), "{config:?}");
+    }
+}
+
+#[test]
 fn the_tokenizers_content_counts_and_not_its_place() {
     let limits = |tokenizer: &Path| LengthConfig {
         max_student_tokens: Some(9),

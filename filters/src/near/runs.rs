@@ -46,7 +46,8 @@ pub(crate) struct RunsWriter<const N: usize> {
 impl<const N: usize> RunsWriter<N> {
     /// Begins the file. At most `memory` bytes of records wait to be sorted.
     pub(crate) fn new(path: PathBuf, memory: u64) -> Result<Self, NearFault> {
-        let part = path.with_extension("part");
+        // Another owner of the same unit may still write: each has a file of its own, and the last rename wins.
+        let part = path.with_extension(format!("part-{}", std::process::id()));
         let file = File::create(&part).map_err(io("create", &part))?;
         let most_waiting = (memory / (8 * N as u64)).clamp(64, u64::from(u32::MAX)) as usize;
         let file = BufWriter::with_capacity(WRITE_BYTES, file);

@@ -8,6 +8,9 @@ use super::tokens::{Grain, tokens};
 /// Tokens that are gathered before they are made into shingles: 4 KiB of them, so that they stay in the first cache.
 const BLOCK: usize = 512;
 
+/// Tokens of a shingle, at most.
+pub(super) const MOST_SIZE: usize = 64;
+
 /// The base of the rolling polynomial, odd.
 const BASE: u64 = 0x9fb2_1c65_1e98_df25;
 
@@ -37,7 +40,7 @@ pub(crate) struct Shingler {
     /// `BASE` to the power of the shingle's size.
     out_factor: u64,
     /// The last `size` tokens of the block before, then those of this block.
-    tokens: Vec<u64>,
+    tokens: Box<[u64; MOST_SIZE + BLOCK]>,
     shingles: Vec<u64>,
 }
 
@@ -51,7 +54,7 @@ struct Rolling {
 impl Shingler {
     pub(crate) fn new(shingle: Shingle) -> Self {
         let out_factor = (0..shingle.size).fold(1u64, |power, _| power.wrapping_mul(BASE));
-        let tokens = Vec::with_capacity(shingle.size + BLOCK);
+        let tokens = Box::new([0; MOST_SIZE + BLOCK]);
         Shingler { shingle, out_factor, tokens, shingles: Vec::with_capacity(BLOCK) }
     }
 
@@ -60,22 +63,24 @@ impl Shingler {
         let Shingle { grain, size } = self.shingle;
         let mut rolling = Rolling { hash: 0, num_tokens: 0, digest: [SALT[0], SALT[3]] };
         let mut num_shingles = 0;
-        self.tokens.clear();
-        self.tokens.resize(size, 0);
-        let mut room = BLOCK;
+        let (shingles, out_factor) = (&mut self.shingles, self.out_factor);
+        let buffer = &mut self.tokens[..size + BLOCK];
+        buffer[..size].fill(0);
+        let mut filled = size;
         let numbers = tokens(text, grain, |token| {
-            self.tokens.push(token);
-            room -= 1;
-            if room == 0 {
-                roll(&self.tokens, size, self.out_factor, &mut rolling, &mut self.shingles);
-                each(&self.shingles);
-                num_shingles += self.shingles.len() as u64;
-                self.tokens.copy_within(BLOCK.., 0);
-                self.tokens.truncate(size);
-                room = BLOCK;
+            if let Some(slot) = buffer.get_mut(filled) {
+                *slot = token;
+                filled += 1;
+            }
+            if filled == size + BLOCK {
+                roll(buffer, size, out_factor, &mut rolling, shingles);
+                each(shingles);
+                num_shingles += shingles.len() as u64;
+                buffer.copy_within(BLOCK.., 0);
+                filled = size;
             }
         });
-        roll(&self.tokens, size, self.out_factor, &mut rolling, &mut self.shingles);
+        roll(&buffer[..filled], size, out_factor, &mut rolling, shingles);
         if (1..size as u64).contains(&rolling.num_tokens) {
             self.shingles.push(fold(rolling.hash ^ SALT[2], SALT[3] ^ rolling.num_tokens));
         }
@@ -95,11 +100,10 @@ fn roll(tokens: &[u64], size: usize, out_factor: u64, rolling: &mut Rolling, shi
     shingles.clear();
     let (mut hash, [mut one, mut other]) = (rolling.hash, rolling.digest);
     let entering = &tokens[size..];
-    for &token in entering {
-        one = fold(one ^ token, SALT[1]);
-        other = fold(other.wrapping_add(token), SALT[2]);
-    }
+    // Three chains of products: in one loop none waits for another.
     let mut next = |enters: u64, leaves: u64| {
+        one = fold(one ^ enters, SALT[1]);
+        other = fold(other.wrapping_add(enters), SALT[2]);
         hash = hash.wrapping_mul(BASE).wrapping_add(enters).wrapping_sub(leaves.wrapping_mul(out_factor));
         hash
     };

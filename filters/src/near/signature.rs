@@ -10,32 +10,32 @@
 //!
 //! SSE2, which every x86-64 has, knows a maximum for `f32` and none for `u32`. So hashes become `f32`, and the signature
 //! keeps the greatest. The rounding to 24 bits is the same everywhere. It makes unequal hashes equal too often only in
-//! texts of millions of shingles.
+//! texts of millions of shingles. Wider registers are used where the processor has them; no maximum depends on that.
 
 use super::hash::{SALT, constant, fold};
+use pulp::{Arch, Simd, WithSimd};
 
-/// Shingles that are hashed at a time: what a vector register holds. The signature does not depend on it.
-const LANES: usize = if cfg!(target_feature = "avx2") { 8 } else { 4 };
+/// Shingles that are hashed at a time, at most: what the widest vector register holds.
+const MOST_LANES: usize = 16;
 /// Hashes of a run, which are held in eight registers.
 const STEPS: usize = 8;
 /// Most permutations of a signature.
 pub(crate) const MOST_PERMUTATIONS: usize = 256;
 
-/// The maxima of a run, one for every lane.
-type Lanes<T> = [T; LANES];
-
 /// The signature of one text.
 pub(crate) struct Signature {
+    arch: Arch,
     maxima: Vec<[f32; STEPS]>,
     /// The low and the high words of the shingles at hand.
-    words: [Vec<Lanes<u32>>; 2],
+    words: [Vec<u32>; 2],
 }
 
 impl Signature {
     /// Room for at least that many permutations, at most 256: they come in runs of 8.
     pub(crate) fn new(permutations: usize) -> Self {
         let num_runs = permutations.clamp(1, MOST_PERMUTATIONS).div_ceil(STEPS);
-        Signature { maxima: vec![[f32::NEG_INFINITY; STEPS]; num_runs], words: Default::default() }
+        let maxima = vec![[f32::NEG_INFINITY; STEPS]; num_runs];
+        Signature { arch: Arch::new(), maxima, words: Default::default() }
     }
 
     /// Begins the next text.
@@ -45,22 +45,15 @@ impl Signature {
 
     /// Takes more shingles of the text.
     pub(crate) fn add(&mut self, shingles: &[u64]) {
+        let Some(first) = shingles.first() else { return };
+        // The last group may be short: a shingle that comes twice changes no maximum.
+        let more = shingles.len().next_multiple_of(MOST_LANES) - shingles.len();
+        let all = shingles.iter().chain(std::iter::repeat_n(first, more));
         self.words.iter_mut().for_each(Vec::clear);
         let [low, high] = &mut self.words;
-        let (groups, rest) = shingles.as_chunks::<LANES>();
-        // The last group may be short: a shingle that comes twice changes no maximum.
-        let last = rest.first().map(|first| std::array::from_fn(|lane| *rest.get(lane).unwrap_or(first)));
-        for group in groups.iter().chain(&last) {
-            low.push(group.map(|shingle| shingle as u32));
-            high.push(group.map(|shingle| (shingle >> 32) as u32));
-        }
-        for (run, maxima) in self.maxima.iter_mut().enumerate() {
-            let factor = constant(run as u64) as u32 | 1;
-            let found = if run % 2 == 0 { raise(low, high, factor) } else { raise(high, low, factor) };
-            for (maximum, lanes) in maxima.iter_mut().zip(found) {
-                *maximum = lanes.into_iter().fold(*maximum, f32::max);
-            }
-        }
+        low.extend(all.clone().map(|shingle| *shingle as u32));
+        high.extend(all.map(|shingle| (*shingle >> 32) as u32));
+        self.arch.dispatch(Raise { maxima: &mut self.maxima, low, high });
     }
 
     /// The keys of the bands: hashes of the `rows` maxima of each, of the band's number and of `salt`.
@@ -78,9 +71,47 @@ impl Signature {
     }
 }
 
+/// Raises the maxima of a signature to the hashes of shingles.
+struct Raise<'a> {
+    maxima: &'a mut [[f32; STEPS]],
+    low: &'a [u32],
+    high: &'a [u32],
+}
+
+impl WithSimd for Raise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        match S::U32_LANES {
+            16.. => self.raise::<16>(),
+            8.. => self.raise::<8>(),
+            _ => self.raise::<4>(),
+        }
+    }
+}
+
+impl Raise<'_> {
+    #[inline(always)]
+    fn raise<const LANES: usize>(self) {
+        let (low, high) = (self.low.as_chunks::<LANES>().0, self.high.as_chunks::<LANES>().0);
+        for (run, maxima) in self.maxima.iter_mut().enumerate() {
+            let factor = constant(run as u64) as u32 | 1;
+            let (words, others) = if run % 2 == 0 { (low, high) } else { (high, low) };
+            for (maximum, lanes) in maxima.iter_mut().zip(raise_run(words, others, factor)) {
+                *maximum = lanes.into_iter().fold(*maximum, f32::max);
+            }
+        }
+    }
+}
+
 /// The maxima of a run over the shingles: of `word * factor + step * other`, for each of the eight steps, lane by lane.
-#[inline(never)]
-fn raise(words: &[Lanes<u32>], others: &[Lanes<u32>], factor: u32) -> [Lanes<f32>; STEPS] {
+#[inline(always)]
+fn raise_run<const LANES: usize>(
+    words: &[[u32; LANES]],
+    others: &[[u32; LANES]],
+    factor: u32,
+) -> [[f32; LANES]; STEPS] {
     // Eight variables, not an array: so the compiler keeps them in registers.
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = [[f32::NEG_INFINITY; LANES]; STEPS];
     for (word, other) in words.iter().zip(others) {
@@ -97,9 +128,13 @@ fn raise(words: &[Lanes<u32>], others: &[Lanes<u32>], factor: u32) -> [Lanes<f32
     [a, b, c, d, e, f, g, h]
 }
 
-/// Raises four maxima to four hashes. Returns the next hashes.
+/// Raises maxima to hashes, lane by lane. Returns the next hashes.
 #[inline(always)]
-fn raise_one(maxima: &mut Lanes<f32>, hashes: Lanes<u32>, steps: &Lanes<u32>) -> Lanes<u32> {
+fn raise_one<const LANES: usize>(
+    maxima: &mut [f32; LANES],
+    hashes: [u32; LANES],
+    steps: &[u32; LANES],
+) -> [u32; LANES] {
     let mut next = hashes;
     for lane in 0..LANES {
         let hash = hashes[lane] as i32 as f32;
@@ -107,4 +142,28 @@ fn raise_one(maxima: &mut Lanes<f32>, hashes: Lanes<u32>, steps: &Lanes<u32>) ->
         next[lane] = hashes[lane].wrapping_add(steps[lane]);
     }
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_maximum_depends_on_the_width_of_registers() {
+        let shingles: Vec<u64> = (0..1000).map(constant).collect();
+        for count in [1, 3, 4, 15, 16, 17, 1000] {
+            let raised = |run: fn(Raise<'_>)| {
+                let mut signature = Signature::new(128);
+                signature.add(&shingles[..count]);
+                let [low, high] = &signature.words;
+                let mut maxima = vec![[f32::NEG_INFINITY; STEPS]; signature.maxima.len()];
+                run(Raise { maxima: &mut maxima, low, high });
+                (maxima, signature.maxima)
+            };
+            let (four, dispatched) = raised(|raise| raise.raise::<4>());
+            assert_eq!(four, dispatched, "{count} shingles: the registers that this processor has");
+            assert_eq!(four, raised(|raise| raise.raise::<8>()).0, "{count} shingles, eight at a time");
+            assert_eq!(four, raised(|raise| raise.raise::<16>()).0, "{count} shingles, sixteen at a time");
+        }
+    }
 }

@@ -68,40 +68,140 @@ pub(crate) fn tokens(text: &str, grain: Grain, each: impl FnMut(u64)) -> u64 {
     }
 }
 
+/// The fast way: 64 bytes are judged at a time, and the runs of ASCII that end among them are read without a branch for each
+/// kind. What needs a look at its neighbours is read by [`one`].
 #[inline(always)]
 fn words(text: &str, mut each: impl FnMut(u64)) -> u64 {
     let bytes = text.as_bytes();
     let (mut at, mut numbers) = (0, 0u64);
-    while let Some(&byte) = bytes.get(at) {
-        match CLASS[usize::from(byte)] {
-            Class::Blank => at += 1 + leading_spaces(load(bytes, at + 1)),
-            Class::Letter => {
-                let (end, hash) = ascii_word(bytes, at);
-                if bytes.get(end).is_some_and(|&next| next >= 0x80) {
-                    at = wide_word(text, at, &mut each);
-                } else {
-                    each(hash);
-                    at = if bytes.get(end) == Some(&b' ') { end + 1 } else { end };
+    let mut tail: [u8; WINDOW];
+    while at < bytes.len() {
+        let window = match bytes[at..].first_chunk::<WINDOW>() {
+            Some(window) => window,
+            None => {
+                // Blanks stand behind the end.
+                tail = [0; WINDOW];
+                tail[..bytes.len() - at].copy_from_slice(&bytes[at..]);
+                &tail
+            }
+        };
+        let Kinds { letters, digits, hard, mut starts } = Kinds::of(window);
+        // Where the next block begins: behind this one, or where its last token does.
+        let mut next = at + 64;
+        while starts != 0 {
+            let start = starts.trailing_zeros() as usize;
+            let run = (!(letters >> start)).trailing_zeros().max((!(digits >> start)).trailing_zeros());
+            let end = start + run.max(1) as usize;
+            if end >= 64 && start > 0 {
+                next = at + start;
+                break;
+            }
+            if end >= 64 || (hard >> start | u64::from(run > 0) & hard >> end) & 1 == 1 {
+                let end = one(text, at + start, &mut numbers, &mut each);
+                if end >= at + 64 {
+                    next = end;
+                    break;
                 }
+                starts &= u64::MAX << (end - at);
+                continue;
             }
-            Class::Digit => at = number(bytes, at, &mut numbers, &mut each),
-            Class::Symbol => {
-                if byte == b'.' && opens_number(bytes, at) {
-                    at = number(bytes, at, &mut numbers, &mut each);
-                } else {
-                    each(last(SYMBOL, u64::from(byte)));
-                    at += 1;
-                }
+            starts &= starts - 1;
+            let kind = (letters >> start & 1 | digits >> start << 1 & 2) as usize & 3;
+            let (seed, lower) = KINDS[kind];
+            let hash = if run < 8 {
+                last(seed, low_bytes(load(window, start) | lower, end - start))
+            } else if kind == LETTER {
+                ascii_word(bytes, at + start).1
+            } else {
+                hash_bytes(&bytes[at + start..at + end], seed)
+            };
+            if kind == DIGIT {
+                numbers = numbers.wrapping_add(last(hash, NUMBER));
             }
-            Class::Backslash => {
-                let end = command_end(bytes, at);
-                each(hash_bytes(&bytes[at..end], COMMAND));
-                at = end;
-            }
-            Class::Wide => at = wide(text, at, &mut numbers, &mut each),
+            each(hash);
         }
+        at = next;
     }
     numbers
+}
+
+/// Bytes that are looked at for a block: its own, and those of a chunk that begins at its last.
+const WINDOW: usize = 72;
+
+/// Kinds of a token by their place in [`KINDS`].
+const LETTER: usize = 1;
+const DIGIT: usize = 2;
+
+/// Of symbols, letters and digits, the seed of the hash and the bits that fold its case.
+const KINDS: [(u64, u64); 4] = [(SYMBOL, 0), (WORD, 0x2020_2020_2020_2020), (NUMBER, 0), (SYMBOL, 0)];
+
+/// What the bytes of a block are, a bit each.
+struct Kinds {
+    letters: u64,
+    digits: u64,
+    /// What [`one`] reads: `\`, points before a digit, all beyond ASCII.
+    hard: u64,
+    /// Where tokens begin, those that `hard` ones take in too.
+    starts: u64,
+}
+
+impl Kinds {
+    #[inline(always)]
+    fn of(window: &[u8; WINDOW]) -> Kinds {
+        let (mut letters, mut digits, mut points, mut hard, mut blanks) = (0, 0, 0, 0, 0);
+        for eight in 0..8 {
+            let chunk = load(window, 8 * eight);
+            let wide = chunk & TOPS;
+            // The top bits of sums of seven bits: no byte carries into the next.
+            let low = chunk & !TOPS;
+            let least = |folded: u64, byte: u8| folded.wrapping_add(ONES * u64::from(0x80 - byte));
+            let equal = |byte: u8| !((low ^ (ONES * u64::from(byte))) + (ONES * 0x7f));
+            let folded = low | (ONES * 0x20);
+            let bits = |tops: u64| (tops & TOPS).wrapping_mul(0x0002_0408_1020_4081) >> 56 << (8 * eight);
+            letters |= bits(least(folded, b'a') & !least(folded, b'z' + 1) & !wide);
+            digits |= bits(least(low, b'0') & !least(low, b'9' + 1) & !wide);
+            points |= bits(equal(b'.') & !wide);
+            hard |= bits(equal(b'\\') | wide);
+            blanks |= bits((!least(low, b' ' + 1) | equal(0x7f)) & !wide);
+        }
+        let after = u64::from(window[64].is_ascii_digit()) << 63;
+        let hard = hard | points & (digits >> 1 | after);
+        let inner = letters & letters << 1 | digits & digits << 1;
+        Kinds { letters, digits, hard, starts: !(blanks | inner) }
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x80 * ONES;
+
+/// Hands on the token that begins at `at`, or passes the blank there. Returns where it ends.
+#[inline(never)]
+fn one(text: &str, at: usize, numbers: &mut u64, each: &mut impl FnMut(u64)) -> usize {
+    let bytes = text.as_bytes();
+    let Some(&byte) = bytes.get(at) else { return at + 1 };
+    match CLASS[usize::from(byte)] {
+        Class::Blank => at + 1,
+        Class::Letter => {
+            let (end, hash) = ascii_word(bytes, at);
+            if bytes.get(end).is_some_and(|&next| next >= 0x80) {
+                return wide_word(text, at, each);
+            }
+            each(hash);
+            end
+        }
+        Class::Digit => number(bytes, at, numbers, each),
+        Class::Symbol if byte == b'.' && opens_number(bytes, at) => number(bytes, at, numbers, each),
+        Class::Symbol => {
+            each(last(SYMBOL, u64::from(byte)));
+            at + 1
+        }
+        Class::Backslash => {
+            let end = command_end(bytes, at);
+            each(hash_bytes(&bytes[at..end], COMMAND));
+            end
+        }
+        Class::Wide => wide(text, at, numbers, each),
+    }
 }
 
 fn characters(text: &str, mut each: impl FnMut(u64)) -> u64 {
@@ -141,18 +241,11 @@ fn ascii_word(bytes: &[u8], mut at: usize) -> (usize, u64) {
 /// How many bytes of the chunk are ASCII letters before the first that is none: all eight bytes are judged at once.
 #[inline(always)]
 fn leading_letters(chunk: u64) -> usize {
-    const TOPS: u64 = 0x8080_8080_8080_8080;
     let lower = (chunk | 0x2020_2020_2020_2020) & !TOPS;
     let from_a = lower + 0x1f1f_1f1f_1f1f_1f1f;
     let after_z = lower + 0x0505_0505_0505_0505;
     let letters = from_a & !after_z & !chunk & TOPS;
     (letters ^ TOPS).trailing_zeros() as usize / 8
-}
-
-/// How many bytes of the chunk are spaces before the first that is none: indents are skipped at once.
-#[inline(always)]
-fn leading_spaces(chunk: u64) -> usize {
-    (chunk ^ 0x2020_2020_2020_2020).trailing_zeros() as usize / 8
 }
 
 /// Whether the point at `at` begins a number: `.5` after a blank, an operator or nothing.
@@ -268,6 +361,7 @@ fn stands_alone(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn hashes(text: &str) -> Vec<u64> {
         let mut hashes = Vec::new();
@@ -328,6 +422,28 @@ mod tests {
         };
         assert_eq!(hashes("A b\tÇ 12"), hashes("aBç1\u{a0}2"));
         assert_eq!(hashes("ab 12").len(), 4);
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_reads_what_one_token_after_another_reads(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    "[a-zA-Z]{1,70}", "[ .,$(){}^_=0-9a-d-]{1,40}", r"\\[a-z{}\\]{0,9}", "[0-9]{1,12}", "[.0-9]{1,9}", "[é数²٣ —a-c\u{200b}]{1,6}",
+                    "[ \n\t\0\x7f]{1,70}", any::<String>(),
+                ],
+                0..12,
+            ),
+        ) {
+            let text = parts.concat();
+            let (mut expected, mut numbers, mut at) = (Vec::new(), 0, 0);
+            while at < text.len() {
+                at = one(&text, at, &mut numbers, &mut |hash| expected.push(hash));
+            }
+            let mut found = Vec::new();
+            prop_assert_eq!(tokens(&text, Grain::Words, |hash| found.push(hash)), numbers, "numbers of {:?}", text);
+            prop_assert_eq!(found, expected, "{:?}", text);
+        }
     }
 
     #[test]

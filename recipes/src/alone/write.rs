@@ -3,11 +3,12 @@
 use super::Task;
 use anyhow::{Context, Result, ensure};
 use distill_data_gen::place_of;
-use distill_dataset::{Dataset, DatasetError, Decision, Outcome, copy_rows, create_fresh, open_regular};
+use distill_dataset::{Dataset, DatasetError, Decision, Detail, Outcome, copy_rows, create_fresh, open_regular};
+use distill_filters::FilterConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt::Write as _,
     fs::{self, File},
     io::{BufRead, BufReader, BufWriter, ErrorKind, Write},
@@ -22,6 +23,8 @@ pub(super) struct Counts {
     kept: u64,
     /// By filter and reason.
     dropped: BTreeMap<String, u64>,
+    /// Kept rows of which a filter tells something, by filter and what it tells.
+    noted: BTreeMap<String, u64>,
 }
 
 impl Counts {
@@ -30,6 +33,9 @@ impl Counts {
         for (reason, count) in &self.dropped {
             // Writing into a string cannot fail.
             let _ = writeln!(text, "{count:>9} dropped  {reason}");
+        }
+        for (note, count) in &self.noted {
+            let _ = writeln!(text, "{count:>9} noted    {note}, kept");
         }
         let _ = writeln!(text, "{:>9} kept     {}", self.kept, task.out.display());
         let _ = writeln!(text, "{:>9} why      {}", "", task.dropped.display());
@@ -124,23 +130,28 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    /// Every row that a filter dropped, with what the filter measured. Ids are places.
+    /// Every row that a filter dropped, with what the filter measured, and those that it kept with something to tell. Ids are
+    /// places.
     pub(super) fn decided(&mut self, grounds: &Grounds<'_>) -> Result<()> {
+        let filters = &self.task.recipe.problem_filters;
+        let noted = noted(filters, grounds)?;
         let mut tables: Vec<_> = grounds.tables.iter().map(|(index, table)| (*index, table.objects())).collect();
         for decision in grounds.decisions.rows::<Decision>() {
             let decision = decision?;
             let mut evidence = Map::new();
-            // The last that looked is who dropped it.
+            let note = noted.get(&decision.trace_id).filter(|_| decision.kept);
+            // Who tells something, or who dropped it: the last that looked.
             let last = decision.outcomes.iter().rposition(|outcome| *outcome != Outcome::NotRun);
+            let by = note.map(|(index, _)| *index).or(last);
             for (index, table) in &mut tables {
                 let measure = table.next().transpose()?;
                 let measure =
                     measure.with_context(|| format!("filter {index} has no row for {}", decision.trace_id))?;
-                if last == Some(*index) {
+                if by == Some(*index) {
                     evidence = measure;
                 }
             }
-            if decision.kept {
+            if decision.kept && note.is_none() {
                 continue;
             }
             evidence.retain(|name, value| name != "id" && !value.is_null());
@@ -149,14 +160,24 @@ impl<'t> Writer<'t> {
             }
             let id = &decision.trace_id;
             let row = place_of(id).with_context(|| format!("expected a place in the file, found {id:?}"))?;
-            self.dropped(row, (&decision.dropped_by, &decision.reason), evidence)?;
+            match note {
+                Some((index, note)) => {
+                    let by = filters[*index].kind();
+                    self.tell(&json!({ "row": row, "by": by, "note": note, "evidence": evidence }), 1)?;
+                }
+                None => self.dropped(row, (&decision.dropped_by, &decision.reason), evidence)?,
+            }
         }
         Ok(())
     }
 
     fn tell(&mut self, why: &Value, rows: u64) -> Result<()> {
         let word = |name| why.get(name).and_then(Value::as_str).unwrap_or_default();
-        *self.counts.dropped.entry(format!("{}: {}", word("by"), word("reason"))).or_default() += rows;
+        let (counts, says) = match word("note") {
+            "" => (&mut self.counts.dropped, word("reason")),
+            note => (&mut self.counts.noted, note),
+        };
+        *counts.entry(format!("{}: {says}", word("by"))).or_default() += rows;
         serde_json::to_writer(&mut self.told, why)?;
         Ok(self.told.write_all(b"\n")?)
     }
@@ -188,6 +209,23 @@ impl<'t> Writer<'t> {
     }
 }
 
+/// The rows of which a filter tells something though it lets them by: by id, the filter's place and what it tells.
+fn noted(filters: &[FilterConfig], grounds: &Grounds<'_>) -> Result<HashMap<String, (usize, &'static str)>> {
+    let Detail::Selection { funnel, .. } = &grounds.decisions.manifest.tally.detail else { return Ok(HashMap::new()) };
+    let mut noted = HashMap::new();
+    for (index, table) in &grounds.tables {
+        let tells = funnel.steps.get(*index).is_some_and(|step| !step.noted.is_empty());
+        let Some(filter) = filters.get(*index).and_then(FilterConfig::filter).filter(|_| tells) else { continue };
+        for shard in table.shards() {
+            for range in shard.ranges()? {
+                let decided = filter.decide(&shard, range)?.into_iter();
+                noted.extend(decided.filter_map(|decided| Some((decided.id, (*index, decided.note?)))));
+            }
+        }
+    }
+    Ok(noted)
+}
+
 /// Rows that go: a bit each, and stretches of many.
 #[derive(Default)]
 struct Gone {
@@ -212,4 +250,21 @@ impl Gone {
         let bits = self.bits.get((row / 64) as usize).copied().unwrap_or_default();
         bits >> (row % 64) & 1 == 1 || self.stretches.iter().any(|rows| rows.contains(&row))
     }
+}
+
+/// The rows of which a filter tells something though it lets them by: by id, the filter's place and what it tells.
+fn noted(filters: &[FilterConfig], grounds: &Grounds<'_>) -> Result<HashMap<String, (usize, &'static str)>> {
+    let Detail::Selection { funnel, .. } = &grounds.decisions.manifest.tally.detail else { return Ok(HashMap::new()) };
+    let mut noted = HashMap::new();
+    for (index, table) in &grounds.tables {
+        let tells = funnel.steps.get(*index).is_some_and(|step| !step.noted.is_empty());
+        let Some(filter) = filters.get(*index).and_then(FilterConfig::filter).filter(|_| tells) else { continue };
+        for shard in table.shards() {
+            for range in shard.ranges()? {
+                let decided = filter.decide(&shard, range)?.into_iter();
+                noted.extend(decided.filter_map(|decided| Some((decided.id, (*index, decided.note?)))));
+            }
+        }
+    }
+    Ok(noted)
 }

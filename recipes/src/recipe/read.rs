@@ -408,6 +408,9 @@ fn read_problem_filter(
     let span = value.span();
     let filter = read_filter(value, what, folder, names, diagnostics)?;
     if filter.on_problems() {
+        if let Err(message) = filter.check_on_problems() {
+            diagnostics.push(span, format!("`{what}`: {message}"), None);
+        }
         return Some(filter);
     }
     let (found, able) = (filter.kind(), FilterConfig::kinds_on_problems().join(", "));

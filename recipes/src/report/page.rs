@@ -115,6 +115,9 @@ fn funnel_section(page: &mut String, funnel: &Funnel) {
             step.dropped.iter().map(|(reason, count)| format!("{} {}", group(*count), escape(reason))).collect();
         let note =
             if reasons.is_empty() { "nothing dropped".to_owned() } else { format!("dropped {}", reasons.join(", ")) };
+        let told: String =
+            step.noted.iter().map(|(told, count)| format!("; let by {} {}", group(*count), escape(told))).collect();
+        let note = note + &told;
         line(&format!("after {}", escape(&step.filter)), left, &note);
     }
     page.push_str("</div></section>");

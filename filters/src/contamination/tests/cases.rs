@@ -43,7 +43,7 @@ pub(super) fn items() -> Vec<Item> {
 const WALK: &str = r"Every morning Aya goes for a $9$-kilometer-long walk and stops at a coffee shop afterwards. When she walks at a constant speed of $s$ kilometers per hour, the walk takes her 4 hours, including $t$ minutes spent in the coffee shop. When she walks $s+2$ kilometers per hour, the walk takes her 2 hours and 24 minutes, including $t$ minutes spent in the coffee shop. Find the number of minutes the walk takes her at $s+\frac{1}{2}$ kilometers per hour.";
 const AGES: &str = "Five years ago a shepherd was four times as old as his apprentice. What is the sum of the ages of the shepherd and the apprentice now, if in seven years the apprentice will be half as old as the shepherd?";
 const CIRCLE: &str = r"A circle with center $O$ and radius 25 is inscribed in the trapezoid $PQRS$, whose parallel sides $PQ$ and $RS$ have lengths 80 and 45. Find the distance from $O$ to the midpoint of the segment $QR$.";
-const BOXES: &str = "A warehouse stores 48 crates of lemons on 6 shelves, and each crate weighs 13 kilograms. A forklift may carry at most 100 kilograms at once. How many trips does the forklift need to empty the warehouse?";
+pub(super) const BOXES: &str = "A warehouse stores 48 crates of lemons on 6 shelves, and each crate weighs 13 kilograms. A forklift may carry at most 100 kilograms at once. How many trips does the forklift need to empty the warehouse?";
 const SPIN: &str = "Two uncoupled protons precess in a static magnetic field of 2.35 tesla while a weak oscillating field is applied at right angles. Which frequency does the oscillating field need for resonance?";
 const EXPLANATION: &str = "The gyromagnetic ratio of the proton multiplied by the static field gives the Larmor frequency, and dividing the angular frequency by two pi leaves one hundred megahertz for a field of 2.35 tesla.";
 const CODE: &str = "Given a string of brackets, remove the fewest characters so that the remaining string is balanced, and print the lexicographically smallest of all balanced strings that can be reached this way.";
@@ -348,5 +348,57 @@ pub(super) fn cases() -> Vec<Case> {
             "",
         ),
         text("a short answer", "The answer is 204.", ""),
+        text(
+            "an explanation in capitals, set otherwise",
+            r"THE GYROMAGNETIC RATIO of the proton, multiplied by the static field, gives the Larmor frequency; and dividing the angular frequency by two pi leaves one hundred megahertz for a field of $2.35$ tesla!",
+            "spin",
+        ),
+        text(
+            "an explanation after a long thought",
+            "We look at the protons one by one and ask what turns them. A field that is weak cannot turn them unless it is in step. In short: the gyromagnetic ratio of the proton multiplied by the static field gives the Larmor frequency, and dividing the angular frequency by two pi leaves one hundred megahertz for a field of 2.35 tesla.",
+            "spin",
+        ),
+        text(
+            "most of a program, on one line",
+            "best = None; for mask in range(1 << len(text)): kept = [sign for at, sign in enumerate(text) if mask >> at & 1]; if balanced(kept) and better(kept, best): best = kept",
+            "code",
+        ),
+        text(
+            "a program within prose",
+            "I would write it so: def smallest(text): best = None; for mask in range(1 << len(text)): kept = [sign for at, sign in enumerate(text) if mask >> at & 1]; if balanced(kept) and better(kept, best): best = kept; return ''.join(best). It tries every subset.",
+            "code",
+        ),
+        text(
+            "an explanation with some words changed",
+            "The gyromagnetic ratio of the proton multiplied by the constant field gives the Larmor frequency, and dividing the angular frequency by two pi gives one hundred megahertz for a field of 2.35 tesla.",
+            "spin",
+        ),
+        text(
+            "the same physics in other words",
+            "Multiply how fast a proton turns in one tesla, 267 million radians a second, by 2.35, and take a sixth of it or so: about a hundred megahertz.",
+            "",
+        ),
+        text(
+            "the same question about an electron",
+            "The electron turns 658 times as fast: its resonance in the same magnet lies at sixty-six gigahertz, in the microwaves.",
+            "",
+        ),
+        text(
+            "words of the explanation, scattered",
+            "The static field keeps them aligned. The proton has spin one half. Its angular momentum is quantised. The frequency follows by dividing twice.",
+            "",
+        ),
+        text(
+            "a usual beginning of a program",
+            "def solve(text):\n    best = None\n    for at, sign in enumerate(text):\n        if sign == '(':\n            best = at\n    return best",
+            "",
+        ),
+        text(
+            "a usual loop over subsets",
+            "for mask in range(1 << n):\n    total = sum(value for bit, value in enumerate(values) if mask >> bit & 1)\n    if total == goal:\n        print(mask)",
+            "",
+        ),
+        text("a number that is an answer", "It takes her 204 minutes, and 12 is the sum, so 25 is left.", ""),
+        text("a letter that is an answer", r"So the answer is \boxed{x-3}, where it is defined.", ""),
     ]
 }

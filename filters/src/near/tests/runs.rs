@@ -135,14 +135,15 @@ fn what_is_half_written_has_no_final_name() {
     let folder = tempfile::tempdir().expect("no error");
     let corpus = Texts::cut(&texts, 100);
     // Where the file of a unit is to be written there is a folder, as a full disk would refuse it.
-    fs::create_dir_all(folder.path().join("bands-00000003.part")).expect("no error");
+    let part = format!("bands-00000003.part-{}", std::process::id());
+    fs::create_dir_all(folder.path().join(&part)).expect("no error");
     let refused = stopped_run(&corpus, folder.path(), usize::MAX);
     let Err(NearError::Fault(fault @ NearFault::Io { .. })) = refused else { panic!("{refused:?}") };
-    assert!(fault.to_string().contains("bands-00000003.part") && fault.to_string().contains("\nhelp: "), "{fault}");
+    assert!(fault.to_string().contains(&part) && fault.to_string().contains("\nhelp: "), "{fault}");
     for name in ["bands-00000003", "signed-00000003"] {
         assert!(!folder.path().join(name).exists());
     }
-    fs::remove_dir(folder.path().join("bands-00000003.part")).expect("no error");
+    fs::remove_dir(folder.path().join(&part)).expect("no error");
     let (tally, _) = stopped_run(&corpus, folder.path(), usize::MAX).expect("no error");
     assert_eq!(tally.texts, texts.len() as u64);
 }
