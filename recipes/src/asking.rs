@@ -51,13 +51,13 @@ impl Asking<'_> {
             Verdict::Fail => Outcome::Wrong,
             Verdict::Unknown => Outcome::Unknown,
         };
-        let (device, store) = (session.device.clone(), session.store.clone());
+        let (device, store, world) = (session.device.clone(), session.store.clone(), session.rank.world);
         let (answers, name) = (store.samples(&teacher.folder()), format!("{}/{label}", session.record.name));
         session.stage(spec.input("problems", problems), |owner| {
             check()?;
             teacher.plan(&device, sampling.max_new_tokens)?;
             let shards: Rc<Vec<Shard>> = Rc::new(problems.ready()?.shards().collect());
-            let complete = teacher.open(&device, sampling.max_new_tokens, Some(&store), secrets)?;
+            let complete = teacher.open(&device, sampling.max_new_tokens, Some(&store), secrets, world)?;
             let answers = Rc::new(Answers::share(&answers, owner)?.labelled(name));
             let (identity, name) = (complete.identity(), teacher.name.clone());
             let (all, bought, judging) = (shards.clone(), answers.clone(), judge.clone());

@@ -163,6 +163,7 @@ pub(crate) fn faults(recipe: &Recipe, begun: &Begun, place: &Place, secrets: Sec
         money(recipe),
         gpus(recipe),
         log_probs(recipe),
+        contexts(recipe),
         held_out(recipe, &problems, &evaluated),
         licences(recipe, &problems),
         distill_model::device(&place.device).map(drop).context("`--device`"),
@@ -231,6 +232,18 @@ fn gpus(recipe: &Recipe) -> Result<()> {
             known || !limited,
             "`{table}.sampling.budget-gpu-hours`: expected `gpus` in `{table}.teacher.http`, found none\nhint: say how many GPUs are behind the endpoints, or use `budget-hours`"
         );
+    }
+    Ok(())
+}
+
+/// A server that is launched for the recipe has room for its answers.
+fn contexts(recipe: &Recipe) -> Result<()> {
+    for (key, teacher, longest) in recipe.askers() {
+        if let TeacherConfig::Http(config) = teacher
+            && let Some(launch) = &config.launch
+        {
+            launch.check_context(longest).map_err(|message| anyhow!("`{key}.http`: {message}"))?;
+        }
     }
     Ok(())
 }

@@ -304,7 +304,8 @@ fn evaluate_teacher(
         preflight.once()?;
         Ok(Work::gather(move |context, out| {
             let (complete, answers) = (
-                teacher.open(&device, config.max_new_tokens, Some(&store), preflight.secrets)?,
+                // Evaluations are one process's.
+                teacher.open(&device, config.max_new_tokens, Some(&store), preflight.secrets, 1)?,
                 Answers::share(&answers, owner)?.labelled(name),
             );
             let problems = ready(problems)?;

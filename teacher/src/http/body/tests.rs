@@ -149,7 +149,7 @@ fn what_is_no_completion_is_told_with_what_was_found() {
         (r#"{"error":{"code":"402","message":"no balance"}}"#, "no balance"),
     ] {
         match read(text.as_bytes(), 7).0 {
-            Ending::Fatal(message) => assert!(message.contains(code), "{message}"),
+            Ending::Fatal(message) | Ending::Shut(message) => assert!(message.contains(code), "{message}"),
             _ => panic!("{text}: another ending"),
         }
     }
@@ -230,7 +230,10 @@ fn no_bytes_harm_the_reader_and_how_they_are_cut_changes_nothing() {
             Ending::Done(answer) => Ok((answer.text, answer.finish_reason, answer.model)),
             Ending::Broken(reason, message) => Err(format!("{reason}: {message}")),
             Ending::Unanswerable(reason, message) => Err(format!("{reason}: {message}")),
-            Ending::Fatal(message) | Ending::Server(message, _) | Ending::Away { message, .. } => Err(message),
+            Ending::Fatal(message)
+            | Ending::Shut(message)
+            | Ending::Server(message, _)
+            | Ending::Away { message, .. } => Err(message),
         });
         assert_eq!(whole, cut, "{:?}", String::from_utf8_lossy(&bytes));
         if whole.is_ok() { answers += 1 } else { others += 1 }
