@@ -4,7 +4,10 @@ use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// A request.
@@ -24,22 +27,24 @@ pub(crate) struct Reply {
     pub(crate) text: String,
 }
 
-/// Answers every request with `reply`, each on a thread of its own, until the process ends; the endpoint's URL.
+/// Answers every request with `reply`, each on a thread of its own, until the process ends; the endpoint's URL. Asked for
+/// its models, it has some: that is no request.
 pub(crate) fn serve(reply: impl Fn(Asked) -> Reply + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
     let reply = Arc::new(reply);
     std::thread::spawn(move || {
-        for (number, stream) in listener.incoming().flatten().enumerate() {
-            let reply = reply.clone();
-            std::thread::spawn(move || answer(&stream, number, &*reply));
+        let count = Arc::new(AtomicUsize::new(0));
+        for stream in listener.incoming().flatten() {
+            let (reply, count) = (reply.clone(), count.clone());
+            std::thread::spawn(move || answer(&stream, &count, &*reply));
         }
     });
     url
 }
 
 /// Reads one HTTP/1.1 request, answers it and closes.
-pub(crate) fn answer(stream: &TcpStream, number: usize, reply: &dyn Fn(Asked) -> Reply) -> std::io::Result<()> {
+pub(crate) fn answer(stream: &TcpStream, count: &AtomicUsize, reply: &dyn Fn(Asked) -> Reply) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let (mut length, mut key) = (0, String::new());
     loop {
@@ -54,8 +59,10 @@ pub(crate) fn answer(stream: &TcpStream, number: usize, reply: &dyn Fn(Asked) ->
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    let Reply { status, headers, text } =
-        reply(Asked { number, key, body: serde_json::from_slice(&body).expect("JSON") });
+    let Reply { status, headers, text } = match serde_json::from_slice(&body) {
+        Ok(body) => reply(Asked { number: count.fetch_add(1, Ordering::SeqCst), key, body }),
+        Err(_) => Reply { status: 200, headers: Vec::new(), text: r#"{"object": "list", "data": []}"#.to_owned() },
+    };
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!("HTTP/1.1 {status} Said\r\n{headers}connection: close\r\n");
     let mut stream = stream;

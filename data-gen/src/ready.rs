@@ -131,9 +131,7 @@ fn ids(
         if let Ok(read) = row {
             // An id is 32 hex digits.
             let id = u128::from_str_radix(&read.problem.id, 16).unwrap_or_default();
-            ids.entry(copies.key(&read.problem))
-                .and_modify(|least: &mut u128| *least = id.min(*least))
-                .or_insert(id);
+            ids.entry(copies.key(&read.problem)).and_modify(|least: &mut u128| *least = id.min(*least)).or_insert(id);
         }
         Ok(())
     })?;

@@ -50,7 +50,7 @@ impl Asking<'_> {
         if let Some(tools) = &tools {
             spec = spec.outside("tools", tools.clone());
         }
-        let (device, store) = (session.device.clone(), session.store.clone());
+        let (device, store, world) = (session.device.clone(), session.store.clone(), session.rank.world);
         let (answers, name) = (store.samples(&teacher.folder()), format!("{}/{label}", session.record.name));
         session.stage(spec.input("problems", problems), |owner| {
             check()?;
@@ -66,7 +66,7 @@ impl Asking<'_> {
                 Verdict::Unknown => Outcome::Unknown,
             };
             let judge = Rc::new(judge);
-            let complete = teacher.open(&device, sampling.max_new_tokens, Some(&store), secrets)?;
+            let complete = teacher.open(&device, sampling.max_new_tokens, Some(&store), secrets, world)?;
             let answers = Rc::new(Answers::share(&answers, owner)?.labelled(name));
             let (identity, name) = (complete.identity(), teacher.name.clone());
             let (all, bought, judging) = (shards.clone(), answers.clone(), judge.clone());

@@ -3,7 +3,7 @@
 use crate::view::View;
 use anyhow::{Context, Result};
 use distill_dataset::entries;
-use distill_teacher::{Buyer, Seen, buyers, hours};
+use distill_teacher::{Buyer, EndpointSeen, Seen, buyers, hours};
 use serde_json::{Value, json};
 use std::{
     fmt::Write,
@@ -43,7 +43,7 @@ impl Buying {
     }
 
     fn is_fresh(&self, buyer: &Buyer) -> bool {
-        buyer.spent.is_none() && self.now_s - buyer.until_s < FRESH_S
+        buyer.spent.is_none() && self.now_s - buyer.until_s < FRESH_S && !buyer.is_gone()
     }
 
     /// Those at work now, or the last one that was.
@@ -86,12 +86,13 @@ impl Buying {
         let state = match (self.is_fresh(buyer), buyer.spent.is_some()) {
             (true, _) => "at work".to_owned(),
             (false, true) => format!("ended {} ago", span(ago)),
+            (false, false) if buyer.is_gone() => format!("ended without a word {} ago, as a kill does it", span(ago)),
             (false, false) => format!("not heard of for {}", span(ago)),
         };
         // Writing into a string cannot fail.
         let _ = writeln!(text, "           {}: {state}", buyer.process);
-        let eta =
-            eta(buyer).filter(|_| self.is_fresh(buyer)).map_or(String::new(), |eta| format!(", {} left", span(eta)));
+        let eta = seen.eta_s.filter(|_| self.is_fresh(buyer));
+        let eta = eta.map_or(String::new(), |eta| format!(", {} left", span(eta)));
         let _ = writeln!(text, "             {} of {} traces{eta}", seen.done, seen.total);
         if self.is_fresh(buyer) {
             let _ = writeln!(
@@ -112,8 +113,12 @@ impl Buying {
             let why = if endpoint.why.is_empty() { String::new() } else { format!(": {}", endpoint.why) };
             let _ = writeln!(
                 text,
-                "             {}  {} of {} in flight, {}{why}",
-                endpoint.url, endpoint.in_flight, endpoint.limit, endpoint.state
+                "             {}  {} of {} in flight, {}{}{why}",
+                endpoint.url,
+                endpoint.in_flight,
+                endpoint.limit,
+                endpoint.state,
+                load(endpoint)
             );
         }
         if self.is_fresh(buyer) && !seen.remark.is_empty() {
@@ -145,11 +150,12 @@ fn ends(seen: &Seen) -> String {
     text
 }
 
-/// Seconds until all is bought, at the pace so far.
-fn eta(buyer: &Buyer) -> Option<f64> {
-    let (seen, took) = (&buyer.seen, buyer.until_s - buyer.from_s);
-    let bought = seen.done.checked_sub(seen.begun_with).filter(|bought| *bought > 0)?;
-    Some(took / bought as f64 * seen.total.saturating_sub(seen.done) as f64)
+/// What a server tells of its load.
+fn load(endpoint: &EndpointSeen) -> String {
+    let counts = [(endpoint.running, "running"), (endpoint.waiting, "waiting")];
+    let counts = counts.into_iter().filter_map(|(count, what)| Some(format!(", {:.0} {what}", count?)));
+    let cache = endpoint.cache.map(|used| format!(", cache {:.0} % full", 100.0 * used));
+    counts.chain(cache).collect()
 }
 
 /// Seconds, as people say them.
@@ -174,6 +180,7 @@ fn folders(store: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use distill_dataset::Process;
     use std::collections::BTreeMap;
 
     #[test]
@@ -191,6 +198,17 @@ mod tests {
             ends: BTreeMap::from([("stop".to_owned(), 98), ("length".to_owned(), 2)]),
             lengths: BTreeMap::from([(128, 60), (256, 40)]),
             retries: 3,
+            eta_s: Some(500.0),
+            endpoints: vec![EndpointSeen {
+                url: "http://n1:8000/v1".to_owned(),
+                in_flight: 32,
+                limit: 40,
+                state: "there".to_owned(),
+                running: Some(50.0),
+                waiting: Some(3.0),
+                cache: Some(0.964),
+                ..EndpointSeen::default()
+            }],
             ..Seen::default()
         };
         let buyer =
@@ -205,9 +223,17 @@ mod tests {
             "ended by length 2, stop 98 (2.0 % cut)",
             "tokens <128 60, <256 40",
             "3 tried again",
+            "http://n1:8000/v1  32 of 40 in flight, there, 50 running, 3 waiting, cache 96 % full",
         ] {
             assert!(now.contains(part), "{part}\n{now}");
         }
+        // One that was killed on this machine is not at work, however fresh its last word is.
+        let mut ended = std::process::Command::new("true").spawn().expect("a process");
+        let at = Some(Process { pid: ended.id(), ..Process::this() });
+        ended.wait().expect("its end");
+        let killed = Buying { buyers: vec![Buyer { at, ..buyer.clone() }], now_s: 1201.0 }.told();
+        assert!(killed.contains("process 7 on n1: ended without a word 1 s ago"), "{killed}");
+        assert!(!killed.contains("left"), "{killed}");
         let later = told(1500.0);
         assert!(later.contains("not heard of for 5 min") && later.contains("150 of 400 traces\n"), "{later}");
         assert!(Buying { buyers: Vec::new(), now_s: 0.0 }.told().is_empty());

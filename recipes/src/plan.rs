@@ -232,6 +232,12 @@ fn advice(config: &HttpTeacherConfig, sampling: &SamplingConfig) -> Vec<String> 
         );
     }
     let Some(host) = config.profile() else { return advice };
+    if config.is_launched && config.could_complete() {
+        advice.push(format!(
+            "{} is asked by chats, so that its own template counts: with `host = {:?}` and no `api` prompts are rendered here; that is another teacher, and what was bought of this one is bought anew",
+            host.title, host.name
+        ));
+    }
     let is_said = config.places().iter().all(|place| place.price.is_some());
     advice.extend(config.host_prices().map(|price| {
         let counts = match (is_said, price.is_in_force()) {

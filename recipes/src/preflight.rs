@@ -183,7 +183,7 @@ pub(crate) fn faults(recipe: &Recipe, begun: &Begun, place: &Place, secrets: Sec
 /// What can be tried before there are problems, paths aside.
 fn without_problems(recipe: &Recipe, device: &str, secrets: Secrets<'_>) -> Vec<String> {
     let device = distill_model::device(device).map(drop).context("`--device`");
-    let checks = [money(recipe), gpus(recipe), log_probs(recipe), device, calls(recipe)];
+    let checks = [money(recipe), gpus(recipe), contexts(recipe), log_probs(recipe), device, calls(recipe)];
     let checks = keys(recipe, secrets).into_iter().chain(checks);
     checks.filter_map(Result::err).map(|error| explain(&error)).collect()
 }
@@ -262,6 +262,18 @@ fn gpus(recipe: &Recipe) -> Result<()> {
             known || !limited,
             "`{table}.sampling.budget-gpu-hours`: expected `gpus` in `{table}.teacher.http`, found none\nhint: say how many GPUs are behind the endpoints, or use `budget-hours`"
         );
+    }
+    Ok(())
+}
+
+/// A server that is launched for the recipe has room for its answers.
+fn contexts(recipe: &Recipe) -> Result<()> {
+    for (key, teacher, longest) in recipe.askers() {
+        if let TeacherConfig::Http(config) = teacher
+            && let Some(launch) = &config.launch
+        {
+            launch.check_context(longest).map_err(|message| anyhow!("`{key}.http`: {message}"))?;
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 use crate::terminal::on_one_line;
 use distill_dataset::{Manifest, Progress, ProgressEvent};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 use std::{
     io::{IsTerminal, Write},
     sync::{Arc, Mutex},
@@ -63,7 +64,7 @@ impl Reporter {
                 };
                 say(&format!("{mark} {label:<22} {:>9} rows {time}", tally.rows_out));
             }
-            Reporter::Lines => say_json(&serde_json::json!({
+            Reporter::Lines => say_json(&json!({
                 "event": event, "stage": label, "key": &manifest.key[..16.min(manifest.key.len())],
                 "rows_in": tally.rows_in, "rows_out": tally.rows_out, "rejected": tally.rejected, "wall_s": manifest.time.wall_s,
             })),
@@ -138,7 +139,7 @@ fn terminal() -> Progress {
                 let drawn = ProgressBar::new(total).with_style(style(&task, total, unit, shown));
                 *bar = Some(Bar { bar: drawn, task, total, unit, begun_at: None, shown });
             }
-            ProgressEvent::Advance { done, note } => {
+            ProgressEvent::Advance { done, note, .. } => {
                 if let Some(bar) = &mut *bar {
                     bar.advance(done, &note);
                 }
@@ -159,6 +160,18 @@ struct Logged {
     last: Instant,
 }
 
+impl Logged {
+    /// A line for programs; a sampling's has how it stands, as `distill status --json` has it.
+    fn line(&self, label: &str, done: u64, note: &str, fields: Option<&Value>) -> Value {
+        let (task, total, unit) = (&self.task, self.total, self.unit);
+        let mut line = json!({"event": "progress", "stage": label, "task": task, "done": done, "total": total, "unit": unit, "note": note});
+        if let Some(fields) = fields {
+            line["buying"] = fields.clone();
+        }
+        line
+    }
+}
+
 fn lines(label: String) -> Progress {
     let state: Arc<Mutex<Option<Logged>>> = Arc::default();
     Progress::new(move |event| {
@@ -167,16 +180,13 @@ fn lines(label: String) -> Progress {
             ProgressEvent::Begin { task, total, unit } => {
                 *state = Some(Logged { task, total, unit, last: Instant::now() })
             }
-            ProgressEvent::Advance { done, note } => {
+            ProgressEvent::Advance { done, note, fields } => {
                 let Some(logged) = state.as_mut() else { return };
                 if logged.last.elapsed() < LOG_INTERVAL {
                     return;
                 }
                 logged.last = Instant::now();
-                let (task, total, unit) = (&logged.task, logged.total, logged.unit);
-                say_json(
-                    &serde_json::json!({"event": "progress", "stage": label, "task": task, "done": done, "total": total, "unit": unit, "note": note}),
-                );
+                say_json(&logged.line(&label, done, &note, fields.as_deref()));
             }
             ProgressEvent::End => *state = None,
         }
@@ -188,13 +198,30 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn say_json(value: &serde_json::Value) {
+fn say_json(value: &Value) {
     say(&value.to_string());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_a_sampling_has_how_it_stands_as_fields() {
+        let logged = Logged { task: "sample".to_owned(), total: 9, unit: "traces", last: Instant::now() };
+        let seen = distill_teacher::Seen { in_flight: 4, eta_s: Some(2.5), ..distill_teacher::Seen::default() };
+        let fields = serde_json::to_value(&seen).expect("JSON");
+        let line = logged.line("traces", 3, "4 in flight", Some(&fields));
+        assert_eq!(
+            (&line["done"], &line["buying"]["in-flight"], &line["buying"]["eta-s"]),
+            (&json!(3), &json!(4), &json!(2.5))
+        );
+        for key in ["ends", "lengths", "tokens-per-s", "prompt-tokens-per-s", "spent-tokens", "cap-tokens", "endpoints"]
+        {
+            assert!(line["buying"].get(key).is_some(), "{key} is told to people only");
+        }
+        assert!(logged.line("training", 3, "loss 0.4", None).get("buying").is_none());
+    }
 
     #[test]
     fn a_long_note_is_told_to_its_end_in_lines_that_fit() {

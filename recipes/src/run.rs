@@ -62,8 +62,9 @@ pub fn problems(session: &mut Session, recipe: &Recipe, secrets: Secrets<'_>) ->
     let benchmarks = filtering::benchmarks(session, recipe)?;
     let problems = make_problems(session, recipe, &benchmarks)?;
     let evaluated_on = recipe.evaluated_on.as_ref();
-    let evaluated_on =
-        evaluated_on.map(|config| source(session, recipe.seed, (config, Copies::First), EVALUATED.to_owned())).transpose()?;
+    let evaluated_on = evaluated_on
+        .map(|config| source(session, recipe.seed, (config, Copies::First), EVALUATED.to_owned()))
+        .transpose()?;
     let evaluated = evaluated_on.as_ref().map_or(problems.clone(), |own| vec![own.clone()]);
     Ok(Begun { benchmarks, problems, evaluated_on, evaluated })
 }
@@ -315,7 +316,8 @@ fn evaluate_teacher(
         preflight.once()?;
         Ok(Work::gather(move |context, out| {
             let (complete, answers) = (
-                teacher.open(&device, config.max_new_tokens, Some(&store), preflight.secrets)?,
+                // Evaluations are one process's.
+                teacher.open(&device, config.max_new_tokens, Some(&store), preflight.secrets, 1)?,
                 Answers::share(&answers, owner)?.labelled(name),
             );
             let problems = ready(problems)?;

@@ -1,7 +1,7 @@
 //! How far a stage is that is not done, for `distill status` in another process, after a kill as well: what its progress said
 //! last is written into the unit's scratch space every other second.
 
-use distill_dataset::{Progress, ProgressEvent, StageDir, entries, read_regular_text};
+use distill_dataset::{Process, Progress, ProgressEvent, StageDir, entries, read_regular_text};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -39,6 +39,8 @@ pub struct Standing {
     pub note: String,
     /// Seconds since 1970.
     pub at_s: f64,
+    /// Whose word it is.
+    pub process: Option<Process>,
 }
 
 fn now_s() -> f64 {
@@ -48,7 +50,10 @@ fn now_s() -> f64 {
 /// Progress that goes on to `shown` and is written into `scratch`.
 pub(crate) fn recorded(shown: &Progress, scratch: &Path, (unit, num_units): (usize, usize)) -> Progress {
     let (shown, path) = (shown.clone(), scratch.join(FILE));
-    let state = Mutex::new((Standing { unit, num_units, ..Standing::default() }, None::<Instant>));
+    let state = Mutex::new((
+        Standing { unit, num_units, process: Some(Process::this()), ..Standing::default() },
+        None::<Instant>,
+    ));
     Progress::new(move |event| {
         if let Ok(mut state) = state.lock() {
             let (standing, written) = &mut *state;
@@ -58,7 +63,7 @@ pub(crate) fn recorded(shown: &Progress, scratch: &Path, (unit, num_units): (usi
                     (standing.task, standing.total, standing.of) = (task.clone(), *total, (*unit).to_owned());
                     (standing.done, standing.note) = (0, String::new());
                 }
-                ProgressEvent::Advance { done, note } if is_due => {
+                ProgressEvent::Advance { done, note, .. } if is_due => {
                     (standing.done, standing.note) = (*done, note.clone());
                     standing.at_s = now_s();
                     *written = Some(Instant::now());
@@ -80,7 +85,12 @@ impl Standing {
 
     /// Whether it is worked on now, as far as one can see.
     pub fn is_fresh(&self) -> bool {
-        now_s() - self.at_s < FRESH_S
+        now_s() - self.at_s < FRESH_S && !self.is_gone()
+    }
+
+    /// Whether its process is known to have ended.
+    fn is_gone(&self) -> bool {
+        self.process.as_ref().and_then(|process| process.runs(&Process::this())) == Some(false)
     }
 
     /// For people.
@@ -89,9 +99,11 @@ impl Standing {
         let unit =
             if self.num_units > 1 { format!(", part {} of {}", self.unit + 1, self.num_units) } else { String::new() };
         let note = if self.note.is_empty() { String::new() } else { format!(", {}", self.note) };
-        let heard = match self.is_fresh() {
-            true => "at work".to_owned(),
-            false => format!("not heard of for {}", crate::buying::span((now_s() - self.at_s).max(0.0))),
+        let ago = crate::buying::span((now_s() - self.at_s).max(0.0));
+        let heard = match (self.is_fresh(), self.is_gone()) {
+            (true, _) => "at work".to_owned(),
+            (false, true) => format!("its process ended {ago} ago or later"),
+            (false, false) => format!("not heard of for {ago}"),
         };
         format!("{}: {}{of} {}{unit}{note}; {heard}", self.task, self.done, self.of)
     }
@@ -154,6 +166,11 @@ mod tests {
         let seen = Unfinished::of(&dir);
         assert_eq!((seen.begun[0].done, seen.begun[0].total), (120, 400));
         assert!(seen.told().contains("train: 120 of 400 steps, loss 0.41; at work"), "{}", seen.told());
+        let mut ended = std::process::Command::new("true").spawn().expect("a process");
+        let process = Some(Process { pid: ended.id(), ..Process::this() });
+        ended.wait().expect("its end");
+        let killed = Standing { process, ..seen.begun[0].clone() };
+        assert!(!killed.told().contains("at work") && killed.told().contains("its process ended"), "{}", killed.told());
         let old = Standing { at_s: 1.0, ..seen.begun[0].clone() };
         assert!(old.told().contains("not heard of for"), "{}", old.told());
         fs::write(scratch.join(FILE), "{").expect("a broken file");

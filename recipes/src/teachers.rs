@@ -7,10 +7,11 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use distill_chat::Chat;
-use distill_dataset::{Keyed, Store, read_regular_text};
+use distill_dataset::{Keyed, Store, open_regular};
 use distill_teacher::{Api, ApiKey, Complete, HttpTeacher, Identity, Probed, Render, Tokenizer};
 use distill_teacher_local::{Limits, LocalTeacher, Placement, Precision, plan_cache};
 use std::{
+    io::Read,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -117,7 +118,8 @@ impl Teacher {
         Ok(())
     }
 
-    /// Gets it ready to answer with at most `max_new_tokens`. Servers that were launched for it are found in `store`.
+    /// Gets it ready to answer with at most `max_new_tokens`, as one of `world` processes that ask it. Servers that were launched
+    /// for it are found in `store`.
     ///
     /// # Errors
     /// When the checkpoint is damaged, the device is not there, or a key is missing.
@@ -127,6 +129,7 @@ impl Teacher {
         max_new_tokens: u32,
         store: Option<&Store>,
         secrets: Secrets<'_>,
+        world: usize,
     ) -> Result<Box<dyn Complete>> {
         match &self.kind {
             Kind::Local(dir, precision) => {
@@ -135,7 +138,7 @@ impl Teacher {
             }
             Kind::Http(known) => {
                 let config = &known.0;
-                let mut teacher = self.endpoint(config, store, secrets)?;
+                let mut teacher = self.endpoint(config, store, secrets, world)?;
                 if config.endpoint.probes() {
                     teacher = self.looked_at(teacher, store)?;
                 }
@@ -145,14 +148,28 @@ impl Teacher {
     }
 
     /// A client of its endpoints, with their keys.
-    fn endpoint(&self, config: &HttpConfig, store: Option<&Store>, secrets: Secrets<'_>) -> Result<HttpTeacher> {
+    fn endpoint(
+        &self,
+        config: &HttpConfig,
+        store: Option<&Store>,
+        secrets: Secrets<'_>,
+        world: usize,
+    ) -> Result<HttpTeacher> {
         let own = own_key(config, secrets)?;
         let render = config.chat.as_ref().map(|dir| load_chat(dir).map(render));
-        let mut endpoint = config.endpoint.clone();
+        let mut endpoint = config.endpoint.among(world);
+        let mut registry = None;
         if let (Some(store), Some(launched)) = (store, &config.launch) {
-            endpoint.endpoints = launch::endpoints(&launch::registry(store, self, launched))?;
+            let dir = launch::registry(store, self, launched);
+            endpoint.endpoints = launch::endpoints(&dir)?;
+            registry = Some(dir);
         }
         let mut teacher = HttpTeacher::new(endpoint, own, render.transpose()?)?;
+        if let Some(dir) = registry {
+            // A week is longer than a job: who is registered is read again while they are asked.
+            teacher =
+                teacher.with_registry(Arc::new(move || launch::endpoints(&dir).map_err(|error| format!("{error:#}"))));
+        }
         for name in config.endpoint.places().iter().filter_map(|place| place.api_key_env.as_ref()) {
             teacher = teacher.with_key(name, &key(name, secrets)?);
         }
@@ -186,7 +203,7 @@ impl Teacher {
                 "expected a teacher behind an endpoint, found a checkpoint\nhint: it is looked at when it is opened"
             )
         };
-        let teacher = self.endpoint(&known.0, Some(store), secrets)?;
+        let teacher = self.endpoint(&known.0, Some(store), secrets, 1)?;
         Ok(teacher.probe()?)
     }
 }
@@ -214,14 +231,18 @@ pub(crate) fn own_key(config: &HttpConfig, secrets: Secrets<'_>) -> Result<Optio
 fn key_in(path: &Path) -> Result<ApiKey> {
     const MOST_BYTES: u64 = 1 << 16;
     let at = path.display();
-    let mode =
-        std::fs::metadata(path).with_context(|| format!("`api-key-file`: cannot read {at}"))?.permissions().mode();
+    let unread = || format!("`api-key-file`: cannot read {at}");
+    // Of the file that is read, which may be another by now than the one at this path.
+    let file = open_regular(path).with_context(unread)?;
+    let mode = file.metadata().with_context(unread)?.permissions().mode();
     ensure!(
         mode & 0o077 == 0,
         "`api-key-file`: expected a file that only you may read (mode 600), found mode {:o} of {at}\nhint: chmod 600 {at}",
         mode & 0o777
     );
-    let text = read_regular_text(path, MOST_BYTES).with_context(|| format!("`api-key-file`: cannot read {at}"))?;
+    let mut text = String::new();
+    let length = file.take(MOST_BYTES + 1).read_to_string(&mut text).with_context(unread)? as u64;
+    ensure!(length <= MOST_BYTES, "`api-key-file`: expected at most {MOST_BYTES} bytes, found more in {at}");
     ensure!(!text.trim().is_empty(), "`api-key-file`: expected a key, found nothing in {at}");
     Ok(ApiKey::new(text))
 }
@@ -282,6 +303,27 @@ mod tests {
         Teacher::of(&recipe.sources[0].teacher, &Outside::read(Path::new("no-store")))
             .expect("a teacher")
             .expect("an endpoint")
+    }
+
+    #[test]
+    fn a_key_file_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("key");
+        std::fs::write(&path, "sk-secret-0123456789\n").expect("a file");
+        let with_mode = |mode: u32| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+            key_in(&path).map_err(|error| error.to_string())
+        };
+        for mode in [0o644, 0o640, 0o604] {
+            let error = with_mode(mode).expect_err("others may read it");
+            assert!(
+                error.contains("mode 600") && error.contains("chmod 600") && !error.contains("sk-secret"),
+                "{error}"
+            );
+        }
+        assert!(with_mode(0o600).is_ok());
+        std::fs::write(&path, " \n").expect("a file");
+        assert!(with_mode(0o600).expect_err("nothing in it").contains("found nothing"));
     }
 
     #[test]

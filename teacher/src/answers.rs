@@ -7,7 +7,8 @@ use crate::{
     partial::{Spooled, assemble, merge},
 };
 use distill_dataset::{
-    Cancel, Context, DatasetError, Digest, Entry, Journal, Liveness, Owner, Reservations, Reserve, Spool, Trace,
+    Cancel, Context, DatasetError, Digest, Entry, Journal, Liveness, Owner, Process, Reservations, Reserve, Spool,
+    Trace,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -78,6 +79,11 @@ pub const UNKNOWN: &str = "unknown";
 
 fn unanswered_key(id: &str) -> String {
     format!("{id}/unanswered")
+}
+
+/// What getting ready costs is charged to no sample.
+fn opening_key(dataset: &str) -> String {
+    format!("opening/{dataset}")
 }
 
 fn model_key(identity: &str) -> String {
@@ -213,7 +219,7 @@ impl Answers {
                 let owner = reservations.owner();
                 (owner.id().to_owned(), owner.describe(owner.id()))
             }
-            None => (String::new(), format!("process {}", std::process::id())),
+            None => (String::new(), Process::this().to_string()),
         }
     }
 
@@ -245,14 +251,20 @@ impl Answers {
         done.map(Some)
     }
 
-    /// What all attempts at some samples cost, by the opening that made them: those that are charged, and those that
+    /// What all attempts at some samples of a dataset cost, and getting its teacher ready, by the opening that made them: those that are charged, and those that
     /// were on their way when a process was killed. A stop that was asked for ends it early.
-    pub(crate) fn spent(&self, asks: Asks<'_>, cancel: &Cancel) -> Result<BTreeMap<String, Cost>, DatasetError> {
+    pub(crate) fn spent(
+        &self,
+        dataset: &str,
+        asks: Asks<'_>,
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<String, Cost>, DatasetError> {
         let mut spent: BTreeMap<String, Cost> = BTreeMap::new();
         let mut add = |number: &str, cost: &Cost| {
             let opening = number.split('-').next().unwrap_or_default();
             spent.entry(opening.to_owned()).or_default().add(cost);
         };
+        self.last_charges(&opening_key(dataset))?.iter().for_each(|charge| add(&charge.number, &charge.cost));
         for ask in asks {
             if cancel.is_cancelled() {
                 break;
@@ -436,6 +448,18 @@ impl Answers {
     pub fn charge(&self, sample: &str, number: String, cost: Cost, wasted: bool) -> Result<(), DatasetError> {
         let mut journal = self.charges.write().unwrap_or_else(PoisonError::into_inner);
         journal.append_more(&Charge { sample: sample.to_owned(), number, wasted, cost })
+    }
+
+    /// Keeps what getting a teacher ready took, on the account of the dataset that it was opened for; once for each opening.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the journal cannot be read.
+    pub(crate) fn charge_opening(&self, dataset: &str, cost: Cost) -> Result<(), DatasetError> {
+        let (sample, number) = (opening_key(dataset), format!("{}-looks", self.opening()));
+        if cost == Cost::default() || self.entries(&sample)?.iter().any(|charge| charge.number == number) {
+            return Ok(());
+        }
+        self.charge(&sample, number, cost, true)
     }
 
     /// Takes over an answer that an older version paid for, with what it cost. What was asked is recorded, but for the names

@@ -101,6 +101,11 @@ pub trait Queue {
     /// Takes note that what arrived of an answer is not to be gone on from.
     fn discard(&mut self, _id: u64) {}
 
+    /// Whether a limit of time is reached: nothing more is to be sent, and what is in flight is all that is waited for.
+    fn is_over(&mut self) -> bool {
+        false
+    }
+
     /// Takes a remark for people, such as how long an endpoint has been away; an empty one takes it back.
     fn say(&mut self, _remark: &str) {}
 
@@ -126,6 +131,11 @@ pub trait Complete: Sync {
     /// The most tokens that one attempt at a request may generate: reserved before it is sent.
     fn most_tokens(&self, request: &Request) -> u64 {
         u64::from(request.left())
+    }
+
+    /// What getting ready took of it, before anything was asked.
+    fn opening_cost(&self) -> Cost {
+        Cost::default()
     }
 
     /// The most that one attempt at a request may cost in that currency: reserved before it is sent.

@@ -58,7 +58,7 @@ pub use complete::{Complete, Completion, Queue, Request, TeacherError};
 pub use http::fuzzing;
 pub use http::{
     Api, ApiKey, Continuation, Decode, Encode, EndpointConfig, HttpTeacher, HttpTeacherConfig, Omit, Price, Probed,
-    Render, RenderPrompt, TextCount, Tokenizer,
+    Registry, Render, RenderPrompt, TextCount, Tokenizer,
 };
 pub use identity::{Identity, Variant};
 pub use ledger::{Budget, Charge, Charges, Cost, Exceeded, Ledger, Most};

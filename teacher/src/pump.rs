@@ -16,10 +16,12 @@ use crate::{
     writer::{self, Ack, Attempt, Charged, End, Job},
 };
 use distill_dataset::{Context, DatasetError, Interrupted};
+use serde_json::Value;
 use std::{
     collections::{HashMap, VecDeque},
     ops::ControlFlow,
     sync::{
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, channel, sync_channel},
     },
@@ -35,8 +37,6 @@ const MOST_PENDING: (usize, usize) = (1024, 64 << 20);
 const MOST_REFUSALS: usize = 16;
 /// How long one waits for the other threads before looking at cancellation again.
 const TICK: Duration = Duration::from_millis(50);
-/// How often others are shown how it stands.
-const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// What came of an order.
 #[derive(Debug, Default)]
@@ -113,6 +113,7 @@ pub fn pump(
     teacher.check_budget(&order.budget).map_err(PumpError::Money)?;
     let identity = teacher.identity();
     let model = answers.model(&identity)?;
+    answers.charge_opening(&order.dataset, teacher.opening_cost())?;
     let purse = Purse::open(order, answers, teacher.gpus(), &context.cancel)?;
     let own = purse.own();
     let ended = AtomicBool::new(false);
@@ -142,6 +143,8 @@ pub fn pump(
             gauge: Gauge::new(Instant::now()),
             seen: Seen { begun_with: tally.done, ..Seen::default() },
             seen_at: None,
+            begun: Instant::now(),
+            fields: None,
             jobs,
             acks,
             pending: (0, 0),
@@ -240,6 +243,9 @@ struct Pump<'a, 'o> {
     /// What is seen from outside, and when it was told last.
     seen: Seen,
     seen_at: Option<Instant>,
+    begun: Instant,
+    /// What was told last, for programs.
+    fields: Option<Arc<Value>>,
     jobs: SyncSender<Job>,
     acks: Receiver<Ack>,
     /// Jobs that are not acknowledged, and their bytes.
@@ -283,68 +289,13 @@ impl Pump<'_, '_> {
         }
     }
 
-    fn tell(&mut self) {
-        self.show();
-        let spent = self.spent();
-        let mut notes = vec![self.gauge.told((self.in_flight.len(), self.seen.cut()), &spent, &self.order.budget)];
-        if !self.remark.is_empty() {
-            notes.push(self.remark.clone());
-        }
-        let counts = [
-            (self.seen.retries, "tried again"),
-            (self.tally.unanswered, "cannot be had"),
-            (self.tally.failed, "failed"),
-        ];
-        for (count, what) in counts {
-            if count > 0 {
-                notes.push(format!("{count} {what}"));
-            }
-        }
-        self.context.progress.advance(self.tally.done, notes.join(", "));
-    }
-
-    /// What was spent on the dataset, by anybody.
-    fn spent(&self) -> Cost {
-        let mut spent = self.wallet.others();
-        spent.add(self.ledger.spent());
-        spent
-    }
-
-    /// Shows others how it stands, now and then.
-    fn show(&mut self) {
-        if self.seen_at.is_some_and(|at| at.elapsed() < SHOW_EVERY) {
-            return;
-        }
-        self.seen_at = Some(Instant::now());
-        let (tokens_per_s, prompt_tokens_per_s) = self.gauge.rates();
-        let seen = Seen {
-            done: self.tally.done,
-            total: self.tally.total,
-            in_flight: self.in_flight.len() as u64,
-            tokens_per_s,
-            prompt_tokens_per_s,
-            unanswered: self.tally.unanswered,
-            failed: self.tally.failed,
-            remark: self.remark.clone(),
-            ..self.seen.clone()
-        };
-        self.wallet.see(seen.with_costs(self.spent(), &self.order.budget));
-    }
-
-    /// Counts tokens that arrived, and tells people now and then.
-    fn count(&mut self, arrived: u64) {
-        if self.gauge.take(arrived, Instant::now()) {
-            self.tell();
-        }
-    }
-
     fn is_stopping(&self) -> bool {
         self.stop.is_some() || self.context.cancel.is_cancelled()
     }
 
     /// The next sample; waits for it only while nothing is in flight.
     fn pull(&mut self) -> Option<Ask> {
-        while !self.is_stopping() {
+        while !self.is_stopping() && !self.is_over() {
             let idle = self.in_flight.is_empty();
             if self.pending.0 >= MOST_PENDING.0 || self.pending.1 >= MOST_PENDING.1 {
                 if !idle {
@@ -399,26 +350,28 @@ impl Pump<'_, '_> {
     /// cheaper than reserved, the asking ends.
     fn affords(&mut self, most: Most) -> bool {
         let idle = self.in_flight.is_empty();
-        let limit = match self.wallet.over() {
-            Some(limit) => limit,
-            None => loop {
-                let Err(need) = self.ledger.reserve(most) else { return true };
-                match self.wallet.more(need, idle) {
-                    More::Granted(granted) => self.ledger.grant(granted),
-                    More::Asked => return false,
-                    More::Denied(limit) => break limit,
-                    More::Broken(error) => {
-                        self.stop = Some(error.into());
-                        return false;
-                    }
+        let limit = loop {
+            let Err(need) = self.ledger.reserve(most) else { return true };
+            match self.wallet.more(need, idle) {
+                More::Granted(granted) => self.ledger.grant(granted),
+                More::Asked => return false,
+                More::Denied(limit) => break limit,
+                More::Broken(error) => {
+                    self.stop = Some(error.into());
+                    return false;
                 }
-            },
+            }
         };
         if idle {
-            let Pumped { done, total, .. } = self.tally;
-            self.stop.get_or_insert(PumpError::Budget { limit, done, total });
+            self.end_by(limit);
         }
         false
+    }
+
+    /// Ends the asking by a budget.
+    fn end_by(&mut self, limit: Exceeded) {
+        let Pumped { done, total, .. } = self.tally;
+        self.stop.get_or_insert(PumpError::Budget { limit, done, total });
     }
 
     fn keep_attempt(&mut self, attempt: Attempt) {
@@ -504,6 +457,14 @@ impl Queue for Pump<'_, '_> {
 
     fn model(&self) -> Option<String> {
         self.model.clone()
+    }
+
+    fn is_over(&mut self) -> bool {
+        let limit = self.wallet.over();
+        if let Some(limit) = limit {
+            self.end_by(limit);
+        }
+        limit.is_some()
     }
 
     fn deliver(&mut self, id: u64, outcome: Result<Completion, TeacherError>) -> ControlFlow<()> {
@@ -595,6 +556,8 @@ impl Queue for Pump<'_, '_> {
         self.tell();
     }
 }
+
+mod told;
 
 #[cfg(test)]
 mod tests;

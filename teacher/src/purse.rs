@@ -13,7 +13,7 @@
 //! recipe says are behind the teacher.
 
 use crate::{Answers, Asks, Budget, Cost, Exceeded, Most, Order, Seen};
-use distill_dataset::{Cancel, Currency, DatasetError, entries, read_regular, write_whole};
+use distill_dataset::{Cancel, Currency, DatasetError, Process, entries, read_regular, write_whole};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -41,6 +41,8 @@ pub struct Buyer {
     pub owner: String,
     /// It, in words.
     pub process: String,
+    /// The same, as one finds out whether it runs.
+    pub at: Option<Process>,
     /// What it buys for: run and stage.
     pub label: String,
     /// Since when it has bought, in seconds since 1970.
@@ -55,6 +57,13 @@ pub struct Buyer {
     pub spent: Option<Cost>,
     /// How it stands.
     pub seen: Seen,
+}
+
+impl Buyer {
+    /// Whether its process is known to have ended: one on another machine is not.
+    pub fn is_gone(&self) -> bool {
+        self.at.as_ref().and_then(|process| process.runs(&Process::this())) == Some(false)
+    }
 }
 
 /// All who bought a dataset, by their openings.
@@ -84,6 +93,7 @@ pub fn hours(buyers: impl IntoIterator<Item = (f64, f64)>) -> f64 {
 pub(crate) struct Purse<'a, 'o> {
     answers: &'a Answers,
     dir: PathBuf,
+    dataset: String,
     name: String,
     budget: Budget,
     gpus: f64,
@@ -112,11 +122,13 @@ impl<'a, 'o> Purse<'a, 'o> {
         let before = buyers(&dir).map_err(DatasetError::io("read", &dir))?.remove(&opening);
         let from_s = before.map_or(now, |before| before.from_s);
         let currency = order.budget.currency();
-        let me = Buyer { owner, process, label, from_s, until_s: now, currency, ..Buyer::default() };
+        let at = Some(Process::this());
+        let me = Buyer { owner, process, at, label, from_s, until_s: now, currency, ..Buyer::default() };
         let (name, budget, all) = (format!("budget/{}", order.dataset), order.budget, order.all);
-        let mut purse = Purse { answers, dir, name, budget, gpus, all, known: BTreeMap::new(), opening, me };
+        let dataset = order.dataset.clone();
+        let mut purse = Purse { answers, dir, dataset, name, budget, gpus, all, known: BTreeMap::new(), opening, me };
         if budget.counts_costs() {
-            purse.known = answers.spent((purse.all)(), cancel)?;
+            purse.known = answers.spent(&purse.dataset, (purse.all)(), cancel)?;
             purse.me.granted = Most::of(&purse.own(), currency);
         } else {
             purse.me.granted = Most::ALL;
@@ -153,7 +165,7 @@ impl<'a, 'o> Purse<'a, 'o> {
         if dead {
             self.answers.refresh()?;
             self.answers.refresh_partial()?;
-            self.known = self.answers.spent((self.all)(), cancel)?;
+            self.known = self.answers.spent(&self.dataset, (self.all)(), cancel)?;
         }
         let mut total = Cost::default();
         for (opening, buyer) in &others {

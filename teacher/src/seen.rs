@@ -33,6 +33,8 @@ pub struct Seen {
     pub tokens_per_s: f64,
     /// Tokens a second of prompts that were answered over the last seconds.
     pub prompt_tokens_per_s: f64,
+    /// Seconds until all are there, at the pace of this run; none before something was had.
+    pub eta_s: Option<f64>,
     /// Answers of this run by why they ended.
     pub ends: BTreeMap<String, u64>,
     /// Answers of this run by the power of two, in tokens, that they are below.
@@ -59,10 +61,16 @@ pub struct EndpointSeen {
     pub in_flight: u64,
     /// As many as it takes now.
     pub limit: u64,
-    /// `there`, `away` or `closed`.
+    /// `there`, `away`, `closed` or `left`: its registration is gone.
     pub state: String,
-    /// Why it is away or closed.
+    /// Why it is not there.
     pub why: String,
+    /// Requests that it works on, whoever sent them, where it tells.
+    pub running: Option<f64>,
+    /// Requests that wait there, likewise.
+    pub waiting: Option<f64>,
+    /// Share of its cache that is used, 0 to 1, likewise.
+    pub cache: Option<f64>,
 }
 
 impl Seen {

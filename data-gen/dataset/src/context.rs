@@ -1,5 +1,6 @@
 //! What a stage is handed besides its inputs: scratch space, cancellation, progress, rank.
 
+use serde_json::Value;
 use std::{
     path::PathBuf,
     sync::{
@@ -55,6 +56,8 @@ pub enum ProgressEvent {
         done: u64,
         /// A short remark.
         note: String,
+        /// The same and more for programs, where there is something.
+        fields: Option<Arc<Value>>,
     },
     /// The task is over.
     End,
@@ -84,7 +87,12 @@ impl Progress {
 
     /// Says how far the task is.
     pub fn advance(&self, done: u64, note: impl Into<String>) {
-        (self.0)(ProgressEvent::Advance { done, note: note.into() });
+        self.advance_with(done, note, None);
+    }
+
+    /// The same, with `fields` for programs.
+    pub fn advance_with(&self, done: u64, note: impl Into<String>, fields: Option<Arc<Value>>) {
+        (self.0)(ProgressEvent::Advance { done, note: note.into(), fields });
     }
 
     /// Hands on what another progress was told.

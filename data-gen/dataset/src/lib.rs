@@ -61,6 +61,7 @@ pub use manifest::{Input, Manifest, ShardInfo, StageTime, timestamp};
 pub use money::{Amount, Currency, Money};
 pub use normal::{folded_form, normal_form};
 pub use owner::{Liveness, Owner};
+pub use process::Process;
 pub use put::put_if_absent;
 pub use read::{Dataset, Shard};
 pub use record::{

@@ -12,7 +12,7 @@ use std::{fmt, fs};
 
 /// One process, as others find it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Process {
+pub struct Process {
     /// The machine's name, for people.
     pub host: String,
     /// The running kernel: its boot id; empty when unknown.
@@ -27,7 +27,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// This process.
-    pub(crate) fn this() -> Process {
+    pub fn this() -> Process {
         let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         let pid = std::process::id();
@@ -41,12 +41,12 @@ impl Process {
     }
 
     /// Whether both run under one kernel, so that one's locks are seen by the other.
-    pub(crate) fn shares_kernel(&self, other: &Process) -> bool {
+    pub fn shares_kernel(&self, other: &Process) -> bool {
         !self.kernel.is_empty() && self.kernel == other.kernel
     }
 
     /// Whether it runs, seen from `here`; nothing where its number means nothing.
-    pub(crate) fn runs(&self, here: &Process) -> Option<bool> {
+    pub fn runs(&self, here: &Process) -> Option<bool> {
         let known = self.shares_kernel(here) && !self.namespace.is_empty() && self.started != 0;
         if !known || self.namespace != here.namespace {
             return None;

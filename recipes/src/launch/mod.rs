@@ -1,13 +1,13 @@
 //! `distill teacher launch`: a recipe's teacher on a Slurm cluster. From the table `launch` of an endpoint come batch scripts
 //! (`vllm.sbatch`, `sglang.sbatch`, `command.sbatch`, with `common.sh` in front) that start the server, wait until it is
-//! healthy, and then register its URL in the store; a sampling of the recipe asks whatever is registered when it starts.
+//! healthy, and then register its URL in the store; a sampling of the recipe asks whatever is registered while it runs.
 
 use crate::{
     identity::Outside,
     recipe::{Recipe, SourceConfig, TeacherConfig},
     teachers::Teacher,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use distill_dataset::{Cancel, Digest, Store, entries, read_regular, write_whole};
 use distill_teacher::EndpointConfig;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,10 @@ use std::{
 
 /// How often one looks whether a server is registered.
 const POLL: Duration = Duration::from_secs(2);
+/// Tokens of a prompt that a context has room for where nothing is said.
+const PROMPT: u32 = 8192;
+/// Tokens of a prompt that it has to have room for.
+const SHORT_PROMPT: u32 = 1024;
 /// A registration is no longer.
 const MOST_BYTES: u64 = 1 << 16;
 
@@ -56,9 +60,9 @@ pub struct LaunchConfig {
     /// GPUs of each node; 8 for vLLM and SGLang, none for a command where nothing is said.
     #[serde(default)]
     pub gpus_per_node: Option<u32>,
-    /// Longest context, in tokens, prompt included.
-    #[serde(default = "max_model_len")]
-    pub max_model_len: u32,
+    /// Longest context, in tokens, prompt included; room for the longest answer and a prompt of 8,192 where nothing is said.
+    #[serde(default)]
+    pub max_model_len: Option<u32>,
     /// Most requests that the server works on at once.
     #[serde(default = "max_running")]
     pub max_running: u32,
@@ -87,9 +91,6 @@ pub struct LaunchConfig {
 
 fn one() -> u32 {
     1
-}
-fn max_model_len() -> u32 {
-    32768
 }
 /// What open-r1 serves R1 with on 16 H100: more lead to evictions of long answers.
 fn max_running() -> u32 {
@@ -129,7 +130,7 @@ impl LaunchConfig {
         for (key, found) in [
             ("port", u32::from(self.port)),
             ("load-timeout-s", self.load_timeout_s),
-            ("max-model-len", self.max_model_len),
+            ("max-model-len", self.max_model_len.unwrap_or(1)),
             ("max-running", self.max_running),
         ] {
             if found == 0 {
@@ -159,8 +160,37 @@ impl LaunchConfig {
         self.gpus_per_node.unwrap_or(if self.engine == Engine::Command { 0 } else { 8 })
     }
 
-    /// The batch script of one job.
-    fn script(&self, model: &str, name: &str, registry: &Path, log: &Path) -> String {
+    /// The profile of what serves, where there is one.
+    pub(crate) fn host(&self) -> Option<&'static str> {
+        match self.engine {
+            Engine::Vllm => Some("vllm"),
+            Engine::Sglang => Some("sglang"),
+            Engine::Command => None,
+        }
+    }
+
+    /// The longest context for answers of at most `longest` tokens.
+    fn context(&self, longest: u32) -> u32 {
+        self.max_model_len.unwrap_or_else(|| longest.saturating_add(PROMPT))
+    }
+
+    /// Checks that a context holds answers of at most `longest` tokens behind a prompt: servers refuse a request otherwise.
+    ///
+    /// # Errors
+    /// Expected and found, and what to do.
+    pub(crate) fn check_context(&self, longest: u32) -> Result<(), String> {
+        let needed = longest.saturating_add(SHORT_PROMPT);
+        match self.max_model_len {
+            Some(found) if found < needed && self.engine != Engine::Command => Err(format!(
+                "`launch.max-model-len`: expected {needed} at least, for a prompt and `max-new-tokens` = {longest}, found {found}\nhint: leave it out, which is {}, or lower `max-new-tokens`",
+                longest.saturating_add(PROMPT)
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The batch script of one job, for answers of at most `longest` tokens.
+    fn script(&self, (model, longest): (&str, u32), name: &str, registry: &Path, log: &Path) -> String {
         let template = match self.engine {
             Engine::Vllm => include_str!("vllm.sbatch"),
             Engine::Sglang => include_str!("sglang.sbatch"),
@@ -190,7 +220,7 @@ impl LaunchConfig {
             ("load_timeout_s", self.load_timeout_s.to_string()),
             ("weights", quoted(self.weights.as_deref().unwrap_or(model))),
             ("gpus_per_node", self.gpus().to_string()),
-            ("max_model_len", self.max_model_len.to_string()),
+            ("max_model_len", self.context(longest).to_string()),
             ("max_running", self.max_running.to_string()),
             ("extra", words(&self.extra)),
             ("command", words(&self.command)),
@@ -281,18 +311,24 @@ pub fn registered(dir: &Path) -> Result<Vec<Registered>> {
     Ok(found)
 }
 
-/// The endpoints that are registered for a source's teacher.
+/// The endpoints that are registered for a source's teacher; none where jobs were launched that are not there yet, or again.
 ///
 /// # Errors
-/// When there are none, or the folder cannot be read.
+/// When there are none and nothing was launched, or the folder cannot be read.
 pub fn endpoints(dir: &Path) -> Result<Vec<EndpointConfig>> {
     let found = registered(dir)?;
     ensure!(
-        !found.is_empty(),
+        !found.is_empty() || was_launched(dir)?,
         "expected a registered server of this teacher in {}, found none\nhint: `distill teacher launch RECIPE` starts one; a job that ended has taken its server with it",
         dir.display()
     );
     Ok(found.into_iter().map(|server| EndpointConfig { url: server.url, ..EndpointConfig::default() }).collect())
+}
+
+/// Whether jobs were submitted for the servers that register there.
+fn was_launched(dir: &Path) -> Result<bool> {
+    let all = entries(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    Ok(all.iter().any(|path| path.extension().is_some_and(|extension| extension == "sbatch")))
 }
 
 /// Starts the teachers of a recipe, or says how: `told` takes what people read.
@@ -311,12 +347,15 @@ pub fn launch(
     for (index, source) in recipe.sources.iter().enumerate() {
         let Some((config, model)) = config_of(source) else { continue };
         any = true;
+        let evaluated = recipe.evaluation.as_ref().map_or(0, |evaluation| evaluation.max_new_tokens);
+        let longest = source.sampling.as_ref().map_or(0, |sampling| sampling.max_new_tokens).max(evaluated);
+        config.check_context(longest).map_err(|message| anyhow!("`sources.{index}.teacher.http`: {message}"))?;
         let teacher = Teacher::of(&source.teacher, &outside)?.context("expected a teacher that is an endpoint")?;
         let root = std::path::absolute(store.root()).context("cannot tell where the store is")?;
         let dir = registry(&Store::new(&root), &teacher, config);
         let log = dir.join("log");
         let name = format!("distill-{}-{}", recipe.name, index + 1);
-        let script = config.script(model, &name, &dir, &log);
+        let script = config.script((model, longest), &name, &dir, &log);
         if dry_run {
             told(&script)?;
             continue;
@@ -414,7 +453,7 @@ mod tests {
     }
 
     fn script(config: &LaunchConfig) -> String {
-        config.script("deepseek-ai/DeepSeek-R1", "job", Path::new("/store/it's"), Path::new("/store/100%/log"))
+        config.script(("deepseek-ai/DeepSeek-R1", 32768), "job", Path::new("/store/it's"), Path::new("/store/100%/log"))
     }
 
     #[test]
@@ -437,6 +476,10 @@ mod tests {
                 assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
             }
         }
+        assert!(
+            script(&config("engine = \"vllm\"")).contains("--max-model-len 40960"),
+            "R1's longest answer and a prompt"
+        );
         let sglang = script(&config("engine = \"sglang\"\nnodes = 2\npartition = \"gpu\""));
         for line in
             ["#SBATCH --nodes=2", "#SBATCH --gpus-per-node=8", "#SBATCH --partition='gpu'", "max-running-requests 56"]
@@ -448,6 +491,21 @@ mod tests {
         let command = script(&config("engine = \"command\"\ncommand = [\"serve\", \"{{model}}\"]"));
         assert!(command.contains("'serve' '{{model}}'"), "a value is not looked into");
         assert!(!command.contains("--gpus"), "a command gets GPUs where it asks for some");
+    }
+
+    #[test]
+    fn a_context_without_room_for_prompt_and_answer_is_refused() {
+        for engine in ["vllm", "sglang"] {
+            let said = |found: u32| config(&format!("engine = \"{engine}\"\nmax-model-len = {found}"));
+            let error = said(32768).check_context(32768).expect_err("no room for a prompt");
+            assert!(error.contains("expected 33792 at least") && error.contains("found 32768"), "{error}");
+            assert_eq!(said(33792).check_context(32768), Ok(()));
+            assert_eq!(
+                config(&format!("engine = \"{engine}\"")).check_context(1 << 20),
+                Ok(()),
+                "it follows the answers"
+            );
+        }
     }
 
     #[test]
@@ -480,6 +538,11 @@ mod tests {
         fs::write(dir.path().join(".9.json.tmp"), "{").expect("a file");
         let urls: Vec<String> = endpoints(dir.path()).expect("two").into_iter().map(|place| place.url).collect();
         assert_eq!(urls, ["http://n1:8000/v1", "http://n2:8000/v1"]);
+        fs::remove_file(dir.path().join("7.json")).expect("gone");
+        fs::remove_file(dir.path().join("8.json")).expect("gone");
+        assert!(endpoints(dir.path()).is_err());
+        fs::write(dir.path().join("distill-r1-1.sbatch"), "").expect("a file");
+        assert!(endpoints(dir.path()).expect("jobs that come again are waited for").is_empty());
         fs::write(dir.path().join("10.json"), "not JSON").expect("a file");
         assert!(endpoints(dir.path()).expect_err("damaged").to_string().contains("10.json"));
     }

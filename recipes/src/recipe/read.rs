@@ -334,6 +334,8 @@ pub(super) fn read_teacher(
             };
             let endpoint = decode_checked(http.rest(), &what, diagnostics, check)?;
             let endpoint = HttpTeacherConfig { has_template: chat.is_some(), is_launched, ..endpoint };
+            let served = launch.as_ref().and_then(LaunchConfig::host);
+            let endpoint = served.map_or_else(|| endpoint.clone(), |host| endpoint.clone().served_by(host));
             TeacherConfig::Http(Box::new(HttpConfig { endpoint, api_key_env, api_key_file, launch, chat }))
         }
     };

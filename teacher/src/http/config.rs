@@ -62,7 +62,7 @@ pub enum Omit {
 pub struct EndpointConfig {
     /// Its base, e.g. `http://gpu-1:8000/v1`.
     pub url: String,
-    /// Most requests in flight there.
+    /// Most requests in flight there, by all processes of a run together.
     #[serde(default)]
     pub concurrency: Option<u32>,
     /// Most requests that are sent there in a minute.
@@ -131,13 +131,13 @@ pub struct HttpTeacherConfig {
     /// How it goes on from a part of an answer: `prompt` for completions, else `none` unless something is said.
     #[serde(default)]
     pub continuation: Option<Continuation>,
-    /// Most requests in flight, at each endpoint.
+    /// Most requests in flight, at each endpoint, by all processes of a run together.
     #[serde(default = "concurrency")]
     pub concurrency: u32,
-    /// Most requests that are sent in a minute, to each endpoint.
+    /// Most requests that are sent in a minute, to each endpoint, by all processes of a run together.
     #[serde(default)]
     pub requests_per_minute: Option<u32>,
-    /// Most tokens, of prompts and answers, that are asked in a minute of each endpoint.
+    /// Most tokens, of prompts and answers, that are asked in a minute of each endpoint, by all processes of a run together.
     #[serde(default)]
     pub tokens_per_minute: Option<u64>,
     /// How often a request is tried again.
@@ -369,8 +369,13 @@ impl HttpTeacherConfig {
     pub fn places(&self) -> Vec<EndpointConfig> {
         let one = EndpointConfig { url: self.url.clone(), ..EndpointConfig::default() };
         let places = if self.endpoints.is_empty() { std::slice::from_ref(&one) } else { &self.endpoints };
+        places.iter().map(|place| self.place(place)).collect()
+    }
+
+    /// An endpoint with everything said of it.
+    pub(super) fn place(&self, place: &EndpointConfig) -> EndpointConfig {
         let ours = Price::said(self.price, self.usd_per_million_tokens);
-        let whole = |place: &EndpointConfig| EndpointConfig {
+        EndpointConfig {
             url: place.url.trim_end_matches('/').to_owned(),
             concurrency: place.concurrency.or(Some(self.concurrency)),
             requests_per_minute: place.requests_per_minute.or(self.requests_per_minute),
@@ -378,8 +383,40 @@ impl HttpTeacherConfig {
             api_key_env: place.api_key_env.clone(),
             usd_per_million_tokens: None,
             price: Price::said(place.price, place.usd_per_million_tokens).or(ours),
-        };
-        places.iter().map(whole).collect()
+        }
+    }
+
+    /// As one of `world` processes keeps it that ask at the same time: of every endpoint's limits each has its part, and one
+    /// request at least.
+    pub fn among(&self, world: usize) -> HttpTeacherConfig {
+        let part = |limit: u64| (limit / world.max(1) as u64).max(1);
+        let short = |limit: u32| u32::try_from(part(u64::from(limit))).unwrap_or(limit);
+        let endpoints = self.endpoints.iter().map(|place| EndpointConfig {
+            concurrency: place.concurrency.map(short),
+            requests_per_minute: place.requests_per_minute.map(short),
+            tokens_per_minute: place.tokens_per_minute.map(part),
+            ..place.clone()
+        });
+        HttpTeacherConfig {
+            endpoints: endpoints.collect(),
+            concurrency: short(self.concurrency),
+            requests_per_minute: self.requests_per_minute.map(short),
+            tokens_per_minute: self.tokens_per_minute.map(part),
+            ..self.clone()
+        }
+    }
+
+    /// As it is served by `host`, where none is named: the call stays what it is without one, and with it who answers.
+    pub fn served_by(self, host: &str) -> HttpTeacherConfig {
+        match self.host {
+            Some(_) => self,
+            None => HttpTeacherConfig { api: Some(self.api()), host: Some(host.to_owned()), ..self },
+        }
+    }
+
+    /// Whether its host completes prompts that could be rendered here, and it is asked by chats: its own template counts.
+    pub fn could_complete(&self) -> bool {
+        self.api() == Api::Chat && HttpTeacherConfig { api: None, ..self.clone() }.api() == Api::Completions
     }
 
     /// Name, revision and grammar. Not where it stands: a model may move. Names the folder of its answers as well, so that
@@ -451,6 +488,29 @@ fn without_secrets(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_share_the_limits_of_every_endpoint() {
+        let text = r#"{"model": "m", "concurrency": 64, "requests-per-minute": 61, "tokens-per-minute": 10,
+            "endpoints": [{"url": "http://a/v1", "concurrency": 2}, {"url": "http://b/v1"}]}"#;
+        let config: HttpTeacherConfig = serde_json::from_str(text).expect("a configuration");
+        let limits = |config: &HttpTeacherConfig| {
+            let all = config.places().into_iter();
+            all.map(|it| (it.concurrency, it.requests_per_minute, it.tokens_per_minute)).collect::<Vec<_>>()
+        };
+        assert_eq!(limits(&config.among(4)), [(Some(1), Some(15), Some(2)), (Some(16), Some(15), Some(2))]);
+        assert_eq!(config.among(1), config);
+        assert_eq!(config.asked(None), config.among(4).asked(None), "who answers is the same");
+    }
+
+    #[test]
+    fn a_host_that_is_implied_changes_nobody() {
+        let text = r#"{"model": "deepseek-ai/DeepSeek-R1", "url": "http://a/v1"}"#;
+        let config: HttpTeacherConfig = serde_json::from_str(text).expect("a configuration");
+        let served = config.clone().served_by("vllm");
+        assert_eq!(served.asked(None), config.asked(None), "what was paid for would be bought anew");
+        assert!(served.continues_by() != Continuation::None && served.could_complete() && served.check().is_ok());
+    }
 
     #[test]
     fn a_url_with_a_secret_is_refused_and_not_repeated() {

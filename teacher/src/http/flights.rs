@@ -2,18 +2,21 @@
 //! asked for.
 //!
 //! Four things are kept apart. A request that cannot be answered is delivered as such. One that the server breaks on, or
-//! whose answer breaks off, is tried again so many times. An endpoint that is away (nobody listens, 502, 503, 504, 429)
-//! costs no request a try: another one takes it, and where there is none, it is waited for, however long. An endpoint that
-//! refuses every request (401, 402, 403, 404), or answers as another than before, is asked nothing more; where it is the
-//! last, that ends the asking, and what is in flight comes to its end first.
+//! whose answer breaks off, is tried again so many times; a server that breaks is asked how it is first (`health.rs`). An
+//! endpoint that is away (nobody listens, 502, 503, 504, 429; 403 and 404 where it answered before) costs no request a try:
+//! another one takes it, and where there is none, it is waited for, however long. An endpoint that refuses every request
+//! (401, 402), was never there (403, 404), or answers as another than before, is asked nothing more; where it is the last,
+//! that ends the asking, and what is in flight comes to its end first.
 
 use super::{
     HttpTeacher,
     body::Live,
     expected::Expected,
+    health::{Doubt, Health},
     metrics::{self, Told},
     pace::{Failure, MAX_PAUSE},
     prompt_estimate,
+    registry::Listing,
     response::{Attempt, Ending, INCOMPLETE},
     route::{Room, Route, choose},
 };
@@ -39,22 +42,26 @@ const SPOOL_EVERY: Duration = Duration::from_millis(250);
 const PROGRESS: u64 = 64;
 /// Tokens by which a limit is lowered where a context has no room for a part by a few: cut anywhere, text has other tokens.
 const SEAM: u32 = 64;
+/// A wait for the limits of a minute is said from here on.
+const LONG_WAIT: Duration = Duration::from_secs(2);
 /// So many tries tell, at the very start, that nobody is there.
-const FIRST_TRIES: u32 = 3;
+pub(super) const FIRST_TRIES: u32 = 3;
 
 /// A request and how often it was tried.
-struct Work {
-    request: Request,
+pub(super) struct Work {
+    pub(super) request: Request,
     /// Digest of its prompt: requests that share it go to one endpoint.
     prompt: u64,
     /// Tries that count against it.
-    tries: u32,
+    pub(super) tries: u32,
     /// Tries that an endpoint was away for.
-    missed: u32,
+    pub(super) missed: u32,
     /// The endpoint that it failed at last.
     failed_at: Option<usize>,
     /// Whether its limit was lowered, to fit into a context.
     is_lowered: bool,
+    /// Whether it is not known yet what it failed by.
+    pub(super) doubt: Option<Doubt>,
 }
 
 impl Work {
@@ -63,7 +70,15 @@ impl Work {
         for message in &request.messages {
             prompt.field(message.role.as_str()).field(&message.content);
         }
-        Work { request, prompt: prompt.finish_u64(), tries: 0, missed: 0, failed_at: None, is_lowered: false }
+        Work {
+            request,
+            prompt: prompt.finish_u64(),
+            tries: 0,
+            missed: 0,
+            failed_at: None,
+            is_lowered: false,
+            doubt: None,
+        }
     }
 }
 
@@ -81,19 +96,25 @@ struct Flight {
     spooled: Instant,
 }
 
-struct Flights<'a> {
-    teacher: &'a HttpTeacher,
-    routes: Vec<Route<'a>>,
+pub(super) struct Flights<'a> {
+    pub(super) teacher: &'a HttpTeacher,
+    pub(super) routes: Vec<Route>,
     now: FuturesUnordered<LocalBoxFuture<'a, Landing>>,
     in_air: HashMap<u64, Flight>,
     /// To be tried again, not before then.
-    waiting: VecDeque<(Work, Instant)>,
+    pub(super) waiting: VecDeque<(Work, Instant)>,
+    /// Questions how an endpoint is.
+    pub(super) checks: FuturesUnordered<LocalBoxFuture<'a, (usize, Health)>>,
+    /// The servers that are registered.
+    pub(super) listing: Listing<'a>,
     /// Looks at the routes' metrics, and when the next are due.
     looks: FuturesUnordered<LocalBoxFuture<'a, (usize, Told)>>,
     next_look: Instant,
     /// What answers have in common, at all endpoints.
     expected: Expected,
-    fatal: Option<TeacherError>,
+    pub(super) fatal: Option<TeacherError>,
+    /// Whether more might be sent if an endpoint had room.
+    is_held: bool,
     remarked: Option<Instant>,
     shown: Option<Instant>,
 }
@@ -102,23 +123,27 @@ struct Flights<'a> {
 pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError> {
     let mut flights = Flights {
         teacher,
-        routes: teacher.endpoints.iter().map(Route::new).collect(),
+        routes: teacher.endpoints.iter().cloned().map(Route::new).collect(),
         now: FuturesUnordered::new(),
         in_air: HashMap::new(),
         waiting: VecDeque::new(),
+        checks: FuturesUnordered::new(),
+        listing: Listing::default(),
         looks: FuturesUnordered::new(),
         next_look: Instant::now() + metrics::EVERY,
         expected: Expected::of(queue.model()),
         fatal: None,
+        is_held: false,
         remarked: None,
         shown: None,
     };
     flights.routes.iter_mut().for_each(|route| route.expected = flights.expected.at_an_endpoint());
     let (mut deadline, mut tick) = (None, FIRST_TICK);
     loop {
-        let stopping = flights.fatal.is_some() || cancel.is_cancelled();
+        let stopping = flights.fatal.is_some() || cancel.is_cancelled() || queue.is_over();
         let before = flights.now.len();
         let exhausted = !stopping && flights.dispatch(queue);
+        flights.is_held = !stopping && !exhausted;
         tick = match (exhausted, flights.now.len() > before) {
             (true, true) => FIRST_TICK,
             (true, false) => (2 * tick).min(TICK),
@@ -143,10 +168,22 @@ pub(super) async fn fly(teacher: &HttpTeacher, queue: &mut dyn Queue, cancel: &C
             flights.remark(queue, || format!("the endpoint refuses; {count} in flight are waited for"));
         }
         flights.ask_loads();
+        flights.ask_health();
+        flights.ask_registry();
         let landed = tokio::select! {
             Some(landed) = flights.now.next() => Some(landed),
             Some((route, told)) = flights.looks.next() => {
                 flights.take_load(route, told);
+                None
+            }
+            Some((route, health)) = flights.checks.next() => {
+                if flights.take_health(route, &health, queue).is_break() {
+                    return Ok(());
+                }
+                None
+            }
+            Some(listed) = flights.listing.now.next() => {
+                flights.take_registry(listed);
                 None
             }
             () = tokio::time::sleep(tick) => None,
@@ -173,7 +210,7 @@ impl<'a> Flights<'a> {
             }
             // A probe does not wait for its own pause as well.
             let is_probe = rooms.contains(&Room::Probe);
-            let ready = self.waiting.iter().position(|(_, at)| is_probe || now >= *at);
+            let ready = self.waiting.iter().position(|(work, at)| work.doubt.is_none() && (is_probe || now >= *at));
             let work = match ready {
                 Some(at) => self.waiting.remove(at).map(|(work, _)| work),
                 None => queue.next().map(Work::of),
@@ -199,18 +236,19 @@ impl<'a> Flights<'a> {
         let (id, route) = (work.request.id, &mut self.routes[index]);
         if room == Room::Probe {
             route.probe = Some(id);
+            route.check.is_well = false;
         }
         route.in_flight += 1;
         let expected = route.rates.take(prompt_estimate(&work.request), work.request.left());
         let by_ids = self.teacher.sends_ids && self.teacher.makes_ids() && route.takes_ids != Some(false);
         let ids = if by_ids { self.teacher.ids_behind(&mut work.request.partial) } else { None };
-        let live = Live::new(route.endpoint, work.request.partial.clone()).asking(&work.request.sampling);
+        let live = Live::new(&route.endpoint, work.request.partial.clone()).asking(&work.request.sampling);
         let live = live.expecting(route.expected.clone()).cut_at(self.teacher.most_tokens(&work.request));
         let live = Rc::new(if by_ids { live.by_ids(ids) } else { live });
         self.in_air.insert(id, Flight { live: live.clone(), route: index, expected, spooled: Instant::now() });
-        let (teacher, endpoint) = (self.teacher, route.endpoint);
+        let (teacher, endpoint) = (self.teacher, route.endpoint.clone());
         let flight = async move {
-            let attempt = teacher.attempt(endpoint, &work.request, &live).await;
+            let attempt = teacher.attempt(&endpoint, &work.request, &live).await;
             (work, attempt)
         };
         self.now.push(flight.boxed_local());
@@ -224,13 +262,14 @@ impl<'a> Flights<'a> {
         }
         self.next_look = now + metrics::EVERY;
         for (index, route) in self.routes.iter().enumerate().filter(|(_, route)| route.tells_load && route.is_there()) {
-            let (client, url) = (&self.teacher.client, &route.endpoint.place.url);
-            self.looks.push(async move { (index, metrics::look(client, url).await) }.boxed_local());
+            let (client, endpoint) = (&self.teacher.client, route.endpoint.clone());
+            self.looks.push(async move { (index, metrics::look(client, &endpoint.place.url).await) }.boxed_local());
         }
     }
 
     fn take_load(&mut self, index: usize, told: Told) {
         let route = &mut self.routes[index];
+        route.load = if let Told::Load(load) = told { Some(load) } else { None };
         match told {
             Told::Load(load) if load.is_full() => route.pace.refused(),
             Told::Load(_) | Told::NotNow => {}
@@ -245,18 +284,37 @@ impl<'a> Flights<'a> {
         admitted.dedup();
         admitted.into_iter().for_each(|route| self.reached(route, queue));
         let now = Instant::now();
-        let open = self.routes.iter().filter(|route| route.closed.is_none());
-        let away: Vec<_> = open.filter_map(|route| Some((route, route.breaker.away()?))).collect();
-        let Some((route, first)) = away.iter().min_by_key(|(_, away)| away.since) else { return };
+        let open: Vec<&Route> = self.routes.iter().filter(|route| route.is_open()).collect();
+        if open.is_empty() && self.fatal.is_none() {
+            return self.look_for_servers(queue);
+        }
+        let away: Vec<_> = open.iter().filter_map(|route| Some((route, route.breaker.away()?))).collect();
+        let Some((route, first)) = away.iter().min_by_key(|(_, away)| away.since) else {
+            return self.look_at_rates(queue);
+        };
         let (since, next) = (now.duration_since(first.since).as_secs(), first.next.saturating_duration_since(now));
         let trying = route.probe.is_some();
-        let why = self.teacher.say(route.endpoint, first.why.lines().next().unwrap_or_default());
+        let why = self.teacher.say(&route.endpoint, first.why.lines().next().unwrap_or_default());
         let next = if trying { "tried now".to_owned() } else { format!("next try in {} s", next.as_secs() + 1) };
-        let (count, of) = (away.len(), self.routes.len());
+        let (count, of) = (away.len(), open.len());
         self.remark(queue, || match of {
             1 => format!("the endpoint has been away for {since} s, {next} ({why})"),
             _ => format!("{count} of {of} endpoints away, one has been away for {since} s, {next} ({why})"),
         });
+    }
+
+    /// Says for how long the limits of a minute hold everything back, where they do.
+    fn look_at_rates(&mut self, queue: &mut dyn Queue) {
+        let now = Instant::now();
+        let wait = |route: &mut Route| {
+            let (wait, limit) = route.rates.wait(now);
+            (route.in_flight < route.pace.limit() && wait >= LONG_WAIT).then_some((wait, limit))
+        };
+        let there = self.routes.iter_mut().filter(|route| route.is_there());
+        let waits: Option<Vec<_>> = there.map(wait).collect();
+        if let Some((wait, limit)) = waits.and_then(|waits| waits.into_iter().min()).filter(|_| self.is_held) {
+            self.remark(queue, || format!("`{limit}` is used up: the next request in {} s", wait.as_secs() + 1));
+        }
     }
 
     /// Shows how the endpoints stand, every now and then.
@@ -265,7 +323,9 @@ impl<'a> Flights<'a> {
             return;
         }
         self.shown = Some(Instant::now());
-        queue.see(self.routes.iter().map(|route| route.seen(self.teacher)).collect());
+        // One that left, and of which nothing more is to come, is of no interest.
+        let shown = self.routes.iter().filter(|route| !route.left || route.in_flight > 0);
+        queue.see(shown.map(|route| route.seen(self.teacher)).collect());
     }
 
     /// Hands on what has arrived, every now and then.
@@ -273,7 +333,7 @@ impl<'a> Flights<'a> {
         let (now, mut pieces) = (Instant::now(), Vec::new());
         for (id, flight) in self.in_air.iter_mut().filter(|(_, flight)| now >= flight.spooled + SPOOL_EVERY) {
             flight.spooled = now;
-            let endpoint = self.routes[flight.route].endpoint;
+            let endpoint = &self.routes[flight.route].endpoint;
             pieces.extend(self.teacher.piece(endpoint, &flight.live, false).map(|piece| (*id, piece)));
         }
         if !pieces.is_empty() {
@@ -281,7 +341,7 @@ impl<'a> Flights<'a> {
         }
     }
 
-    fn remark(&mut self, queue: &mut dyn Queue, remark: impl FnOnce() -> String) {
+    pub(super) fn remark(&mut self, queue: &mut dyn Queue, remark: impl FnOnce() -> String) {
         if self.remarked.is_none_or(|at| at.elapsed() >= REMARK) {
             self.remarked = Some(Instant::now());
             queue.say(&remark());
@@ -304,15 +364,18 @@ impl<'a> Flights<'a> {
         let Some(Flight { route: index, expected, live, .. }) = self.in_air.remove(&id) else {
             return ControlFlow::Continue(());
         };
-        let Attempt { ending, cost, text } = attempt;
+        let Attempt { ending, cost, text, late } = attempt;
         let teacher = self.teacher;
         let route = &mut self.routes[index];
         let probe = route.probe.take_if(|probe| *probe == id).is_some();
         route.in_flight -= 1;
         route.rates.settle(expected, &cost);
-        let endpoint = route.endpoint;
+        if late {
+            route.pace.refused();
+        }
+        let endpoint = &*route.endpoint.clone();
         let max_tries = teacher.config.max_retries + 1;
-        let mut is_another = false;
+        let (mut is_another, mut doubt) = (false, None);
         let came = cost.completion_tokens > 0;
         self.routes[index].goes_on |= came && work.request.partial.is_some();
         let ending = match ending {
@@ -366,7 +429,11 @@ impl<'a> Flights<'a> {
                 let message = teacher.say(endpoint, &message);
                 return queue.deliver(id, Err(TeacherError::Unanswerable { reason, message, text, cost }));
             }
-            Ending::Fatal(message) => {
+            Ending::Shut(message) if self.routes[index].breaker.was_reached() => {
+                doubt = Some(Doubt::of(index, &message, None, true));
+                (message, None, None)
+            }
+            Ending::Fatal(message) | Ending::Shut(message) => {
                 self.close(index, teacher.say(endpoint, &message));
                 (String::new(), Some(Duration::ZERO), None)
             }
@@ -382,9 +449,7 @@ impl<'a> Flights<'a> {
                 (message, wait, None)
             }
             Ending::Server(message, wait) => {
-                // In a storm, only the probe tells of its own request.
-                work.tries += u32::from(probe || self.routes[index].breaker.away().is_none());
-                self.routes[index].failed(&Failure { request: id, on_request: true, wait, why: &message }, probe);
+                doubt = Some(Doubt::of(index, &message, wait, false));
                 (message, wait, None)
             }
             Ending::Broken(reason, message) => {
@@ -417,6 +482,9 @@ impl<'a> Flights<'a> {
         }
         tracing::debug!(request = id, tries = work.tries, missed = work.missed, message, "retry");
         if queue.charge(id, cost, work.request.partial.as_ref()) && !cancel.is_cancelled() && self.fatal.is_none() {
+            // What it found out is not known before the endpoint has said how it is.
+            self.routes[index].probe = self.routes[index].probe.or(doubt.is_some().then_some(id).filter(|_| probe));
+            work.doubt = doubt;
             let pause = wait.unwrap_or_else(|| backoff(work.tries + work.missed, work.request.seed));
             self.waiting.push_back((work, Instant::now() + pause));
         }
@@ -431,7 +499,7 @@ impl<'a> Flights<'a> {
         }
         let remark = live.counted().and_then(|(expected, found)| route.miscounts.take(expected, found));
         if let Some(remark) = remark {
-            let remark = self.teacher.say(route.endpoint, &remark);
+            let remark = self.teacher.say(&route.endpoint, &remark);
             tracing::warn!("{remark}");
             queue.say(&remark);
         }
@@ -442,7 +510,7 @@ impl<'a> Flights<'a> {
         let route = &mut self.routes[index];
         if route.takes_ids.replace(false).is_none() {
             let remark = format!("it does not take token ids as a prompt ({message}): it gets text from here on");
-            let remark = self.teacher.say(route.endpoint, &remark);
+            let remark = self.teacher.say(&route.endpoint, &remark);
             tracing::warn!("{remark}");
             queue.say(&remark);
         }
@@ -454,23 +522,32 @@ impl<'a> Flights<'a> {
             tracing::warn!("nothing more is asked of this endpoint in this run: {why}");
         }
         self.routes[index].closed.get_or_insert(why);
-        if self.routes.iter().all(|route| route.closed.is_some()) {
+        if self.routes.iter().all(|route| !route.is_open()) {
             let why: Vec<&str> = self.routes.iter().filter_map(|route| route.closed.as_deref()).collect();
             self.fatal.get_or_insert(TeacherError::Refused(why.join("\n")));
         }
     }
 
     /// An endpoint did not take a request.
-    fn away(&mut self, work: &Work, index: usize, probe: bool, missed: Missed<'_>) {
+    pub(super) fn away(&mut self, work: &Work, index: usize, probe: bool, missed: Missed<'_>) {
         let Missed { message, wait, busy } = missed;
         let route = &mut self.routes[index];
         route.failed(&Failure { request: work.request.id, on_request: false, wait, why: message }, probe);
         let probes = route.breaker.away().map_or(0, |away| away.probes);
         route.missing |= !busy && (work.missed >= FIRST_TRIES || probes >= FIRST_TRIES - 1);
-        let endpoint = route.endpoint;
-        let open = || self.routes.iter().filter(|route| route.closed.is_none());
-        // A wrong URL is not waited for.
-        if open().all(|route| route.missing && !route.breaker.was_reached()) {
+        self.wait_no_longer(index, message, wait);
+    }
+
+    /// Ends the asking where no endpoint is there, and none is waited for any longer.
+    pub(super) fn wait_no_longer(&mut self, index: usize, message: &str, wait: Option<Duration>) {
+        let endpoint = self.routes[index].endpoint.clone();
+        let open = || self.routes.iter().filter(|route| route.is_open());
+        if open().next().is_none() {
+            return;
+        }
+        // A wrong URL is not waited for, unless it is said how long, or a job registered it.
+        let waits = self.teacher.config.max_wait_s.is_some() || self.teacher.registry.is_some();
+        if !waits && open().all(|route| route.missing && !route.breaker.was_reached()) {
             let at = endpoint.call(self.teacher.config.api());
             let message =
                 format!("nobody answers at {at}: {message}\nhint: is the server running, and is `url` right?");
@@ -482,7 +559,7 @@ impl<'a> Flights<'a> {
             let message = format!(
                 "{message}{asked}, longer than `max-wait-s` = {most} allows\nhint: answers so far are kept; run the same command again later, or raise `max-wait-s`"
             );
-            self.fatal.get_or_insert(TeacherError::Unreachable(self.teacher.say(endpoint, &message)));
+            self.fatal.get_or_insert(TeacherError::Unreachable(self.teacher.say(&endpoint, &message)));
         }
     }
 
@@ -490,7 +567,7 @@ impl<'a> Flights<'a> {
     fn abandon(&mut self, queue: &mut dyn Queue) {
         self.now.clear();
         for (id, flight) in self.in_air.drain() {
-            let endpoint = self.routes[flight.route].endpoint;
+            let endpoint = &self.routes[flight.route].endpoint;
             if let Some(piece) = self.teacher.piece(endpoint, &flight.live, true) {
                 queue.spool(vec![(id, piece)]);
             }
@@ -500,15 +577,15 @@ impl<'a> Flights<'a> {
 }
 
 /// How an endpoint did not take a request.
-struct Missed<'m> {
-    message: &'m str,
-    wait: Option<Duration>,
+pub(super) struct Missed<'m> {
+    pub(super) message: &'m str,
+    pub(super) wait: Option<Duration>,
     /// It is there, and full.
-    busy: bool,
+    pub(super) busy: bool,
 }
 
 /// Exponential, with a share that depends on the request, so that retries do not come in step.
-fn backoff(tries: u32, seed: u64) -> Duration {
+pub(super) fn backoff(tries: u32, seed: u64) -> Duration {
     let base = Duration::from_millis(250) * 2_u32.saturating_pow(tries.min(10));
     let jitter = Digest::new("backoff").field(&seed.to_string()).field(&tries.to_string()).finish_u64() % 1000;
     (base + base.mul_f64(jitter as f64 / 2000.0)).min(MAX_PAUSE)

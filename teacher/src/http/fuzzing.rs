@@ -106,6 +106,7 @@ pub fn read_body<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, how: Arriving<'
         }
         Ending::Unanswerable(reason, message) => (reason, message),
         Ending::Fatal(message) => ("fatal", message),
+        Ending::Shut(message) => ("shut", message),
         Ending::Away { message, busy: true, .. } => ("busy", message),
         Ending::Away { message, .. } => ("away", message),
         Ending::Server(message, _) => ("server", message),

@@ -15,6 +15,8 @@ const MAX_BYTES: usize = 1 << 20;
 const FEW: f64 = 8.0;
 /// Requests that may wait there for each that runs.
 const SHARE: f64 = 0.25;
+/// A cache of which so much is used, and for which others wait, is full: more admitted would evict what is decoded.
+const FULL_CACHE: f64 = 0.95;
 
 /// Running, waiting, and the share of the cache that is used.
 const NAMES: [[&str; 3]; 3] = [
@@ -43,9 +45,10 @@ impl Load {
         })
     }
 
-    /// Whether more wait there than keep it busy.
+    /// Whether more wait there than keep it busy, or any for a cache that is full.
     pub(super) fn is_full(&self) -> bool {
-        self.waiting > FEW.max(SHARE * self.running)
+        let waits_for_cache = self.waiting > 0.0 && self.cache.is_some_and(|used| used > FULL_CACHE);
+        waits_for_cache || self.waiting > FEW.max(SHARE * self.running)
     }
 }
 
@@ -117,6 +120,11 @@ mod tests {
         let load = Load::read(sglang).expect("a load");
         assert_eq!(load, Load { running: 2.0, waiting: 7.0, cache: Some(0.1) });
         assert!(!load.is_full(), "a few keep it busy");
+        assert!(Load { cache: Some(0.97), ..load }.is_full(), "those wait for the cache");
+        assert!(
+            !Load { cache: Some(0.97), waiting: 0.0, ..load }.is_full(),
+            "a cache that is used well, for which nobody waits"
+        );
         assert!(Load::read("up 1\n").is_none() && Load::read("vllm:num_requests_running NaN\n").is_none());
     }
 }

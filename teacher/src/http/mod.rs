@@ -1,6 +1,6 @@
 //! OpenAI-compatible endpoints as a teacher. This file makes one attempt at one request; `flights.rs` makes many at once,
-//! again where that helps, at one of several endpoints (`route.rs`), at the pace that each sets (`pace.rs`, `rates.rs`,
-//! `metrics.rs`).
+//! again where that helps, at one of several endpoints (`route.rs`), which may come and go (`registry.rs`), at the pace that
+//! each sets (`pace.rs`, `rates.rs`, `metrics.rs`); `health.rs` asks how one is that failed.
 
 mod body;
 mod config;
@@ -8,6 +8,7 @@ mod events;
 mod expected;
 mod flights;
 pub mod fuzzing;
+mod health;
 mod ids;
 mod logprobs;
 mod metrics;
@@ -15,6 +16,7 @@ mod pace;
 mod price;
 mod probe;
 mod rates;
+mod registry;
 mod response;
 mod retry_after;
 mod route;
@@ -38,7 +40,7 @@ use reqwest::header::{HeaderMap, HeaderName};
 use response::{Attempt, Ending, read};
 use secret::Secrets;
 use serde::Serialize;
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 /// Tokens by which a server may pass the limit of a request before its stream is cut.
 const OVERRUN: u64 = 64;
@@ -60,7 +62,11 @@ pub struct Render {
     pub tokenizer: Option<Arc<Tokenizer>>,
 }
 
+/// Who is registered now, or why that cannot be told.
+pub type Registry = Arc<dyn Fn() -> Result<Vec<EndpointConfig>, String> + Send + Sync>;
+
 /// One place where the model is served.
+#[derive(Clone)]
 struct Endpoint {
     /// What is said of it.
     place: EndpointConfig,
@@ -87,18 +93,43 @@ impl Endpoint {
         let query = host.and_then(|call| call.query.as_ref()).map_or(String::new(), |query| format!("?{query}"));
         format!("{}{path}{query}", self.place.url)
     }
+
+    /// What is asked to find out how it is: the host's own question, at its root unless a gateway stands there, else for its
+    /// models.
+    fn health(&self) -> String {
+        let call = self.host.map(|host| &host.call);
+        if let Some(path) = call.and_then(|call| call.health.as_ref())
+            && let Ok(mut url) = reqwest::Url::parse(&self.place.url)
+            && url.path() == "/v1"
+        {
+            url.set_path(path);
+            return url.into();
+        }
+        let query = call.and_then(|call| call.query.as_ref()).map_or(String::new(), |query| format!("?{query}"));
+        format!("{}/models{query}", self.place.url)
+    }
 }
 
 /// A model behind one endpoint or several.
 pub struct HttpTeacher {
     config: HttpTeacherConfig,
     endpoints: Vec<Endpoint>,
+    /// The key of those that name none of their own.
+    key: Option<ApiKey>,
+    /// Who else is registered, while they are asked.
+    registry: Option<Registry>,
+    /// How often that is looked up.
+    registry_every: Duration,
+    /// What the looks at them took.
+    looked: Cost,
     /// Of a chat, whose server applies its own template, it only counts tokens.
     render: Option<Render>,
     /// Whether prompts are sent as ids.
     sends_ids: bool,
     /// Those whose values are secrets.
     secret_headers: HeaderMap,
+    /// The same, to be taken out of what is said.
+    secrets: Vec<ApiKey>,
     client: reqwest::Client,
 }
 
@@ -139,15 +170,38 @@ impl HttpTeacher {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| TeacherError::Refused(error.to_string()))?;
-        let (host, now) = (config.profile(), Timestamp::now());
-        let endpoint = |place: EndpointConfig| {
-            let key = key.clone().filter(|_| place.api_key_env.is_none());
-            let tariff = config.tariff(&place, now);
-            Endpoint { host, tariff, ..Endpoint::of(place, key) }
-        };
-        let endpoints = config.places().into_iter().map(endpoint).collect();
         let sends_ids = config.prompt_ids == Some(true);
-        Ok(HttpTeacher { config, endpoints, render, sends_ids, secret_headers: HeaderMap::new(), client })
+        let mut teacher = HttpTeacher {
+            config,
+            endpoints: Vec::new(),
+            key,
+            registry: None,
+            registry_every: registry::EVERY,
+            looked: Cost::default(),
+            render,
+            sends_ids,
+            secret_headers: HeaderMap::new(),
+            secrets: Vec::new(),
+            client,
+        };
+        // Of those that jobs register, none may be there yet.
+        teacher.endpoints = teacher.config.places_said().into_iter().map(|place| teacher.endpoint(place)).collect();
+        Ok(teacher)
+    }
+
+    /// An endpoint at a place, which says everything.
+    fn endpoint(&self, place: EndpointConfig) -> Endpoint {
+        let key = self.key.clone().filter(|_| place.api_key_env.is_none());
+        let tariff = self.config.tariff(&place, Timestamp::now());
+        let mut endpoint = Endpoint { host: self.config.profile(), tariff, ..Endpoint::of(place, key) };
+        self.secrets.iter().for_each(|secret| endpoint.secrets.add(secret));
+        endpoint
+    }
+
+    /// The teacher with servers that come and go while they are asked: those that `registry` tells now are asked, beside
+    /// which none has to be there at first.
+    pub fn with_registry(self, registry: Registry) -> HttpTeacher {
+        HttpTeacher { registry: Some(registry), ..self }
     }
 
     /// The teacher with the key that the environment variable `name` holds, for the endpoints that name it.
@@ -169,17 +223,19 @@ impl HttpTeacher {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(refused)?;
         self.secret_headers.insert(name, secret.header()?);
         self.endpoints.iter_mut().for_each(|endpoint| endpoint.secrets.add(secret));
+        self.secrets.push(secret.clone());
         Ok(self)
     }
 
     /// One attempt at one request; what arrives shows in `live` as it does.
     async fn attempt(&self, endpoint: &Endpoint, request: &Request, live: &Live) -> Attempt {
         live.prompt_estimate.set(prompt_estimate(request));
+        let late = Cell::new(false);
         let ending = match self.prompt(request, endpoint, live.is_by_ids()) {
             Ok(counted) => {
                 live.prompt_tokens.set(counted.as_ref().and_then(|counted| counted.tokens));
                 let prompt = counted.map(|counted| counted.prompt);
-                self.send(endpoint, &wire::body(&self.config, request, prompt), live).await
+                self.send_within(endpoint, &wire::body(&self.config, request, prompt), live, &late).await
             }
             Err(message) => Ending::Unanswerable("not-renderable", message),
         };
@@ -191,24 +247,33 @@ impl HttpTeacher {
                 live.text()
             }
         };
-        Attempt { ending, cost, text }
+        let late = late.get() || matches!(ending, Ending::Broken("timed-out", _));
+        Attempt { ending, cost, text, late }
     }
 
     async fn send(&self, endpoint: &Endpoint, body: &impl Serialize, live: &Live) -> Ending {
+        self.send_within(endpoint, body, live, &Cell::default()).await
+    }
+
+    /// Sends a request and reads its answer; `late` tells whether time ran out, here or there.
+    async fn send_within(&self, endpoint: &Endpoint, body: &impl Serialize, live: &Live, late: &Cell<bool>) -> Ending {
         let call = self.call(endpoint).json(body);
         let idle = Duration::from_secs(self.config.idle_timeout_s);
         let response = match tokio::time::timeout(idle, call.send()).await {
             Err(_) => {
                 // It was sent: the server may have been at work on it all the time.
                 live.begun.set(true);
+                late.set(true);
                 return Ending::Server(format!("no answer within {} s", idle.as_secs()), None);
             }
             Ok(Err(error)) if error.is_connect() => {
+                late.set(error.is_timeout());
                 return Ending::Away { message: source_of(&error), wait: None, busy: false };
             }
             Ok(Err(error)) => return Ending::Server(source_of(&error), None),
             Ok(Ok(response)) => response,
         };
+        late.set([408, 504].contains(&response.status().as_u16()));
         let whole = Duration::from_secs(self.config.timeout_s);
         let reading = read(response, idle, live);
         match tokio::time::timeout(whole, reading).await {
@@ -219,7 +284,10 @@ impl HttpTeacher {
 
     /// A call with its headers and its key, and no body yet.
     fn call(&self, endpoint: &Endpoint) -> reqwest::RequestBuilder {
-        let mut call = self.client.post(endpoint.call(self.config.api()));
+        self.with_headers(self.client.post(endpoint.call(self.config.api())), endpoint)
+    }
+
+    fn with_headers(&self, mut call: reqwest::RequestBuilder, endpoint: &Endpoint) -> reqwest::RequestBuilder {
         for (name, value) in &self.config.headers {
             call = call.header(name, value);
         }
@@ -321,6 +389,10 @@ impl Complete for HttpTeacher {
         u64::from(request.left()) + u64::from(beside) + OVERRUN
     }
 
+    fn opening_cost(&self) -> Cost {
+        self.looked.clone()
+    }
+
     fn max_cost(&self, request: &Request, currency: Currency) -> f64 {
         // A token is at least a byte.
         let before = request.partial.as_ref().map_or(0, |partial| partial.text.len());
@@ -328,7 +400,10 @@ impl Complete for HttpTeacher {
         let (prompt, now) = ((message_bytes(request) + before + template) as f64, Timestamp::now());
         let most = self.most_tokens(request) as f64;
         let dearest = |endpoint: &Endpoint| endpoint.tariff.dearest(currency, [prompt, most], now);
-        self.endpoints.iter().map(dearest).fold(0.0, f64::max)
+        // Those that are registered later cost what the teacher does.
+        let later = self.registry.as_ref().map(|_| self.config.tariff(&EndpointConfig::default(), now));
+        let later = later.map_or(0.0, |tariff| tariff.dearest(currency, [prompt, most], now));
+        self.endpoints.iter().map(dearest).fold(later, f64::max)
     }
 
     fn check_budget(&self, budget: &Budget) -> Result<(), String> {

@@ -110,6 +110,15 @@ impl Breaker {
         }
     }
 
+    /// It did not answer when it was asked whether it is back.
+    pub(super) fn still_away(&mut self, why: &str, now: Instant) {
+        if let Some(away) = &mut self.away {
+            why.clone_into(&mut away.why);
+            away.probes += 1;
+            away.next = away.next.max(now + pause(away.probes));
+        }
+    }
+
     /// The endpoint, while it is away.
     pub(super) fn away(&self) -> Option<&Away> {
         self.away.as_ref()

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{Cost, ModelProfile, Partial, Request};
 use distill_dataset::{DatasetError, Message, SamplingParams, TurnFormat, read_regular, write_whole};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{io::Write, path::Path, time::Duration};
@@ -68,6 +69,9 @@ pub struct Probed {
     pub token_logprobs: Vec<f64>,
     /// Tokens that this look took, prompts included.
     pub spent_tokens: u64,
+    /// What they cost.
+    #[serde(skip)]
+    pub cost: Cost,
     /// Why it could not be looked at.
     pub fault: Option<String>,
 }
@@ -76,12 +80,6 @@ pub struct Probed {
 struct Said {
     answer: Answer,
     cost: Cost,
-}
-
-impl Said {
-    fn spent(&self) -> u64 {
-        self.cost.prompt_tokens + self.cost.completion_tokens
-    }
 }
 
 /// Why a request came to nothing.
@@ -124,6 +122,7 @@ impl HttpTeacher {
 
     /// As it was told by the looks: what no endpoint can do is not asked of it. With a remark for each change.
     pub fn as_probed(mut self, probed: &[Probed]) -> (HttpTeacher, Vec<String>) {
+        probed.iter().for_each(|probed| self.looked.add(&probed.cost));
         let mut remarks = Vec::new();
         let answered: Vec<&Probed> = probed.iter().filter(|probed| probed.fault.is_none()).collect();
         let fails = |told: fn(&Probed) -> Option<bool>| answered.iter().any(|probed| told(probed) == Some(false));
@@ -178,7 +177,7 @@ impl HttpTeacher {
         probed.reasoning = Some(answer.reasoning.map_or("text", |place| place.trim_matches('`')).to_owned());
         probed.prompt_tokens = Some(plain.cost.prompt_tokens).filter(|_| !plain.cost.estimated);
         probed.answer.clone_from(&answer.text);
-        probed.spent_tokens += plain.spent();
+        probed.spend(&plain.cost);
         // At a temperature at which two draws seldom agree.
         let drawn = Question { temperature: 1.0, seed: 11, ..Question::default() };
         if without.is_empty()
@@ -186,29 +185,29 @@ impl HttpTeacher {
                 (self.say_once(endpoint, Question { ..drawn }).await, self.say_once(endpoint, drawn).await)
         {
             probed.seed = Some(one.answer.text == two.answer.text);
-            probed.spent_tokens += one.spent() + two.spent();
+            [one, two].iter().for_each(|said| probed.spend(&said.cost));
         }
-        probed.n = self.gives_two(endpoint, without, &mut probed.spent_tokens).await;
+        probed.n = self.gives_two(endpoint, without, &mut probed).await;
         let asked = Question { seed: 1, log_probabilities: Some(2), without, ..Question::default() };
         probed.logprobs = match self.say_once(endpoint, asked).await {
             Ok(said) => {
                 let told = said.answer.log_probs.iter().flat_map(|told| told.iter().map(|token| token.chosen().1));
                 // To a hundredth of a nat: they are compared no closer.
                 probed.token_logprobs = told.map(|told| (f64::from(told) * 100.0).round() / 100.0).collect();
-                probed.spent_tokens += said.spent();
+                probed.spend(&said.cost);
                 Some(!probed.token_logprobs.is_empty())
             }
             Err(Refusal::Refused(_)) => Some(false),
             Err(Refusal::Unanswered(_)) => None,
         };
-        probed.continues = self.goes_on(endpoint, &plain, without, &mut probed.spent_tokens).await;
+        probed.continues = self.goes_on(endpoint, &plain, without, &mut probed).await;
         self.look_at_tokens(endpoint, without, &mut probed).await;
         probed
     }
 
     /// Whether it goes on from a part of an answer that it would not begin so: with temperature 0, all comes once more as it
     /// was said without that part where it begins anew.
-    async fn goes_on(&self, endpoint: &Endpoint, whole: &Said, without: &[&str], spent: &mut u64) -> Option<bool> {
+    async fn goes_on(&self, endpoint: &Endpoint, whole: &Said, without: &[&str], probed: &mut Probed) -> Option<bool> {
         if self.config.continues_by() == Continuation::None {
             return None;
         }
@@ -225,7 +224,7 @@ impl HttpTeacher {
             Err(Refusal::Refused(_)) => return Some(false),
             Err(Refusal::Unanswered(_)) => return None,
         };
-        *spent += said.spent();
+        probed.spend(&said.cost);
         // What it was given stands before what it said, once.
         let new = said.answer.text.strip_prefix(&begun).unwrap_or(&said.answer.text);
         let (new, plain) = (new.trim_start(), plain.trim_start());
@@ -251,8 +250,10 @@ impl HttpTeacher {
         };
         let said = |message: String| self.say(endpoint, &message);
         match ending {
-            Ending::Done(answer) => Ok((Said { answer: *answer, cost: live.cost() }, live.counted())),
-            Ending::Unanswerable(_, message) | Ending::Fatal(message) => Err(Refusal::Refused(said(message))),
+            Ending::Done(answer) => Ok((Said { answer: *answer, cost: self.cost(endpoint, &live) }, live.counted())),
+            Ending::Unanswerable(_, message) | Ending::Fatal(message) | Ending::Shut(message) => {
+                Err(Refusal::Refused(said(message)))
+            }
             Ending::Away { message, .. }
             | Ending::Server(message, _)
             | Ending::Broken(_, message)
@@ -288,7 +289,7 @@ impl HttpTeacher {
     }
 
     /// Whether it gives two answers to one request. They are counted, in one piece, and not read.
-    async fn gives_two(&self, endpoint: &Endpoint, without: &[&str], spent: &mut u64) -> Option<bool> {
+    async fn gives_two(&self, endpoint: &Endpoint, without: &[&str], probed: &mut Probed) -> Option<bool> {
         let asked = Question { temperature: 1.0, seed: 2, without, ..Question::default() };
         let (mut body, _) = self.ask(endpoint, &asked).ok()?;
         if let Value::Object(fields) = &mut body {
@@ -313,16 +314,23 @@ impl HttpTeacher {
         };
         let Some(chunk) = tokio::time::timeout(PATIENCE, read).await.ok()?? else { return Some(false) };
         let usage = chunk.usage();
-        *spent += [usage.prompt_tokens, usage.completion_tokens]
-            .iter()
-            .filter_map(|count| count.0)
-            .map(u64::from)
-            .sum::<u64>();
+        let [prompt_tokens, completion_tokens] =
+            [usage.prompt_tokens, usage.completion_tokens].map(|count| u64::from(count.0.unwrap_or_default()));
+        let mut cost = Cost { prompt_tokens, completion_tokens, ..Cost::default() };
+        if let Some(price) = endpoint.tariff.at(Timestamp::now()) {
+            cost.pay(price.of(&cost));
+        }
+        probed.spend(&cost);
         Some(chunk.choices.is_some_and(|choices| choices.len() == 2))
     }
 }
 
 impl Probed {
+    fn spend(&mut self, cost: &Cost) {
+        self.spent_tokens += cost.prompt_tokens + cost.completion_tokens;
+        self.cost.add(cost);
+    }
+
     /// What differs between this look and an earlier one at what should be the same model, a sentence each.
     pub fn differences(&self, before: &Probed) -> Vec<String> {
         let mut all = Vec::new();

@@ -1,7 +1,7 @@
 //! Limits in requests and tokens per minute, kept before a server has to say so.
 
 use crate::Cost;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Seconds' worth that may be sent at once.
 const BURST_S: f64 = 5.0;
@@ -26,6 +26,13 @@ impl Bucket {
         self.filled = (self.filled + self.per_s * now.saturating_duration_since(self.at).as_secs_f64()).min(most);
         self.at = now;
         self.filled >= amount
+    }
+
+    /// How long it takes until it has `amount`.
+    fn wait(&mut self, amount: f64, now: Instant) -> Duration {
+        let missing = if self.has(amount, now) { 0.0 } else { amount - self.filled };
+        // A limit of thousands of years is no limit.
+        Duration::try_from_secs_f64(missing / self.per_s).unwrap_or(Duration::MAX)
     }
 }
 
@@ -52,6 +59,13 @@ impl Rates {
         // The tokens of those before are paid for first.
         self.requests.as_mut().is_none_or(|bucket| bucket.has(1.0, now))
             && self.tokens.as_mut().is_none_or(|bucket| bucket.has(1.0, now))
+    }
+
+    /// How long it takes until one more request may be sent, and the limit that says so.
+    pub(super) fn wait(&mut self, now: Instant) -> (Duration, &'static str) {
+        let wait = |bucket: &mut Option<Bucket>| bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.wait(1.0, now));
+        let (requests, tokens) = (wait(&mut self.requests), wait(&mut self.tokens));
+        if tokens > requests { (tokens, "tokens-per-minute") } else { (requests, "requests-per-minute") }
     }
 
     /// Takes a request of so many tokens, which asks for so many at most; the tokens that it is expected to take.
@@ -81,7 +95,6 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// How many requests of 100 tokens are sent in ten minutes, looked at every 50 ms.
     fn sent(requests: Option<u32>, tokens: Option<u64>) -> u32 {
@@ -97,6 +110,22 @@ mod tests {
             }
         }
         sent
+    }
+
+    #[test]
+    fn a_debt_of_tokens_says_how_long_it_is_paid_off_for() {
+        let start = Instant::now();
+        let mut rates = Rates::new(Some(60), Some(10_000), start);
+        assert_eq!(rates.wait(start).0, Duration::ZERO);
+        // A burst of 833 tokens is there, and 166 come each second.
+        rates.take(0, 32_768);
+        let (wait, limit) = rates.wait(start);
+        assert_eq!(limit, "tokens-per-minute");
+        assert!((190..193).contains(&wait.as_secs()), "{wait:?}");
+        assert!(
+            !rates.has_room(start + wait - Duration::from_secs(1))
+                && rates.has_room(start + wait + Duration::from_secs(1))
+        );
     }
 
     #[test]

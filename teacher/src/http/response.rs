@@ -30,6 +30,8 @@ const TOO_LONG: [&str; 5] = [
     "context window",
     "longer than the maximum model length",
 ];
+/// What is said behind a key that is refused.
+const KEY_HINT: &str = "\nhint: is the right environment variable named in `api-key-env`?";
 /// How hosts say that they do not want to answer.
 const WITHHELD: [&str; 4] = ["content_filter", "content_policy", "content management policy", "data_inspection_failed"];
 
@@ -40,6 +42,8 @@ pub(super) struct Attempt {
     pub(super) cost: Cost,
     /// All that is there of an answer that broke off, with what was received before.
     pub(super) text: String,
+    /// Whether time ran out.
+    pub(super) late: bool,
 }
 
 /// How an attempt ended.
@@ -48,8 +52,10 @@ pub(super) enum Ending {
     Done(Box<Answer>),
     /// This request cannot be answered: a short reason, and what was said.
     Unanswerable(&'static str, String),
-    /// Refused for good, whatever is asked: wrong key, no balance, unknown model.
+    /// Refused for good, whatever is asked: wrong key, no balance.
     Fatal(String),
+    /// Refused whatever is asked (403, 404, moved): by an address that is wrong, or by what stands before servers that are away.
+    Shut(String),
     /// The endpoint is not there, or full (`busy`).
     Away { message: String, wait: Option<Duration>, busy: bool },
     /// The server broke on it.
@@ -149,13 +155,12 @@ pub(super) fn said_in<'b>(body: &'b Value, host: Option<&HostProfile>) -> Option
 /// What a status means, in a response's head or inside a 200.
 pub(super) fn ending_of(status: u16, body: &str, message: String, wait: Option<Duration>) -> Ending {
     match status {
-        401 | 403 => {
-            Ending::Fatal(format!("{message}\nhint: is the right environment variable named in `api-key-env`?"))
-        }
+        401 => Ending::Fatal(format!("{message}{KEY_HINT}")),
         402 => Ending::Fatal(message),
         429 if body.contains("insufficient_quota") => Ending::Fatal(message),
-        404 => Ending::Fatal(format!("{message}\nhint: are `url` and `model` right?")),
-        300..=399 => Ending::Fatal(format!("{message}\nhint: the endpoint has moved; correct `url`")),
+        403 => Ending::Shut(format!("{message}{KEY_HINT}")),
+        404 => Ending::Shut(format!("{message}\nhint: are `url` and `model` right?")),
+        300..=399 => Ending::Shut(format!("{message}\nhint: the endpoint has moved; correct `url`")),
         429 | 503 => Ending::Away { message, wait, busy: true },
         502 | 504 => Ending::Away { message, wait, busy: false },
         408 | 409 | 425 | 500.. => Ending::Server(message, wait),

@@ -3,21 +3,26 @@
 use super::{
     Endpoint, HttpTeacher,
     expected::Expected,
+    health::Check,
     ids::Miscounts,
+    metrics::Load,
     pace::{Breaker, Failure, Pace},
     rates::Rates,
 };
 use crate::EndpointSeen;
 use distill_dataset::Digest;
-use std::time::{Duration, Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 /// How far a route may be above its share before a request goes elsewhere than its prompt's cache is (Mirrokni, Thorup and
 /// Zadimoghaddam, *Consistent hashing with bounded loads*, 2016).
 const BOUND: f64 = 1.25;
 
 /// An endpoint in use.
-pub(super) struct Route<'a> {
-    pub(super) endpoint: &'a Endpoint,
+pub(super) struct Route {
+    pub(super) endpoint: Rc<Endpoint>,
     pub(super) pace: Pace,
     pub(super) breaker: Breaker,
     /// The request that finds out whether the endpoint is back.
@@ -26,6 +31,12 @@ pub(super) struct Route<'a> {
     pub(super) in_flight: usize,
     /// Whether it may tell its load.
     pub(super) tells_load: bool,
+    /// What it told of it last.
+    pub(super) load: Option<Load>,
+    /// What is known of it since it failed.
+    pub(super) check: Check,
+    /// Whether its registration is gone: nothing is sent there until it is back.
+    pub(super) left: bool,
     /// Whether nobody was found there, several times.
     pub(super) missing: bool,
     /// Why nothing more is asked of it in this run.
@@ -51,17 +62,19 @@ pub(super) enum Room {
     None,
 }
 
-impl<'a> Route<'a> {
-    pub(super) fn new(endpoint: &'a Endpoint) -> Route<'a> {
+impl Route {
+    pub(super) fn new(endpoint: Endpoint) -> Route {
         let place = &endpoint.place;
         Route {
-            endpoint,
             pace: Pace::new(place.concurrency.unwrap_or(1)),
             breaker: Breaker::default(),
             probe: None,
             rates: Rates::new(place.requests_per_minute, place.tokens_per_minute, Instant::now()),
             in_flight: 0,
             tells_load: true,
+            load: None,
+            check: Check::default(),
+            left: false,
             missing: false,
             closed: None,
             expected: Expected::default(),
@@ -69,26 +82,39 @@ impl<'a> Route<'a> {
             takes_ids: None,
             miscounts: Miscounts::default(),
             place: Digest::new("route").field(&place.url).finish_u64(),
+            endpoint: Rc::new(endpoint),
         }
     }
 
     pub(super) fn room(&mut self, now: Instant) -> Room {
-        if self.closed.is_some() {
+        if !self.is_open() {
             return Room::None;
         }
         match self.breaker.away() {
-            Some(away) if self.probe.is_none() && now >= away.next => Room::Probe,
+            Some(away) if self.probe.is_none() && now >= away.next && self.check.is_well => Room::Probe,
             Some(_) => Room::None,
             None if self.in_flight < self.pace.limit() && self.rates.has_room(now) => Room::Free,
             None => Room::None,
         }
     }
 
+    /// Whether it may be asked, now or later.
+    pub(super) fn is_open(&self) -> bool {
+        self.closed.is_none() && !self.left
+    }
+
+    /// Whether it has to be asked how it is, before a request finds out whether it is back.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let away = self.breaker.away().is_some_and(|away| now >= away.next);
+        away && self.is_open() && self.probe.is_none() && !self.check.is_well
+    }
+
     /// How it stands, for people.
     pub(super) fn seen(&self, teacher: &HttpTeacher) -> EndpointSeen {
         let (state, why) = match (&self.closed, self.breaker.away()) {
             (Some(why), _) => ("closed", why.clone()),
-            (None, Some(away)) => ("away", teacher.say(self.endpoint, away.why.lines().next().unwrap_or_default())),
+            _ if self.left => ("left", "its registration is gone".to_owned()),
+            (None, Some(away)) => ("away", teacher.say(&self.endpoint, away.why.lines().next().unwrap_or_default())),
             (None, None) => ("there", String::new()),
         };
         EndpointSeen {
@@ -97,12 +123,15 @@ impl<'a> Route<'a> {
             limit: self.pace.limit() as u64,
             state: state.to_owned(),
             why,
+            running: self.load.map(|load| load.running),
+            waiting: self.load.map(|load| load.waiting),
+            cache: self.load.and_then(|load| load.cache),
         }
     }
 
     /// Whether requests may come to it, now or soon.
     pub(super) fn is_there(&self) -> bool {
-        self.closed.is_none() && self.breaker.away().is_none()
+        self.is_open() && self.breaker.away().is_none()
     }
 
     /// Takes a failure; `probe` where it is that of the probe.
@@ -128,7 +157,7 @@ impl<'a> Route<'a> {
 
 /// Which route a prompt takes of those that have room; not `avoided` where there is another. A probe goes before
 /// everything else, so that an endpoint that comes back is used again.
-pub(super) fn choose(routes: &[Route<'_>], rooms: &[Room], prompt: u64, avoided: Option<usize>) -> Option<usize> {
+pub(super) fn choose(routes: &[Route], rooms: &[Room], prompt: u64, avoided: Option<usize>) -> Option<usize> {
     let free_elsewhere = rooms.contains(&Room::Free);
     // A request that an endpoint failed at does not find out whether it is back, where another would answer it.
     let probes = |index: &usize| rooms[*index] == Room::Probe && !(free_elsewhere && avoided == Some(*index));
@@ -149,7 +178,7 @@ pub(super) fn choose(routes: &[Route<'_>], rooms: &[Room], prompt: u64, avoided:
     let there = || routes.iter().filter(|route| route.is_there());
     let total = 1 + there().map(|route| route.in_flight).sum::<usize>();
     let limits: usize = there().map(|route| route.pace.limit()).sum();
-    let share = |route: &Route<'_>| route.pace.limit() as f64 / limits.max(1) as f64;
+    let share = |route: &Route| route.pace.limit() as f64 / limits.max(1) as f64;
     let bounded = candidates.iter().copied().filter(|index| {
         let route = &routes[*index];
         (route.in_flight as f64) < (BOUND * total as f64 * share(route)).ceil()
@@ -176,7 +205,7 @@ mod tests {
 
     /// Sends a thousand prompts, eight samples each, and lets the oldest land while `limit` are in flight; how many
     /// each route got, and how many samples went where their prompt's first went.
-    fn send(routes: &mut [Route<'_>], limit: usize) -> (Vec<usize>, usize) {
+    fn send(routes: &mut [Route], limit: usize) -> (Vec<usize>, usize) {
         let (mut sent, mut affine) = (vec![0; routes.len()], 0);
         let mut flying = std::collections::VecDeque::new();
         for prompt in 0..1000_u64 {
@@ -200,8 +229,7 @@ mod tests {
 
     #[test]
     fn prompts_stay_where_their_cache_is_and_no_endpoint_is_far_above_its_share() {
-        let endpoints = endpoints(&[32, 32, 64]);
-        let mut routes: Vec<_> = endpoints.iter().map(Route::new).collect();
+        let mut routes: Vec<_> = endpoints(&[32, 32, 64]).into_iter().map(Route::new).collect();
         let (sent, affine) = send(&mut routes, 96);
         for (count, share) in sent.iter().zip([0.25, 0.25, 0.5]) {
             assert!((*count as f64 / 8000.0 - share).abs() < 0.1, "{sent:?}");
@@ -211,8 +239,7 @@ mod tests {
 
     #[test]
     fn one_that_is_away_gets_nothing_but_a_probe_and_then_its_share_again() {
-        let endpoints = endpoints(&[8, 8]);
-        let mut routes: Vec<_> = endpoints.iter().map(Route::new).collect();
+        let mut routes: Vec<_> = endpoints(&[8, 8]).into_iter().map(Route::new).collect();
         for request in 0..3 {
             let failure = Failure { request, on_request: false, wait: None, why: "gone" };
             routes[0].failed(&failure, false);
@@ -221,6 +248,10 @@ mod tests {
         assert_eq!(rooms, [Room::None, Room::Free]);
         assert_eq!(choose(&routes, &rooms, 7, None), Some(1));
         let later = Instant::now() + Duration::from_secs(5);
+        let rooms: Vec<Room> = routes.iter_mut().map(|route| route.room(later)).collect();
+        assert_eq!(rooms, [Room::None, Room::Free], "no request finds out whether it is back before it says so");
+        assert!(routes[0].is_due(later) && !routes[1].is_due(later));
+        routes[0].check.is_well = true;
         let rooms: Vec<Room> = routes.iter_mut().map(|route| route.room(later)).collect();
         assert_eq!(rooms, [Room::Probe, Room::Free]);
         assert_eq!(choose(&routes, &rooms, 7, None), Some(0), "the probe goes first");

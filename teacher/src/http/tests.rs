@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+mod away;
 mod bounds;
 mod by_ids;
 mod continuation;
@@ -326,7 +327,7 @@ fn a_server_that_is_started_again_is_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let server = Server::of(|_, _| whole());
-    let answer = move |stream: &TcpStream| endpoint::answer(stream, 0, &|asked| server.reply(asked));
+    let answer = move |stream: &TcpStream| endpoint::answer(stream, &AtomicUsize::new(0), &|asked| server.reply(asked));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten().take(5) {
             answer(&stream).expect("an answer");

@@ -63,6 +63,9 @@ pub struct HostCall {
     /// What stands behind `?` in every call.
     #[serde(default)]
     pub query: Option<String>,
+    /// What answers 200 at its root while it is able to answer, where it is not its list of models.
+    #[serde(default)]
+    pub health: Option<String>,
     /// The header of the key, where it is not `Authorization: Bearer`.
     #[serde(default)]
     pub key_header: Option<String>,

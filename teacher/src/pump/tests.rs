@@ -568,3 +568,37 @@ fn a_budget_that_cannot_be_counted_is_refused_before_anything_is_asked_and_dolla
     let error = buy_as(dir.path(), &teacher, 8, Charging::budget(12.0)).expect_err("the budget");
     assert!(matches!(error, PumpError::Budget { done: 3, .. }), "7.5 of 12 are spent, 5 more are not there: {error}");
 }
+
+/// It was looked at before it was asked.
+struct LookedAt(Fake);
+
+impl Complete for LookedAt {
+    fn identity(&self) -> Identity {
+        self.0.identity()
+    }
+    fn opening_cost(&self) -> Cost {
+        Cost { completion_tokens: 100, ..Cost::default() }
+    }
+    fn complete(&self, queue: &mut dyn Queue, cancel: &Cancel) -> Result<(), TeacherError> {
+        self.0.complete(queue, cancel)
+    }
+}
+
+#[test]
+fn what_a_look_took_counts_against_the_budget_once_for_each_opening() {
+    let dir = folder();
+    let teacher = LookedAt(Fake::new(|_, _| Reaction::Answer("m")));
+    let budget = |tokens: u64| Budget { tokens: Some(tokens), ..Budget::default() };
+    let answers = Answers::open(dir.path()).expect("answers");
+    let buy = |answers: &Answers, tokens: u64| ask(&teacher, answers, 3, budget(tokens), &Cancel::default());
+    let error = buy(&answers, 110).expect_err("ten tokens are left of it");
+    assert!(matches!(error, PumpError::Budget { done: 0, .. }), "{error}");
+    // The same opening asks again: it looked once. 30 of 150 tokens are taken by three answers.
+    assert_eq!(buy(&answers, 150).expect("answers").done, 3);
+    drop(answers);
+    let answers = Answers::open(dir.path()).expect("answers");
+    let more = |tokens: u64| ask(&teacher, &answers, 4, budget(tokens), &Cancel::default());
+    let error = more(245).expect_err("looks of both openings, and three answers");
+    assert!(matches!(error, PumpError::Budget { done: 3, .. }), "{error}");
+    assert_eq!(more(250).expect("one more").done, 4);
+}

@@ -155,7 +155,7 @@ fn what_is_no_completion_is_told_with_what_was_found() {
         (r#"{"error":{"code":"402","message":"no balance"}}"#, "no balance"),
     ] {
         match read(text.as_bytes(), 7).0 {
-            Ending::Fatal(message) => assert!(message.contains(code), "{message}"),
+            Ending::Fatal(message) | Ending::Shut(message) => assert!(message.contains(code), "{message}"),
             _ => panic!("{text}: another ending"),
         }
     }
@@ -237,6 +237,7 @@ fn no_bytes_harm_the_reader_and_how_they_are_cut_changes_nothing() {
             Ending::Broken(reason, message) => Err(format!("{reason}: {message}")),
             Ending::Unanswerable(reason, message) => Err(format!("{reason}: {message}")),
             Ending::Fatal(message)
+            | Ending::Shut(message)
             | Ending::Server(message, _)
             | Ending::Another(message)
             | Ending::Away { message, .. } => Err(message),

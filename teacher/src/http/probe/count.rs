@@ -43,7 +43,7 @@ impl HttpTeacher {
         for (name, text) in TEXTS {
             let asked = Question { seed: 1, text: Some(text), without, ..Question::default() };
             let Ok((said, counted)) = self.say_counted(endpoint, asked).await else { continue };
-            probed.spent_tokens += said.spent();
+            probed.spend(&said.cost);
             let Some((expected, found)) = counted else { continue };
             let (mut expected, mut found) = (i64::from(expected), i64::from(found));
             if self.config.api() == Api::Chat {
@@ -58,7 +58,7 @@ impl HttpTeacher {
         let asked = Question { seed: 1, by_ids: true, without, ..Question::default() };
         match self.say_counted(endpoint, asked).await {
             Ok((said, counted)) => {
-                probed.spent_tokens += said.spent();
+                probed.spend(&said.cost);
                 probed.prompt_ids = counted.map(|(expected, found)| expected == found);
                 probed.token_ids = Some(said.answer.ids.is_some_and(|told| !told.ids.is_empty()));
             }
