@@ -17,7 +17,7 @@ use crate::{
     session::{Mode, Session, Spec, Work, ready},
 };
 use anyhow::{Context, Result, bail, ensure};
-use distill_data_gen::{Columns, FileConfig, FileFormat, ProblemsConfig, ProblemsError, ROWS};
+use distill_data_gen::{Columns, Copies, FileConfig, FileFormat, ProblemsConfig, ProblemsError, ROWS};
 use distill_dataset::{Cancel, Cell, DatasetError, Interrupted, Keyed, Rows, Stage, Store};
 use distill_filters::{FilterConfig, NearDuplicatesConfig};
 use serde_json::{Map, Value};
@@ -263,7 +263,7 @@ impl Task {
     /// A stage that reads the file itself.
     fn spec(&self, session: &Session, stage: Stage, settings: Keyed) -> Result<Spec> {
         let source = &self.recipe.sources[0].problems;
-        let settings = settings.nest("source", source.keyed(self.recipe.seed));
+        let settings = settings.nest("source", source.keyed(self.recipe.seed, Copies::All));
         let file = session.outside.files("problem-files", std::slice::from_ref(&self.file))?;
         Ok(Spec::new(stage, source, settings)?.outside("file", file))
     }

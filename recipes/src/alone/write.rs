@@ -251,20 +251,3 @@ impl Gone {
         bits >> (row % 64) & 1 == 1 || self.stretches.iter().any(|rows| rows.contains(&row))
     }
 }
-
-/// The rows of which a filter tells something though it lets them by: by id, the filter's place and what it tells.
-fn noted(filters: &[FilterConfig], grounds: &Grounds<'_>) -> Result<HashMap<String, (usize, &'static str)>> {
-    let Detail::Selection { funnel, .. } = &grounds.decisions.manifest.tally.detail else { return Ok(HashMap::new()) };
-    let mut noted = HashMap::new();
-    for (index, table) in &grounds.tables {
-        let tells = funnel.steps.get(*index).is_some_and(|step| !step.noted.is_empty());
-        let Some(filter) = filters.get(*index).and_then(FilterConfig::filter).filter(|_| tells) else { continue };
-        for shard in table.shards() {
-            for range in shard.ranges()? {
-                let decided = filter.decide(&shard, range)?.into_iter();
-                noted.extend(decided.filter_map(|decided| Some((decided.id, (*index, decided.note?)))));
-            }
-        }
-    }
-    Ok(noted)
-}

@@ -111,7 +111,7 @@ pub(super) struct Flights<'a> {
     looks: FuturesUnordered<LocalBoxFuture<'a, (usize, Told)>>,
     next_look: Instant,
     /// What answers have in common, at all endpoints.
-    expected: Expected,
+    pub(super) expected: Expected,
     pub(super) fatal: Option<TeacherError>,
     /// Whether more might be sent if an endpoint had room.
     is_held: bool,

@@ -66,7 +66,9 @@ impl Flights<'_> {
         for place in places {
             if self.routes.iter().all(|route| route.endpoint.place.url != place.url) {
                 tracing::info!(url = place.url, "a server was registered");
-                self.routes.push(Route::new(self.teacher.endpoint(place)));
+                let mut route = Route::new(self.teacher.endpoint(place));
+                route.expected = self.expected.at_an_endpoint();
+                self.routes.push(route);
             }
         }
         if self.routes.iter().any(Route::is_open) {
