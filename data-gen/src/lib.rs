@@ -187,8 +187,8 @@ impl ProblemsConfig {
     }
 }
 
-/// What becomes of rows that say what an earlier row says in another spelling ([`distill_dataset::normal_form`]). Rows that say it byte for byte
-/// have one id, and are always one.
+/// What becomes of rows that say what an earlier row says in another spelling ([`distill_dataset::normal_form`]). Rows that say
+/// it byte for byte have one id, and are always one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Copies {

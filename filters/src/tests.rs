@@ -170,6 +170,8 @@ impl Bench {
             .map(|survey| self.table(1, usize::MAX, |_, context, out| survey.look(inputs, context, out)));
         let num_units = inputs.rows.iter().map(|table| table.shards().count()).sum();
         let inputs = Inputs { survey: survey.as_ref(), ..*inputs };
+        let prepared = filter.prepare(&inputs).expect("what is made once");
+        let inputs = Inputs { prepared: prepared.as_deref(), ..inputs };
         self.table(num_units, kill_after, |unit, context, out| filter.measure(&inputs.unit(unit)?, context, out))
     }
 
