@@ -56,7 +56,7 @@ fn what_is_not_there_or_not_known_exits_with_2_and_says_what_to_do() {
         (&["serve", "runs/mine"], "its checkpoint is runs/mine/training"),
         (&["evaluate", "data.jsonl", "--checkpoint", "nope"], "no checkpoint at nope"),
         (&["evaluate", "nope.jsonl", "--checkpoint", &teacher], "nope.jsonl"),
-        (&["filter", "data.jsonl", "--with", "bogus"], "expected one of language, duplicates"),
+        (&["filter", "data.jsonl", "--with", "bogus"], "expected one of length, language, duplicates"),
         (&["teacher", "hosts", "nope"], "no host `nope`"),
         (&["teacher", "models", "nope"], "no model `nope`"),
         (&["verify", "math", "--data", "nope.jsonl"], "nope.jsonl"),

@@ -108,15 +108,53 @@ impl Manifest {
             let found = format.map_or("none".to_owned(), |format| format.to_string());
             return Err(wrong(format!("expected format {}, found {found}", Manifest::FORMAT)));
         }
-        let manifest: Manifest = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
-        if manifest.seal != manifest.seal_of() {
+        let manifest: Manifest = serde_json::from_value(value.clone()).map_err(|error| wrong(error.to_string()))?;
+        // A name that was changed reads as a field that is not there, whose default may be what it held.
+        let kept = serde_json::to_value(&manifest).map_err(|error| wrong(error.to_string()))?;
+        if manifest.seal != manifest.seal_of() || !has_names(&kept, &value) {
             return Err(wrong("its seal does not match: it was changed after it was written\nhint: delete its folder to have the stage run again".to_owned()));
         }
         Ok(manifest)
     }
 }
 
+/// Whether `kept` has every name that `found` has, wherever in it.
+fn has_names(kept: &serde_json::Value, found: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Object};
+    match (kept, found) {
+        (Object(kept), Object(found)) => {
+            found.iter().all(|(name, found)| kept.get(name).is_some_and(|kept| has_names(kept, found)))
+        }
+        (Array(kept), Array(found)) => kept.iter().zip(found).all(|(kept, found)| has_names(kept, found)),
+        _ => true,
+    }
+}
+
 /// Now, UTC, RFC 3339, to the second.
 pub fn timestamp() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_else(|_| jiff::Timestamp::now()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Detail, Tally};
+
+    #[test]
+    fn a_name_that_was_changed_is_noticed_though_its_default_is_what_it_held() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("manifest.json");
+        let (licences, references) = Default::default();
+        let detail = Detail::Problems { train: 1, holdout: 0, licences, unlicensed: 0, references };
+        let manifest = Manifest { tally: Tally { detail, ..Tally::default() }, ..Manifest::default() }.sealed();
+        let text = serde_json::to_string(&manifest).expect("JSON");
+        std::fs::write(&path, &text).expect("a manifest");
+        assert_eq!(Manifest::read(&path).expect("as it was written"), manifest);
+        for (at, _) in text.match_indices("\":") {
+            let mut changed = text.clone().into_bytes();
+            changed[at - 1] ^= 1;
+            std::fs::write(&path, &changed).expect("a manifest");
+            assert!(Manifest::read(&path).is_err(), "{}", String::from_utf8_lossy(&changed));
+        }
+    }
 }

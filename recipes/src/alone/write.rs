@@ -45,7 +45,7 @@ impl Counts {
     pub(super) fn as_json(&self, task: &Task) -> String {
         let (out, dropped) = (task.out.display().to_string(), task.dropped.display().to_string());
         let counts = json!({
-            "rows": self.rows, "column": task.column, "kept": self.kept, "dropped": self.dropped, "out": out, "dropped_rows": dropped,
+            "rows": self.rows, "column": task.column, "kept": self.kept, "dropped": self.dropped, "noted": self.noted, "out": out, "dropped_rows": dropped,
         });
         format!("{counts}\n")
     }
