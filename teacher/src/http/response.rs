@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{Cost, HostProfile, TokenIds};
 use distill_dataset::{FinishReason, LogProbs};
-use reqwest::{Response, StatusCode};
+use reqwest::{
+    Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 use serde_json::Value;
 use std::{pin::pin, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -88,6 +91,7 @@ pub(super) async fn read(mut response: Response, idle: Duration, live: &Live) ->
         return refuse(status, response, idle, live).await;
     }
     live.begun.set(true);
+    let ends_by_closing = ends_by_closing(&response);
     let mut body = Body::new(live);
     // One timer for all pieces: it is set again when it has rung, not with each of them.
     let (mut last, mut bell) = (Instant::now(), pin!(sleep(idle)));
@@ -112,7 +116,15 @@ pub(super) async fn read(mut response: Response, idle: Duration, live: &Live) ->
             Err(error) => {
                 return body.broken(BROKEN_OFF, &format!("the stream broke: {}", super::source_of(&error)));
             }
-            Ok(None) => return body.end(),
+            Ok(None) => {
+                return match body.end() {
+                    Ending::Broken(INCOMPLETE, _) if ends_by_closing => Ending::Broken(
+                        BROKEN_OFF,
+                        "the connection was closed before the answer said its end".to_owned(),
+                    ),
+                    ending => ending,
+                };
+            }
             Ok(Some(piece)) => {
                 if let Some(ending) = body.push(&piece) {
                     return ending;
@@ -120,6 +132,12 @@ pub(super) async fn read(mut response: Response, idle: Duration, live: &Live) ->
             }
         }
     }
+}
+
+/// Whether nothing but the end of its connection tells where a body ends: a server that goes away ends it the same way.
+fn ends_by_closing(response: &Response) -> bool {
+    let has = |name| response.headers().contains_key(name);
+    response.version() <= Version::HTTP_11 && !has(CONTENT_LENGTH) && !has(TRANSFER_ENCODING)
 }
 
 fn silent(idle: Duration) -> String {

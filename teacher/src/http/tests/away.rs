@@ -260,3 +260,34 @@ fn a_wait_for_tokens_of_the_next_minutes_is_said() {
     teacher.complete(&mut list, &Cancel::default()).expect("answers");
     assert!(said(&list, "`tokens-per-minute` is used up: the next request in"), "{:?}", list.remarks);
 }
+
+#[test]
+fn a_server_that_goes_away_ends_no_answer_though_its_streams_end_by_closing() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let half = r#"{"choices":[{"delta":{"content":"half"}}]}"#;
+        let whole = r#"{"choices":[{"delta":{"content":"all of it"},"finish_reason":"stop"}]}"#;
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            let mut stream = stream;
+            let mut reader = std::io::BufReader::new(stream.try_clone().expect("a stream"));
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                std::io::BufRead::read_line(&mut reader, &mut line).expect("a head");
+                match line.to_ascii_lowercase().trim().split_once(": ") {
+                    Some(("content-length", value)) => length = value.parse().expect("a length"),
+                    None if line.trim().is_empty() => break,
+                    _ => {}
+                }
+            }
+            std::io::Read::read_exact(&mut reader, &mut vec![0; length]).expect("a body");
+            let event = if number == 0 { half } else { whole };
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+            std::io::Write::write_all(&mut stream, format!("{head}data: {event}\n\n").as_bytes()).expect("an answer");
+        }
+    });
+    let teacher = HttpTeacher::new(config(url), None, None).expect("a teacher");
+    let answers = ask(&teacher, 1).expect("answers");
+    assert_eq!(answers[&0].as_ref().expect("an answer").text, "all of it");
+}
