@@ -134,27 +134,3 @@ fn has_names(kept: &serde_json::Value, found: &serde_json::Value) -> bool {
 pub fn timestamp() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_else(|_| jiff::Timestamp::now()).to_string()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Detail, Tally};
-
-    #[test]
-    fn a_name_that_was_changed_is_noticed_though_its_default_is_what_it_held() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let path = dir.path().join("manifest.json");
-        let (licences, references) = Default::default();
-        let detail = Detail::Problems { train: 1, holdout: 0, licences, unlicensed: 0, references };
-        let manifest = Manifest { tally: Tally { detail, ..Tally::default() }, ..Manifest::default() }.sealed();
-        let text = serde_json::to_string(&manifest).expect("JSON");
-        std::fs::write(&path, &text).expect("a manifest");
-        assert_eq!(Manifest::read(&path).expect("as it was written"), manifest);
-        for (at, _) in text.match_indices("\":") {
-            let mut changed = text.clone().into_bytes();
-            changed[at - 1] ^= 1;
-            std::fs::write(&path, &changed).expect("a manifest");
-            assert!(Manifest::read(&path).is_err(), "{}", String::from_utf8_lossy(&changed));
-        }
-    }
-}
