@@ -4,7 +4,7 @@
 //! A source of sums: fifty problems, each with its answer and a worked solution.
 //!
 //! ```
-//! # use distill_data_gen::{ChainSumConfig, GeneratorConfig, ProblemsConfig, read_source};
+//! # use distill_data_gen::{ChainSumConfig, Copies, GeneratorConfig, ProblemsConfig, read_source};
 //! # use distill_dataset::{Cancel, Context, Dataset, Problem, Progress};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -13,7 +13,7 @@
 //! # let context = Context { scratch, cancel: Cancel::default(), progress: Progress::hidden(), seed: 17 };
 //! let sums = ChainSumConfig { count: 50, ..ChainSumConfig::default() };
 //! let source = ProblemsConfig::Generator(GeneratorConfig::ChainSum(sums));
-//! let tally = read_source(&source, &context, &out)?;
+//! let tally = read_source(&source, Copies::First, &context, &out)?;
 //! assert_eq!(tally.rows_out, 50);
 //!
 //! for problem in Dataset::of_folder(&out)?.rows::<Problem>() {
